@@ -1,0 +1,44 @@
+#include "error.h"
+
+namespace nixery {
+
+bool Error::transient() const {
+  switch (failure_) {
+    case Failure::too_busy:
+    case Failure::still_building:
+    case Failure::unavailable:
+    case Failure::storage:
+      return true;
+    default:
+      return false;
+  }
+}
+
+const char* name_of(Failure failure) {
+  switch (failure) {
+    case Failure::bad_name: return "bad_name";
+    case Failure::bad_tag: return "bad_tag";
+    case Failure::bad_digest: return "bad_digest";
+    case Failure::unknown_tag: return "unknown_tag";
+    case Failure::unknown_package: return "unknown_package";
+    case Failure::not_a_package: return "not_a_package";
+    case Failure::unsupported_platform: return "unsupported_platform";
+    case Failure::forbidden: return "forbidden";
+    case Failure::evaluation_failed: return "evaluation_failed";
+    case Failure::build_failed: return "build_failed";
+    case Failure::timed_out: return "timed_out";
+    case Failure::too_busy: return "too_busy";
+    case Failure::still_building: return "still_building";
+    case Failure::unknown_manifest: return "unknown_manifest";
+    case Failure::unknown_blob: return "unknown_blob";
+    case Failure::unknown_route: return "unknown_route";
+    case Failure::unsupported_method: return "unsupported_method";
+    case Failure::bad_config: return "bad_config";
+    case Failure::unavailable: return "unavailable";
+    case Failure::storage: return "storage";
+    case Failure::corrupt: return "corrupt";
+  }
+  return "unknown";
+}
+
+}  // namespace nixery

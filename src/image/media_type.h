@@ -1,0 +1,31 @@
+// The media types that we serve, each with the file extension under which nginx knows it (nginx/nixery-http.conf).
+#pragma once
+
+#include <array>
+#include <optional>
+#include <string_view>
+
+namespace nixery::image {
+
+enum class MediaType {
+  oci_manifest,
+  oci_index,
+  oci_config,
+  oci_layer_gzip,
+  oci_layer_zstd,
+  docker_manifest,
+  docker_manifest_list,
+  docker_config,
+  docker_layer_gzip,
+};
+
+// "application/vnd.oci.image.manifest.v1+json"
+std::string_view name_of(MediaType type);
+
+// The four kinds of manifest, which lie in the tree under these extensions: "oci-manifest", "oci-index",
+// "docker-manifest", "docker-list".
+inline constexpr std::array manifest_types = {MediaType::oci_manifest, MediaType::oci_index,
+                                              MediaType::docker_manifest, MediaType::docker_manifest_list};
+std::string_view extension_of(MediaType manifest_type);
+
+}  // namespace nixery::image

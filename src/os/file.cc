@@ -1,0 +1,141 @@
+#include "os/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "error.h"
+
+namespace nixery::os {
+
+namespace {
+
+// Unique among threads, processes and hosts that share the directory: the clock tells hosts apart, O_EXCL the rest.
+std::string temporary_name() {
+  static std::atomic<unsigned> counter{0};
+  const auto now = std::chrono::steady_clock::now().time_since_epoch().count();
+  return fmt::format(".tmp-{:x}-{:x}-{:x}", getpid(), now, counter++);
+}
+
+void fsync_directory(const fs::path& dir) {
+  Fd fd(open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd || fsync(fd.get()) != 0) throw_errno("sync directory", dir);
+}
+
+Fd create_exclusively(const fs::path& dir, fs::path& path) {
+  for (;;) {
+    path = dir / temporary_name();
+    Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+    if (fd) return fd;
+    if (errno == ENOENT) {
+      make_directories(dir);
+    } else if (errno != EEXIST) {
+      throw_errno("create", path);
+    }
+  }
+}
+
+}  // namespace
+
+void Fd::reset() {
+  if (fd_ >= 0) close(fd_);
+  fd_ = -1;
+}
+
+void throw_errno(std::string_view verb, const fs::path& path) {
+  const int code = errno;
+  throw Error(Failure::storage, fmt::format("cannot {} {}: {}", verb, path.string(), std::strerror(code)));
+}
+
+Fd open_for_reading(const fs::path& path) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) throw_errno("open", path);
+  return fd;
+}
+
+std::optional<std::string> read_if_exists(const fs::path& path) {
+  Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) {
+    if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+    throw_errno("open", path);
+  }
+  std::string bytes;
+  char buffer[16384];
+  for (;;) {
+    const ssize_t n = read(fd.get(), buffer, sizeof buffer);
+    if (n == 0) return bytes;
+    if (n > 0) {
+      bytes.append(buffer, static_cast<std::size_t>(n));
+    } else if (errno != EINTR) {
+      throw_errno("read", path);
+    }
+  }
+}
+
+void make_directories(const fs::path& dir) {
+  std::error_code code;
+  fs::create_directories(dir, code);
+  if (code) throw Error(Failure::storage, fmt::format("cannot create {}: {}", dir.string(), code.message()));
+}
+
+void write_all(int fd, std::string_view bytes, const fs::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t n = write(fd, bytes.data(), bytes.size());
+    if (n >= 0) {
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    } else if (errno != EINTR) {
+      throw_errno("write", path);
+    }
+  }
+}
+
+PendingFile::PendingFile(const fs::path& dir) : fd_(create_exclusively(dir, path_)) {}
+
+PendingFile::PendingFile(PendingFile&& other) noexcept
+    : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})) {}
+
+PendingFile::~PendingFile() {
+  if (!path_.empty()) unlink(path_.c_str());
+}
+
+void PendingFile::publish(const fs::path& target) {
+  if (fsync(fd_.get()) != 0) throw_errno("sync", path_);
+  if (rename(path_.c_str(), target.c_str()) != 0) {
+    if (errno != ENOENT) throw_errno("publish", target);
+    make_directories(target.parent_path());
+    if (rename(path_.c_str(), target.c_str()) != 0) throw_errno("publish", target);
+  }
+  path_.clear();
+  fd_.reset();
+  fsync_directory(target.parent_path());
+}
+
+void write_file(const fs::path& target, std::string_view bytes, bool durable) {
+  PendingFile pending(target.parent_path());
+  pending.write(bytes);
+  if (durable) {
+    pending.publish(target);
+  } else if (rename(pending.path().c_str(), target.c_str()) != 0) {
+    throw_errno("publish", target);
+  }
+}
+
+void publish_symlink(const fs::path& link, const fs::path& points_to) {
+  make_directories(link.parent_path());
+  const fs::path temporary = link.parent_path() / temporary_name();
+  if (symlink(points_to.c_str(), temporary.c_str()) != 0) throw_errno("create link", temporary);
+  if (rename(temporary.c_str(), link.c_str()) != 0) {
+    const int code = errno;
+    unlink(temporary.c_str());
+    errno = code;
+    throw_errno("publish", link);
+  }
+  fsync_directory(link.parent_path());
+}
+
+}  // namespace nixery::os

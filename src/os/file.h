@@ -1,0 +1,58 @@
+// Files of the local file system: whole small ones, and the one way a file comes to exist under its name.
+//
+// All functions throw Error{Failure::storage} that names the path and the system's reason.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "os/fd.h"
+
+namespace nixery::os {
+
+namespace fs = std::filesystem;
+
+// Throws Error{storage}: "cannot <verb> <path>: <strerror(errno)>".
+[[noreturn]] void throw_errno(std::string_view verb, const fs::path& path);
+
+Fd open_for_reading(const fs::path& path);
+
+// The whole file, for small ones; nullopt where there is none.
+std::optional<std::string> read_if_exists(const fs::path& path);
+
+void make_directories(const fs::path& dir);
+
+// Writes all of `bytes`, through interrupted and short writes. `path` is for the message.
+void write_all(int fd, std::string_view bytes, const fs::path& path);
+
+// A file being written in `dir`, under a temporary name. It exists under its own name only once publish() has
+// returned; a PendingFile that is dropped leaves nothing. `dir` must be on the file system of the target.
+class PendingFile {
+ public:
+  explicit PendingFile(const fs::path& dir);
+  PendingFile(PendingFile&& other) noexcept;
+  PendingFile& operator=(PendingFile&&) = delete;
+  ~PendingFile();
+
+  int fd() const { return fd_.get(); }
+  const fs::path& path() const { return path_; }
+  void write(std::string_view bytes) { write_all(fd_.get(), bytes, path_); }
+
+  // fsync, rename to `target` (replacing what was there), fsync of the directory. Makes missing parents.
+  void publish(const fs::path& target);
+
+ private:
+  Fd fd_;
+  fs::path path_;  // empty once published
+};
+
+// Replaces `target` by `bytes` as a PendingFile in target's own directory does; with `durable` false without the
+// fsyncs, for what can be made again (a torn one must then be recognised by its reader).
+void write_file(const fs::path& target, std::string_view bytes, bool durable = true);
+
+// A symlink put in place atomically.
+void publish_symlink(const fs::path& link, const fs::path& points_to);
+
+}  // namespace nixery::os

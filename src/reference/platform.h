@@ -1,0 +1,29 @@
+// The platforms that an image can be for: one table of Nix's name, OCI's name and the meta-package that picks it.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+namespace nixery::reference {
+
+struct Platform {
+  std::string_view meta_package;  // "arm64": also OCI's `architecture`
+  std::string_view nix_system;    // "aarch64-linux"
+  std::string_view os;            // OCI's `os`
+  std::string_view variant;       // OCI's `variant`, or nothing
+
+  std::string_view architecture() const { return meta_package; }
+  bool operator==(const Platform&) const = default;
+};
+
+inline constexpr Platform platforms[] = {
+    {"amd64", "x86_64-linux", "linux", ""},
+    {"arm64", "aarch64-linux", "linux", "v8"},
+};
+
+std::optional<Platform> platform_of_meta_package(std::string_view name);
+std::optional<Platform> platform_of_nix_system(std::string_view system);
+// What this program was compiled for; amd64 where that is none of the table.
+Platform host_platform();
+
+}  // namespace nixery::reference

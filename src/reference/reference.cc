@@ -1,0 +1,157 @@
+#include "reference/reference.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "error.h"
+
+namespace nixery::reference {
+
+namespace {
+
+bool is_lower_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
+
+// [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*
+bool is_component(std::string_view text) {
+  std::size_t i = 0;
+  const auto skip_alnum = [&] {
+    const std::size_t start = i;
+    while (i < text.size() && is_lower_alnum(text[i])) ++i;
+    return i > start;
+  };
+  if (!skip_alnum()) return false;
+  while (i < text.size()) {
+    if (text[i] == '.') {
+      ++i;
+    } else if (text[i] == '_') {
+      i += text.substr(i).starts_with("__") ? 2 : 1;
+    } else if (text[i] == '-') {
+      while (i < text.size() && text[i] == '-') ++i;
+    } else {
+      return false;
+    }
+    if (!skip_alnum()) return false;
+  }
+  return true;
+}
+
+// What of a name may stand in a message: printable, and not without end.
+std::string quoted(std::string_view text) {
+  std::string shown;
+  for (const char c : text.substr(0, 80)) shown += (c >= ' ' && c < 127) ? c : '?';
+  return fmt::format("'{}'{}", shown, text.size() > 80 ? "…" : "");
+}
+
+std::vector<std::string_view> split(std::string_view text, char separator) {
+  std::vector<std::string_view> parts;
+  for (;;) {
+    const auto end = text.find(separator);
+    parts.push_back(text.substr(0, end));
+    if (end == text.npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+void check_repository(std::string_view repository) {
+  if (repository.empty()) throw Error(Failure::bad_name, "an image name must name at least one package");
+  if (repository.size() > max_repository_length)
+    throw Error(Failure::bad_name, fmt::format("the image name is {} characters long; at most {} are allowed",
+                                               repository.size(), max_repository_length));
+  for (const std::string_view component : split(repository, '/'))
+    if (!is_component(component))
+      throw Error(Failure::bad_name,
+                  fmt::format("{} is no valid part of an image name: parts are lower-case letters and digits, joined by "
+                              "single '.', '_', '__' or dashes",
+                              quoted(component)));
+}
+
+void check_tag(std::string_view tag) {
+  if (!is_tag(tag))
+    throw Error(Failure::bad_tag,
+                fmt::format("{} is no valid tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
+                            quoted(tag)));
+}
+
+// Takes a meta-package into `reference`; false if `component` is an ordinary package.
+bool take_meta_package(Reference& reference, std::string_view component) {
+  if (component == "shell") {
+    reference.has_shell = true;
+    const auto& shell = shell_packages();
+    reference.packages.insert(reference.packages.end(), shell.begin(), shell.end());
+    return true;
+  }
+  if (const auto platform = platform_of_meta_package(component)) {
+    if (reference.platform && *reference.platform != *platform)
+      throw Error(Failure::bad_name, fmt::format("an image is for one platform: '{}' and '{}' contradict each other",
+                                                 reference.platform->meta_package, component));
+    reference.platform = platform;
+    return true;
+  }
+  if (component == "zstd" || component == "gzip") {
+    if (reference.encoding && *reference.encoding != component)
+      throw Error(Failure::bad_name, "an image has one encoding: 'gzip' and 'zstd' contradict each other");
+    reference.encoding = component;
+    return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+bool is_repository(std::string_view text) {
+  if (text.empty() || text.size() > max_repository_length) return false;
+  const auto parts = split(text, '/');
+  return std::all_of(parts.begin(), parts.end(), is_component);
+}
+
+bool is_tag(std::string_view text) {
+  const auto is_word = [](char c) { return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '_'; };
+  return !text.empty() && text.size() <= 128 && is_word(text[0]) &&
+         std::all_of(text.begin(), text.end(), [&](char c) { return is_word(c) || c == '.' || c == '-'; });
+}
+
+bool is_digest_tag(std::string_view tag) {
+  constexpr std::string_view prefix = "sha256-";
+  return tag.starts_with(prefix) && tag.size() >= prefix.size() + 64 &&
+         std::all_of(tag.begin() + 7, tag.begin() + 71, is_hex);
+}
+
+bool is_commit(std::string_view tag) { return tag.size() == 40 && std::all_of(tag.begin(), tag.end(), is_hex); }
+
+const std::vector<AttributePath>& shell_packages() {
+  static const std::vector<AttributePath> packages = {{"bashinteractive"}, {"coreutils"}, {"moreutils"}, {"nano"}};
+  return packages;
+}
+
+Reference parse(std::string_view repository, std::string_view tag) {
+  check_repository(repository);
+  check_tag(tag);
+  Reference reference;
+  reference.repository = repository;
+  reference.tag = tag;
+  // Meta-packages come first: behind a package, `shell` is an attribute like any other.
+  bool meta = true;
+  for (const std::string_view component : split(repository, '/')) {
+    meta = meta && take_meta_package(reference, component);
+    if (!meta) reference.packages.push_back({std::string(component)});
+  }
+  std::sort(reference.packages.begin(), reference.packages.end());
+  const auto last = std::unique(reference.packages.begin(), reference.packages.end());
+  reference.packages.erase(last, reference.packages.end());
+  if (reference.packages.empty())
+    throw Error(Failure::bad_name, fmt::format("'{}' names no package: add one, as in '{}/git'", repository, repository));
+  if (reference.packages.size() > max_packages)
+    throw Error(Failure::bad_name,
+                fmt::format("{} packages in one image; at most {} are allowed", reference.packages.size(), max_packages));
+  return reference;
+}
+
+Reference parse(std::string_view name_and_tag) {
+  const auto colon = name_and_tag.rfind(':');
+  if (colon == name_and_tag.npos) return parse(name_and_tag, "latest");
+  return parse(name_and_tag.substr(0, colon), name_and_tag.substr(colon + 1));
+}
+
+}  // namespace nixery::reference

@@ -1,0 +1,52 @@
+// Image names: what a person types after the registry's host.
+//
+//   [meta/…]package[/package…][:tag]       shell/curl, arm64/git:nixos-23.11, python3packages.requests
+//
+// Grammar of repository and tag: OCI distribution-spec v1.1, "Pulling manifests".
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "reference/platform.h"
+
+namespace nixery::reference {
+
+inline constexpr std::size_t max_repository_length = 255;  // what clients and registries agree on, host included
+inline constexpr std::size_t max_packages = 64;            // of one image
+
+bool is_repository(std::string_view text);
+bool is_tag(std::string_view text);
+
+// A tag that is some client's probe rather than a revision: sha256-<hex>[.sig|.att|.sbom].
+bool is_digest_tag(std::string_view tag);
+// 40 lower-case hex: a git commit, which never moves.
+bool is_commit(std::string_view tag);
+
+// A package's place in the set, as it was typed: lower case, components parted by dots, never empty.
+struct AttributePath {
+  std::string text;  // "python3packages.requests"
+  auto operator<=>(const AttributePath&) const = default;
+};
+
+struct Reference {
+  std::string repository;  // as it was asked for: "shell/git/curl"
+  std::string tag;         // "latest" where none was given
+  // What it means:
+  std::vector<AttributePath> packages;  // ascending, each once, meta-packages expanded: order does not matter
+  std::optional<Platform> platform;     // where a meta-package picked one
+  std::optional<std::string> encoding;  // "gzip", "zstd": where a meta-package picked one
+  bool has_shell = false;               // `shell` was among them
+};
+
+// Throws Error{bad_name} or Error{bad_tag} with a message that says what is wrong with which part.
+Reference parse(std::string_view repository, std::string_view tag);
+// "name", "name:tag"; as parse().
+Reference parse(std::string_view name_and_tag);
+
+// Shell: bashInteractive, coreutils, moreutils, nano; as attribute paths.
+const std::vector<AttributePath>& shell_packages();
+
+}  // namespace nixery::reference

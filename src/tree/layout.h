@@ -1,0 +1,56 @@
+// Every path name of the two directories, in one place; layout_test.cc is the document of the format.
+//
+// TREE, which nginx serves (nothing else of us is served):
+//   blobs/sha256/ab/<64 hex>                     layers and configs
+//   manifests/sha256/<64 hex>/manifest.<ext>     one manifest or index; the extension is its media type
+//   tags/<repository>/_tags/<tag>                relative symlink to the manifest's directory
+//   referrers/sha256/<64 hex>/…                  indexes of what refers to a manifest
+//   incoming/…                                   files being written; never served
+// STATE, which is never served:
+//   locks/<key>.lock  logs/<key>.log  failures/<key>.json     one per build key (64 hex)
+//   recipes/<64 hex>.json                        how the layer blob of that digest was made
+//   groups/<64 hex>                              layer key -> digest of its blob
+//   segments/<2 hex>/<64 hex>                    segment key -> digest of a blob that holds it
+//   records/<repository>/_tags/<tag>.json        what a moving tag was built from
+//   sources/…  gcroots/…                         pinned package sets; nix's roots
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "image/digest.h"
+#include "image/media_type.h"
+
+namespace nixery::tree {
+
+namespace fs = std::filesystem;
+
+struct Layout {
+  fs::path tree;
+  fs::path state;
+
+  fs::path incoming() const { return tree / "incoming"; }
+  fs::path blob(const image::Digest& digest) const;
+  fs::path manifest_dir(const image::Digest& digest) const;
+  fs::path manifest(const image::Digest& digest, image::MediaType type) const;
+  // `repository` and `tag` must have passed the reference parser: they are spliced into the path.
+  fs::path tag(std::string_view repository, std::string_view tag) const;
+  // What tag() points to, relative to the link's own directory, so that a copied tree stays whole.
+  static fs::path tag_target(std::string_view repository, const image::Digest& manifest);
+  // The digest that a tag's link leads to; nullopt for a link of any other shape.
+  static std::optional<image::Digest> digest_of_tag_target(const fs::path& target);
+
+  fs::path lock(std::string_view key) const;
+  fs::path log(std::string_view key) const;
+  fs::path failure(std::string_view key) const;
+  fs::path recipe(const image::Digest& layer) const;
+  fs::path group(std::string_view layer_key) const;
+  fs::path segment(std::string_view segment_key) const;
+  fs::path record(std::string_view repository, std::string_view tag) const;
+  fs::path sources() const { return state / "sources"; }
+  fs::path gc_root(std::string_view key, std::size_t number) const;
+};
+
+}  // namespace nixery::tree
