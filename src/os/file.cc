@@ -97,7 +97,7 @@ void write_all(int fd, std::string_view bytes, const fs::path& path) {
 PendingFile::PendingFile(const fs::path& dir) : fd_(create_exclusively(dir, path_)) {}
 
 PendingFile::PendingFile(PendingFile&& other) noexcept
-    : fd_(std::move(other.fd_)), path_(std::exchange(other.path_, {})) {}
+    : path_(std::exchange(other.path_, {})), fd_(std::move(other.fd_)) {}
 
 PendingFile::~PendingFile() {
   if (!path_.empty()) unlink(path_.c_str());

@@ -44,8 +44,8 @@ class PendingFile {
   void publish(const fs::path& target);
 
  private:
-  Fd fd_;
   fs::path path_;  // empty once published
+  Fd fd_;
 };
 
 // Replaces `target` by `bytes` as a PendingFile in target's own directory does; with `durable` false without the

@@ -1,12 +1,27 @@
 // Which store paths travel together: closure -> layers. A pure function of its arguments; the same closure and
 // settings give the same plan on every host and in every process.
+//
+// A client fetches a layer again unless it holds exactly the same paths, and each image is planned from its own
+// closure alone. So a layer pays only if other images, and the next revision of this one, come to the same group:
+//
+//   1. A path of at least own_layer_size is a layer of its own.
+//   2. Smaller paths travel in bundles (bundle.h): a path together with those small paths below it that no bundle below
+//      it brings already, as soon as they reach own_layer_size. Which paths are candidates depends on nothing but
+//      the path's own closure, which is the same in every image that holds it.
+//   3. Where these are too many, the largest stay (weighed by popularity, where it is given). Where they are far too
+//      many, a few coarse bundles are made of the rest by the same rule, so that a core which a whole fleet shares
+//      does not end up among what follows.
+//   4. What is left over is specific to this image: it is filled into layers of at least min_layer_size, in the order
+//      of closure size, so that what a change pulls along lies together.
+//
+// Versions and hashes decide nothing but ties, so an update leaves the grouping as it is.
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <string>
 #include <vector>
 
+#include "plan/popularity.h"
 #include "store/closure.h"
 
 namespace nixery::plan {
@@ -15,18 +30,20 @@ namespace nixery::plan {
 inline constexpr int planner_version = 1;
 
 struct Settings {
-  unsigned max_layers = 99;                      // at least 1
-  std::uint64_t min_layer_size = 4u << 20;       // bytes of NAR; smaller groups are merged
-  std::map<std::string, std::uint64_t> popularity;  // package name (store path name without version) -> count; may be empty
+  unsigned max_layers = 99;                 // at least 1
+  std::uint64_t min_layer_size = 4u << 20;  // bytes of NAR: layers of left-over paths are filled up to this
+  std::uint64_t own_layer_size = 1u << 20;  // bytes of NAR that are worth one more request, to be shared exactly
+  Popularity popularity;                    // package name -> count of users; may be empty
 };
 
 struct Layer {
   std::vector<std::uint32_t> paths;  // indices into Closure::paths, ascending, never empty
   std::uint64_t nar_size = 0;
-  std::string reason;                // for a person: "alone: 41 MB", "with openssl-3.0: only it needs them"
+  std::string reason;  // for a person: "alone: 41 MB", "krb5-1.20 with 3 paths that it brings: 1.9 MB"
 };
 
-// Every path of the closure is in exactly one layer. `roots` are indices of the packages' own outputs.
+// Every path of the closure is in exactly one layer. `roots` are indices of the packages' own outputs, in any order;
+// they decide nothing today: a group that depended on what was asked for would be shared less.
 // Layers come in a stable order, what changes least first.
 std::vector<Layer> plan_layers(const store::Closure& closure, const std::vector<std::uint32_t>& roots,
                                const Settings& settings);

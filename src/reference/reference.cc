@@ -26,7 +26,7 @@ bool is_component(std::string_view text) {
     if (text[i] == '.') {
       ++i;
     } else if (text[i] == '_') {
-      i += text.substr(i).starts_with("__") ? 2 : 1;
+      i += text.substr(i).starts_with("__") ? 2U : 1U;
     } else if (text[i] == '-') {
       while (i < text.size() && text[i] == '-') ++i;
     } else {
@@ -89,12 +89,6 @@ bool take_meta_package(Reference& reference, std::string_view component) {
     reference.platform = platform;
     return true;
   }
-  if (component == "zstd" || component == "gzip") {
-    if (reference.encoding && *reference.encoding != component)
-      throw Error(Failure::bad_name, "an image has one encoding: 'gzip' and 'zstd' contradict each other");
-    reference.encoding = component;
-    return true;
-  }
   return false;
 }
 
@@ -131,12 +125,14 @@ Reference parse(std::string_view repository, std::string_view tag) {
   Reference reference;
   reference.repository = repository;
   reference.tag = tag;
-  // Meta-packages come first: behind a package, `shell` is an attribute like any other.
-  bool meta = true;
-  for (const std::string_view component : split(repository, '/')) {
-    meta = meta && take_meta_package(reference, component);
-    if (!meta) reference.packages.push_back({std::string(component)});
+  auto components = split(repository, '/');
+  // zstd and gzip are packages too, so they choose the encoding only in front of something.
+  if (components.size() > 1 && (components[0] == "zstd" || components[0] == "gzip")) {
+    reference.encoding = components[0];
+    components.erase(components.begin());
   }
+  for (const std::string_view component : components)
+    if (!take_meta_package(reference, component)) reference.packages.push_back({std::string(component)});
   std::sort(reference.packages.begin(), reference.packages.end());
   const auto last = std::unique(reference.packages.begin(), reference.packages.end());
   reference.packages.erase(last, reference.packages.end());

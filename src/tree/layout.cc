@@ -45,6 +45,8 @@ fs::path Layout::segment(std::string_view segment_key) const {
   return state / "segments" / segment_key.substr(0, 2) / segment_key;
 }
 
+fs::path Layout::image(std::string_view image_key) const { return state / "images" / image_key; }
+
 fs::path Layout::record(std::string_view repository, std::string_view tag) const {
   return state / "records" / repository / "_tags" / fmt::format("{}.json", tag);
 }

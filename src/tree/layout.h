@@ -11,7 +11,8 @@
 //   recipes/<64 hex>.json                        how the layer blob of that digest was made
 //   groups/<64 hex>                              layer key -> digest of its blob
 //   segments/<2 hex>/<64 hex>                    segment key -> digest of a blob that holds it
-//   records/<repository>/_tags/<tag>.json        what a moving tag was built from
+//   images/<64 hex>                              image key -> digest of its manifest
+//   records/<repository>/_tags/<tag>.json        what a tag was built from
 //   sources/…  gcroots/…                         pinned package sets; nix's roots
 #pragma once
 
@@ -48,6 +49,8 @@ struct Layout {
   fs::path recipe(const image::Digest& layer) const;
   fs::path group(std::string_view layer_key) const;
   fs::path segment(std::string_view segment_key) const;
+  fs::path image(std::string_view image_key) const;
+  fs::path records() const { return state / "records"; }
   fs::path record(std::string_view repository, std::string_view tag) const;
   fs::path sources() const { return state / "sources"; }
   fs::path gc_root(std::string_view key, std::size_t number) const;

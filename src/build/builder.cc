@@ -1,0 +1,104 @@
+#include "build/builder.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "build/tagged_build.h"
+#include "log.h"
+#include "os/lock.h"
+#include "tree/records.h"
+
+namespace nixery::build {
+
+Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer, FlightLimits limits)
+    : road_(road), tree_(tree), source_(source), writer_(writer), flights_(limits) {}
+
+Builder::~Builder() { stopping_ = true; }
+
+std::shared_ptr<Flight> Builder::start(const reference::Reference& reference) {
+  return flights_.join(build_key(reference), [this, reference](Progress& progress) { return build(reference, progress); });
+}
+
+Landing Builder::build(const reference::Reference& reference, Progress& progress) {
+  const auto name = fmt::format("{}:{}", reference.repository, reference.tag);
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&] {
+    return fmt::format("{:.3f}", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  };
+  try {
+    const auto built = build_with_tag(road_, tree_, reference, progress, &stopping_, ExistingTag::is_good_enough);
+    log::info("image built", {{"reference", name},
+                              {"manifest", built.manifest.str()},
+                              {"revision", built.revision.id},
+                              {"log", build_key(reference)},
+                              {"seconds", seconds()}});
+    return {built.manifest, built.revision.id, built.revision.moving, nullptr};
+  } catch (const Error& error) {
+    log::warning("build failed", {{"reference", name},
+                                  {"failure", name_of(error.failure())},
+                                  {"error", error.what()},
+                                  {"log", build_key(reference)},
+                                  {"seconds", seconds()}});
+    throw;
+  }
+}
+
+void Builder::publish_tag(const reference::Reference& reference, const Landing& landing) const {
+  build::publish_tag(tree_, reference, *landing.digest, landing.revision, landing.moving);
+}
+
+bool Builder::can_rebuild(const image::Digest& blob) const { return layer::read_recipe(tree_.layout(), blob).has_value(); }
+
+std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob) {
+  const std::string key = image::KeyBuilder("rebuild").add(blob.hex()).finish();
+  return flights_.join(key, [this, key, blob](Progress& progress) { return rebuild(key, blob, progress); });
+}
+
+Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress) {
+  const os::Lock lock(tree_.layout().lock(key));
+  const Landing there{blob, {}, false, nullptr};
+  if (tree_.has_blob(blob)) return there;
+  const auto recipe = layer::read_recipe(tree_.layout(), blob);
+  if (!recipe)
+    throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", blob.str()));
+  std::vector<store::StorePath> paths;
+  for (const layer::Segment& segment : recipe->segments)
+    if (auto path = store::StorePath::parse(segment.path)) paths.push_back(*std::move(path));
+
+  const BuildLog log(tree_.layout().log(key));
+  progress.enter(Phase::realising);
+  if (!paths.empty()) nix::realise_paths(road_.settings().nix, paths, log.attend(progress, &stopping_));
+  progress.enter(Phase::layering);
+  writer_.rebuild(blob);
+  log::info("blob rebuilt", {{"digest", blob.str()}});
+  return there;
+}
+
+std::size_t Builder::refresh() {
+  std::map<std::string, std::string> current;  // tag -> the revision that it stands for now; empty where nobody knows
+  std::vector<tree::TagRecord> stale;
+  tree::for_each_record(tree_.layout(), [&](const tree::TagRecord& record) {
+    if (!record.moving) return;
+    auto known = current.find(record.tag);
+    if (known == current.end()) {
+      std::string id;
+      try {
+        id = source_.find(record.tag).id;
+      } catch (const Error& error) {
+        // A source that cannot be asked leaves the images as they are.
+        log::warning("cannot refresh", {{"tag", record.tag}, {"error", error.what()}});
+      }
+      known = current.emplace(record.tag, id).first;
+    }
+    if (!known->second.empty() && known->second != record.revision) stale.push_back(record);
+  });
+  for (const tree::TagRecord& record : stale) {
+    tree_.drop_tag(record.repository, record.tag);
+    tree::remove_record(tree_.layout(), record);
+    log::info("tag dropped", {{"repository", record.repository}, {"tag", record.tag}, {"revision", record.revision}});
+  }
+  return stale.size();
+}
+
+}  // namespace nixery::build

@@ -1,0 +1,45 @@
+// Builds as flights: what the registry asks for.
+#pragma once
+
+#include <atomic>
+#include <memory>
+
+#include "build/flights.h"
+#include "build/road.h"
+#include "reference/reference.h"
+
+namespace nixery::build {
+
+// Thread-safe.
+class Builder {
+ public:
+  Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer, FlightLimits limits);
+  ~Builder();  // stops what nix is doing for us; builds are resumed when they are asked for again
+
+  // The flight that builds `reference` and publishes its tag. Throws Error{too_busy}.
+  std::shared_ptr<Flight> start(const reference::Reference& reference);
+  // The tag of what landed, also where the flight began under another spelling of the same image.
+  void publish_tag(const reference::Reference& reference, const Landing& landing) const;
+
+  bool can_rebuild(const image::Digest& blob) const;
+  std::shared_ptr<Flight> start_rebuilding(const image::Digest& blob);
+
+  // Looks whether the sources of moving tags have moved, and drops the tags of those that have. How many.
+  std::size_t refresh();
+
+  // Until every flight that was begun has landed.
+  void wait_until_idle() { flights_.wait_until_idle(); }
+
+ private:
+  Landing build(const reference::Reference& reference, Progress& progress);
+  Landing rebuild(const std::string& key, const image::Digest& blob, Progress& progress);
+
+  const Road& road_;
+  const tree::Tree& tree_;
+  nix::Source& source_;
+  layer::Writer& writer_;
+  std::atomic<bool> stopping_{false};
+  Flights flights_;  // last: its threads use the rest
+};
+
+}  // namespace nixery::build

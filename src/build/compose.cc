@@ -1,0 +1,75 @@
+#include "build/compose.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+namespace nixery::build {
+
+namespace {
+
+// Reproducible, and not the year 0 that some tools stumble over.
+constexpr const char* created = "1970-01-01T00:00:01Z";
+
+bool has_program(const Facts& facts, std::string_view name) {
+  return std::binary_search(facts.programs.begin(), facts.programs.end(), name);
+}
+
+// What `docker run` starts without arguments: a shell if there is one on purpose, else the first package's program.
+std::vector<std::string> default_command(const Facts& facts) {
+  if (facts.reference.has_shell && has_program(facts, "bash")) return {"bash"};
+  for (const nix::Package& package : facts.packages)
+    for (const std::string& name : {package.main_program, package.pname})
+      if (!name.empty() && has_program(facts, name)) return {name};
+  return {};
+}
+
+template <typename Items, typename Text>
+std::string joined(const Items& items, const char* separator, Text&& text) {
+  std::string all;
+  for (const auto& item : items) all += (all.empty() ? "" : separator) + text(item);
+  return all;
+}
+
+}  // namespace
+
+image::Annotations describe(const Facts& facts) {
+  image::Annotations annotations;
+  const auto set = [&](const char* key, std::string value) {
+    if (!value.empty()) annotations["org.opencontainers.image." + std::string(key)] = std::move(value);
+  };
+  set("created", created);
+  set("title", joined(facts.packages, ", ", [](const nix::Package& p) { return p.attribute; }));
+  set("revision", facts.revision.id);
+  set("source", facts.revision.url);
+  if (facts.packages.size() == 1) {
+    set("description", facts.packages[0].description);
+    set("version", facts.packages[0].version);
+    set("url", facts.packages[0].homepage);
+  }
+  std::set<std::string> licenses;
+  for (const nix::Package& package : facts.packages) licenses.insert(package.licenses.begin(), package.licenses.end());
+  set("licenses", joined(licenses, " AND ", [](const std::string& license) { return license; }));
+  annotations["io.nixery.packages"] =
+      joined(facts.packages, " ", [](const nix::Package& p) { return fmt::format("{}={}", p.attribute, p.version); });
+  return annotations;
+}
+
+image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer> layers) {
+  image::Config config;
+  config.platform = {std::string(facts.platform.architecture()), std::string(facts.platform.os),
+                     std::string(facts.platform.variant)};
+  config.created = created;
+  config.env = {"PATH=/bin:/sbin:/usr/local/bin:/usr/bin"};
+  if (facts.has_certificates) {
+    config.env.push_back("SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt");
+    config.env.push_back("NIX_SSL_CERT_FILE=/etc/ssl/certs/ca-bundle.crt");
+  }
+  config.cmd = default_command(facts);
+  config.labels = describe(facts);
+  config.layers = std::move(layers);
+  return config;
+}
+
+}  // namespace nixery::build

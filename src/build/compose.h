@@ -1,0 +1,27 @@
+// What the image says of itself: config and annotations, from what was resolved and laid out. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "image/manifest.h"
+#include "nix/nix.h"
+#include "reference/reference.h"
+
+namespace nixery::build {
+
+struct Facts {
+  const reference::Reference& reference;
+  const reference::Platform& platform;
+  const nix::Revision& revision;
+  const std::vector<nix::Package>& packages;
+  std::vector<std::string> programs;  // names in the image's /bin, ascending
+  bool has_certificates = false;      // /etc/ssl/certs/ca-bundle.crt
+};
+
+// OCI's pre-defined annotation keys (image-spec, annotations.md), which also serve as labels.
+image::Annotations describe(const Facts& facts);
+
+image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer> layers);
+
+}  // namespace nixery::build

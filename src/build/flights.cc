@@ -1,0 +1,131 @@
+#include "build/flights.h"
+
+#include <fmt/format.h>
+
+namespace nixery::build {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+Landing crash(const Error& error) { return {std::nullopt, {}, false, std::make_shared<Error>(error)}; }
+
+}  // namespace
+
+std::optional<Landing> Flight::landing() const {
+  const std::lock_guard lock(mutex_);
+  return landing_;
+}
+
+std::optional<Landing> Flight::wait_until(Clock::time_point deadline) const {
+  std::unique_lock lock(mutex_);
+  landed_.wait_until(lock, deadline, [this] { return landing_.has_value(); });
+  return landing_;
+}
+
+void Flight::on_landing(std::function<void()> callback) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!landing_) {
+      callbacks_.push_back(std::move(callback));
+      return;
+    }
+  }
+  callback();
+}
+
+void Flight::fly() {
+  try {
+    land(work_(progress_));
+  } catch (const Error& error) {
+    land(crash(error));
+  } catch (const std::exception& error) {
+    land(crash(Error(Failure::unavailable, fmt::format("the build was cut off: {}", error.what()))));
+  }
+}
+
+void Flight::land(Landing landing) {
+  std::vector<std::function<void()>> callbacks;
+  progress_.enter(Phase::finished);
+  {
+    const std::lock_guard lock(mutex_);
+    landing_ = std::move(landing);
+    landed_at_ = Clock::now();
+    callbacks.swap(callbacks_);
+  }
+  landed_.notify_all();
+  for (const auto& callback : callbacks) callback();
+}
+
+Flights::Flights(FlightLimits limits) : limits_(limits) {
+  for (unsigned i = 0; i < limits_.in_the_air; ++i) pilots_.emplace_back([this] { fly_queued(); });
+}
+
+Flights::~Flights() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_all();
+  for (std::thread& pilot : pilots_) pilot.join();
+  // Nobody flies them any more; whoever waits on them must not wait for ever.
+  for (const auto& flight : queue_)
+    flight->land(crash(Error(Failure::unavailable, "the registry is shutting down: try again")));
+}
+
+std::shared_ptr<Flight> Flights::join(const std::string& key, Work work) {
+  const std::lock_guard lock(mutex_);
+  forget_old(Clock::now());
+  if (const auto known = flights_.find(key); known != flights_.end()) return known->second;
+  if (queue_.size() >= limits_.queued + (limits_.in_the_air > flying_ ? limits_.in_the_air - flying_ : 0))
+    throw Error(Failure::too_busy, fmt::format("{} images are waiting to be built: try again in a while", queue_.size()));
+  auto flight = std::make_shared<Flight>(key, std::move(work));
+  flights_.emplace(key, flight);
+  queue_.push_back(flight);
+  changed_.notify_all();
+  return flight;
+}
+
+void Flights::forget_old(Clock::time_point now) {
+  std::erase_if(flights_, [&](const auto& entry) {
+    const Flight& flight = *entry.second;
+    const std::lock_guard lock(flight.mutex_);
+    return flight.landing_ && now - flight.landed_at_ >= limits_.failure_memory;
+  });
+}
+
+void Flights::fly_queued() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return closing_ || !queue_.empty(); });
+    if (closing_) return;
+    const auto flight = queue_.front();
+    queue_.pop_front();
+    ++flying_;
+    lock.unlock();
+    flight->fly();
+    lock.lock();
+    --flying_;
+    changed_.notify_all();
+    // A success is in the tree now, and what may pass is worth another try; other failures are remembered for a while.
+    const Landing landing = *flight->landing();
+    if (!landing.error || landing.error->transient()) flights_.erase(flight->key());
+  }
+}
+
+void Flights::wait_until_idle() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [this] { return queue_.empty() && flying_ == 0; });
+}
+
+std::size_t Flights::in_the_air() const {
+  const std::lock_guard lock(mutex_);
+  return flying_;
+}
+
+std::size_t Flights::queued() const {
+  const std::lock_guard lock(mutex_);
+  return queue_.size();
+}
+
+}  // namespace nixery::build

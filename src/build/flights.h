@@ -1,0 +1,98 @@
+// One build per key: whoever asks for an image that is being built joins the flight that is in the air.
+//
+// A flight belongs to nobody's request. It runs on a thread of ours, goes on when every client has left, and its result
+// is published for whoever asks next. Between processes and hosts, a lock file per key keeps builds single.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "build/progress.h"
+#include "error.h"
+#include "image/digest.h"
+
+namespace nixery::build {
+
+// How a flight ended.
+struct Landing {
+  std::optional<image::Digest> digest;  // of the manifest, or the blob, that is in the tree now
+  std::string revision;                 // of the package set, for a manifest
+  bool moving = false;                  // whether its tag may stand for another revision tomorrow
+  std::shared_ptr<const Error> error;   // set where `digest` is not
+};
+
+using Work = std::function<Landing(Progress&)>;
+
+class Flight {
+ public:
+  Flight(std::string key, Work work) : key_(std::move(key)), work_(std::move(work)) {}
+
+  const std::string& key() const { return key_; }
+  const Progress& progress() const { return progress_; }
+
+  // nullopt while it is in the air.
+  std::optional<Landing> landing() const;
+  std::optional<Landing> wait_until(std::chrono::steady_clock::time_point deadline) const;
+  // Calls `callback` once, on landing, from the landing thread; at once if it has landed.
+  void on_landing(std::function<void()> callback);
+
+ private:
+  friend class Flights;
+  void fly();
+  void land(Landing landing);
+
+  const std::string key_;
+  const Work work_;
+  Progress progress_;
+  mutable std::mutex mutex_;  // guards what follows
+  mutable std::condition_variable landed_;
+  std::optional<Landing> landing_;
+  std::chrono::steady_clock::time_point landed_at_{};
+  std::vector<std::function<void()>> callbacks_;
+};
+
+struct FlightLimits {
+  unsigned in_the_air = 2;
+  unsigned queued = 100;
+  std::chrono::seconds failure_memory{30};
+};
+
+// Thread-safe.
+class Flights {
+ public:
+  explicit Flights(FlightLimits limits);
+  ~Flights();  // waits for the flights in the air
+
+  // The flight of that key: the one in the air, one that failed just now, or a new one that will do `work`.
+  // Throws Error{too_busy} where the queue is full.
+  std::shared_ptr<Flight> join(const std::string& key, Work work);
+
+  void wait_until_idle();
+  std::size_t in_the_air() const;
+  std::size_t queued() const;
+
+ private:
+  void fly_queued();
+  void forget_old(std::chrono::steady_clock::time_point now);
+
+  const FlightLimits limits_;
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable changed_;
+  std::map<std::string, std::shared_ptr<Flight>> flights_;  // by key: queued, in the air, or failed just now
+  std::deque<std::shared_ptr<Flight>> queue_;
+  std::size_t flying_ = 0;
+  bool closing_ = false;
+  std::vector<std::thread> pilots_;
+};
+
+}  // namespace nixery::build

@@ -1,0 +1,160 @@
+#include "build/road.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "build/compose.h"
+#include "error.h"
+#include "layer/rootfs.h"
+#include "os/file.h"
+
+namespace nixery::build {
+
+namespace {
+
+std::vector<store::StorePath> output_paths(const std::vector<const nix::Package*>& packages) {
+  std::vector<store::StorePath> paths;
+  for (const nix::Package* package : packages)
+    for (const nix::Output& output : package->outputs) paths.push_back(output.path);
+  std::sort(paths.begin(), paths.end());
+  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
+  return paths;
+}
+
+std::vector<std::uint32_t> indices_of(const store::Closure& closure, const std::vector<store::StorePath>& paths) {
+  std::vector<std::uint32_t> indices;
+  for (const store::StorePath& path : paths) {
+    const auto at = std::lower_bound(closure.paths.begin(), closure.paths.end(), path,
+                                     [](const store::PathInfo& info, const store::StorePath& wanted) { return info.path < wanted; });
+    if (at == closure.paths.end() || at->path != path)
+      throw Error(Failure::unavailable, fmt::format("nix realised {}, but its database does not know it", path.str()));
+    indices.push_back(static_cast<std::uint32_t>(at - closure.paths.begin()));
+  }
+  return indices;
+}
+
+std::vector<layer::PackageOutput> outputs_of(const std::vector<nix::Package>& packages) {
+  std::vector<layer::PackageOutput> outputs;
+  for (const nix::Package& package : packages)
+    for (const nix::Output& output : package.outputs) outputs.push_back({output.path, package.priority});
+  return outputs;
+}
+
+std::optional<store::StorePath> certificates_of(const nix::Resolution& resolution) {
+  if (!resolution.cacert || resolution.cacert->outputs.empty()) return std::nullopt;
+  return resolution.cacert->outputs.front().path;
+}
+
+layer::Encoding encoding_of(const reference::Reference& reference, const RoadSettings& settings) {
+  layer::Encoding encoding = settings.encoding;
+  if (reference.encoding)
+    encoding.codec = *reference.encoding == "zstd" ? layer::Encoding::Codec::zstd : layer::Encoding::Codec::gzip;
+  if (!encoding.media_type(settings.format == image::Format::docker))
+    throw Error(Failure::bad_name, "this registry serves docker's manifest format, which has no zstd layers: leave 'zstd/' out");
+  return encoding;
+}
+
+}  // namespace
+
+std::vector<const store::PathInfo*> paths_of(const plan::Layer& layer, const store::Closure& closure) {
+  std::vector<const store::PathInfo*> paths;
+  for (const auto index : layer.paths) paths.push_back(&closure.paths[index]);
+  return paths;
+}
+
+std::vector<const nix::Package*> ResolvedImage::contents() const {
+  std::vector<const nix::Package*> packages;
+  for (const nix::Package& package : resolution.packages) packages.push_back(&package);
+  if (resolution.cacert) packages.push_back(&*resolution.cacert);
+  return packages;
+}
+
+ResolvedImage Road::resolve(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const {
+  progress.enter(Phase::resolving);
+  const auto platform = reference.platform.value_or(settings_.platform);
+  const auto encoding = encoding_of(reference, settings_);
+  auto source = source_.fetch(source_.find(reference.tag));
+  auto resolution = nix::resolve(settings_.nix, source, reference.packages, platform, nix);
+  ResolvedImage image{reference, platform, encoding, std::move(source), std::move(resolution), {}};
+  image.key = image_key(image);
+  return image;
+}
+
+std::string Road::image_key(const ResolvedImage& image) const {
+  image::KeyBuilder key("image");
+  key.add(fmt::format("{} {}", layer::format_version, plan::planner_version))
+      .add(image.platform.nix_system)
+      .add(image.encoding.name())
+      .add(image::name_of(image::manifest_type(settings_.format)))
+      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.min_layer_size))
+      .add(image.source.revision.id)
+      .add(image.source.revision.url)
+      .add(image.reference.has_shell ? "shell" : "");
+  for (const auto& [name, count] : settings_.plan.popularity) key.add(fmt::format("{} {}", name, count));
+  for (const nix::Package* package : image.contents()) {
+    key.add(package->attribute).add(fmt::format("{}", package->priority)).add(package->main_program);
+    key.add(package->description).add(package->homepage);
+    for (const std::string& license : package->licenses) key.add(license);
+    for (const nix::Output& output : package->outputs) key.add(output.path.str());
+  }
+  return key.finish();
+}
+
+LayeredClosure Road::plan(const ResolvedImage& image) const {
+  const auto outputs = output_paths(image.contents());
+  LayeredClosure layered{nix::closure_of(outputs), {}};
+  plan::Settings settings = settings_.plan;
+  settings.max_layers = settings_.max_layers - 1;  // one is the root file system
+  layered.layers = plan::plan_layers(layered.closure, indices_of(layered.closure, outputs), settings);
+  return layered;
+}
+
+BuiltImage Road::build(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const {
+  const ResolvedImage image = resolve(reference, progress, nix);
+
+  // The same packages of the same revision, asked for under another name or tag.
+  const fs::path known = tree_.layout().image(image.key);
+  if (const auto hex = os::read_if_exists(known))
+    if (const auto digest = image::Digest::parse_hex(*hex); digest && tree_.manifest(*digest))
+      return {*digest, image.source.revision, {}};
+
+  progress.enter(Phase::realising);
+  nix::realise(settings_.nix, image.contents(), tree_.layout().gc_root(image.key, 0), nix);
+  BuiltImage built = layer_and_publish(image, progress);
+  os::write_file(known, built.manifest.hex(), false);
+  return built;
+}
+
+BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progress) const {
+  const auto [closure, layers] = plan(image);
+
+  progress.enter(Phase::layering);
+  progress.total(layers.size() + 1, closure.nar_size());
+  const layer::Rootfs root = layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);
+  std::vector<layer::Contents> contents;
+  for (const plan::Layer& layer : layers) contents.push_back({{}, paths_of(layer, closure)});
+  contents.push_back({root.entries, {}});
+  const auto blobs = writer_.write(contents, image.encoding, [&](const layer::Progress& written) {
+                              progress.layering(written.layers_done, written.bytes_done);
+                            }).layers;
+
+  progress.enter(Phase::publishing);
+  const Facts facts{image.reference, image.platform, image.source.revision, image.resolution.packages, root.programs,
+                    root.has_certificates};
+  std::vector<image::ConfigLayer> config_layers;
+  image::Manifest manifest{settings_.format, {image::config_type(settings_.format), image::Digest::of(""), 0, {}, {}}, {}, describe(facts)};
+  const auto layer_type = *image.encoding.media_type(settings_.format == image::Format::docker);
+  for (std::size_t i = 0; i < blobs.size(); ++i) {
+    config_layers.push_back({blobs[i].diff_id, i < layers.size() ? layers[i].reason : "root file system"});
+    manifest.layers.push_back({layer_type, blobs[i].digest, blobs[i].size, {}, {}});
+  }
+  const std::string config = image::to_json(compose_config(facts, std::move(config_layers)));
+  manifest.config.digest = tree_.publish_blob(config);
+  manifest.config.size = config.size();
+  return {tree_.publish_manifest(image::to_json(manifest), image::manifest_type(settings_.format)), image.source.revision,
+          root.warnings};
+}
+
+}  // namespace nixery::build

@@ -1,0 +1,83 @@
+// The road from a reference to a published image, step by step. Read road.cc from top to bottom to have read the system.
+//
+// Thread-safe: nothing here is shared between two builds but the tree, the source and the layer writer, which are.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "build/progress.h"
+#include "image/manifest.h"
+#include "layer/encoding.h"
+#include "layer/writer.h"
+#include "nix/nix.h"
+#include "plan/plan.h"
+#include "reference/reference.h"
+#include "tree/tree.h"
+
+namespace nixery::build {
+
+namespace fs = std::filesystem;
+
+struct RoadSettings {
+  nix::NixSettings nix;
+  reference::Platform platform;  // of names that do not say one
+  image::Format format = image::Format::oci;
+  layer::Encoding encoding;
+  unsigned max_layers = 100;     // of an image, the root file system's among them
+  plan::Settings plan;           // its max_layers follows from ours
+};
+
+// A reference that has become packages of one revision.
+struct ResolvedImage {
+  reference::Reference reference;
+  reference::Platform platform;
+  layer::Encoding encoding;
+  nix::PinnedSource source;
+  nix::Resolution resolution;
+  std::string key;  // 64 hex: what determines the image's every byte
+
+  // The packages and, where the set has it, cacert.
+  std::vector<const nix::Package*> contents() const;
+};
+
+// Which store paths go into which layer.
+struct LayeredClosure {
+  store::Closure closure;
+  std::vector<plan::Layer> layers;
+};
+
+std::vector<const store::PathInfo*> paths_of(const plan::Layer& layer, const store::Closure& closure);
+
+// What is built, once it is in the tree.
+struct BuiltImage {
+  image::Digest manifest;
+  nix::Revision revision;
+  std::vector<std::string> warnings;  // such as files that two packages bring
+};
+
+class Road {
+ public:
+  Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer)
+      : settings_(std::move(settings)), tree_(tree), source_(source), writer_(writer) {}
+
+  ResolvedImage resolve(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const;
+  // The outputs must be valid store paths.
+  LayeredClosure plan(const ResolvedImage& image) const;
+  // Everything: resolves, realises, layers and publishes blobs and manifest. No tag: that is the caller's last step.
+  BuiltImage build(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const;
+
+  const RoadSettings& settings() const { return settings_; }
+
+ private:
+  std::string image_key(const ResolvedImage& image) const;
+  BuiltImage layer_and_publish(const ResolvedImage& image, Progress& progress) const;
+
+  const RoadSettings settings_;
+  const tree::Tree& tree_;
+  nix::Source& source_;
+  layer::Writer& writer_;
+};
+
+}  // namespace nixery::build

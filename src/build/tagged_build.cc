@@ -1,0 +1,72 @@
+#include "build/tagged_build.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "tree/records.h"
+
+namespace nixery::build {
+
+std::string build_key(const reference::Reference& reference) {
+  image::KeyBuilder key("build");
+  key.add(reference.tag)
+      .add(reference.platform ? reference.platform->nix_system : "")
+      .add(reference.encoding.value_or(""))
+      .add(reference.has_shell ? "shell" : "");
+  for (const auto& package : reference.packages) key.add(package.text);
+  return key.finish();
+}
+
+BuildLog::BuildLog(const fs::path& path) {
+  os::make_directories(path.parent_path());
+  fd_ = os::Fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+}
+
+void BuildLog::line(std::string_view text) const {
+  if (!fd_) return;
+  const std::string whole = fmt::format("{}\n", text);
+  [[maybe_unused]] const auto written = write(fd_.get(), whole.data(), whole.size());
+}
+
+nix::Attendance BuildLog::attend(Progress& progress, const std::atomic<bool>* stop) const {
+  return {[this, &progress](std::string_view text) {
+            line(text);
+            if (std::string step = step_of_nix_line(text); !step.empty()) progress.step(std::move(step));
+          },
+          stop};
+}
+
+void publish_tag(const tree::Tree& tree, const reference::Reference& reference, const image::Digest& manifest,
+                 std::string_view revision, bool moving) {
+  if (tree.digest_of_tag(reference.repository, reference.tag) == manifest) return;
+  // The record comes first: a moving tag without one would never be refreshed.
+  tree::write_record(tree.layout(), {reference.repository, reference.tag, std::string(revision), moving, manifest.str()});
+  tree.publish_tag(reference.repository, reference.tag, manifest);
+}
+
+BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference, Progress& progress,
+                          const std::atomic<bool>* stop, ExistingTag existing) {
+  const std::string key = build_key(reference);
+  const os::Lock lock(tree.layout().lock(key));
+  if (existing == ExistingTag::is_good_enough)
+    if (const auto digest = tree.digest_of_tag(reference.repository, reference.tag); digest && tree.manifest(*digest))
+      if (const auto record = tree::read_record(tree.layout(), reference.repository, reference.tag))
+        return {*digest, {record->revision, {}, record->moving}, {}};
+
+  const BuildLog log(tree.layout().log(key));
+  try {
+    BuiltImage built = road.build(reference, progress, log.attend(progress, stop));
+    for (const std::string& warning : built.warnings) log.line("warning: " + warning);
+    publish_tag(tree, reference, built.manifest, built.revision.id, built.revision.moving);
+    return built;
+  } catch (const Error& error) {
+    log.line(fmt::format("{}: {}", name_of(error.failure()), error.what()));
+    throw;
+  }
+}
+
+}  // namespace nixery::build

@@ -1,0 +1,78 @@
+#include <signal.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "build/builder.h"
+#include "command/command.h"
+#include "command/registry_parts.h"
+#include "http/server.h"
+#include "log.h"
+
+namespace nixery::command {
+
+namespace {
+
+// Looks from time to time whether moving tags have moved.
+class Refresher {
+ public:
+  Refresher(build::Builder& builder, std::chrono::seconds every) {
+    if (every.count() == 0) return;
+    thread_ = std::jthread([this, &builder, every](const std::stop_token& stop) {
+      std::unique_lock lock(mutex_);
+      while (!changed_.wait_for(lock, stop, every, [&] { return stop.stop_requested(); })) {
+        try {
+          builder.refresh();
+        } catch (const std::exception& error) {
+          log::warning("cannot refresh", {{"error", error.what()}});
+        }
+      }
+    });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::jthread thread_;
+};
+
+int run(Words words) {
+  if (!words.empty()) throw Misuse{"serve takes no words; its settings are environment variables"};
+  // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  http::limit_descriptors();
+
+  const Config config = load_config_from_environment().config;
+  const http::Listener listener = http::find_listener(config.listen);
+  RegistryParts parts(config);
+  build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer,
+                         {config.build_threads, config.queue_length, config.failure_memory});
+  const http::Registry registry(builder, parts.tree, {config.hop, config.hops});
+  if (listener.cgi) {
+    // One request, one process: SIGTERM means it, and builds that the request began are carried through.
+    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    http::serve_cgi(registry);
+    builder.wait_until_idle();
+    return 0;
+  }
+  const Refresher refresher(builder, config.refresh);
+  http::serve(registry, listener, {config.threads, config.max_waiting});
+  return 0;
+}
+
+}  // namespace
+
+const Command serve = {
+    "serve", "nixery serve", "answer the web server's FastCGI requests (or one CGI request)",
+    "Accepts FastCGI requests on NIXERY_LISTEN, on the socket that systemd or spawn-fcgi hands over, or, started as a\n"
+    "plain CGI program, answers one request and exits. SIGTERM drains: running answers finish, requests that wait for\n"
+    "builds are redirected to themselves, builds are resumed when they are asked for again.\n"
+    "Settings are environment variables: see `nixery config`.\n",
+    run};
+
+}  // namespace nixery::command

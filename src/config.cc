@@ -1,0 +1,189 @@
+#include "config.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <thread>
+
+#include "error.h"
+#include "layer/encoding.h"
+
+namespace nixery {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+using std::chrono::seconds;
+
+[[noreturn]] void refuse(std::string_view name, std::string_view value, std::string_view wanted) {
+  throw Error(Failure::bad_config, fmt::format("{}: '{}' is not valid; {}", name, value, wanted));
+}
+
+std::uint64_t number(std::string_view name, std::string_view text, std::uint64_t least, std::uint64_t most) {
+  std::uint64_t value = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size() || value < least || value > most)
+    refuse(name, text, fmt::format("give a number from {} to {}", least, most));
+  return value;
+}
+
+bool yes_or_no(std::string_view name, std::string_view text) {
+  if (text == "1" || text == "true" || text == "yes") return true;
+  if (text == "0" || text == "false" || text == "no") return false;
+  refuse(name, text, "give 1 or 0");
+}
+
+fs::path absolute(std::string_view name, std::string_view text) {
+  if (!text.starts_with('/')) refuse(name, text, "give an absolute path");
+  return fs::path(text).lexically_normal();
+}
+
+std::vector<std::string> words(std::string_view text) {
+  std::vector<std::string> list;
+  std::string word;
+  for (const char c : fmt::format("{},", text)) {
+    if (c != ',' && c != ' ') {
+      word += c;
+    } else if (!word.empty()) {
+      list.push_back(std::exchange(word, {}));
+    }
+  }
+  return list;
+}
+
+struct Rule {
+  const char* name;
+  std::string fallback;
+  const char* description;
+  std::function<void(Config&, std::string_view)> apply;
+};
+
+// In the order in which people meet them; the README's table is made from this one (`nixery config --markdown`).
+std::vector<Rule> rules() {
+  const auto cores = std::max(1U, std::thread::hardware_concurrency());
+  return {
+      {"NIXERY_CHANNEL", "", "package source: a nixpkgs channel, such as nixos-unstable; tags are channels or commits",
+       [](Config& c, std::string_view v) {
+         if (!v.empty()) c.source.kind = nix::SourceSettings::Kind::channel, c.source.location = v;
+       }},
+      {"NIXERY_PKGS_REPO", "", "package source: a git repository (https, ssh or file URL); tags are branches, tags or commits",
+       [](Config& c, std::string_view v) {
+         if (!v.empty()) c.source.kind = nix::SourceSettings::Kind::git, c.source.location = v;
+       }},
+      {"NIXERY_PKGS_PATH", "", "package source: a directory with nixpkgs or a set of its shape; the only tag is latest",
+       [](Config& c, std::string_view v) {
+         if (!v.empty()) c.source.kind = nix::SourceSettings::Kind::path, c.source.location = absolute("NIXERY_PKGS_PATH", v);
+       }},
+      {"NIXERY_ALLOWED_BRANCHES", "",
+       "branches that may be served, and whose commits may; globs for git (default: *), names for a channel (default: "
+       "the channel and master)",
+       [](Config& c, std::string_view v) { c.source.allowed_branches = words(v); }},
+      {"NIXERY_TREE", "/var/lib/nixery/tree", "the directory that nginx serves",
+       [](Config& c, std::string_view v) { c.layout.tree = absolute("NIXERY_TREE", v); }},
+      {"NIXERY_STATE", "/var/lib/nixery/state", "locks, logs, recipes, sources, nix's roots; never served",
+       [](Config& c, std::string_view v) { c.layout.state = absolute("NIXERY_STATE", v); }},
+      {"NIXERY_LISTEN", "unix:/run/nixery/nixery.sock", "where the worker accepts FastCGI: unix:/path or host:port",
+       [](Config& c, std::string_view v) {
+         const bool unix_socket = v.starts_with("unix:/");
+         const auto colon = v.rfind(':');
+         if (!unix_socket && (colon == v.npos || colon + 1 == v.size()))
+           refuse("NIXERY_LISTEN", v, "give unix:/path or host:port");
+         if (!unix_socket) number("NIXERY_LISTEN", v.substr(colon + 1), 1, 65535);
+         c.listen = v;
+       }},
+      {"NIXERY_PLATFORM", std::string(reference::host_platform().meta_package),
+       "platform of names that do not say one: amd64 or arm64",
+       [](Config& c, std::string_view v) {
+         const auto platform = reference::platform_of_meta_package(v);
+         if (!platform) refuse("NIXERY_PLATFORM", v, "give amd64 or arm64");
+         c.platform = *platform;
+       }},
+      {"NIXERY_FORMAT", "oci", "format of manifests: oci or docker (v2 schema 2)",
+       [](Config& c, std::string_view v) {
+         if (v != "oci" && v != "docker") refuse("NIXERY_FORMAT", v, "give oci or docker");
+         c.format = v == "oci" ? image::Format::oci : image::Format::docker;
+       }},
+      {"NIXERY_ENCODING", "gzip-fast", "compression of layers: gzip-fast, gzip-balanced, gzip-small, zstd-fast, …",
+       [](Config& c, std::string_view v) {
+         if (!layer::Encoding::parse(v)) refuse("NIXERY_ENCODING", v, "give gzip or zstd, with -fast, -balanced or -small");
+         c.encoding = v;
+       }},
+      {"NIXERY_MAX_LAYERS", "100", "layers of an image, at most (2 to 125)",
+       [](Config& c, std::string_view v) { c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 2, 125)); }},
+      {"NIX_TIMEOUT", "3600", "seconds that one derivation may build",
+       [](Config& c, std::string_view v) { c.nix.build_limit = seconds(number("NIX_TIMEOUT", v, 1, 1'000'000)); }},
+      {"NIXERY_EVAL_TIMEOUT", "60", "seconds that an evaluation may take",
+       [](Config& c, std::string_view v) { c.nix.evaluation_limit = seconds(number("NIXERY_EVAL_TIMEOUT", v, 1, 86'400)); }},
+      {"NIXERY_EVAL_MEMORY", "4096", "MiB of address space that an evaluation may take",
+       [](Config& c, std::string_view v) { c.nix.evaluation_memory = number("NIXERY_EVAL_MEMORY", v, 128, 1 << 20) << 20; }},
+      {"NIXPKGS_ALLOW_UNFREE", "0", "1 to serve packages with unfree licences too",
+       [](Config& c, std::string_view v) { c.nix.allow_unfree = yes_or_no("NIXPKGS_ALLOW_UNFREE", v); }},
+      {"NIXERY_SUBSTITUTE_ONLY", "0", "1 to serve only what binary caches have: never compile",
+       [](Config& c, std::string_view v) { c.nix.substitute_only = yes_or_no("NIXERY_SUBSTITUTE_ONLY", v); }},
+      {"NIXERY_THREADS", "4", "threads that accept requests",
+       [](Config& c, std::string_view v) { c.threads = static_cast<unsigned>(number("NIXERY_THREADS", v, 1, 256)); }},
+      {"NIXERY_BUILDS", fmt::format("{}", cores), "images built at the same time",
+       [](Config& c, std::string_view v) { c.build_threads = static_cast<unsigned>(number("NIXERY_BUILDS", v, 1, 256)); }},
+      {"NIXERY_QUEUE", "100", "images that may wait to be built; further ones are told to come back",
+       [](Config& c, std::string_view v) { c.queue_length = static_cast<unsigned>(number("NIXERY_QUEUE", v, 0, 100'000)); }},
+      {"NIXERY_MAX_WAITING", "600", "requests that may wait on builds",
+       [](Config& c, std::string_view v) { c.max_waiting = static_cast<unsigned>(number("NIXERY_MAX_WAITING", v, 1, 900)); }},
+      {"NIXERY_HOP_SECONDS", "20", "seconds that a request waits on a build before it is redirected to itself",
+       [](Config& c, std::string_view v) { c.hop = seconds(number("NIXERY_HOP_SECONDS", v, 1, 3600)); }},
+      {"NIXERY_HOPS", "9", "such redirects of one request; clients follow ten at most",
+       [](Config& c, std::string_view v) { c.hops = static_cast<unsigned>(number("NIXERY_HOPS", v, 0, 9)); }},
+      {"NIXERY_FAILURE_SECONDS", "30", "seconds for which a failure is remembered rather than tried again",
+       [](Config& c, std::string_view v) { c.failure_memory = seconds(number("NIXERY_FAILURE_SECONDS", v, 0, 86'400)); }},
+      {"NIXERY_REFRESH_SECONDS", "300", "seconds between looks whether a moving tag's source has moved; 0: never",
+       [](Config& c, std::string_view v) { c.refresh = seconds(number("NIXERY_REFRESH_SECONDS", v, 0, 31'536'000)); }},
+      {"NIXERY_CHANNEL_URL", "https://channels.nixos.org/{channel}/git-revision", "where a channel's commit is told",
+       [](Config& c, std::string_view v) { c.source.channel_url = v; }},
+      {"NIXERY_ARCHIVE_URL", "https://github.com/NixOS/nixpkgs/archive/{revision}.tar.gz", "where a commit's archive is",
+       [](Config& c, std::string_view v) { c.source.archive_url = v; }},
+      {"NIXERY_COMPARE_URL", "https://api.github.com/repos/NixOS/nixpkgs/compare/{revision}...{branch}",
+       "what tells whether a commit is on a branch",
+       [](Config& c, std::string_view v) { c.source.compare_url = v; }},
+      {"NIXERY_RESOLVE_NIX", NIXERY_DATADIR "/resolve.nix", "the expression that looks packages up",
+       [](Config& c, std::string_view v) {
+         c.nix.resolve_nix = absolute("NIXERY_RESOLVE_NIX", v);
+         if (access(c.nix.resolve_nix.c_str(), R_OK) != 0) refuse("NIXERY_RESOLVE_NIX", v, "that file cannot be read");
+       }},
+  };
+}
+
+void settle_source(Config& config, const std::vector<Setting>& settings) {
+  std::vector<std::string> given;
+  for (const Setting& setting : settings)
+    if (setting.from_environment &&
+        (setting.name == "NIXERY_CHANNEL" || setting.name == "NIXERY_PKGS_REPO" || setting.name == "NIXERY_PKGS_PATH"))
+      given.push_back(setting.name);
+  if (given.size() > 1)
+    throw Error(Failure::bad_config, fmt::format("{} and {} are both set; a registry has one package source", given[0], given[1]));
+  if (given.empty()) config.source.location = "nixos-unstable";
+  if (!config.source.allowed_branches.empty()) return;
+  if (config.source.kind == nix::SourceSettings::Kind::git) config.source.allowed_branches = {"*"};
+  if (config.source.kind == nix::SourceSettings::Kind::channel)
+    config.source.allowed_branches = {config.source.location, "master"};
+}
+
+}  // namespace
+
+LoadedConfig load_config(const Environment& environment) {
+  LoadedConfig loaded;
+  for (const Rule& rule : rules()) {
+    const char* given = environment(rule.name);
+    const bool from_environment = given && *given;
+    const std::string value = from_environment ? given : rule.fallback;
+    rule.apply(loaded.config, value);
+    loaded.settings.push_back({rule.name, nix::without_credentials(value), from_environment, rule.description});
+  }
+  settle_source(loaded.config, loaded.settings);
+  if (loaded.config.format == image::Format::docker && loaded.config.encoding.starts_with("zstd"))
+    throw Error(Failure::bad_config, "NIXERY_ENCODING: zstd layers exist in OCI manifests only; set NIXERY_FORMAT=oci");
+  return loaded;
+}
+
+}  // namespace nixery

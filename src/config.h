@@ -1,0 +1,55 @@
+// The settings: environment variables, read and checked once at start.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "image/manifest.h"
+#include "nix/nix.h"
+#include "nix/source.h"
+#include "tree/layout.h"
+
+namespace nixery {
+
+struct Config {
+  tree::Layout layout;
+  nix::SourceSettings source;
+  nix::NixSettings nix;
+  reference::Platform platform;
+  image::Format format = image::Format::oci;
+  std::string encoding;         // name of a layer::Encoding
+  unsigned max_layers = 100;    // of an image, the root file system's among them
+  std::string listen;           // "unix:/path" or "host:port"
+  unsigned threads = 0;         // that accept requests
+  unsigned build_threads = 0;   // builds at the same time
+  unsigned queue_length = 0;    // builds that may wait
+  unsigned max_waiting = 0;     // requests that may wait on builds
+  std::chrono::seconds hop{20};
+  unsigned hops = 9;
+  std::chrono::seconds failure_memory{30};
+  std::chrono::seconds refresh{300};
+};
+
+// One setting as it stands, for `nixery config` and the README's table.
+struct Setting {
+  std::string name;         // "NIXERY_TREE"
+  std::string value;        // effective; credentials left out
+  bool from_environment;
+  std::string description;
+};
+
+struct LoadedConfig {
+  Config config;
+  std::vector<Setting> settings;
+};
+
+using Environment = std::function<const char*(const char* name)>;
+
+// Throws Error{bad_config} that names the variable, what was given and what is allowed.
+LoadedConfig load_config(const Environment& environment);
+
+}  // namespace nixery

@@ -1,0 +1,137 @@
+#include "http/answers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "json/json.h"
+
+namespace nixery::http {
+
+namespace {
+
+constexpr std::string_view hop_parameter = "nixery-hop";
+
+struct Shape {
+  int status;
+  std::string_view code;  // of the distribution-spec
+  int retry_after = 0;    // seconds; 0: no such header
+};
+
+Shape shape_of(Failure failure) {
+  switch (failure) {
+    case Failure::bad_name: return {400, "NAME_INVALID"};
+    case Failure::bad_tag: return {404, "MANIFEST_UNKNOWN"};
+    case Failure::bad_digest: return {400, "DIGEST_INVALID"};
+    case Failure::unknown_tag:
+    case Failure::unknown_package:
+    case Failure::not_a_package:
+    case Failure::unsupported_platform:
+    case Failure::unknown_manifest: return {404, "MANIFEST_UNKNOWN"};
+    case Failure::unknown_blob: return {404, "BLOB_UNKNOWN"};
+    case Failure::forbidden: return {403, "DENIED"};
+    case Failure::evaluation_failed: return {422, "MANIFEST_INVALID"};
+    case Failure::build_failed:
+    case Failure::timed_out: return {424, "MANIFEST_INVALID"};
+    case Failure::still_building: return {429, "TOOMANYREQUESTS", 10};
+    case Failure::too_busy: return {503, "TOOMANYREQUESTS", 15};
+    case Failure::unavailable:
+    case Failure::storage: return {503, "UNAVAILABLE", 15};
+    case Failure::unknown_route: return {404, "NAME_UNKNOWN"};
+    case Failure::unsupported_method: return {405, "UNSUPPORTED"};
+    case Failure::bad_config:
+    case Failure::corrupt: return {500, "UNKNOWN"};
+  }
+  return {500, "UNKNOWN"};
+}
+
+Response base(int status, std::string_view content_type) {
+  Response response;
+  response.status = status;
+  response.header("Content-Type", std::string(content_type))
+      .header("Docker-Distribution-API-Version", "registry/2.0")
+      .header("X-Content-Type-Options", "nosniff");
+  return response;
+}
+
+// The operator's business (paths, hosts) stays in the log; these failures are not the puller's to mend.
+bool for_operator_only(Failure failure) { return failure == Failure::storage || failure == Failure::bad_config; }
+
+}  // namespace
+
+Response answer_error(const Error& error) {
+  const Shape shape = shape_of(error.failure());
+  std::string message = for_operator_only(error.failure())
+                            ? "the registry has a problem of its own, which its log describes: try again later"
+                            : std::string(error.what());
+  // Clients print the message and not the detail, and a build's log is what its reader needs.
+  if (error.failure() == Failure::build_failed && !error.detail().empty()) message += "\n" + error.detail();
+
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::key(writer, "errors");
+  writer.StartArray();
+  writer.StartObject();
+  json::member(writer, "code", shape.code);
+  json::member(writer, "message", message);
+  json::key(writer, "detail");
+  writer.StartObject();
+  json::member(writer, "failure", name_of(error.failure()));
+  writer.EndObject();
+  writer.EndObject();
+  writer.EndArray();
+  writer.EndObject();
+
+  Response response = base(shape.status, "application/json");
+  response.header("Cache-Control", "no-store");
+  if (shape.retry_after > 0) response.header("Retry-After", fmt::format("{}", shape.retry_after));
+  if (shape.status == 405) response.header("Allow", "GET, HEAD");
+  response.body = buffer.GetString();
+  response.body += '\n';
+  return response;
+}
+
+Response answer_manifest(const tree::StoredManifest& manifest) {
+  Response response = base(200, image::name_of(manifest.type));
+  response.header("Docker-Content-Digest", manifest.digest.str())
+      .header("ETag", fmt::format("\"{}\"", manifest.digest.str()))
+      .header("Cache-Control", "no-cache");
+  response.body = manifest.bytes;
+  return response;
+}
+
+Response answer_blob(const image::Digest& digest, const std::filesystem::path& file) {
+  Response response = base(200, "application/octet-stream");
+  response.header("Docker-Content-Digest", digest.str())
+      .header("ETag", fmt::format("\"{}\"", digest.str()))
+      .header("Cache-Control", "public, max-age=31536000, immutable");
+  response.file = file;
+  return response;
+}
+
+Response answer_json(std::string body) {
+  Response response = base(200, "application/json");
+  response.body = std::move(body);
+  return response;
+}
+
+unsigned hop_of(const Request& request) {
+  const auto text = query_parameter(request.query, hop_parameter).value_or("");
+  unsigned hop = 0;
+  std::from_chars(text.data(), text.data() + text.size(), hop);
+  return hop;
+}
+
+Response answer_redirect(const Request& request, unsigned hop) {
+  const std::string query = with_query_parameter(request.query, hop_parameter, fmt::format("{}", hop));
+  Response response = base(307, "application/json");
+  response
+      .header("Location", fmt::format("{}?{}", request.target.substr(0, request.target.find('?')), query))
+      .header("Cache-Control", "no-store");
+  response.body = "{}";
+  return response;
+}
+
+}  // namespace nixery::http

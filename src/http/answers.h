@@ -1,0 +1,23 @@
+// What we say: the one place where failures become HTTP (OCI distribution-spec v1.1, "Error Codes").
+#pragma once
+
+#include "error.h"
+#include "http/message.h"
+#include "image/digest.h"
+#include "tree/tree.h"
+
+namespace nixery::http {
+
+// Statuses are chosen by what clients show to the person: docker, podman and skopeo print the message of a 400, 403,
+// 404, 422 or 424, and drop that of a 5xx. So what will fail again the same way is a 4xx; 429 and 503 with Retry-After
+// are for what may succeed later.
+Response answer_error(const Error& error);
+
+Response answer_manifest(const tree::StoredManifest& manifest);
+Response answer_blob(const image::Digest& digest, const std::filesystem::path& file);
+Response answer_json(std::string body);
+// 307 to the same address, one hop further; never cached.
+Response answer_redirect(const Request& request, unsigned hop);
+unsigned hop_of(const Request& request);
+
+}  // namespace nixery::http

@@ -1,0 +1,135 @@
+#include "http/fastcgi.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netdb.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+
+#include "error.h"
+#include "os/file.h"
+
+namespace nixery::http {
+
+namespace {
+
+constexpr int backlog = 1024;
+constexpr int systemd_first = 3;  // SD_LISTEN_FDS_START
+constexpr rlim_t select_limit = FD_SETSIZE;
+
+bool is_listening(int fd) {
+  int listening = 0;
+  socklen_t size = sizeof listening;
+  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
+}
+
+bool is_handed_over_by_systemd() {
+  const char* pid = std::getenv("LISTEN_PID");
+  const char* count = std::getenv("LISTEN_FDS");
+  return pid && count && std::strtol(pid, nullptr, 10) == getpid() && std::strtol(count, nullptr, 10) >= 1;
+}
+
+Error cannot_listen(const std::string& address) {
+  return Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: cannot listen on {}: {}", address, std::strerror(errno)));
+}
+
+os::Fd listen_on_unix(const std::string& address, const std::string& path) {
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  if (path.size() >= sizeof name.sun_path)
+    throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: {} is too long for a socket", path));
+  std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
+  const auto* generic = reinterpret_cast<const sockaddr*>(&name);
+
+  // A socket left by a worker that died refuses; one that answers is in use.
+  if (os::Fd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); connect(probe.get(), generic, sizeof name) == 0)
+    throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: another worker listens on {}", path));
+  else if (errno == ECONNREFUSED)
+    unlink(path.c_str());
+
+  os::make_directories(std::filesystem::path(path).parent_path());
+  os::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // The web server runs as another user; who may reach the directory may ask.
+  if (!fd || bind(fd.get(), generic, sizeof name) != 0 || chmod(path.c_str(), 0666) != 0 || listen(fd.get(), backlog) != 0)
+    throw cannot_listen(address);
+  return fd;
+}
+
+os::Fd listen_on_tcp(const std::string& address) {
+  const auto colon = address.rfind(':');
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  std::string host = address.substr(0, colon);
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  if (const int code = getaddrinfo(host.empty() ? nullptr : host.c_str(), address.substr(colon + 1).c_str(), &hints, &found))
+    throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: {}: {}", address, gai_strerror(code)));
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, freeaddrinfo);
+  os::Fd fd(socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int yes = 1;
+  if (!fd || setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
+      bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0 || listen(fd.get(), backlog) != 0)
+    throw cannot_listen(address);
+  return fd;
+}
+
+}  // namespace
+
+void Exchange::Finish::operator()(FCGX_Request* raw) const {
+  FCGX_Finish_r(raw);
+  delete raw;
+}
+
+Exchange::Exchange(std::unique_ptr<FCGX_Request, Finish> raw)
+    : raw_(std::move(raw)), request_(read_request([this](const char* name) { return FCGX_GetParam(name, raw_->envp); })) {}
+
+std::optional<Exchange> Exchange::accept(int listener) {
+  static std::once_flag initialised;
+  std::call_once(initialised, [] { FCGX_Init(); });
+  std::unique_ptr<FCGX_Request, Finish> raw(new FCGX_Request);
+  FCGX_InitRequest(raw.get(), listener, FCGI_FAIL_ACCEPT_ON_INTR);
+  if (FCGX_Accept_r(raw.get()) < 0) return std::nullopt;
+  fcntl(raw->ipcFd, F_SETFD, FD_CLOEXEC);  // nix must not inherit it
+  return Exchange(std::move(raw));
+}
+
+void Exchange::answer(const Response& response) {
+  const std::string head = head_of(response);
+  FCGX_PutStr(head.data(), static_cast<int>(head.size()), raw_->out);
+  if (request_.method != "HEAD") {
+    FCGX_PutStr(response.body.data(), static_cast<int>(response.body.size()), raw_->out);
+    if (response.file) {
+      const os::Fd file = os::open_for_reading(*response.file);
+      char buffer[65536];
+      for (ssize_t n; (n = read(file.get(), buffer, sizeof buffer)) > 0;)
+        if (FCGX_PutStr(buffer, static_cast<int>(n), raw_->out) < 0) break;
+    }
+  }
+  raw_.reset();
+}
+
+Listener find_listener(const std::string& address) {
+  if (is_handed_over_by_systemd()) return {os::Fd(systemd_first), false, "systemd"};
+  if (is_listening(STDIN_FILENO)) return {os::Fd(dup(STDIN_FILENO)), false, "the descriptor handed over as standard input"};
+  if (std::getenv("GATEWAY_INTERFACE")) return {os::Fd(), true, "CGI"};
+  constexpr std::string_view unix_prefix = "unix:";
+  if (address.starts_with(unix_prefix)) return {listen_on_unix(address, address.substr(unix_prefix.size())), false, address};
+  return {listen_on_tcp(address), false, address};
+}
+
+void limit_descriptors() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= select_limit) return;
+  limit.rlim_cur = select_limit;
+  setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace nixery::http

@@ -1,0 +1,53 @@
+// libfcgi at arm's length: one accepted request, and the ways a server hands us its socket.
+//
+// libfcgi 2.4 uses select() on the descriptors that it accepts: one over 1,023 corrupts its stack. limit_descriptors()
+// makes the kernel refuse those.
+#pragma once
+
+#include <fcgiapp.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "http/message.h"
+#include "os/fd.h"
+
+namespace nixery::http {
+
+// One request in our hands. It can be moved to another thread and answered there; dropped, it is ended unanswered.
+class Exchange {
+ public:
+  // Waits for the next request on `listener`; nullopt where none came (another thread took it, or too many descriptors).
+  static std::optional<Exchange> accept(int listener);
+
+  const Request& request() const { return request_; }
+  // Whether it still wants an answer.
+  bool pending() const { return raw_ != nullptr; }
+  // Sends the answer (its head only, for HEAD) and ends the request.
+  void answer(const Response& response);
+
+ private:
+  struct Finish {
+    void operator()(FCGX_Request* raw) const;
+  };
+  explicit Exchange(std::unique_ptr<FCGX_Request, Finish> raw);
+
+  std::unique_ptr<FCGX_Request, Finish> raw_;  // on the heap: its streams point back to it
+  Request request_;
+};
+
+// How we were started.
+struct Listener {
+  os::Fd fd;           // listening; none for plain CGI
+  bool cgi = false;
+  std::string origin;  // "systemd", "spawn-fcgi", "unix:/run/…": for the log
+};
+
+// systemd's LISTEN_FDS, else a listening descriptor 0 (spawn-fcgi), else plain CGI if GATEWAY_INTERFACE is set, else a
+// socket of our own at `address` ("unix:/path" or "host:port"). Throws Error{bad_config, unavailable}.
+Listener find_listener(const std::string& address);
+
+void limit_descriptors();
+
+}  // namespace nixery::http

@@ -1,0 +1,116 @@
+#include "http/message.h"
+
+#include <fmt/format.h>
+
+namespace nixery::http {
+
+namespace {
+
+int hex_digit(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+template <typename Visit>
+void for_each_parameter(std::string_view query, Visit&& visit) {
+  while (!query.empty()) {
+    const auto end = std::min(query.find('&'), query.size());
+    if (end > 0) visit(query.substr(0, end));
+    query.remove_prefix(std::min(end + 1, query.size()));
+  }
+}
+
+bool is_named(std::string_view parameter, std::string_view name) {
+  return parameter.starts_with(name) && (parameter.size() == name.size() || parameter[name.size()] == '=');
+}
+
+}  // namespace
+
+std::optional<std::string> percent_decode(std::string_view text) {
+  std::string decoded;
+  decoded.reserve(text.size());
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      decoded += text[i];
+      continue;
+    }
+    if (i + 2 >= text.size()) return std::nullopt;
+    const int high = hex_digit(text[i + 1]), low = hex_digit(text[i + 2]);
+    if (high < 0 || low < 0) return std::nullopt;
+    decoded += static_cast<char>(high * 16 + low);
+    i += 2;
+  }
+  return decoded;
+}
+
+std::optional<std::string_view> query_parameter(std::string_view query, std::string_view name) {
+  std::optional<std::string_view> value;
+  for_each_parameter(query, [&](std::string_view parameter) {
+    if (!value && is_named(parameter, name))
+      value = parameter.substr(std::min(name.size() + 1, parameter.size()));
+  });
+  return value;
+}
+
+std::string with_query_parameter(std::string_view query, std::string_view name, std::string_view value) {
+  std::string rest;
+  for_each_parameter(query, [&](std::string_view parameter) {
+    if (!is_named(parameter, name)) rest += fmt::format("{}&", parameter);
+  });
+  return fmt::format("{}{}={}", rest, name, value);
+}
+
+Request read_request(const std::function<const char*(const char*)>& get) {
+  const auto text = [&](const char* name) {
+    const char* value = get(name);
+    return std::string(value ? value : "");
+  };
+  Request request;
+  request.method = text("REQUEST_METHOD");
+  request.target = text("REQUEST_URI");
+  // Servers that do not say it whole say it in parts.
+  if (request.target.empty()) {
+    request.target = text("SCRIPT_NAME") + text("PATH_INFO");
+    if (const std::string query = text("QUERY_STRING"); !query.empty()) request.target += "?" + query;
+  }
+  const auto question = request.target.find('?');
+  if (question != std::string::npos) request.query = request.target.substr(question + 1);
+  // What cannot be decoded stays as it is; no route or name has a '%'.
+  const std::string path = request.target.substr(0, question);
+  request.path = percent_decode(path).value_or(path);
+  request.id = text("NIXERY_REQUEST_ID");
+  request.client = text("REMOTE_ADDR");
+  return request;
+}
+
+std::string_view reason_phrase(int status) {
+  switch (status) {
+    case 200: return "OK";
+    case 206: return "Partial Content";
+    case 304: return "Not Modified";
+    case 307: return "Temporary Redirect";
+    case 400: return "Bad Request";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 422: return "Unprocessable Content";
+    case 424: return "Failed Dependency";
+    case 429: return "Too Many Requests";
+    case 500: return "Internal Server Error";
+    case 503: return "Service Unavailable";
+    default: return "Unknown";
+  }
+}
+
+std::string head_of(const Response& response) {
+  std::string head = fmt::format("Status: {} {}\r\n", response.status, reason_phrase(response.status));
+  for (const auto& [name, value] : response.headers) head += fmt::format("{}: {}\r\n", name, value);
+  std::uintmax_t length = response.body.size();
+  if (response.file) length = std::filesystem::file_size(*response.file);
+  head += fmt::format("Content-Length: {}\r\n\r\n", length);
+  return head;
+}
+
+}  // namespace nixery::http

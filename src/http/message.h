@@ -1,0 +1,52 @@
+// A request as the web server hands it over, and what we answer. Plain values, whoever carries them (FastCGI, CGI).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace nixery::http {
+
+struct Request {
+  std::string method;      // "GET"
+  std::string target;      // as it came: path and query, undecoded
+  std::string path;        // decoded, without the query; may hold any byte
+  std::string query;       // undecoded
+  std::string id;          // nginx's request id, for logs; may be empty
+  std::string client;      // address
+};
+
+// CGI's variables (RFC 3875) and nginx's additions -> Request; `get` returns null for what is not set.
+Request read_request(const std::function<const char*(const char* name)>& get);
+
+// "%2f" -> "/"; nullopt where an escape is cut short or no hex.
+std::optional<std::string> percent_decode(std::string_view text);
+
+// The value of the first parameter called `name`, undecoded.
+std::optional<std::string_view> query_parameter(std::string_view query, std::string_view name);
+// The query with `name` set to `value`: replaced, or appended.
+std::string with_query_parameter(std::string_view query, std::string_view name, std::string_view value);
+
+struct Response {
+  int status = 200;
+  std::vector<std::pair<std::string, std::string>> headers;
+  std::string body;
+  std::optional<std::filesystem::path> file;  // the body, where it is a file
+
+  Response& header(std::string name, std::string value) {
+    headers.emplace_back(std::move(name), std::move(value));
+    return *this;
+  }
+};
+
+std::string_view reason_phrase(int status);
+
+// "Status: 200 OK\r\n…\r\n\r\n", for CGI and FastCGI. Content-Length is added where the body is known.
+std::string head_of(const Response& response);
+
+}  // namespace nixery::http

@@ -1,0 +1,122 @@
+#include "http/registry.h"
+
+#include <fmt/format.h>
+
+#include "http/answers.h"
+#include "log.h"
+#include "reference/reference.h"
+
+namespace nixery::http {
+
+namespace {
+
+// "/v2/<name>/<verb>/<last>" -> its parts; `verb` stands before the last component.
+struct Route {
+  std::string_view name, last;
+};
+
+std::optional<Route> split(std::string_view path, std::string_view verb) {
+  constexpr std::string_view root = "/v2/";
+  if (!path.starts_with(root)) return std::nullopt;
+  path.remove_prefix(root.size());
+  const auto last = path.rfind('/');
+  if (last == path.npos) return std::nullopt;
+  const std::string_view head = path.substr(0, last);
+  if (!head.ends_with(verb) || head.size() <= verb.size() || head[head.size() - verb.size() - 1] != '/') return std::nullopt;
+  return Route{head.substr(0, head.size() - verb.size() - 1), path.substr(last + 1)};
+}
+
+image::Digest parse_digest(std::string_view text) {
+  if (auto digest = image::Digest::parse(text)) return *std::move(digest);
+  throw Error(Failure::bad_digest, "the digest is malformed: this registry knows 'sha256:' and 64 lower-case hex digits");
+}
+
+void check_name(std::string_view name) {
+  if (!reference::is_repository(name)) reference::parse(name, "latest");  // throws and says why
+}
+
+}  // namespace
+
+std::variant<Response, Waiting> Registry::answer(const Request& request) const {
+  try {
+    return route(request);
+  } catch (const Error& error) {
+    if (error.transient()) log::warning("request failed", {{"request", request.id}, {"path", request.path.substr(0, 300)}, {"error", error.what()}});
+    return answer_error(error);
+  } catch (const std::exception& error) {
+    log::warning("request failed", {{"request", request.id}, {"error", error.what()}});
+    return answer_error(Error(Failure::unavailable, "the registry could not answer: try again later"));
+  }
+}
+
+std::variant<Response, Waiting> Registry::route(const Request& request) const {
+  if (request.method != "GET" && request.method != "HEAD")
+    throw Error(Failure::unsupported_method, "this registry is for pulling only: images are built from their names");
+  const std::string_view path = request.path;
+  if (path == "/v2" || path == "/v2/") return answer_json("{}");
+  if (const auto route = split(path, "manifests")) return manifest(request, route->name, route->last);
+  if (const auto route = split(path, "blobs")) {
+    check_name(route->name);
+    return blob(request, route->last);
+  }
+  throw Error(Failure::unknown_route, "there is nothing at this address: images are at /v2/<name>/manifests/<tag>");
+}
+
+std::variant<Response, Waiting> Registry::manifest(const Request& request, std::string_view repository,
+                                                   std::string_view reference) const {
+  if (reference.find(':') != reference.npos) {
+    check_name(repository);
+    const auto digest = parse_digest(reference);
+    if (const auto stored = tree_.manifest(digest)) return answer_manifest(*stored);
+    throw Error(Failure::unknown_manifest, fmt::format("no manifest {} here: pull the image by its tag to build it", digest.str()));
+  }
+  const auto wanted = reference::parse(repository, reference);
+  // Between two workers, or without nginx, it may be there already.
+  if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag))
+    if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
+  if (reference::is_digest_tag(wanted.tag))
+    throw Error(Failure::unknown_tag, fmt::format("nothing is attached to this image as '{}'", wanted.tag));
+
+  return wait_for(request, builder_.start(wanted), [this, wanted](const build::Landing& landing) {
+    if (landing.error) return answer_error(*landing.error);
+    builder_.publish_tag(wanted, landing);  // the flight may have begun under another spelling of the same image
+    const auto stored = tree_.manifest(*landing.digest);
+    if (!stored) throw Error(Failure::unavailable, "the image was removed while it was asked for: try again");
+    return answer_manifest(*stored);
+  });
+}
+
+std::variant<Response, Waiting> Registry::blob(const Request& request, std::string_view text) const {
+  const auto digest = parse_digest(text);
+  if (tree_.has_blob(digest)) return answer_blob(digest, tree_.layout().blob(digest));
+  if (!builder_.can_rebuild(digest))
+    throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
+  // Once it is there, the web server sends it better than we could.
+  return wait_for(request, builder_.start_rebuilding(digest), [request](const build::Landing& landing) {
+    if (landing.error) return answer_error(*landing.error);
+    return answer_redirect(request, hop_of(request) + 1);
+  });
+}
+
+Waiting Registry::wait_for(const Request& request, std::shared_ptr<build::Flight> flight,
+                           std::function<Response(const build::Landing&)> when_landed) const {
+  return {request, std::move(flight), std::chrono::steady_clock::now() + waits_.hop, std::move(when_landed)};
+}
+
+Response Registry::resume(const Waiting& waiting) const {
+  try {
+    if (const auto landing = waiting.flight->landing()) return waiting.when_landed(*landing);
+    const unsigned hop = hop_of(waiting.request);
+    if (hop < waits_.hops) return answer_redirect(waiting.request, hop + 1);
+    return answer_error(Error(Failure::still_building,
+                              fmt::format("the image is still being built ({}): pull it again in a while, the build goes on",
+                                          waiting.flight->progress().snapshot().text())));
+  } catch (const Error& error) {
+    return answer_error(error);
+  } catch (const std::exception& error) {
+    log::warning("request failed", {{"request", waiting.request.id}, {"error", error.what()}});
+    return answer_error(Error(Failure::unavailable, "the registry could not answer: try again later"));
+  }
+}
+
+}  // namespace nixery::http

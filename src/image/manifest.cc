@@ -1,0 +1,127 @@
+#include "image/manifest.h"
+
+#include "json/json.h"
+
+namespace nixery::image {
+
+namespace {
+
+using json::member;
+using json::Writer;
+
+void write_strings(Writer& writer, std::string_view key, const std::vector<std::string>& strings) {
+  if (strings.empty()) return;
+  json::key(writer, key);
+  writer.StartArray();
+  for (const std::string& text : strings) json::string(writer, text);
+  writer.EndArray();
+}
+
+void write_map(Writer& writer, std::string_view key, const Annotations& map) {
+  if (map.empty()) return;
+  json::key(writer, key);
+  writer.StartObject();
+  for (const auto& [name, value] : map) member(writer, name, value);
+  writer.EndObject();
+}
+
+void write_platform(Writer& writer, const PlatformName& platform) {
+  member(writer, "architecture", platform.architecture);
+  member(writer, "os", platform.os);
+  if (!platform.variant.empty()) member(writer, "variant", platform.variant);
+}
+
+void write_descriptor(Writer& writer, const Descriptor& descriptor) {
+  writer.StartObject();
+  member(writer, "mediaType", name_of(descriptor.type));
+  member(writer, "digest", descriptor.digest.str());
+  member(writer, "size", descriptor.size);
+  if (descriptor.platform) {
+    json::key(writer, "platform");
+    writer.StartObject();
+    write_platform(writer, *descriptor.platform);
+    writer.EndObject();
+  }
+  write_map(writer, "annotations", descriptor.annotations);
+  writer.EndObject();
+}
+
+// Sets are objects with empty values: {"80/tcp":{}}.
+void write_set(Writer& writer, std::string_view key, const std::vector<std::string>& names) {
+  if (names.empty()) return;
+  json::key(writer, key);
+  writer.StartObject();
+  for (const std::string& name : names) {
+    json::key(writer, name);
+    writer.StartObject();
+    writer.EndObject();
+  }
+  writer.EndObject();
+}
+
+}  // namespace
+
+MediaType manifest_type(Format format) {
+  return format == Format::oci ? MediaType::oci_manifest : MediaType::docker_manifest;
+}
+
+MediaType config_type(Format format) {
+  return format == Format::oci ? MediaType::oci_config : MediaType::docker_config;
+}
+
+std::string to_json(const Config& config) {
+  json::Buffer buffer;
+  Writer writer(buffer);
+  writer.StartObject();
+  member(writer, "created", config.created);
+  write_platform(writer, config.platform);
+  json::key(writer, "config");
+  writer.StartObject();
+  if (!config.user.empty()) member(writer, "User", config.user);
+  write_set(writer, "ExposedPorts", config.exposed_ports);
+  write_strings(writer, "Env", config.env);
+  write_strings(writer, "Entrypoint", config.entrypoint);
+  write_strings(writer, "Cmd", config.cmd);
+  if (!config.workdir.empty()) member(writer, "WorkingDir", config.workdir);
+  write_map(writer, "Labels", config.labels);
+  writer.EndObject();
+  json::key(writer, "rootfs");
+  writer.StartObject();
+  member(writer, "type", "layers");
+  json::key(writer, "diff_ids");
+  writer.StartArray();
+  for (const ConfigLayer& layer : config.layers) json::string(writer, layer.diff_id.str());
+  writer.EndArray();
+  writer.EndObject();
+  json::key(writer, "history");
+  writer.StartArray();
+  for (const ConfigLayer& layer : config.layers) {
+    writer.StartObject();
+    member(writer, "created", config.created);
+    member(writer, "created_by", layer.created_by);
+    writer.EndObject();
+  }
+  writer.EndArray();
+  writer.EndObject();
+  return buffer.GetString();
+}
+
+std::string to_json(const Manifest& manifest) {
+  json::Buffer buffer;
+  Writer writer(buffer);
+  writer.StartObject();
+  json::key(writer, "schemaVersion");
+  writer.Int(2);
+  member(writer, "mediaType", name_of(manifest_type(manifest.format)));
+  json::key(writer, "config");
+  write_descriptor(writer, manifest.config);
+  json::key(writer, "layers");
+  writer.StartArray();
+  for (const Descriptor& layer : manifest.layers) write_descriptor(writer, layer);
+  writer.EndArray();
+  if (manifest.format == Format::oci) write_map(writer, "annotations", manifest.annotations);
+  writer.EndObject();
+  return buffer.GetString();
+}
+
+}  // namespace nixery::image

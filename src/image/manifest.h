@@ -1,0 +1,60 @@
+// Config, manifest and index as JSON bytes: OCI image-spec v1.1 (config.md, manifest.md, image-index.md) or Docker
+// v2 schema 2. Keys stand in a fixed order and nothing depends on clock or host, so equal values give equal bytes.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "image/digest.h"
+#include "image/media_type.h"
+
+namespace nixery::image {
+
+enum class Format { oci, docker };
+
+using Annotations = std::map<std::string, std::string>;
+
+struct PlatformName {
+  std::string architecture, os, variant;  // "arm64", "linux", "v8"; variant may be empty
+};
+
+struct Descriptor {
+  MediaType type;
+  Digest digest;
+  std::uint64_t size = 0;
+  Annotations annotations;
+  std::optional<PlatformName> platform;  // of an index's members
+};
+
+struct ConfigLayer {
+  Digest diff_id;
+  std::string created_by;  // what `docker history` shows
+};
+
+struct Config {
+  PlatformName platform;
+  std::string created;  // RFC 3339
+  std::vector<std::string> env, cmd, entrypoint;
+  std::string user, workdir;
+  std::vector<std::string> exposed_ports;  // "80/tcp"
+  Annotations labels;
+  std::vector<ConfigLayer> layers;
+};
+
+struct Manifest {
+  Format format = Format::oci;
+  Descriptor config;
+  std::vector<Descriptor> layers;
+  Annotations annotations;  // OCI only
+};
+
+std::string to_json(const Config& config);
+std::string to_json(const Manifest& manifest);
+
+MediaType manifest_type(Format format);
+MediaType config_type(Format format);
+
+}  // namespace nixery::image

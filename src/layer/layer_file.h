@@ -1,0 +1,45 @@
+// One layer blob being put together: pieces in order → file → digest. One thread.
+#pragma once
+
+#include <optional>
+
+#include "layer/pipeline.h"
+#include "layer/recipe.h"
+#include "layer/writer.h"
+#include "os/file.h"
+
+namespace nixery::layer {
+
+// Thrown where a known segment's bytes are not the ones that the index promised.
+struct StaleSegment {
+  const store::PathInfo* path;
+};
+
+class LayerFile {
+ public:
+  LayerFile(const tree::Layout& layout, Encoding encoding);
+
+  // Takes pieces until the layer's end; then the file holds the whole layer. Throws Error, StaleSegment, Abandoned.
+  Recipe assemble(OrderedQueue& queue);
+
+  // Moves the file to its place in the tree; drops it where the blob is there already.
+  void publish(const Recipe& recipe);
+
+  std::uint64_t copied() const { return copied_; }
+
+ private:
+  void append(std::string_view bytes);
+  void copy(const KnownSegment& known, const store::PathInfo* path);
+  void end_segment(Recipe& recipe, const OrderedQueue::SegmentEnd& end);
+
+  const tree::Layout& layout_;
+  Encoding encoding_;
+  os::PendingFile file_;
+  image::Sha256 hash_;
+  std::uint64_t size_ = 0;
+  std::uint64_t copied_ = 0;
+  std::uint64_t segment_at_ = 0;   // where the current segment begins
+  std::uint32_t segment_crc_ = 0;  // of the bytes since then
+};
+
+}  // namespace nixery::layer

@@ -1,0 +1,322 @@
+#include "layer/recipe.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <charconv>
+
+#include "error.h"
+#include "json/json.h"
+#include "os/file.h"
+
+namespace nixery::layer {
+
+namespace {
+
+// Names are bytes, JSON is UTF-8: what is not printable ASCII becomes %XX.
+std::string escape(std::string_view bytes) {
+  std::string text;
+  for (const char c : bytes) {
+    if (c > ' ' - 1 && c < 127 && c != '%') {
+      text += c;
+    } else {
+      text += fmt::format("%{:02x}", static_cast<unsigned char>(c));
+    }
+  }
+  return text;
+}
+
+std::optional<std::string> unescape(std::string_view text) {
+  std::string bytes;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      bytes += text[i];
+      continue;
+    }
+    unsigned value = 0;
+    if (i + 2 >= text.size()) return std::nullopt;
+    const char* end = text.data() + i + 3;
+    if (std::from_chars(text.data() + i + 1, end, value, 16).ptr != end) return std::nullopt;
+    bytes += static_cast<char>(value);
+    i += 2;
+  }
+  return bytes;
+}
+
+std::string_view name_of(Entry::Kind kind) {
+  switch (kind) {
+    case Entry::Kind::directory: return "directory";
+    case Entry::Kind::symlink: return "symlink";
+    case Entry::Kind::hard_link: return "hard_link";
+    case Entry::Kind::file: break;
+  }
+  return "file";
+}
+
+std::optional<Entry::Kind> kind_of(std::string_view name) {
+  using enum Entry::Kind;
+  for (const Entry::Kind kind : {directory, file, symlink, hard_link})
+    if (name == name_of(kind)) return kind;
+  return std::nullopt;
+}
+
+void add_path(image::KeyBuilder& key, std::string_view path, std::string_view nar_hash) {
+  key.add("path").add(path).add(nar_hash);
+}
+
+void add_entry(image::KeyBuilder& key, const Entry& entry) {
+  key.add("entry").add(name_of(entry.kind)).add(entry.name).add(fmt::format("{:o}", entry.mode)).add(entry.content);
+}
+
+image::KeyBuilder start_key(std::string_view kind, Encoding encoding, int format) {
+  image::KeyBuilder key(kind);
+  key.add(encoding.name()).add(fmt::format("{}", format));
+  return key;
+}
+
+std::string layer_key_of(const Recipe& recipe) {
+  image::KeyBuilder key = start_key("layer", recipe.encoding, recipe.format);
+  for (const Entry& entry : recipe.entries) add_entry(key, entry);
+  for (const Segment& segment : recipe.segments) add_path(key, segment.path, segment.nar_hash);
+  return key.finish();
+}
+
+std::string segment_key_of(Encoding encoding, int format, std::string_view path, std::string_view nar_hash) {
+  return start_key("segment", encoding, format).add(path).add(nar_hash).finish();
+}
+
+// An index file is one line: a digest's hex, fields, and a word at the end that a torn write lacks.
+constexpr std::string_view line_end = " end\n";
+
+std::optional<std::vector<std::string_view>> fields_of(std::string_view line, std::size_t count) {
+  if (!line.ends_with(line_end)) return std::nullopt;
+  line.remove_suffix(line_end.size());
+  std::vector<std::string_view> fields;
+  while (fields.size() + 1 < count) {
+    const std::size_t space = line.find(' ');
+    if (space == line.npos) return std::nullopt;
+    fields.push_back(line.substr(0, space));
+    line.remove_prefix(space + 1);
+  }
+  fields.push_back(line);
+  return fields;
+}
+
+template <typename Number>
+bool parse_number(std::string_view text, Number& number) {
+  const char* end = text.data() + text.size();
+  return std::from_chars(text.data(), end, number).ptr == end && !text.empty();
+}
+
+std::optional<std::uint64_t> size_of(const tree::fs::path& path) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  return static_cast<std::uint64_t>(info.st_size);
+}
+
+std::optional<std::uint64_t> unsigned_at(const json::Value& object, const char* key) {
+  const std::optional<std::int64_t> value = json::integer_at(object, key);
+  if (!value || *value < 0) return std::nullopt;
+  return static_cast<std::uint64_t>(*value);
+}
+
+std::optional<Entry> parse_entry(const json::Value& value) {
+  const auto kind = kind_of(json::string_or(value, "kind", ""));
+  const auto name = unescape(json::string_or(value, "name", ""));
+  const auto content = unescape(json::string_or(value, "content", ""));
+  const auto mode = unsigned_at(value, "mode");
+  if (!kind || !name || name->empty() || !content || !mode || *mode > 07777) return std::nullopt;
+  Entry entry{*kind, *name, static_cast<unsigned>(*mode), *content, 0};
+  if (entry.kind == Entry::Kind::file) entry.size = entry.content.size();
+  return entry;
+}
+
+std::optional<Segment> parse_segment(const json::Value& value) {
+  const auto path = json::string_at(value, "path");
+  const auto nar_hash = json::string_at(value, "nar_hash");
+  const auto offset = unsigned_at(value, "offset"), length = unsigned_at(value, "length"),
+             tar_length = unsigned_at(value, "tar_length"), crc32 = unsigned_at(value, "crc32");
+  if (!path || !store::StorePath::parse(*path) || !nar_hash || !offset || !length || !tar_length || !crc32)
+    return std::nullopt;
+  return Segment{*path,   *nar_hash,   json::string_or(value, "library", ""), *offset,
+                 *length, *tar_length, static_cast<std::uint32_t>(*crc32)};
+}
+
+// The segments lie one after another and end before the tail.
+bool adds_up(const Recipe& recipe) {
+  const std::uint64_t tail = recipe.encoding.tail().size();
+  std::uint64_t at = recipe.segments.empty() ? 0 : recipe.segments.front().offset;
+  for (const Segment& segment : recipe.segments) {
+    if (segment.offset != at || segment.length > recipe.size) return false;
+    at += segment.length;
+  }
+  return recipe.segments.empty() ? recipe.size >= tail : at + tail == recipe.size;
+}
+
+void write_segment(const tree::Layout& layout, const Recipe& recipe, const Segment& segment) {
+  const std::string key = segment_key_of(recipe.encoding, recipe.format, segment.path, segment.nar_hash);
+  os::write_file(layout.segment(key),
+                 fmt::format("{} {} {} {} {} {}{}", recipe.blob.hex(), segment.offset, segment.length,
+                             segment.tar_length, segment.crc32, segment.library, line_end),
+                 false);
+}
+
+void write_layer(const tree::Layout& layout, const Recipe& recipe) {
+  os::write_file(
+      layout.group(layer_key_of(recipe)),
+      fmt::format("{} {} {} {}{}", recipe.blob.hex(), recipe.size, recipe.diff_id.hex(), recipe.tar_size, line_end),
+      false);
+}
+
+store::PathInfo path_info(const Segment& segment) {
+  return {*store::StorePath::parse(segment.path), segment.nar_hash, 0, {}};
+}
+
+}  // namespace
+
+std::string to_json(const Recipe& recipe) {
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::member(writer, "format", static_cast<std::uint64_t>(recipe.format));
+  json::member(writer, "encoding", recipe.encoding.name());
+  json::member(writer, "blob", recipe.blob.str());
+  json::member(writer, "size", recipe.size);
+  json::member(writer, "diff_id", recipe.diff_id.str());
+  json::member(writer, "tar_size", recipe.tar_size);
+  if (!recipe.entries.empty()) {
+    json::key(writer, "entries");
+    writer.StartArray();
+    for (const Entry& entry : recipe.entries) {
+      writer.StartObject();
+      json::member(writer, "kind", name_of(entry.kind));
+      json::member(writer, "name", escape(entry.name));
+      json::member(writer, "mode", std::uint64_t{entry.mode});
+      if (!entry.content.empty()) json::member(writer, "content", escape(entry.content));
+      writer.EndObject();
+    }
+    writer.EndArray();
+  }
+  json::key(writer, "segments");
+  writer.StartArray();
+  for (const Segment& segment : recipe.segments) {
+    writer.StartObject();
+    json::member(writer, "path", segment.path);
+    json::member(writer, "nar_hash", segment.nar_hash);
+    json::member(writer, "library", segment.library);
+    json::member(writer, "offset", segment.offset);
+    json::member(writer, "length", segment.length);
+    json::member(writer, "tar_length", segment.tar_length);
+    json::member(writer, "crc32", std::uint64_t{segment.crc32});
+    writer.EndObject();
+  }
+  writer.EndArray();
+  writer.EndObject();
+  return std::string(buffer.GetString(), buffer.GetSize()) + '\n';
+}
+
+std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& blob) {
+  json::Document document;
+  try {
+    document = json::parse(text, "a recipe");
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  const auto format = json::integer_at(document, "format");
+  const auto encoding = Encoding::parse(json::string_or(document, "encoding", ""));
+  const auto named = image::Digest::parse(json::string_or(document, "blob", ""));
+  const auto diff_id = image::Digest::parse(json::string_or(document, "diff_id", ""));
+  const auto size = unsigned_at(document, "size"), tar_size = unsigned_at(document, "tar_size");
+  const json::Value* segments = json::find(document, "segments");
+  if (!format || !encoding || named != blob || !diff_id || !size || !tar_size || !segments || !segments->IsArray())
+    return std::nullopt;
+  Recipe recipe{static_cast<int>(*format), *encoding, blob, *size, *diff_id, *tar_size, {}, {}};
+  if (const json::Value* entries = json::find(document, "entries"); entries && entries->IsArray()) {
+    for (const json::Value& value : entries->GetArray()) {
+      auto entry = parse_entry(value);
+      if (!entry) return std::nullopt;
+      recipe.entries.push_back(std::move(*entry));
+    }
+  }
+  for (const json::Value& value : segments->GetArray()) {
+    auto segment = parse_segment(value);
+    if (!segment) return std::nullopt;
+    recipe.segments.push_back(std::move(*segment));
+  }
+  if (!adds_up(recipe)) return std::nullopt;
+  return recipe;
+}
+
+std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Digest& blob) {
+  const std::optional<std::string> text = os::read_if_exists(layout.recipe(blob));
+  return text ? parse_recipe(*text, blob) : std::nullopt;
+}
+
+std::string layer_key(Encoding encoding, const Contents& contents) {
+  image::KeyBuilder key = start_key("layer", encoding, format_version);
+  for (const Entry& entry : contents.entries) add_entry(key, entry);
+  for (const store::PathInfo* path : contents.paths) add_path(key, path->path.str(), path->nar_hash);
+  return key.finish();
+}
+
+std::string segment_key(Encoding encoding, const store::PathInfo& path) {
+  return segment_key_of(encoding, format_version, path.path.str(), path.nar_hash);
+}
+
+std::optional<KnownLayer> find_layer(const tree::Layout& layout, std::string_view key) {
+  const std::optional<std::string> line = os::read_if_exists(layout.group(key));
+  if (!line) return std::nullopt;
+  const auto fields = fields_of(*line, 4);
+  if (!fields) return std::nullopt;
+  const auto blob = image::Digest::parse_hex((*fields)[0]), diff_id = image::Digest::parse_hex((*fields)[2]);
+  std::uint64_t size = 0, tar_size = 0;
+  if (!blob || !diff_id || !parse_number((*fields)[1], size) || !parse_number((*fields)[3], tar_size))
+    return std::nullopt;
+  if (size_of(layout.blob(*blob)) != size) return std::nullopt;
+  return KnownLayer{*blob, size, *diff_id, tar_size};
+}
+
+std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
+  const std::optional<std::string> line = os::read_if_exists(layout.segment(segment_key(encoding, path)));
+  if (!line) return std::nullopt;
+  const auto fields = fields_of(*line, 6);
+  if (!fields) return std::nullopt;
+  const auto blob = image::Digest::parse_hex((*fields)[0]);
+  Segment segment{path.path.str(), path.nar_hash, std::string((*fields)[5]), 0, 0, 0, 0};
+  if (!blob || !parse_number((*fields)[1], segment.offset) || !parse_number((*fields)[2], segment.length) ||
+      !parse_number((*fields)[3], segment.tar_length) || !parse_number((*fields)[4], segment.crc32))
+    return std::nullopt;
+  const std::optional<std::uint64_t> size = size_of(layout.blob(*blob));
+  if (!size || segment.offset > *size || segment.length > *size - segment.offset) return std::nullopt;
+  return KnownSegment{*blob, std::move(segment)};
+}
+
+void remember(const tree::Layout& layout, const Recipe& recipe) {
+  os::write_file(layout.recipe(recipe.blob), to_json(recipe), false);
+  for (const Segment& segment : recipe.segments)
+    if (!find_segment(layout, recipe.encoding, path_info(segment))) write_segment(layout, recipe, segment);
+  write_layer(layout, recipe);
+}
+
+void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
+  std::error_code ignored;
+  tree::fs::remove(layout.segment(segment_key(encoding, path)), ignored);
+}
+
+std::size_t rebuild_index(const tree::Layout& layout) {
+  std::size_t taken = 0;
+  std::error_code code;
+  for (const auto& file : tree::fs::directory_iterator(layout.state / "recipes", code)) {
+    if (file.path().extension() != ".json") continue;
+    const auto blob = image::Digest::parse_hex(file.path().stem().string());
+    if (!blob) continue;
+    const std::optional<Recipe> recipe = read_recipe(layout, *blob);
+    if (!recipe || size_of(layout.blob(*blob)) != recipe->size) continue;
+    for (const Segment& segment : recipe->segments) write_segment(layout, *recipe, segment);
+    write_layer(layout, *recipe);
+    ++taken;
+  }
+  return taken;
+}
+
+}  // namespace nixery::layer

@@ -1,0 +1,157 @@
+#include "layer/rootfs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <set>
+#include <string>
+#include <tuple>
+
+#include "layer/union.h"
+
+namespace nixery::layer {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array ca_bundles = {"etc/ssl/certs/ca-bundle.crt", "etc/ssl/certs/ca-certificates.crt"};
+
+// Directories that must be real whoever gives them, since base files go into them.
+const std::set<std::string> base_parents = {"bin", "etc", "etc/ssl", "etc/ssl/certs", "root",   "run",
+                                            "tmp", "usr", "usr/bin", "var",           "var/tmp"};
+
+class Builder {
+ public:
+  Builder(const fs::path& root, Union united) : root_(root), entries_(std::move(united.entries)) {}
+
+  bool has(const std::string& name) const { return entries_.contains(name); }
+  void add(Entry entry) {
+    if (!add_parents(entry.name)) return;  // a package has a file where we want a directory
+    std::string name = entry.name;
+    entries_.try_emplace(std::move(name), std::move(entry));
+  }
+  // A real directory of these permissions, whatever a package says.
+  void directory(const std::string& name, unsigned mode) {
+    if (!add_parents(name)) return;
+    entries_.insert_or_assign(name, Entry::directory(name, mode));
+  }
+
+  bool in_store(const store::StorePath& path, std::string_view name) const {
+    std::error_code code;
+    const fs::path file = root_ / path.str().substr(1) / name;
+    return fs::exists(fs::symlink_status(file, code));
+  }
+
+  // `name` as a link to `program` of the union, or else of the first path of the closure that has it.
+  bool link_program(const std::string& name, const std::vector<std::string>& programs, const store::Closure& closure) {
+    if (has(name)) return true;
+    for (const std::string& program : programs) {
+      if (const auto found = entries_.find(program); found != entries_.end()) {
+        add(Entry::symlink(name, found->second.content));
+        return true;
+      }
+    }
+    std::vector<store::StorePath> by_name;
+    for (const store::PathInfo& info : closure.paths) by_name.push_back(info.path);
+    std::sort(by_name.begin(), by_name.end(), [](const auto& a, const auto& b) {
+      return std::make_tuple(a.name(), a.str()) < std::make_tuple(b.name(), b.str());
+    });
+    for (const store::StorePath& path : by_name) {
+      for (const std::string& program : programs) {
+        if (!in_store(path, program)) continue;
+        add(Entry::symlink(name, path.str() + '/' + program));
+        return true;
+      }
+    }
+    return false;
+  }
+
+  std::vector<std::string> names_in(const std::string& directory) const {
+    std::vector<std::string> names;
+    const std::string prefix = directory + '/';
+    for (auto at = entries_.lower_bound(prefix); at != entries_.end() && at->first.starts_with(prefix); ++at)
+      if (at->first.find('/', prefix.size()) == std::string::npos) names.push_back(at->first.substr(prefix.size()));
+    return names;
+  }
+
+  // Bytewise by components, as in a walk: ascending by whole names would put "a-b" between "a" and "a/c".
+  std::vector<Entry> take() {
+    std::vector<Entry> sorted;
+    for (auto& [name, entry] : entries_) sorted.push_back(std::move(entry));
+    const auto rank = [](char c) { return c == '/' ? 0 : static_cast<unsigned char>(c) + 1; };
+    std::sort(sorted.begin(), sorted.end(), [&](const Entry& a, const Entry& b) {
+      return std::lexicographical_compare(a.name.begin(), a.name.end(), b.name.begin(), b.name.end(),
+                                          [&](char x, char y) { return rank(x) < rank(y); });
+    });
+    return sorted;
+  }
+
+ private:
+  bool add_parents(const std::string& name) {
+    for (std::size_t slash = name.find('/'); slash != name.npos; slash = name.find('/', slash + 1)) {
+      const std::string parent = name.substr(0, slash);
+      const auto at = entries_.try_emplace(parent, Entry::directory(parent)).first;
+      if (at->second.kind != Entry::Kind::directory) return false;
+    }
+    return true;
+  }
+
+  const fs::path& root_;
+  std::map<std::string, Entry> entries_;
+};
+
+void add_certificates(Builder& builder, const std::optional<store::StorePath>& cacert) {
+  if (!cacert) return;
+  for (const char* bundle : ca_bundles) {
+    if (!builder.in_store(*cacert, bundle)) continue;
+    for (const char* name : ca_bundles) builder.add(Entry::symlink(name, cacert->str() + '/' + bundle));
+    return;
+  }
+}
+
+std::vector<std::string> describe(const std::vector<Conflict>& conflicts) {
+  std::vector<std::string> lines;
+  for (const Conflict& conflict : conflicts)
+    lines.push_back(fmt::format("/{} is {}, not {}", conflict.path, conflict.winner, fmt::join(conflict.losers, ", ")));
+  return lines;
+}
+
+void add_base_files(Builder& builder, bool has_sh) {
+  const std::string shell = has_sh ? "/bin/sh" : "/sbin/nologin";
+  builder.add(Entry::file(
+      "etc/passwd", "root:x:0:0:root:/root:" + shell + "\nnobody:x:65534:65534:nobody:/var/empty:/sbin/nologin\n"));
+  builder.add(Entry::file("etc/group", "root:x:0:\nnobody:x:65534:\n"));
+  builder.add(Entry::file("etc/nsswitch.conf",
+                          "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
+                          "networks: files\nservices: files\nprotocols: files\n"));
+  for (const char* name : {"bin", "etc", "run", "usr", "usr/bin", "var"}) builder.add(Entry::directory(name));
+  builder.directory("root", 0700);
+  builder.directory("tmp", 01777);
+  builder.directory("var/tmp", 01777);
+}
+
+}  // namespace
+
+Rootfs plan_rootfs(const std::vector<PackageOutput>& packages, const std::optional<store::StorePath>& cacert,
+                   const store::Closure& closure, const fs::path& root) {
+  Union united = unite(root, packages, base_parents);
+  Rootfs result;
+  result.conflicts = std::move(united.conflicts);
+  std::sort(result.conflicts.begin(), result.conflicts.end(),
+            [](const Conflict& a, const Conflict& b) { return a.path < b.path; });
+  result.warnings = describe(result.conflicts);
+
+  Builder builder(root, std::move(united));
+  const bool has_sh = builder.link_program("bin/sh", {"bin/sh", "bin/bash"}, closure);
+  builder.link_program("usr/bin/env", {"bin/env"}, closure);
+  add_certificates(builder, cacert);
+  add_base_files(builder, has_sh);
+  result.programs = builder.names_in("bin");
+  result.has_certificates = builder.has(ca_bundles.front());
+  result.entries = builder.take();
+  return result;
+}
+
+}  // namespace nixery::layer

@@ -1,0 +1,52 @@
+// The root file system of an image: the packages' outputs united by symlinks into the store, as nixpkgs' buildEnv
+// does it, and the few files that programs expect of any system.
+//
+// Reads the outputs' directories, writes nothing. Deterministic: the same arguments and store give the same entries.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layer/tar.h"
+#include "store/closure.h"
+#include "store/store_path.h"
+
+namespace nixery::layer {
+
+// One output of a package. Where two give the same file, the lower priority wins, then the earlier in order.
+struct PackageOutput {
+  store::StorePath path;
+  int priority = 5;  // meta.priority; 5 is nixpkgs' default
+};
+
+struct Conflict {
+  std::string path;                 // "bin/vi"
+  std::string winner;               // "/nix/store/…-vim-9.0/bin/vi"
+  std::vector<std::string> losers;  // likewise
+};
+
+struct Rootfs {
+  // Of the whole layer, parents before children. Without nix/ and nix/store/, which every layer begins with.
+  std::vector<Entry> entries;
+  std::vector<Conflict> conflicts;    // ascending by path
+  std::vector<std::string> warnings;  // the conflicts, a line each, for a person
+  std::vector<std::string> programs;  // names in the image's /bin, ascending
+  bool has_certificates = false;      // /etc/ssl/certs/ca-bundle.crt
+};
+
+// Rules:
+// * Each output's top-level directories are united, but for nix-support and what a system owns (nix, dev, proc, sys).
+//   A directory that one output alone gives is a symlink to it; one that several give, each top-level one, and those
+//   that base files go into are real directories. A symlink to a directory counts as a directory.
+// * nix-support/propagated-user-env-packages are followed, with lower precedence than all that were asked for.
+// * Base files where no package gives them: /etc/passwd, group and nsswitch.conf (root, nobody), /tmp and /var/tmp
+//   1777, /root 0700, /var, /run; /bin/sh and /usr/bin/env as links to what the union or else the closure has;
+//   /etc/ssl/certs/ca-bundle.crt and ca-certificates.crt from `cacert`.
+// `packages` are in order of precedence; `root` is where /nix/store lies. Throws Error{storage} for what cannot be
+// read.
+Rootfs plan_rootfs(const std::vector<PackageOutput>& packages, const std::optional<store::StorePath>& cacert,
+                   const store::Closure& closure, const std::filesystem::path& root = "/");
+
+}  // namespace nixery::layer

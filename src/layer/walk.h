@@ -1,0 +1,25 @@
+// A store path as a stream of tar: what the NAR of that path says, and nothing else.
+//
+// Two hosts that hold the same NAR give the same bytes. So, of the file system, only names, contents, link targets
+// and the executable bit are read, as a NAR has them: modes are 0555 or 0444, directories 0555, symlinks 0777;
+// xattrs, capabilities and setuid bits do not exist; holes of sparse files are written as the zeros that they read as.
+// Hard links: whether two files share an inode differs between a host that built the path, one that substituted it
+// and one that ran `nix-store --optimise`. So files of 16 KiB and more with the same contents and mode within one
+// store path become hard links, whatever their inodes are.
+//
+// Order: a directory, then what is in it, names ascending bytewise (the order of a NAR).
+#pragma once
+
+#include <filesystem>
+
+#include "layer/sink.h"
+#include "store/store_path.h"
+
+namespace nixery::layer {
+
+// Appends the entries of `path`, named "nix/store/…". `root` is the directory in which /nix/store lies: "/" unless a
+// chroot store is used. Reads file data in pieces, straight into the sink's buffers; one descriptor is open at a time.
+// Throws Error{storage} for what cannot be read, Error{corrupt} for a file that changed meanwhile; both name the path.
+void append_store_path(Sink& sink, const std::filesystem::path& root, const store::StorePath& path);
+
+}  // namespace nixery::layer

@@ -1,0 +1,367 @@
+#include "layer/writer.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <numeric>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "error.h"
+#include "layer/layer_file.h"
+#include "layer/pipeline.h"
+#include "layer/tar.h"
+#include "layer/walk.h"
+
+namespace nixery::layer {
+
+namespace {
+
+constexpr std::size_t scratch_size = 256 << 10;  // bytes, for tar that is only hashed
+constexpr std::size_t unfinished_max = 4;        // layers of one reader that are still being written or synced
+
+// Keys of the layers that are being written, so that two builds never compress the same one at the same time.
+// Thread-safe.
+class InFlight {
+ public:
+  class Token {
+   public:
+    Token(InFlight* owner, std::string key) : owner_(owner), key_(std::move(key)) {}
+    Token(Token&& other) noexcept : owner_(std::exchange(other.owner_, nullptr)), key_(std::move(other.key_)) {}
+    Token& operator=(Token&&) = delete;
+    ~Token() {
+      if (owner_) owner_->leave(key_);
+    }
+
+   private:
+    InFlight* owner_;
+    std::string key_;
+  };
+
+  // Waits while another holds `key`.
+  Token enter(const std::string& key) {
+    std::unique_lock lock(mutex_);
+    left_.wait(lock, [&] { return !keys_.contains(key); });
+    keys_.insert(key);
+    return {this, key};
+  }
+
+ private:
+  void leave(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    keys_.erase(key);
+    left_.notify_all();
+  }
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable left_;
+  std::set<std::string> keys_;
+};
+
+unsigned threads_of(const WriterOptions& options) {
+  return options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+}
+
+}  // namespace
+
+struct Writer::Shared {
+  Shared(tree::Layout where, WriterOptions with)
+      : layout(std::move(where)),
+        options(std::move(with)),
+        pool(3 * threads_of(options) + 4),
+        compressors(threads_of(options)) {}
+
+  const tree::Layout layout;
+  const WriterOptions options;
+  InFlight in_flight;
+  ChunkPool pool;
+  Compressors compressors;  // last: its threads use the pool
+};
+
+// One call of write() or rebuild(). Its threads are joined before it ends.
+class Writer::Call {
+ public:
+  Call(Shared& shared, const std::vector<Contents>& layers, Encoding encoding, const OnProgress& on_progress,
+       const image::Digest* expected)
+      : shared_(shared),
+        layers_(layers),
+        encoding_(encoding),
+        on_progress_(on_progress),
+        expected_(expected),
+        blobs_(layers.size()) {
+    for (const Contents& contents : layers) keys_.push_back(layer_key(encoding, contents));
+  }
+
+  // Rethrows the first failure. A layer has no blob afterwards only if it is not the expected one.
+  void run() {
+    std::vector<std::size_t> todo;
+    for (std::size_t i = 0; i < layers_.size(); ++i)
+      if (!reuse(i)) todo.push_back(i);
+    // The big ones first, so that no core is left alone with one of them at the end.
+    std::stable_sort(todo.begin(), todo.end(), [&](std::size_t a, std::size_t b) { return size_of(a) > size_of(b); });
+    pass(todo, true);
+    if (!stale_.empty()) pass(std::exchange(stale_, {}), false);
+  }
+
+  std::vector<std::optional<LayerBlob>>& blobs() { return blobs_; }
+
+  WriteStats stats() const { return {tarred_, compressed_, written_, copied_, reused_}; }
+
+ private:
+  // Tar that is compressed: each buffer becomes a member.
+  class MemberSink : public Sink {
+   public:
+    MemberSink(Call& call, std::shared_ptr<OrderedQueue> queue, image::Sha256& diff)
+        : call_(call), queue_(std::move(queue)), diff_(diff) {}
+
+   private:
+    void take(std::size_t used) override {
+      auto member = std::make_shared<OrderedQueue::Member>(std::move(chunk_));
+      member->chunk->size = used;
+      diff_.update({member->chunk->data.get(), used});
+      queue_->push(member);
+      call_.shared_.compressors.submit(queue_, std::move(member), call_.encoding_);
+      call_.compressed_ += used;
+      call_.advance(used);
+    }
+    std::span<char> next_buffer() override {
+      chunk_ = call_.shared_.pool.take();
+      if (call_.stopping_) throw Abandoned();
+      return {chunk_->data.get(), member_size};
+    }
+
+    Call& call_;
+    const std::shared_ptr<OrderedQueue> queue_;
+    image::Sha256& diff_;
+    ChunkPool::Pointer chunk_{nullptr, {}};
+  };
+
+  // Tar whose compressed form is known.
+  class HashSink : public Sink {
+   public:
+    HashSink(Call& call, std::span<char> scratch, image::Sha256& diff) : call_(call), scratch_(scratch), diff_(diff) {}
+
+   private:
+    void take(std::size_t used) override {
+      diff_.update({scratch_.data(), used});
+      call_.advance(used);
+    }
+    std::span<char> next_buffer() override {
+      if (call_.stopping_) throw Abandoned();
+      return scratch_;
+    }
+
+    Call& call_;
+    const std::span<char> scratch_;
+    image::Sha256& diff_;
+  };
+
+  std::uint64_t size_of(std::size_t layer) const {
+    const auto& paths = layers_[layer].paths;
+    return std::accumulate(paths.begin(), paths.end(), std::uint64_t{0},
+                           [](std::uint64_t sum, const store::PathInfo* path) { return sum + path->nar_size; });
+  }
+
+  bool reuse(std::size_t layer) {
+    if (expected_) return false;  // what the index knows under this key may be another library's blob
+    const std::optional<KnownLayer> known = find_layer(shared_.layout, keys_[layer]);
+    if (!known) return false;
+    ++reused_;
+    done(layer, {known->blob, known->size, known->diff_id, known->tar_size, encoding_, true});
+    return true;
+  }
+
+  // Writes these layers. Those whose known segments turn out wrong are in stale_ afterwards.
+  void pass(const std::vector<std::size_t>& todo, bool use_index) {
+    std::atomic<std::size_t> next{0};
+    {
+      const std::size_t count = std::min<std::size_t>(todo.size(), std::clamp(threads_of(shared_.options), 2u, 8u));
+      std::vector<std::jthread> readers;
+      for (std::size_t i = 0; i < count; ++i) readers.emplace_back([&] { read_layers(todo, next, use_index); });
+    }
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+  void read_layers(const std::vector<std::size_t>& todo, std::atomic<std::size_t>& next, bool use_index) {
+    // Each layer is written, synced and published by a thread of its own, while this one reads on.
+    std::deque<std::jthread> writers;
+    try {
+      std::vector<char> scratch(scratch_size);
+      for (std::size_t i; !stopping_ && (i = next++) < todo.size();) {
+        if (writers.size() == unfinished_max) writers.pop_front();  // waits for it
+        start_layer(todo[i], use_index, scratch, writers);
+      }
+    } catch (...) {
+      fail(std::current_exception());
+    }
+  }
+
+  void start_layer(std::size_t layer, bool use_index, std::span<char> scratch, std::deque<std::jthread>& writers) {
+    InFlight::Token token = shared_.in_flight.enter(keys_[layer]);
+    if (reuse(layer)) return;  // by now
+    const auto queue = std::make_shared<OrderedQueue>();
+    writers.emplace_back([this, layer, queue, held = std::move(token)]() mutable {
+      const InFlight::Token until_done = std::move(held);
+      write_layer(layer, *queue);
+    });
+    try {
+      read_layer(layer, use_index, scratch, queue);
+    } catch (const Abandoned&) {
+      queue->abandon();
+    } catch (...) {
+      fail(std::current_exception());
+      queue->abandon();
+    }
+  }
+
+  void read_layer(std::size_t layer, bool use_index, std::span<char> scratch,
+                  const std::shared_ptr<OrderedQueue>& queue) {
+    static const std::string tail(tar_tail_size, '\0');
+    const Contents& contents = layers_[layer];
+    image::Sha256 diff;
+    diff.update(tar_head());
+    std::uint64_t tar_size = tar_head().size() + tail.size();
+    if (!contents.entries.empty()) {
+      MemberSink sink(*this, queue, diff);
+      for (const Entry& entry : contents.entries) append_entry(sink, entry);
+      sink.finish();
+      tar_size += sink.total();
+      queue->push(OrderedQueue::SegmentEnd{nullptr, sink.total()});
+    }
+    for (const store::PathInfo* path : contents.paths) {
+      const auto known = use_index ? find_segment(shared_.layout, encoding_, *path) : std::nullopt;
+      if (known) {
+        queue->push(OrderedQueue::Copy{*known, path});
+        HashSink sink(*this, scratch, diff);
+        append_store_path(sink, shared_.options.root, path->path);
+        sink.finish();
+        tar_size += sink.total();
+        if (sink.total() != known->segment.tar_length) {
+          stale(layer, path);
+          throw Abandoned();
+        }
+      } else {
+        MemberSink sink(*this, queue, diff);
+        append_store_path(sink, shared_.options.root, path->path);
+        sink.finish();
+        tar_size += sink.total();
+        queue->push(OrderedQueue::SegmentEnd{path, sink.total()});
+      }
+    }
+    diff.update(tail);
+    queue->push(OrderedQueue::LayerEnd{diff.finish(), tar_size});
+  }
+
+  void write_layer(std::size_t layer, OrderedQueue& queue) {
+    try {
+      LayerFile file(shared_.layout, encoding_);
+      Recipe recipe = file.assemble(queue);
+      recipe.entries = layers_[layer].entries;
+      if (expected_ && recipe.blob != *expected_) throw StaleSegment{nullptr};
+      file.publish(recipe);
+      remember(shared_.layout, recipe);
+      written_ += recipe.size;
+      copied_ += file.copied();
+      done(layer, {recipe.blob, recipe.size, recipe.diff_id, recipe.tar_size, encoding_, false});
+    } catch (const Abandoned&) {
+    } catch (const StaleSegment& segment) {
+      stale(layer, segment.path);
+      queue.abandon();
+    } catch (...) {
+      fail(std::current_exception());
+      queue.abandon();
+    }
+  }
+
+  void stale(std::size_t layer, const store::PathInfo* path) {
+    if (path) forget_segment(shared_.layout, encoding_, *path);
+    const std::lock_guard lock(mutex_);
+    if (std::find(stale_.begin(), stale_.end(), layer) == stale_.end()) stale_.push_back(layer);
+  }
+
+  void fail(std::exception_ptr failure) {
+    const std::lock_guard lock(mutex_);
+    if (!failure_) failure_ = std::move(failure);
+    stopping_ = true;
+  }
+
+  void done(std::size_t layer, LayerBlob blob) {
+    const std::lock_guard lock(mutex_);
+    blobs_[layer] = std::move(blob);
+    ++progress_.layers_done;
+    report();
+  }
+
+  void advance(std::uint64_t bytes) {
+    tarred_ += bytes;
+    const std::lock_guard lock(mutex_);
+    progress_.bytes_done += bytes;
+    report();
+  }
+
+  void report() {
+    progress_.layers = layers_.size();
+    if (on_progress_) on_progress_(progress_);
+  }
+
+  Shared& shared_;
+  const std::vector<Contents>& layers_;
+  const Encoding encoding_;
+  const OnProgress& on_progress_;
+  const image::Digest* const expected_;  // of the only layer; null for any
+  std::vector<std::string> keys_;
+
+  std::atomic<bool> stopping_{false};
+  std::atomic<std::uint64_t> tarred_{0}, compressed_{0}, written_{0}, copied_{0}, reused_{0};
+
+  std::mutex mutex_;  // guards what follows
+  std::exception_ptr failure_;
+  std::vector<std::optional<LayerBlob>> blobs_;
+  std::vector<std::size_t> stale_;
+  Progress progress_;
+};
+
+Writer::Writer(tree::Layout layout, WriterOptions options)
+    : shared_(std::make_unique<Shared>(std::move(layout), std::move(options))) {}
+
+Writer::~Writer() = default;
+
+Written Writer::write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress) {
+  Call call(*shared_, layers, encoding, progress, nullptr);
+  call.run();
+  Written written{{}, call.stats()};
+  for (std::optional<LayerBlob>& blob : call.blobs()) written.layers.push_back(std::move(*blob));
+  return written;
+}
+
+LayerBlob Writer::rebuild(const image::Digest& blob) {
+  const auto unknown = [&](std::string_view why) {
+    return Error(Failure::unknown_blob, fmt::format("{} is not here and cannot be made again: {}", blob.str(), why));
+  };
+  const std::optional<Recipe> recipe = read_recipe(shared_->layout, blob);
+  if (!recipe) throw unknown("it has no recipe");
+  if (recipe->format != format_version) throw unknown(fmt::format("its format is version {}", recipe->format));
+
+  std::vector<store::PathInfo> paths;
+  for (const Segment& segment : recipe->segments)
+    paths.push_back({*store::StorePath::parse(segment.path), segment.nar_hash, segment.tar_length, {}});
+  Contents contents{recipe->entries, {}};
+  for (const store::PathInfo& path : paths) contents.paths.push_back(&path);
+
+  const std::vector<Contents> layers{std::move(contents)};
+  const OnProgress nobody;
+  Call call(*shared_, layers, recipe->encoding, nobody, &blob);
+  call.run();
+  std::optional<LayerBlob>& made = call.blobs().front();
+  if (!made)
+    throw unknown(fmt::format("it was compressed by {}",
+                              recipe->segments.empty() ? "another library" : recipe->segments.front().library));
+  return std::move(*made);
+}
+
+}  // namespace nixery::layer

@@ -1,0 +1,87 @@
+// Store paths → layer blobs in the tree, with their digests. The front door of this room.
+//
+//   reader (walks the store, tars, hashes the diff id) → chunks → compressor threads → writer (in order, hashes,
+//   writes)
+//
+// A store path's segment is compressed once: any later layer that holds the path is given a copy of the byte range from
+// the blob that has it, and only the diff id is hashed anew from the store. A layer of known contents costs two
+// system calls. What is in the tree is never compressed again, so no upgrade of a library moves a digest.
+//
+// Memory is bounded whatever is written: about 2 MiB for each chunk in flight and the compressors' own.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "image/digest.h"
+#include "layer/encoding.h"
+#include "layer/recipe.h"
+#include "store/closure.h"
+#include "tree/layout.h"
+
+namespace nixery::layer {
+
+// A layer that is published: what descriptors and the config's rootfs need.
+struct LayerBlob {
+  image::Digest digest;
+  std::uint64_t size = 0;      // bytes of the blob
+  image::Digest diff_id;       // digest of the tar
+  std::uint64_t tar_size = 0;  // bytes of the tar
+  Encoding encoding;
+  bool reused = false;  // it was there already: nothing was read
+};
+
+// Bytes, but for layers_reused.
+struct WriteStats {
+  std::uint64_t tarred = 0;      // read from the store
+  std::uint64_t compressed = 0;  // of `tarred`, what went through a compressor
+  std::uint64_t written = 0;     // to blobs, all told
+  std::uint64_t copied = 0;      // of `written`, what came from other blobs
+  std::uint64_t layers_reused = 0;
+};
+
+struct Written {
+  std::vector<LayerBlob> layers;  // in the order asked for
+  WriteStats stats;
+};
+
+struct Progress {
+  std::size_t layers_done = 0;
+  std::size_t layers = 0;
+  std::uint64_t bytes_done = 0;  // of tar, in layers that are not reused; about
+};
+// Called by several threads, one at a time, about once a megabyte. Must not throw.
+using OnProgress = std::function<void(const Progress&)>;
+
+struct WriterOptions {
+  unsigned threads = 0;              // that compress; 0: one for each core
+  std::filesystem::path root = "/";  // where /nix/store lies, for chroot stores
+};
+
+// Thread-safe: many builds may write at once. They share the compressors and the memory; one that asks for a layer that
+// another is just writing waits for it. Other processes and hosts may write to the same tree.
+class Writer {
+ public:
+  explicit Writer(tree::Layout layout, WriterOptions options = {});
+  ~Writer();
+
+  // Publishes a blob for each of `layers`, all of whose store paths must be valid; may be called with some of an
+  // image's layers while others are still being built. Their PathInfos must live until it returns.
+  // Throws the first Error that any thread met (its message names the path); then nothing half-done is left, but
+  // layers that were finished stay.
+  Written write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress = {});
+
+  // Makes a blob that is gone from its recipe again. Its store paths must be valid: see read_recipe(). Throws
+  // Error{unknown_blob} where there is no recipe, or the bytes would not be the same.
+  LayerBlob rebuild(const image::Digest& blob);
+
+ private:
+  struct Shared;
+  class Call;
+  std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace nixery::layer

@@ -1,0 +1,24 @@
+// nixpkgs by channel: tag = another channel or a commit; `latest` = the configured channel.
+//
+// The channel's server says which commit the channel is at; the commit's archive is unpacked once. A commit is proven
+// to be an ancestor of an allowed branch by the git host's compare API before anything of it is fetched.
+#pragma once
+
+#include "nix/source.h"
+
+namespace nixery::nix {
+
+class ChannelSource : public Source {
+ public:
+  ChannelSource(const SourceSettings& settings, const fs::path& directory);
+  Revision find(std::string_view tag) override;
+  PinnedSource fetch(const Revision& revision) override;
+
+ private:
+  bool is_ancestor_of_allowed(std::string_view commit) const;
+
+  SourceSettings settings_;
+  fs::path directory_;
+};
+
+}  // namespace nixery::nix

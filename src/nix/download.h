@@ -1,0 +1,21 @@
+// HTTP GET of what package sources publish: small answers into memory, archives straight to disk.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+namespace nixery::nix {
+
+struct Answer {
+  long status = 0;
+  std::string body;  // at most 4 MiB
+};
+
+// Follows redirects, http and https only. Throws Error{unavailable} where no answer comes. Thread-safe.
+Answer get(const std::string& url);
+
+// Unpacks the archive at `url` (tar, any compression) into `directory`, less the first component of every name.
+// Nothing is written outside it. Throws Error{unavailable}; `directory` may then hold a part.
+void get_and_unpack(const std::string& url, const std::filesystem::path& directory);
+
+}  // namespace nixery::nix

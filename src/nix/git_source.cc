@@ -1,0 +1,183 @@
+#include "nix/git_source.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include <algorithm>
+
+#include "error.h"
+#include "image/digest.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "os/process.h"
+#include "reference/reference.h"
+
+namespace nixery::nix {
+
+namespace {
+
+constexpr std::chrono::seconds git_limit{600};
+constexpr std::size_t shortest_commit = 7;
+
+// RFC 7617: "Basic " + base64 of "user:secret".
+std::string basic_authorization(std::string_view user_and_secret) {
+  std::string encoded(4 * ((user_and_secret.size() + 2) / 3) + 1, '\0');
+  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
+                                     reinterpret_cast<const unsigned char*>(user_and_secret.data()),
+                                     static_cast<int>(user_and_secret.size()));
+  encoded.resize(static_cast<std::size_t>(length));
+  return "Authorization: Basic " + encoded;
+}
+
+// "user:secret" of an http(s) URL; empty where it has none, and for ssh, whose user is no secret.
+std::string credentials_of(std::string_view url) {
+  const auto host = url.find("://") + 3;
+  if (!url.starts_with("http://") && !url.starts_with("https://")) return {};
+  const auto at = url.substr(0, url.find('/', host)).rfind('@');
+  return at == url.npos ? std::string() : std::string(url.substr(host, at - host));
+}
+
+bool looks_like_commit(std::string_view text) {
+  return text.size() >= shortest_commit && text.size() <= 40 &&
+         text.find_first_not_of("0123456789abcdef") == text.npos;
+}
+
+}  // namespace
+
+GitSource::GitSource(const SourceSettings& settings, const fs::path& directory)
+    : url_(credentials_of(settings.location).empty() ? settings.location : without_credentials(settings.location)),
+      allowed_branches_(settings.allowed_branches),
+      directory_(directory / fmt::format("git-{}", image::KeyBuilder("git").add(url_).finish().substr(0, 16))) {
+  if (const std::string credentials = credentials_of(settings.location); !credentials.empty())
+    authorization_ = basic_authorization(credentials);
+}
+
+os::Command GitSource::command(const std::vector<std::string>& arguments) const {
+  os::Command command;
+  command.argv = {"git"};
+  command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
+  // Nobody is there to answer a prompt.
+  command.env = {{"GIT_TERMINAL_PROMPT", "0"}, {"GIT_DIR", ""}, {"LC_ALL", "C"}};
+  // Through the environment, as everybody on the machine can read the arguments of a process.
+  if (!authorization_.empty())
+    command.env.insert({{"GIT_CONFIG_COUNT", "1"},
+                        {"GIT_CONFIG_KEY_0", fmt::format("http.{}.extraHeader", url_)},
+                        {"GIT_CONFIG_VALUE_0", authorization_}});
+  command.limit = git_limit;
+  return command;
+}
+
+std::string GitSource::git(const std::vector<std::string>& arguments, const std::string& doing) const {
+  const os::Outcome outcome = os::run(command(arguments));
+  if (!outcome.ok())
+    throw Error(Failure::unavailable, fmt::format("cannot {} of {}: git {}", doing, url_, outcome.describe()),
+                outcome.error_tail);
+  return outcome.output;
+}
+
+std::vector<GitSource::Ref> GitSource::remote_refs() const {
+  const std::string listing = git({"ls-remote", "--", url_}, "read the branches");
+  std::vector<Ref> refs;
+  for (std::size_t start = 0, end; (end = listing.find('\n', start)) != std::string::npos; start = end + 1) {
+    const std::string line = listing.substr(start, end - start);
+    const auto tab = line.find('\t');
+    if (tab == 40) refs.push_back({line.substr(tab + 1), line.substr(0, tab)});
+  }
+  return refs;
+}
+
+bool GitSource::allowed(std::string_view branch) const {
+  return std::any_of(allowed_branches_.begin(), allowed_branches_.end(),
+                     [&](const std::string& glob) { return matches_glob(branch, glob); });
+}
+
+Revision GitSource::find(std::string_view tag) {
+  if (reference::is_digest_tag(tag)) throw Error(Failure::unknown_tag, fmt::format("unknown tag '{}'", tag));
+  const auto refs = remote_refs();
+  const auto commit_of = [&](std::string_view name) -> const std::string* {
+    for (const Ref& ref : refs)
+      if (ref.name == name) return &ref.commit;
+    return nullptr;
+  };
+  const auto moving = [&](const std::string& commit) { return Revision{commit, url_, true}; };
+
+  if (tag == "latest") {
+    if (const auto* commit = commit_of("HEAD")) return moving(*commit);
+    throw Error(Failure::unavailable, fmt::format("{} has no default branch", url_));
+  }
+  if (const auto* commit = commit_of(fmt::format("refs/heads/{}", tag))) {
+    if (!allowed(tag)) throw Error(Failure::forbidden, fmt::format("branch '{}' is not served by this registry", tag));
+    return moving(*commit);
+  }
+  // An annotated tag's own line is the tag object; its ^{} line is the commit.
+  for (const char* peel : {"^{}", ""})
+    if (const auto* commit = commit_of(fmt::format("refs/tags/{}{}", tag, peel))) return moving(*commit);
+  if (looks_like_commit(tag)) return find_commit(tag);
+  throw Error(Failure::unknown_tag,
+              fmt::format("unknown tag '{}': it is no branch, tag or commit of the package source", tag));
+}
+
+void GitSource::mirror() const {
+  const fs::path bare = directory_ / "mirror.git";
+  if (!fs::exists(bare / "HEAD")) git({"init", "--quiet", "--bare", bare.string()}, "prepare a mirror");
+  git({"--git-dir", bare.string(), "fetch", "--quiet", "--prune", "--force", "--no-auto-gc", url_,
+       "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"},
+      "fetch the history");
+}
+
+Revision GitSource::find_commit(std::string_view prefix) {
+  const os::Lock lock(directory_ / "mirror.lock");
+  const std::string bare = (directory_ / "mirror.git").string();
+  const auto full_name = [&] {
+    const auto outcome = os::run(
+        command({"--git-dir", bare, "rev-parse", "--quiet", "--verify", fmt::format("{}^{{commit}}", prefix)}));
+    return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
+  };
+  std::string commit = full_name();
+  if (commit.empty()) {
+    mirror();
+    commit = full_name();
+  }
+  if (commit.empty())
+    throw Error(Failure::unknown_tag, fmt::format("unknown commit '{}': no branch of the package source has it", prefix));
+  const std::string branches = git({"--git-dir", bare, "for-each-ref", "--format=%(refname:lstrip=2)", "--contains", commit,
+                                    "refs/heads"},
+                                   "read the branches");
+  for (std::size_t start = 0, end; (end = branches.find('\n', start)) != std::string::npos; start = end + 1)
+    if (allowed(std::string_view(branches).substr(start, end - start)))
+      return {commit, url_, false};
+  throw Error(Failure::forbidden,
+              fmt::format("commit '{}' is on no branch that this registry serves", prefix));
+}
+
+PinnedSource GitSource::fetch(const Revision& revision) {
+  // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
+  const fs::path pinned = directory_ / revision.id / "source";
+  if (fs::exists(pinned)) return {pinned, revision};
+
+  const os::Lock lock(directory_ / "mirror.lock");
+  if (fs::exists(pinned)) return {pinned, revision};
+  const std::string bare = (directory_ / "mirror.git").string();
+  const auto is_here = [&] {
+    return os::run(command({"--git-dir", bare, "cat-file", "-e", revision.id + "^{commit}"})).ok();
+  };
+  if (!is_here()) mirror();
+  if (!is_here())
+    throw Error(Failure::unavailable, fmt::format("revision {} vanished while it was fetched", revision.id));
+
+  const fs::path partial = directory_ / "partial";
+  fs::remove_all(partial);
+  os::make_directories(partial / "source");
+  os::Command checkout = command({"--git-dir", bare, "--work-tree", (partial / "source").string(), "-c",
+                                      "core.autocrlf=false", "checkout", "--quiet", "--force", revision.id, "--", "."});
+  checkout.env["GIT_INDEX_FILE"] = (partial / "index").string();
+  const os::Outcome outcome = os::run(checkout);
+  if (!outcome.ok())
+    throw Error(Failure::unavailable, fmt::format("cannot check out {}: git {}", revision.id, outcome.describe()),
+                outcome.error_tail);
+  os::make_directories(pinned.parent_path());
+  fs::rename(partial / "source", pinned);
+  return {pinned, revision};
+}
+
+}  // namespace nixery::nix

@@ -1,0 +1,37 @@
+// A package set in a git repository: tag = branch, tag or commit; `latest` = the default branch.
+//
+// Commits are proven to be ancestors of an allowed branch before anything of them is read: git hosts serve the commits
+// of forks through the parent repository. Credentials are git's own business (ssh keys, credential helpers, or a URL,
+// whose user part is never shown).
+#pragma once
+
+#include "nix/source.h"
+#include "os/process.h"
+
+namespace nixery::nix {
+
+class GitSource : public Source {
+ public:
+  GitSource(const SourceSettings& settings, const fs::path& directory);
+  Revision find(std::string_view tag) override;
+  PinnedSource fetch(const Revision& revision) override;
+
+ private:
+  struct Ref {
+    std::string name, commit;  // "refs/heads/main"
+  };
+  std::vector<Ref> remote_refs() const;
+  Revision find_commit(std::string_view prefix);
+  void mirror() const;
+  bool allowed(std::string_view branch) const;
+  std::string git(const std::vector<std::string>& arguments, const std::string& doing) const;
+
+  os::Command command(const std::vector<std::string>& arguments) const;
+
+  std::string url_;            // without credentials
+  std::string authorization_;  // the header that stands for them, or nothing
+  std::vector<std::string> allowed_branches_;
+  fs::path directory_;  // mirror.git and <commit>/source
+};
+
+}  // namespace nixery::nix

@@ -1,0 +1,88 @@
+// Nix by its command line, and only by what has been stable from 2.8 to 2.34: nix-instantiate --eval --json,
+// nix-store --realise, --query, --dump-db. Which store, daemon, builders and caches: the user's own nix.conf and
+// environment decide.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "nix/source.h"
+#include "reference/platform.h"
+#include "reference/reference.h"
+#include "store/closure.h"
+
+namespace nixery::nix {
+
+struct NixSettings {
+  fs::path resolve_nix;                     // nix/resolve.nix as installed
+  std::chrono::seconds evaluation_limit{60};
+  std::uint64_t evaluation_memory = 4ull << 30;  // bytes of address space
+  std::chrono::seconds build_limit{3600};   // of one derivation
+  bool allow_unfree = false;
+  bool substitute_only = false;             // take from binary caches, never compile
+};
+
+// Who listens to a running nix, line by line of its standard error, and who may stop it.
+struct Attendance {
+  std::function<void(std::string_view)> on_line;
+  const std::atomic<bool>* stop = nullptr;
+};
+
+struct Output {
+  std::string name;  // "out"
+  store::StorePath path;
+};
+
+// One package as the set describes it.
+struct Package {
+  std::string requested;  // as it was asked for: "python3packages.requests"
+  std::string attribute;  // as the set spells it: "python3Packages.requests"
+  std::string drv_path;
+  std::vector<Output> outputs;  // those to install
+  std::string name, pname, version, description, homepage, main_program;
+  std::vector<std::string> licenses;
+  int priority = 5;  // lower wins where packages bring the same file
+};
+
+struct Resolution {
+  std::vector<Package> packages;  // in the order asked for
+  std::optional<Package> cacert;  // where the set has it
+};
+
+// One evaluation of resolve.nix. Throws Error{unknown_package, not_a_package, unsupported_platform, evaluation_failed,
+// timed_out, unavailable}.
+Resolution resolve(const NixSettings& settings, const PinnedSource& source,
+                   const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
+                   const Attendance& attendance);
+
+// Builds or substitutes the outputs of all packages and registers them as roots `root`, `root-2`, … Throws
+// Error{build_failed, timed_out, unsupported_platform, unavailable}; detail() holds the end of the log.
+void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& root,
+             const Attendance& attendance);
+
+// What realising would have to do (nix-store --realise --dry-run).
+struct Missing {
+  std::vector<std::string> to_build;  // derivations
+  std::vector<std::string> to_fetch;  // store paths that binary caches have
+  std::string download;               // "12.3 MiB download, 60.1 MiB unpacked", as nix says it
+  bool complete() const { return to_build.empty() && to_fetch.empty(); }
+};
+Missing missing_for(const std::vector<const Package*>& packages);
+
+// Everything that `paths` refer to, and they themselves; all of them must be valid.
+store::Closure closure_of(const std::vector<store::StorePath>& paths);
+
+// Brings store paths back that a garbage collection removed, from caches or by building their derivers.
+void realise_paths(const NixSettings& settings, const std::vector<store::StorePath>& paths,
+                   const Attendance& attendance);
+
+// The sentence behind the last "error:" of what nix printed, without its traces; empty if there is none.
+std::string error_message(std::string_view standard_error);
+
+}  // namespace nixery::nix

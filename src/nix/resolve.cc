@@ -1,0 +1,186 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "error.h"
+#include "json/json.h"
+#include "nix/nix.h"
+#include "os/process.h"
+#include "reference/near_matches.h"
+
+namespace nixery::nix {
+
+namespace {
+
+constexpr std::string_view marker = "trace: nixery-resolving ";  // resolve.nix prints it before each package
+
+std::string request_json(const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
+                         bool allow_unfree) {
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::member(writer, "system", platform.nix_system);
+  json::key(writer, "config");
+  writer.StartObject();
+  json::key(writer, "allowUnfree");
+  writer.Bool(allow_unfree);
+  writer.EndObject();
+  json::key(writer, "names");
+  writer.StartArray();
+  for (const auto& name : names) json::string(writer, name.text);
+  writer.EndArray();
+  writer.EndObject();
+  return buffer.GetString();
+}
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    text += fmt::format("{}'{}'", i == 0 ? "" : i + 1 == names.size() ? " or " : ", ", names[i]);
+  return text;
+}
+
+// "unknown package 'crul': did you mean 'curl'?"
+Error unknown_package(const json::Value& problem, const std::string& requested) {
+  const std::string within = json::string_or(problem, "within", "");
+  const std::string wanted =
+      within.empty() ? requested : requested.substr(std::min(within.size() + 1, requested.size()));
+  auto near = reference::near_matches(wanted.substr(0, wanted.find('.')), json::strings_at(problem, "names"));
+  for (std::string& name : near) {
+    if (!within.empty()) name = within + "." + name;
+    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  }
+  std::string message = fmt::format("no package '{}'", requested);
+  if (!near.empty()) message += fmt::format(": did you mean {}?", listed(near));
+  return Error(Failure::unknown_package, message);
+}
+
+Error to_error(const json::Value& problem, const reference::Platform& platform) {
+  const std::string kind = json::string_or(problem, "problem", "");
+  const std::string requested = json::string_or(problem, "requested", "");
+  if (kind == "unknown") return unknown_package(problem, requested);
+  if (kind == "unsupported")
+    return Error(Failure::unsupported_platform,
+                 fmt::format("package '{}' is not available for {}", requested, platform.nix_system));
+  if (kind == "set") {
+    const auto names = json::strings_at(problem, "names");
+    std::string example = names.empty() ? "name" : names.front();
+    std::transform(example.begin(), example.end(), example.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    return Error(Failure::not_a_package,
+                 fmt::format("'{0}' is a set of packages, not a package: name one inside, such as '{0}.{1}'", requested, example));
+  }
+  return Error(Failure::not_a_package, fmt::format("'{}' is an attribute of the package set, but not a package", requested));
+}
+
+Package to_package(const json::Value& value) {
+  Package package;
+  package.requested = json::string_or(value, "requested", "");
+  package.attribute = json::string_or(value, "attribute", "");
+  package.drv_path = json::string_or(value, "drvPath", "");
+  package.name = json::string_or(value, "name", "");
+  package.pname = json::string_or(value, "pname", "");
+  package.version = json::string_or(value, "version", "");
+  package.description = json::string_or(value, "description", "");
+  package.homepage = json::string_or(value, "homepage", "");
+  package.main_program = json::string_or(value, "mainProgram", "");
+  package.licenses = json::strings_at(value, "licenses");
+  package.priority = static_cast<int>(json::integer_at(value, "priority").value_or(5));
+  if (const json::Value* outputs = json::find(value, "outputs"); outputs && outputs->IsArray())
+    for (const json::Value& output : outputs->GetArray()) {
+      const std::string path = json::string_or(output, "path", "");
+      auto parsed = store::StorePath::parse(path);
+      if (!parsed)
+        throw Error(Failure::evaluation_failed,
+                    fmt::format("package '{}' has an output outside {}: '{}'", package.attribute, store::store_dir, path));
+      package.outputs.push_back({json::string_or(output, "name", "out"), *std::move(parsed)});
+    }
+  return package;
+}
+
+Error evaluation_error(const os::Outcome& outcome, const std::string& resolving, const reference::Platform& platform,
+                       std::chrono::seconds limit) {
+  const std::string subject = resolving.empty() ? "the package set" : fmt::format("package '{}'", resolving);
+  if (outcome.end == os::Outcome::End::timed_out)
+    return Error(Failure::timed_out, fmt::format("evaluation of {} took longer than {} s and was stopped", subject,
+                                                 limit.count()));
+  const std::string said = error_message(outcome.error_tail);
+  const auto mentions = [&](std::string_view text) { return outcome.error_tail.find(text) != std::string::npos; };
+  if (mentions("is not supported on") || mentions("is not available on the requested hostPlatform"))
+    return Error(Failure::unsupported_platform, fmt::format("{} is not available for {}: {}", subject, platform.nix_system, said));
+  if (mentions("cannot connect to daemon") || mentions("error: cannot connect to socket") || mentions("No space left on device"))
+    return Error(Failure::unavailable, fmt::format("nix cannot evaluate {} now: {}", subject, said), outcome.error_tail);
+  if (mentions("out of memory") || mentions("Out of memory") || mentions("std::bad_alloc"))
+    return Error(Failure::evaluation_failed, fmt::format("evaluation of {} needs more memory than this registry allows", subject));
+  if (mentions("stack overflow") || outcome.end == os::Outcome::End::signalled)
+    return Error(Failure::evaluation_failed, fmt::format("evaluation of {} failed: nix {}{}", subject, outcome.describe(),
+                                                         said.empty() ? "" : ": " + said), outcome.error_tail);
+  return Error(Failure::evaluation_failed, fmt::format("{} cannot be evaluated: {}", subject, said.empty() ? outcome.describe() : said),
+               outcome.error_tail);
+}
+
+}  // namespace
+
+std::string error_message(std::string_view standard_error) {
+  // Old: "error: what\n\n       at file:1:2". Newer: "error:\n       … while …\n\n       error: what". The last one counts.
+  std::size_t at = standard_error.npos;
+  for (std::size_t next = 0; (next = standard_error.find("error: ", next)) != standard_error.npos; ++next) {
+    const auto line = standard_error.rfind('\n', next);
+    const auto start = line == standard_error.npos ? 0 : line + 1;
+    if (standard_error.substr(start, next - start).find_first_not_of(' ') == standard_error.npos) at = next;
+  }
+  if (at == standard_error.npos) return {};
+  std::string_view text = standard_error.substr(at + 7);
+  text = text.substr(0, std::min(text.find("\n\n"), text.find("\n       at ")));
+  std::string message;
+  for (const char c : text.substr(0, 600)) {
+    if (c == '\n' || c == ' ') {
+      if (!message.ends_with(' ')) message += ' ';
+    } else {
+      message += c;
+    }
+  }
+  while (message.ends_with(' ')) message.pop_back();
+  return message;
+}
+
+Resolution resolve(const NixSettings& settings, const PinnedSource& source,
+                   const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
+                   const Attendance& attendance) {
+  std::string resolving;
+  os::Command command;
+  const auto directory = fs::canonical(source.directory).string();
+  const auto expression = fs::canonical(settings.resolve_nix).string();
+  command.argv = {"nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode",
+                  "--option", "restrict-eval", "true",
+                  "--option", "allow-import-from-derivation", "false",
+                  "-I", "nixery-packages=" + directory, "-I", "nixery-resolve=" + expression,
+                  expression, "--argstr", "request", request_json(names, platform, settings.allow_unfree)};
+  // Only what was pinned may be looked up, whoever started us.
+  command.env = {{"NIX_PATH", ""}, {"LC_ALL", "C"}};
+  command.limit = settings.evaluation_limit;
+  command.memory_limit = settings.evaluation_memory;
+  command.stop = attendance.stop;
+  command.on_error_line = [&](std::string_view line) {
+    if (line.starts_with(marker)) {
+      resolving = line.substr(marker.size());
+    } else if (attendance.on_line) {
+      attendance.on_line(line);
+    }
+  };
+  const os::Outcome outcome = os::run(command);
+  if (!outcome.ok()) throw evaluation_error(outcome, resolving, platform, settings.evaluation_limit);
+
+  const auto document = json::parse(outcome.output, "the output of nix-instantiate");
+  if (const json::Value* problems = json::find(document, "problems"); problems && problems->IsArray() && !problems->Empty())
+    throw to_error((*problems)[0], platform);
+  Resolution resolution;
+  if (const json::Value* packages = json::find(document, "packages"); packages && packages->IsArray())
+    for (const json::Value& package : packages->GetArray()) resolution.packages.push_back(to_package(package));
+  if (const json::Value* cacert = json::find(document, "cacert"); cacert && cacert->IsObject())
+    resolution.cacert = to_package(*cacert);
+  if (resolution.packages.size() != names.size())
+    throw Error(Failure::evaluation_failed, "the package set answered for fewer packages than were asked for");
+  return resolution;
+}
+
+}  // namespace nixery::nix

@@ -1,0 +1,60 @@
+// Where packages come from: a package set that is pinned to a revision before anything of it is evaluated.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nixery::nix {
+
+namespace fs = std::filesystem;
+
+struct SourceSettings {
+  enum class Kind { path, git, channel };
+  Kind kind = Kind::channel;
+  std::string location;                       // directory, repository URL, or channel name
+  std::vector<std::string> allowed_branches;  // globs for git; exact names for a channel
+  // For channels: {channel}, {revision} and {branch} are replaced.
+  std::string channel_url;
+  std::string archive_url;
+  std::string compare_url;
+};
+
+// What a tag stands for, now.
+struct Revision {
+  std::string id;       // git commit; for a path "sha256:<hex>" of its contents, or the name of its store path
+  std::string url;      // of the source, without credentials; empty for a path
+  bool moving = false;  // the tag may lead elsewhere tomorrow
+};
+
+// A package set on disk that nobody changes any more (but for a path source, which is the operator's own).
+struct PinnedSource {
+  fs::path directory;
+  Revision revision;
+};
+
+// Thread-safe, and safe between processes that share the state directory.
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  // What `tag` stands for, without fetching it. Throws Error{unknown_tag}, Error{forbidden} for a commit or branch
+  // off the allowed ones, Error{unavailable} where the origin cannot be asked.
+  virtual Revision find(std::string_view tag) = 0;
+
+  // Brings the revision to disk, once. Throws Error{unavailable}.
+  virtual PinnedSource fetch(const Revision& revision) = 0;
+};
+
+// `directory` is where sources are kept (Layout::sources()).
+std::unique_ptr<Source> make_source(const SourceSettings& settings, const fs::path& directory);
+
+// "https://user:secret@host/x" -> "https://host/x": what may be shown and stored.
+std::string without_credentials(std::string_view url);
+
+// '*' stands for any characters, '?' for one.
+bool matches_glob(std::string_view text, std::string_view glob);
+
+}  // namespace nixery::nix

@@ -1,0 +1,291 @@
+#include "os/process.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+
+#include "error.h"
+#include "os/fd.h"
+
+extern "C" {
+#include <sys/pidfd.h>  // glibc 2.36 forgets to say that it is C
+}
+
+namespace nixery::os {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t error_tail_size = 64u << 10;
+constexpr std::size_t longest_line = 64u << 10;
+// How often a stop flag is looked at; nothing else waits on this.
+constexpr std::chrono::milliseconds stop_poll{200};
+// How long the pipes may stay open without a word once the child is gone.
+constexpr std::chrono::milliseconds after_exit{1000};
+
+struct Pipe {
+  Fd read, write;
+  Pipe() {
+    int fds[2];
+    if (pipe2(fds, O_CLOEXEC) != 0)
+      throw Error(Failure::unavailable, fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+    read = Fd(fds[0]);
+    write = Fd(fds[1]);
+  }
+};
+
+// Environment and arguments as execvpe wants them; made before fork, as nothing may allocate after it.
+class Words {
+ public:
+  void add(std::string word) { words_.push_back(std::move(word)); }
+  char** data() {
+    pointers_.clear();
+    for (std::string& word : words_) pointers_.push_back(word.data());
+    pointers_.push_back(nullptr);
+    return pointers_.data();
+  }
+
+ private:
+  std::vector<std::string> words_;
+  std::vector<char*> pointers_;
+};
+
+Words environment_of(const Command& command) {
+  Words words;
+  for (char** entry = environ; *entry; ++entry) {
+    const std::string_view text = *entry;
+    const std::string name(text.substr(0, text.find('=')));
+    if (!command.env.contains(name)) words.add(std::string(text));
+  }
+  for (const auto& [name, value] : command.env)
+    if (!value.empty()) words.add(name + "=" + value);
+  return words;
+}
+
+[[noreturn]] void become_child(char** argv, char** env, int in, int out, int err, int failure, std::uint64_t memory) {
+  setpgid(0, 0);
+  dup2(in, STDIN_FILENO);
+  dup2(out, STDOUT_FILENO);
+  dup2(err, STDERR_FILENO);
+  if (memory > 0) {
+    const rlimit limit{memory, memory};
+    setrlimit(RLIMIT_AS, &limit);
+  }
+  // We may block signals and ignore SIGPIPE; a child must start as from a shell.
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  signal(SIGPIPE, SIG_DFL);
+  execvpe(argv[0], argv, env);
+  const int code = errno;
+  [[maybe_unused]] const auto written = write(failure, &code, sizeof code);
+  _exit(127);
+}
+
+// Hands on whole lines; a line without end is cut at longest_line.
+class LineFeed {
+ public:
+  explicit LineFeed(const std::function<void(std::string_view)>& sink) : sink_(sink) {}
+
+  void add(std::string_view bytes) {
+    if (!sink_) return;
+    pending_ += bytes;
+    std::size_t start = 0;
+    for (std::size_t end; (end = pending_.find('\n', start)) != std::string::npos; start = end + 1)
+      sink_(std::string_view(pending_).substr(start, end - start));
+    pending_.erase(0, start);
+    if (pending_.size() > longest_line) finish();
+  }
+
+  void finish() {
+    if (sink_ && !pending_.empty()) sink_(pending_);
+    pending_.clear();
+  }
+
+ private:
+  const std::function<void(std::string_view)>& sink_;
+  std::string pending_;
+};
+
+void append_tail(std::string& tail, std::string_view bytes) {
+  tail += bytes;
+  if (tail.size() > 2 * error_tail_size) tail.erase(0, tail.size() - error_tail_size);
+}
+
+void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
+
+// Reads what is there; false at the end of the stream.
+template <typename Sink>
+bool drain(int fd, Sink&& sink) {
+  char buffer[65536];
+  for (;;) {
+    const ssize_t n = read(fd, buffer, sizeof buffer);
+    if (n > 0) {
+      sink(std::string_view(buffer, static_cast<std::size_t>(n)));
+    } else if (n == 0) {
+      return false;
+    } else if (errno != EINTR) {
+      return errno == EAGAIN;
+    }
+  }
+}
+
+// A child of ours; its group is killed and it is reaped at the latest when this goes out of scope.
+class Child {
+ public:
+  explicit Child(pid_t pid) : pid_(pid), pidfd_(pidfd_open(pid, 0)) {}
+  ~Child() {
+    if (pid_ < 0) return;
+    kill_group();
+    reap();
+  }
+  int pidfd() const { return pidfd_.get(); }
+  // Only while the child is not reaped, so that the group's number cannot have been given to somebody else.
+  void kill_group() const { kill(-pid_, SIGKILL); }
+
+  int reap() {
+    int status = 0;
+    while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = -1;
+    return status;
+  }
+
+ private:
+  pid_t pid_;
+  Fd pidfd_;
+};
+
+}  // namespace
+
+std::string Outcome::describe() const {
+  switch (end) {
+    case End::exited: return fmt::format("exited with status {}", code);
+    case End::signalled: return fmt::format("was killed by signal {} ({})", code, strsignal(code));
+    case End::timed_out: return "ran longer than allowed and was stopped";
+    case End::stopped: return "was stopped";
+    case End::output_too_large: return "printed more than allowed and was stopped";
+  }
+  return {};
+}
+
+std::string to_string(const std::vector<std::string>& argv) {
+  std::string text;
+  for (const std::string& word : argv) {
+    if (!text.empty()) text += ' ';
+    text += word;
+  }
+  return text;
+}
+
+Outcome run(const Command& command) {
+  Words argv, env = environment_of(command);
+  for (const std::string& word : command.argv) argv.add(word);
+  char** const argv_data = argv.data();
+  char** const env_data = env.data();
+
+  Pipe in, out, err, failure;
+  const pid_t pid = fork();
+  if (pid < 0) throw Error(Failure::unavailable, fmt::format("cannot start a process: {}", std::strerror(errno)));
+  if (pid == 0)
+    become_child(argv_data, env_data, in.read.get(), out.write.get(), err.write.get(), failure.write.get(),
+                 command.memory_limit);
+  setpgid(pid, pid);  // in both, as either may run first
+  Child child(pid);
+  in.read.reset();
+  out.write.reset();
+  err.write.reset();
+  failure.write.reset();
+
+  int exec_error = 0;
+  ssize_t n;
+  while ((n = read(failure.read.get(), &exec_error, sizeof exec_error)) < 0 && errno == EINTR) {
+  }
+  if (n > 0)
+    throw Error(Failure::unavailable,
+                fmt::format("cannot run {}: {}", command.argv.front(), std::strerror(exec_error)));
+
+  for (const int fd : {in.write.get(), out.read.get(), err.read.get()}) set_nonblocking(fd);
+  const auto deadline = command.limit ? Clock::now() + *command.limit : Clock::time_point::max();
+  Outcome outcome;
+  LineFeed lines(command.on_error_line);
+  std::string_view input = command.input;
+  if (input.empty()) in.write.reset();
+
+  const auto stop_for = [&](Outcome::End end) {
+    outcome.end = end;
+    child.kill_group();
+  };
+  bool exited = false;
+  while (!exited || out.read || err.read) {
+    if (!exited && outcome.end == Outcome::End::exited) {
+      if (Clock::now() >= deadline) stop_for(Outcome::End::timed_out);
+      if (command.stop && command.stop->load()) stop_for(Outcome::End::stopped);
+    }
+    std::chrono::milliseconds patience{-1};
+    if (exited) {
+      patience = after_exit;
+    } else if (outcome.end == Outcome::End::exited) {
+      if (command.limit)
+        patience = std::chrono::ceil<std::chrono::milliseconds>(std::max(deadline - Clock::now(), Clock::duration{0}));
+      if (command.stop && (patience.count() < 0 || patience > stop_poll)) patience = stop_poll;
+    }
+
+    pollfd polls[4] = {{out.read.get(), POLLIN, 0},
+                       {err.read.get(), POLLIN, 0},
+                       {in.write.get(), POLLOUT, 0},
+                       {exited ? -1 : child.pidfd(), POLLIN, 0}};
+    const int ready = poll(polls, 4, static_cast<int>(std::min<std::chrono::milliseconds::rep>(patience.count(), INT_MAX)));
+    if (ready == 0 && exited) break;  // somebody outside the group holds our pipes: not our child's output any more
+    if (ready <= 0) continue;
+
+    if (polls[0].revents && !drain(out.read.get(), [&](std::string_view bytes) {
+          if (outcome.output.size() + bytes.size() <= command.output_limit) {
+            outcome.output += bytes;
+          } else if (outcome.end == Outcome::End::exited) {
+            stop_for(Outcome::End::output_too_large);
+          }
+        }))
+      out.read.reset();
+    if (polls[1].revents && !drain(err.read.get(), [&](std::string_view bytes) {
+          append_tail(outcome.error_tail, bytes);
+          lines.add(bytes);
+        }))
+      err.read.reset();
+    if (polls[2].revents) {
+      const ssize_t written = write(in.write.get(), input.data(), input.size());
+      if (written > 0) input.remove_prefix(static_cast<std::size_t>(written));
+      if (input.empty() || (written < 0 && errno != EAGAIN && errno != EINTR)) in.write.reset();
+    }
+    if (polls[3].revents) {
+      exited = true;
+      child.kill_group();  // what it left behind; its own status stays to be read
+    }
+  }
+  lines.finish();
+  if (outcome.error_tail.size() > error_tail_size)
+    outcome.error_tail.erase(0, outcome.error_tail.size() - error_tail_size);
+
+  const int status = child.reap();
+  if (outcome.end == Outcome::End::exited) {
+    if (WIFSIGNALED(status)) {
+      outcome.end = Outcome::End::signalled;
+      outcome.code = WTERMSIG(status);
+    } else {
+      outcome.code = WEXITSTATUS(status);
+    }
+  }
+  return outcome;
+}
+
+}  // namespace nixery::os

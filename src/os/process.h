@@ -1,0 +1,48 @@
+// Child processes: an argument vector in, exit and output out. Never a shell.
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nixery::os {
+
+struct Command {
+  std::vector<std::string> argv;              // argv[0] is looked up in PATH
+  std::map<std::string, std::string> env;     // added to ours; an empty value removes the variable
+  std::string input;                          // its standard input; /dev/null where empty
+  std::optional<std::chrono::seconds> limit;  // then its whole process group is killed
+  std::uint64_t memory_limit = 0;             // bytes of address space (RLIMIT_AS); 0: none
+  std::size_t output_limit = 256u << 20;      // bytes of standard output; more is an error
+  // Called with each line of standard error, on the calling thread, as it comes.
+  std::function<void(std::string_view)> on_error_line;
+  const std::atomic<bool>* stop = nullptr;    // set by another thread: the group is killed
+};
+
+struct Outcome {
+  enum class End { exited, signalled, timed_out, stopped, output_too_large };
+  End end = End::exited;
+  int code = 0;             // exit status, or the signal's number
+  std::string output;       // standard output
+  std::string error_tail;   // the last 64 KiB of standard error
+
+  bool ok() const { return end == End::exited && code == 0; }
+  std::string describe() const;  // "exited with status 1", "was killed by signal 9", "ran longer than 60 s"
+};
+
+// Runs `command` to its end in a process group of its own, reading both of its outputs at once (a child that fills
+// one pipe while we wait on the other never hangs us). When it ends, so does what is left of its group. Throws
+// Error{unavailable} where the program cannot be started. Thread-safe.
+Outcome run(const Command& command);
+
+// "nix-store --realise …", for logs and messages.
+std::string to_string(const std::vector<std::string>& argv);
+
+}  // namespace nixery::os

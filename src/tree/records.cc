@@ -1,0 +1,60 @@
+#include "tree/records.h"
+
+#include "error.h"
+#include "json/json.h"
+#include "os/file.h"
+
+namespace nixery::tree {
+
+namespace {
+
+// nullopt where there is none, or where a power cut tore it: the tag then stays until it is built again.
+std::optional<TagRecord> read(const fs::path& path) {
+  const auto text = os::read_if_exists(path);
+  if (!text) return std::nullopt;
+  try {
+    const auto document = json::parse(*text, path.string());
+    const json::Value* moving = json::find(document, "moving");
+    return TagRecord{json::string_or(document, "repository", ""), json::string_or(document, "tag", ""),
+                     json::string_or(document, "revision", ""), moving && moving->IsBool() && moving->GetBool(),
+                     json::string_or(document, "manifest", "")};
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+void write_record(const Layout& layout, const TagRecord& record) {
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::member(writer, "repository", record.repository);
+  json::member(writer, "tag", record.tag);
+  json::member(writer, "revision", record.revision);
+  json::key(writer, "moving");
+  writer.Bool(record.moving);
+  json::member(writer, "manifest", record.manifest);
+  writer.EndObject();
+  os::write_file(layout.record(record.repository, record.tag), buffer.GetString());
+}
+
+std::optional<TagRecord> read_record(const Layout& layout, std::string_view repository, std::string_view tag) {
+  return read(layout.record(repository, tag));
+}
+
+void remove_record(const Layout& layout, const TagRecord& record) {
+  std::error_code ignored;  // gone already
+  fs::remove(layout.record(record.repository, record.tag), ignored);
+}
+
+void for_each_record(const Layout& layout, const std::function<void(const TagRecord&)>& visit) {
+  std::error_code code;
+  fs::recursive_directory_iterator walk(layout.records(), code), end;
+  for (; !code && walk != end; walk.increment(code)) {
+    if (walk->path().extension() != ".json") continue;
+    if (const auto record = read(walk->path())) visit(*record);
+  }
+}
+
+}  // namespace nixery::tree

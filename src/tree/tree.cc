@@ -1,0 +1,66 @@
+#include "tree/tree.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "os/file.h"
+
+namespace nixery::tree {
+
+void Tree::prepare() const {
+  for (const fs::path& dir : {layout_.incoming(), layout_.state}) {
+    os::make_directories(dir);
+    if (access(dir.c_str(), W_OK | X_OK) != 0) os::throw_errno("write to", dir);
+  }
+}
+
+bool Tree::has_blob(const image::Digest& digest) const { return access(layout_.blob(digest).c_str(), R_OK) == 0; }
+
+image::Digest Tree::publish_blob(std::string_view bytes) const {
+  const auto digest = image::Digest::of(bytes);
+  if (!has_blob(digest)) {
+    os::PendingFile pending(layout_.incoming());
+    pending.write(bytes);
+    pending.publish(layout_.blob(digest));
+  }
+  return digest;
+}
+
+image::Digest Tree::publish_manifest(std::string_view bytes, image::MediaType type) const {
+  const auto digest = image::Digest::of(bytes);
+  const fs::path target = layout_.manifest(digest, type);
+  if (access(target.c_str(), R_OK) != 0) {
+    os::PendingFile pending(layout_.incoming());
+    pending.write(bytes);
+    pending.publish(target);
+  }
+  return digest;
+}
+
+std::optional<StoredManifest> Tree::manifest(const image::Digest& digest) const {
+  for (const image::MediaType type : image::manifest_types)
+    if (auto bytes = os::read_if_exists(layout_.manifest(digest, type)))
+      return StoredManifest{digest, type, *std::move(bytes)};
+  return std::nullopt;
+}
+
+void Tree::publish_tag(std::string_view repository, std::string_view tag, const image::Digest& manifest) const {
+  if (digest_of_tag(repository, tag) != manifest)
+    os::publish_symlink(layout_.tag(repository, tag), Layout::tag_target(repository, manifest));
+}
+
+std::optional<image::Digest> Tree::digest_of_tag(std::string_view repository, std::string_view tag) const {
+  std::error_code code;
+  const fs::path target = fs::read_symlink(layout_.tag(repository, tag), code);
+  if (code) return std::nullopt;
+  return Layout::digest_of_tag_target(target);
+}
+
+void Tree::drop_tag(std::string_view repository, std::string_view tag) const {
+  std::error_code code;
+  fs::remove(layout_.tag(repository, tag), code);
+  if (code) throw Error(Failure::storage, fmt::format("cannot remove {}: {}", layout_.tag(repository, tag).string(), code.message()));
+}
+
+}  // namespace nixery::tree

@@ -1,0 +1,46 @@
+// The directory that nginx serves. Publish in the order blobs, manifest, tag: a reader then sees an image whole or not
+// at all, and a kill -9 at any point leaves at worst files that nothing leads to.
+//
+// Thread-safe, and safe between processes and hosts that share the directory. Throws Error{storage}.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "image/digest.h"
+#include "image/media_type.h"
+#include "tree/layout.h"
+
+namespace nixery::tree {
+
+struct StoredManifest {
+  image::Digest digest;
+  image::MediaType type;
+  std::string bytes;
+};
+
+class Tree {
+ public:
+  explicit Tree(Layout layout) : layout_(std::move(layout)) {}
+  const Layout& layout() const { return layout_; }
+
+  // Makes the directories and proves that both can be written. Throws Error{storage} that says which cannot.
+  void prepare() const;
+
+  bool has_blob(const image::Digest& digest) const;
+  image::Digest publish_blob(std::string_view bytes) const;  // small ones, such as configs
+
+  image::Digest publish_manifest(std::string_view bytes, image::MediaType type) const;
+  std::optional<StoredManifest> manifest(const image::Digest& digest) const;
+
+  // Names must have passed the reference parser.
+  void publish_tag(std::string_view repository, std::string_view tag, const image::Digest& manifest) const;
+  std::optional<image::Digest> digest_of_tag(std::string_view repository, std::string_view tag) const;
+  void drop_tag(std::string_view repository, std::string_view tag) const;
+
+ private:
+  Layout layout_;
+};
+
+}  // namespace nixery::tree

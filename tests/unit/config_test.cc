@@ -1,0 +1,79 @@
+#include "config.h"
+
+#include <doctest/doctest.h>
+
+#include "error.h"
+#include "os/file.h"
+#include "temporary_directory.h"
+
+using namespace nixery;
+
+namespace {
+
+const test::TemporaryDirectory& directory() {
+  static const test::TemporaryDirectory dir;
+  return dir;
+}
+
+LoadedConfig load(std::map<std::string, std::string> variables) {
+  const auto resolve = directory().path() / "resolve.nix";
+  os::write_file(resolve, "{ }");
+  variables.emplace("NIXERY_RESOLVE_NIX", resolve.string());
+  return load_config([&](const char* name) {
+    const auto found = variables.find(name);
+    return found == variables.end() ? nullptr : found->second.c_str();
+  });
+}
+
+void refuses(const std::string& name, const std::string& value) {
+  CHECK_THROWS_WITH_AS(load({{name, value}}), doctest::Contains(name.c_str()), Error);
+}
+
+}  // namespace
+
+TEST_CASE("without settings: nixos-unstable, OCI, a hundred layers") {
+  const auto loaded = load({});
+  CHECK(loaded.config.source.kind == nix::SourceSettings::Kind::channel);
+  CHECK(loaded.config.source.location == "nixos-unstable");
+  CHECK(loaded.config.source.allowed_branches == std::vector<std::string>{"nixos-unstable", "master"});
+  CHECK(loaded.config.max_layers == 100);
+  CHECK(loaded.config.format == image::Format::oci);
+}
+
+TEST_CASE("a wrong value is refused by the name of its variable") {
+  refuses("NIXERY_TREE", "relative/path");
+  refuses("NIXERY_LISTEN", "9000");
+  refuses("NIXERY_LISTEN", "host:port");
+  refuses("NIXERY_PLATFORM", "sparc");
+  refuses("NIXERY_FORMAT", "squashfs");
+  refuses("NIXERY_ENCODING", "bzip2");
+  refuses("NIXERY_MAX_LAYERS", "126");
+  refuses("NIXERY_MAX_LAYERS", "1");
+  refuses("NIXERY_MAX_LAYERS", "ten");
+  refuses("NIX_TIMEOUT", "-1");
+  refuses("NIX_TIMEOUT", "60s");
+  refuses("NIXPKGS_ALLOW_UNFREE", "maybe");
+  refuses("NIXERY_HOPS", "10");
+  refuses("NIXERY_RESOLVE_NIX", "/no/such/file");
+}
+
+TEST_CASE("two package sources contradict each other") {
+  CHECK_THROWS_WITH_AS(load({{"NIXERY_CHANNEL", "a"}, {"NIXERY_PKGS_PATH", "/b"}}),
+                       "NIXERY_CHANNEL and NIXERY_PKGS_PATH are both set; a registry has one package source", Error);
+}
+
+TEST_CASE("zstd and docker's manifests contradict each other") {
+  CHECK_THROWS_WITH_AS(load({{"NIXERY_FORMAT", "docker"}, {"NIXERY_ENCODING", "zstd-fast"}}), doctest::Contains("NIXERY_ENCODING"), Error);
+}
+
+TEST_CASE("effective settings say where they come from, without credentials") {
+  const auto loaded = load({{"NIXERY_PKGS_REPO", "https://user:hunter2@host/repo.git"}});
+  CHECK(loaded.config.source.location == "https://user:hunter2@host/repo.git");
+  bool seen = false;
+  for (const Setting& setting : loaded.settings) {
+    CHECK_FALSE(setting.description.empty());
+    CHECK(setting.value.find("hunter2") == std::string::npos);
+    if (setting.name == "NIXERY_PKGS_REPO") seen = setting.from_environment && setting.value == "https://host/repo.git";
+  }
+  CHECK(seen);
+}

@@ -1,0 +1,130 @@
+#include "build/flights.h"
+
+#include <doctest/doctest.h>
+
+#include <latch>
+#include <set>
+
+using namespace nixery;
+using build::Flights;
+using build::Landing;
+using build::Progress;
+
+namespace {
+
+Landing success() { return {image::Digest::of("x"), "r", false, nullptr}; }
+const auto far = std::chrono::steady_clock::now() + std::chrono::hours(1);
+
+}  // namespace
+
+TEST_CASE("two hundred who ask for one key at once share one flight") {
+  Flights flights({2, 10, std::chrono::seconds(30)});
+  std::atomic<int> builds{0};
+  std::latch everybody_joined(201);
+  std::vector<std::thread> clients;
+  std::atomic<int> landed{0};
+  for (int i = 0; i < 200; ++i)
+    clients.emplace_back([&] {
+      const auto flight = flights.join("key", [&](Progress&) {
+        ++builds;
+        everybody_joined.wait();
+        return success();
+      });
+      everybody_joined.count_down();
+      if (flight->wait_until(far)->digest) ++landed;
+    });
+  everybody_joined.count_down();
+  for (auto& client : clients) client.join();
+  CHECK(builds == 1);
+  CHECK(landed == 200);
+}
+
+TEST_CASE("a failure is remembered for a while, a success and what may pass are not") {
+  Flights flights({1, 10, std::chrono::seconds(3600)});
+  std::atomic<int> tries{0};
+  const auto failing = [&](Failure failure) {
+    return [&tries, failure](Progress&) -> Landing {
+      ++tries;
+      throw Error(failure, "no");
+    };
+  };
+  const auto fly = [&](const std::string& key, const build::Work& work) {
+    const auto landing = *flights.join(key, work)->wait_until(far);
+    // A flight is forgotten after it has landed: wait for that, too.
+    while (flights.in_the_air() > 0) std::this_thread::yield();
+    return landing;
+  };
+  fly("broken", failing(Failure::build_failed));
+  CHECK(fly("broken", failing(Failure::build_failed)).error->failure() == Failure::build_failed);
+  CHECK(tries == 1);
+  fly("passing", failing(Failure::unavailable));
+  fly("passing", failing(Failure::unavailable));
+  CHECK(tries == 3);
+  fly("fine", [&](Progress&) { return ++tries, success(); });
+  fly("fine", [&](Progress&) { return ++tries, success(); });
+  CHECK(tries == 5);
+}
+
+TEST_CASE("with no memory for failures every request tries again") {
+  Flights flights({1, 10, std::chrono::seconds(0)});
+  std::atomic<int> tries{0};
+  for (int i = 0; i < 3; ++i) {
+    const auto flight = flights.join("k", [&](Progress&) -> Landing { throw Error(Failure::build_failed, std::to_string(++tries)); });
+    flight->wait_until(far);
+    while (flights.in_the_air() > 0) std::this_thread::yield();
+  }
+  CHECK(tries == 3);
+}
+
+TEST_CASE("a full queue refuses, and says so") {
+  Flights flights({1, 1, std::chrono::seconds(0)});
+  std::latch go(1), flying(1);
+  const auto wait = [&](Progress&) {
+    go.wait();
+    return success();
+  };
+  flights.join("1", [&](Progress& progress) {
+    flying.count_down();
+    return wait(progress);
+  });
+  flying.wait();
+  flights.join("2", wait);
+  CHECK_THROWS_AS(flights.join("3", wait), Error);
+  CHECK_NOTHROW(flights.join("2", wait));
+  go.count_down();
+}
+
+TEST_CASE("whoever waits is told when it lands, also one who comes too late, also when the registry closes") {
+  std::atomic<int> rung{0};
+  std::shared_ptr<build::Flight> never;
+  std::latch go(1);
+  {
+    Flights flights({1, 10, std::chrono::seconds(0)});
+    const auto flight = flights.join("1", [&](Progress&) {
+      go.wait();
+      return success();
+    });
+    flight->on_landing([&] { ++rung; });
+    never = flights.join("2", [](Progress&) { return success(); });
+    std::thread opener([&] { go.count_down(); });
+    flight->wait_until(far);
+    flight->on_landing([&] { ++rung; });
+    opener.join();
+  }
+  CHECK(rung == 2);
+  REQUIRE(never->landing());
+}
+
+TEST_CASE("an exception that nobody foresaw is a failure, not the end of the worker") {
+  Flights flights({1, 10, std::chrono::seconds(0)});
+  const auto landing = flights.join("1", [](Progress&) -> Landing { throw std::runtime_error("odd"); })->wait_until(far);
+  CHECK(std::string(landing->error->what()).find("odd") != std::string::npos);
+}
+
+TEST_CASE("what nix prints becomes the step that a waiting person sees") {
+  const std::string hash(32, 'a');
+  CHECK(build::step_of_nix_line("building '/nix/store/" + hash + "-curl-8.0.drv'...") == "building curl-8.0");
+  CHECK(build::step_of_nix_line("copying path '/nix/store/" + hash + "-curl-8.0' from 'https://x'...") == "fetching curl-8.0");
+  CHECK(build::step_of_nix_line("make: nothing to be done").empty());
+  CHECK(build::step_of_nix_line("building").empty());
+}

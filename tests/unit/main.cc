@@ -1,0 +1,10 @@
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <csignal>
+
+int main(int argc, char** argv) {
+  std::signal(SIGPIPE, SIG_IGN);  // as the program does: a child that closes its input must not end us
+  doctest::Context context(argc, argv);
+  return context.run();
+}

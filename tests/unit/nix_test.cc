@@ -1,0 +1,131 @@
+#include "nix/nix.h"
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "error.h"
+#include "nix/git_source.h"
+#include "nix/path_source.h"
+#include "os/file.h"
+#include "os/process.h"
+#include "temporary_directory.h"
+
+using namespace nixery;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::string run(const fs::path& dir, const std::string& script) {
+  os::Command command;
+  command.argv = {"sh", "-ec", "cd \"$0\"; " + script, dir.string()};
+  command.env = {{"GIT_AUTHOR_NAME", "a"}, {"GIT_AUTHOR_EMAIL", "a@b"}, {"GIT_COMMITTER_NAME", "a"}, {"GIT_COMMITTER_EMAIL", "a@b"}};
+  const auto outcome = os::run(command);
+  REQUIRE_MESSAGE(outcome.ok(), outcome.error_tail);
+  return outcome.output.substr(0, outcome.output.find('\n'));
+}
+
+Failure failure_of(nix::Source& source, const std::string& tag) {
+  try {
+    source.find(tag);
+  } catch (const Error& error) {
+    return error.failure();
+  }
+  return Failure::corrupt;
+}
+
+}  // namespace
+
+TEST_CASE("nix's error is found among its traces, in old and new clothes") {
+  CHECK(nix::error_message("warning: x\nerror: undefined variable 'foo'\n\n       at /x:1:2:\n") == "undefined variable 'foo'");
+  CHECK(nix::error_message("error:\n       … while evaluating\n         at /x:1\n\n       error: attribute 'a' missing\n       at /x:2\n") ==
+        "attribute 'a' missing");
+  CHECK(nix::error_message("trace: the error: in a line\n").empty());
+  CHECK(nix::error_message("").empty());
+}
+
+TEST_CASE("credentials in a URL are not shown") {
+  CHECK(nix::without_credentials("https://u:p@host/x@y") == "https://host/x@y");
+  CHECK(nix::without_credentials("https://host/x") == "https://host/x");
+  CHECK(nix::without_credentials("git@host:x.git") == "git@host:x.git");
+  CHECK(nix::without_credentials("/some/path") == "/some/path");
+}
+
+TEST_CASE("a directory knows only latest, and its revision is its contents, wherever it lies") {
+  const test::TemporaryDirectory dir;
+  fs::create_directories(dir.path() / "a/sub");
+  os::write_file(dir.path() / "a/default.nix", "{}");
+  os::write_file(dir.path() / "a/sub/x.nix", "1");
+  fs::copy(dir.path() / "a", dir.path() / "b", fs::copy_options::recursive);
+  nix::SourceSettings settings{nix::SourceSettings::Kind::path, dir.path() / "a", {}, {}, {}, {}};
+  nix::PathSource a(settings, dir.path() / "state");
+  settings.location = dir.path() / "b";
+  nix::PathSource b(settings, dir.path() / "state");
+
+  const auto first = a.find("latest");
+  CHECK(first.id.starts_with("sha256:"));
+  CHECK(first.moving);
+  CHECK(a.find("latest").id == first.id);
+  CHECK(b.find("latest").id == first.id);
+  os::write_file(dir.path() / "a/sub/x.nix", "2");
+  CHECK(a.find("latest").id != first.id);
+  CHECK(failure_of(a, "v1") == Failure::unknown_tag);
+  CHECK(failure_of(a, std::string(40, 'a')) == Failure::unknown_tag);
+}
+
+TEST_CASE("a directory without default.nix is refused with the variable's name") {
+  const test::TemporaryDirectory dir;
+  const nix::SourceSettings settings{nix::SourceSettings::Kind::path, dir.path(), {}, {}, {}, {}};
+  CHECK_THROWS_WITH_AS(nix::PathSource(settings, dir.path()), doctest::Contains("NIXERY_PKGS_PATH"), Error);
+}
+
+TEST_CASE("a git repository: branches, tags and commits of allowed branches, and nothing else") {
+  const test::TemporaryDirectory dir;
+  const fs::path origin = dir.path() / "origin";
+  fs::create_directories(origin);
+  run(origin, "git init -q -b main; echo 1 > default.nix; git add .; git commit -qm 1; git tag -a -m x v1; "
+              "echo 2 > default.nix; git commit -qam 2; git checkout -q -b secret; echo 3 > default.nix; git commit -qam 3; "
+              "git checkout -q main");
+  const std::string one = run(origin, "git rev-parse main~1"), two = run(origin, "git rev-parse main"),
+                    three = run(origin, "git rev-parse secret");
+  // A commit that no branch leads to, as a fork's is in its parent repository.
+  const std::string loose = run(origin, "git commit-tree -m loose HEAD^{tree}");
+
+  nix::GitSource source({nix::SourceSettings::Kind::git, "file://" + origin.string(), {"main"}, {}, {}, {}}, dir.path() / "state");
+  CHECK(source.find("latest").id == two);
+  CHECK(source.find("latest").moving);
+  CHECK(source.find("main").id == two);
+  CHECK(source.find("v1").id == one);
+  CHECK(source.find(one).id == one);
+  CHECK_FALSE(source.find(one).moving);
+  CHECK(source.find(one.substr(0, 8)).id == one);
+  CHECK(failure_of(source, "secret") == Failure::forbidden);
+  CHECK(failure_of(source, three) == Failure::forbidden);
+  CHECK(failure_of(source, loose) == Failure::unknown_tag);
+  CHECK(failure_of(source, "nowhere") == Failure::unknown_tag);
+  CHECK(failure_of(source, std::string(40, 'a')) == Failure::unknown_tag);
+  CHECK(failure_of(source, "sha256-" + std::string(64, 'a') + ".sig") == Failure::unknown_tag);
+
+  const auto pinned = source.fetch(source.find(one));
+  CHECK(os::read_if_exists(pinned.directory / "default.nix") == "1\n");
+  CHECK(pinned.directory.filename() == "source");
+  CHECK(source.fetch(source.find(one)).directory == pinned.directory);
+
+  run(origin, "echo 4 > default.nix; git commit -qam 4");
+  const auto moved = source.find("latest");
+  CHECK(moved.id != two);
+  CHECK(os::read_if_exists(source.fetch(moved).directory / "default.nix") == "4\n");
+}
+
+TEST_CASE("a git repository that cannot be reached is unavailable, and its password is in no message") {
+  const test::TemporaryDirectory dir;
+  nix::GitSource source({nix::SourceSettings::Kind::git, "http://user:hunter2@127.0.0.1:1/x.git", {"*"}, {}, {}, {}}, dir.path());
+  try {
+    source.find("latest");
+    FAIL("reached");
+  } catch (const Error& error) {
+    CHECK(error.failure() == Failure::unavailable);
+    CHECK((std::string(error.what()) + error.detail()).find("hunter2") == std::string::npos);
+  }
+}

@@ -1,0 +1,126 @@
+#include "os/process.h"
+
+#include <doctest/doctest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <thread>
+
+#include "error.h"
+
+using namespace nixery;
+using os::Command;
+using os::Outcome;
+
+namespace {
+
+Outcome shell(std::string script, std::optional<std::chrono::seconds> limit = {}) {
+  Command command;
+  command.argv = {"sh", "-c", std::move(script)};
+  command.limit = limit;
+  return os::run(command);
+}
+
+}  // namespace
+
+TEST_CASE("output, exit status and standard error are told apart") {
+  const auto outcome = shell("echo out; echo err >&2; exit 3");
+  CHECK(outcome.output == "out\n");
+  CHECK(outcome.error_tail == "err\n");
+  CHECK(outcome.code == 3);
+  CHECK_FALSE(outcome.ok());
+}
+
+TEST_CASE("a child that fills both pipes is read to its end") {
+  const auto outcome = shell("head -c 3000000 /dev/zero >&2; head -c 3000000 /dev/zero; head -c 300000 /dev/zero >&2");
+  CHECK(outcome.ok());
+  CHECK(outcome.output.size() == 3'000'000);
+  CHECK(outcome.error_tail.size() == 64 << 10);
+}
+
+TEST_CASE("a child killed by a signal says which") {
+  const auto outcome = shell("kill -SEGV $$");
+  CHECK(outcome.end == Outcome::End::signalled);
+  CHECK(outcome.code == SIGSEGV);
+  CHECK(outcome.describe().find("signal 11") != std::string::npos);
+}
+
+TEST_CASE("over its limit, the whole process group is killed") {
+  const auto outcome = shell("sleep 600 & sleep 600", std::chrono::seconds(1));
+  CHECK(outcome.end == Outcome::End::timed_out);
+}
+
+TEST_CASE("the limit also holds for a child that has closed its outputs") {
+  CHECK(shell("exec >&- 2>&-; sleep 600", std::chrono::seconds(1)).end == Outcome::End::timed_out);
+}
+
+TEST_CASE("what a child leaves behind in its group ends with it") {
+  const auto outcome = shell("sleep 600 & echo $!");
+  REQUIRE(outcome.ok());
+  const auto left = static_cast<pid_t>(std::stol(outcome.output));
+  // Killed and orphaned: gone once init has reaped it.
+  for (int tries = 0; tries < 500 && kill(left, 0) == 0; ++tries) {
+    std::string state = shell("sed 's/.*) //' /proc/" + std::to_string(left) + "/stat 2>/dev/null | cut -c1").output;
+    if (state.empty() || state == "Z\n") return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  CHECK(kill(left, 0) != 0);
+}
+
+TEST_CASE("a stop flag ends the child") {
+  std::atomic<bool> stop{false};
+  std::thread stopper([&] { stop = true; });
+  Command command;
+  command.argv = {"sleep", "600"};
+  command.stop = &stop;
+  CHECK(os::run(command).end == Outcome::End::stopped);
+  stopper.join();
+}
+
+TEST_CASE("more output than allowed is an error, not a lack of memory") {
+  Command command;
+  command.argv = {"sh", "-c", "yes"};
+  command.output_limit = 1 << 20;
+  CHECK(os::run(command).end == Outcome::End::output_too_large);
+}
+
+TEST_CASE("standard error comes line by line, the last one without its newline too") {
+  std::vector<std::string> lines;
+  Command command;
+  command.argv = {"sh", "-c", "printf 'one\\ntwo\\n\\nlast' >&2"};
+  command.on_error_line = [&](std::string_view line) { lines.emplace_back(line); };
+  CHECK(os::run(command).ok());
+  CHECK(lines == std::vector<std::string>{"one", "two", "", "last"});
+}
+
+TEST_CASE("input reaches the child, also more than a pipe holds, also one that does not read it") {
+  Command command;
+  command.argv = {"wc", "-c"};
+  command.input = std::string(1'000'000, 'x');
+  CHECK(os::run(command).output == "1000000\n");
+  command.argv = {"true"};
+  CHECK(os::run(command).ok());
+}
+
+TEST_CASE("environment is added and removed") {
+  setenv("NIXERY_TEST_OURS", "ours", 1);
+  Command command;
+  command.argv = {"sh", "-c", "echo $NIXERY_TEST_ADDED ${NIXERY_TEST_OURS-gone}"};
+  command.env = {{"NIXERY_TEST_ADDED", "added"}};
+  CHECK(os::run(command).output == "added ours\n");
+  command.env["NIXERY_TEST_OURS"] = "";
+  CHECK(os::run(command).output == "added gone\n");
+}
+
+TEST_CASE("a program that is not there is an error that names it") {
+  Command command;
+  command.argv = {"no-such-program-here"};
+  CHECK_THROWS_WITH_AS(os::run(command), doctest::Contains("no-such-program-here"), Error);
+}
+
+TEST_CASE("words are never read by a shell") {
+  Command command;
+  command.argv = {"echo", "$(id) `id` ; id", "a b"};
+  CHECK(os::run(command).output == "$(id) `id` ; id a b\n");
+}

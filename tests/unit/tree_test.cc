@@ -1,0 +1,118 @@
+#include "tree/tree.h"
+
+#include <doctest/doctest.h>
+
+#include "os/file.h"
+#include "temporary_directory.h"
+#include "tree/records.h"
+
+using namespace nixery;
+namespace fs = std::filesystem;
+
+namespace {
+
+const std::string hex = "ab12" + std::string(60, '0');
+const auto digest = *image::Digest::parse_hex(hex);
+
+std::size_t count_files(const fs::path& dir) {
+  std::size_t count = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(dir)) count += entry.is_regular_file() ? 1U : 0U;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("the layout of TREE and STATE, name by name") {
+  const tree::Layout layout{"/T", "/S"};
+  CHECK(layout.blob(digest) == "/T/blobs/sha256/ab/" + hex);
+  CHECK(layout.manifest(digest, image::MediaType::oci_manifest) == "/T/manifests/sha256/" + hex + "/manifest.oci-manifest");
+  CHECK(layout.manifest(digest, image::MediaType::docker_manifest) ==
+        "/T/manifests/sha256/" + hex + "/manifest.docker-manifest");
+  CHECK(layout.tag("shell/git", "latest") == "/T/tags/shell/git/_tags/latest");
+  CHECK(layout.tag_target("shell/git", digest) == "../../../../manifests/sha256/" + hex);
+  CHECK(layout.recipe(digest) == "/S/recipes/" + hex + ".json");
+  CHECK(layout.segment(hex) == "/S/segments/ab/" + hex);
+  CHECK(layout.record("shell/git", "latest") == "/S/records/shell/git/_tags/latest.json");
+}
+
+TEST_CASE("a tag's link leads to its manifest from any depth, also in a copied tree") {
+  const test::TemporaryDirectory dir;
+  const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
+  tree.prepare();
+  const auto manifest = tree.publish_manifest("{}", image::MediaType::oci_manifest);
+  tree.publish_tag("git", "latest", manifest);
+  tree.publish_tag("a/b/c/d", "v1", manifest);
+  fs::rename(dir.path() / "tree", dir.path() / "copy");
+  for (const char* tag : {"tags/git/_tags/latest", "tags/a/b/c/d/_tags/v1"})
+    CHECK(os::read_if_exists(dir.path() / "copy" / tag / "manifest.oci-manifest") == "{}");
+}
+
+TEST_CASE("what is published is there under its digest, once, and nothing else is") {
+  const test::TemporaryDirectory dir;
+  const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
+  tree.prepare();
+  const auto blob = tree.publish_blob("bytes");
+  CHECK(tree.publish_blob("bytes") == blob);
+  CHECK(tree.has_blob(blob));
+  CHECK(os::read_if_exists(tree.layout().blob(blob)) == "bytes");
+  CHECK(count_files(dir.path()) == 1);
+  CHECK_FALSE(tree.manifest(blob));
+
+  const auto manifest = tree.publish_manifest("{}", image::MediaType::docker_manifest);
+  REQUIRE(tree.manifest(manifest));
+  CHECK(tree.manifest(manifest)->type == image::MediaType::docker_manifest);
+}
+
+TEST_CASE("a tag moves in one step and can be dropped") {
+  const test::TemporaryDirectory dir;
+  const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
+  tree.prepare();
+  const auto one = tree.publish_manifest("{1}", image::MediaType::oci_manifest);
+  const auto two = tree.publish_manifest("{2}", image::MediaType::oci_manifest);
+  CHECK_FALSE(tree.digest_of_tag("git", "latest"));
+  tree.publish_tag("git", "latest", one);
+  tree.publish_tag("git", "latest", two);
+  CHECK(tree.digest_of_tag("git", "latest") == two);
+  tree.drop_tag("git", "latest");
+  tree.drop_tag("git", "latest");
+  CHECK_FALSE(tree.digest_of_tag("git", "latest"));
+}
+
+TEST_CASE("a link that leads elsewhere is no tag") {
+  const test::TemporaryDirectory dir;
+  const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
+  os::publish_symlink(tree.layout().tag("git", "latest"), "/etc");
+  CHECK_FALSE(tree.digest_of_tag("git", "latest"));
+}
+
+TEST_CASE("a pending file that is dropped leaves nothing, one that is published leaves only itself") {
+  const test::TemporaryDirectory dir;
+  {
+    os::PendingFile pending(dir.path() / "in");
+    pending.write("half");
+    CHECK(count_files(dir.path()) == 1);
+  }
+  CHECK(count_files(dir.path()) == 0);
+  os::PendingFile pending(dir.path() / "in");
+  pending.write("whole");
+  pending.publish(dir.path() / "deep/er/file");
+  CHECK(os::read_if_exists(dir.path() / "deep/er/file") == "whole");
+  CHECK(count_files(dir.path()) == 1);
+}
+
+TEST_CASE("records tell what a tag was built from; a torn one counts as none") {
+  const test::TemporaryDirectory dir;
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  tree::write_record(layout, {"shell/git", "latest", "abc", true, "sha256:" + hex});
+  tree::write_record(layout, {"git", std::string(40, 'a'), "abc", false, "sha256:" + hex});
+  os::write_file(layout.record("torn", "latest"), "{\"repos");
+  std::size_t moving = 0, seen = 0;
+  tree::for_each_record(layout, [&](const tree::TagRecord& record) {
+    ++seen;
+    moving += record.moving ? 1U : 0U;
+  });
+  CHECK(seen == 2);
+  CHECK(moving == 1);
+  CHECK(tree::read_record(layout, "shell/git", "latest")->revision == "abc");
+  CHECK_FALSE(tree::read_record(layout, "torn", "latest"));
+}
