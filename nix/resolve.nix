@@ -46,7 +46,10 @@ let
       if spelt == null then { problem = "unknown"; names = attrNames value; within = concatStringsSep "." done; }
       else descend (done ++ [ spelt ]) (tail rest) value.${spelt};
 
-  find = name:
+  # The last of these lines before an error tells which package it was.
+  resolving = name: trace "nixery-resolving ${name}";
+
+  find = name: resolving name (
     let found = descend [ ] (filter isString (split "\\." name)) set; in
     if found ? problem then found // { requested = name; }
     else if isPackage found.value then
@@ -57,7 +60,7 @@ let
       requested = name;
       inherit (found) attribute;
       names = if isAttrs found.value then attrNames found.value else [ ];
-    };
+    });
 
   # What only informs must not fail an image.
   optional = fallback: value: let tried = tryEval value; in if tried.success then tried.value else fallback;
@@ -90,8 +93,7 @@ let
       meta = package.meta or { };
       priority = optional 5 (meta.priority or 5);
     in
-    # The last of these lines before an error tells which of the packages it was.
-    trace "nixery-resolving ${found.requested}" {
+    resolving found.requested {
       inherit (found) requested attribute;
       inherit priority;
       drvPath = unsafeDiscardStringContext package.drvPath;

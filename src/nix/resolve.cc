@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+
 #include "error.h"
 #include "json/json.h"
 #include "nix/nix.h"
@@ -33,6 +34,13 @@ std::string request_json(const std::vector<reference::AttributePath>& names, con
   return buffer.GetString();
 }
 
+// As a registry's name has to be.
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
+}
+
 std::string listed(const std::vector<std::string>& names) {
   std::string text;
   for (std::size_t i = 0; i < names.size(); ++i)
@@ -48,7 +56,7 @@ Error unknown_package(const json::Value& problem, const std::string& requested) 
   auto near = reference::near_matches(wanted.substr(0, wanted.find('.')), json::strings_at(problem, "names"));
   for (std::string& name : near) {
     if (!within.empty()) name = within + "." + name;
-    std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+    name = lower(std::move(name));
   }
   std::string message = fmt::format("no package '{}'", requested);
   if (!near.empty()) message += fmt::format(": did you mean {}?", listed(near));
@@ -64,10 +72,9 @@ Error to_error(const json::Value& problem, const reference::Platform& platform) 
                  fmt::format("package '{}' is not available for {}", requested, platform.nix_system));
   if (kind == "set") {
     const auto names = json::strings_at(problem, "names");
-    std::string example = names.empty() ? "name" : names.front();
-    std::transform(example.begin(), example.end(), example.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return Error(Failure::not_a_package,
-                 fmt::format("'{0}' is a set of packages, not a package: name one inside, such as '{0}.{1}'", requested, example));
+    if (names.empty()) return Error(Failure::not_a_package, fmt::format("'{}' is an empty set, not a package", requested));
+    return Error(Failure::not_a_package, fmt::format("'{0}' is a set of packages, not a package: name one inside, such as '{0}.{1}'",
+                                                     requested, lower(names.front())));
   }
   return Error(Failure::not_a_package, fmt::format("'{}' is an attribute of the package set, but not a package", requested));
 }
@@ -97,6 +104,11 @@ Package to_package(const json::Value& value) {
   return package;
 }
 
+std::string without_markers(std::string text) {
+  for (std::size_t at; (at = text.find(marker)) != std::string::npos;) text.erase(at, std::min(text.find('\n', at), text.size() - 1) - at + 1);
+  return text;
+}
+
 Error evaluation_error(const os::Outcome& outcome, const std::string& resolving, const reference::Platform& platform,
                        std::chrono::seconds limit) {
   const std::string subject = resolving.empty() ? "the package set" : fmt::format("package '{}'", resolving);
@@ -104,18 +116,19 @@ Error evaluation_error(const os::Outcome& outcome, const std::string& resolving,
     return Error(Failure::timed_out, fmt::format("evaluation of {} took longer than {} s and was stopped", subject,
                                                  limit.count()));
   const std::string said = error_message(outcome.error_tail);
+  const std::string printed = without_markers(outcome.error_tail);
   const auto mentions = [&](std::string_view text) { return outcome.error_tail.find(text) != std::string::npos; };
   if (mentions("is not supported on") || mentions("is not available on the requested hostPlatform"))
     return Error(Failure::unsupported_platform, fmt::format("{} is not available for {}: {}", subject, platform.nix_system, said));
   if (mentions("cannot connect to daemon") || mentions("error: cannot connect to socket") || mentions("No space left on device"))
-    return Error(Failure::unavailable, fmt::format("nix cannot evaluate {} now: {}", subject, said), outcome.error_tail);
+    return Error(Failure::unavailable, fmt::format("nix cannot evaluate {} now: {}", subject, said), printed);
   if (mentions("out of memory") || mentions("Out of memory") || mentions("std::bad_alloc"))
     return Error(Failure::evaluation_failed, fmt::format("evaluation of {} needs more memory than this registry allows", subject));
   if (mentions("stack overflow") || outcome.end == os::Outcome::End::signalled)
     return Error(Failure::evaluation_failed, fmt::format("evaluation of {} failed: nix {}{}", subject, outcome.describe(),
-                                                         said.empty() ? "" : ": " + said), outcome.error_tail);
+                                                         said.empty() ? "" : ": " + said), printed);
   return Error(Failure::evaluation_failed, fmt::format("{} cannot be evaluated: {}", subject, said.empty() ? outcome.describe() : said),
-               outcome.error_tail);
+               printed);
 }
 
 }  // namespace
@@ -130,7 +143,7 @@ std::string error_message(std::string_view standard_error) {
   }
   if (at == standard_error.npos) return {};
   std::string_view text = standard_error.substr(at + 7);
-  text = text.substr(0, std::min(text.find("\n\n"), text.find("\n       at ")));
+  for (const char* end : {"\n\n", "\n       at ", "(use '--show-trace'"}) text = text.substr(0, text.find(end));
   std::string message;
   for (const char c : text.substr(0, 600)) {
     if (c == '\n' || c == ' ') {

@@ -15,7 +15,10 @@ void Tree::prepare() const {
   }
 }
 
-bool Tree::has_blob(const image::Digest& digest) const { return access(layout_.blob(digest).c_str(), R_OK) == 0; }
+bool Tree::has_blob(const image::Digest& digest) const {
+  std::error_code absent;
+  return fs::symlink_status(layout_.blob(digest), absent).type() == fs::file_type::regular;  // a link is none of ours
+}
 
 image::Digest Tree::publish_blob(std::string_view bytes) const {
   const auto digest = image::Digest::of(bytes);
@@ -40,7 +43,7 @@ image::Digest Tree::publish_manifest(std::string_view bytes, image::MediaType ty
 
 std::optional<StoredManifest> Tree::manifest(const image::Digest& digest) const {
   for (const image::MediaType type : image::manifest_types)
-    if (auto bytes = os::read_if_exists(layout_.manifest(digest, type)))
+    if (auto bytes = os::read_if_exists(layout_.manifest(digest, type)); bytes && image::Digest::of(*bytes) == digest)
       return StoredManifest{digest, type, *std::move(bytes)};
   return std::nullopt;
 }

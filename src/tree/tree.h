@@ -32,6 +32,7 @@ class Tree {
   image::Digest publish_blob(std::string_view bytes) const;  // small ones, such as configs
 
   image::Digest publish_manifest(std::string_view bytes, image::MediaType type) const;
+  // nullopt where there is none, and where its bytes do not match the digest.
   std::optional<StoredManifest> manifest(const image::Digest& digest) const;
 
   // Names must have passed the reference parser.

@@ -1,0 +1,93 @@
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from engines import Containerd, Docker, Podman
+from registry import ROOT, Registry
+
+
+@contextmanager
+def temporary_directory(prefix: str = "nixery-"):
+    """Not pytest's own: sockets must have short names, and image stores are too large to keep."""
+    directory = Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@contextmanager
+def running(engine):
+    try:
+        yield engine
+    finally:
+        engine.stop()
+
+
+@pytest.fixture(scope="session")
+def package_set():
+    """The package set of Debian's packages, with those that fail, take long or are broken. Downloads are kept."""
+    with temporary_directory() as directory:
+        generate = ROOT / "nix/debian-packages/generate"
+        subprocess.run(
+            [generate, "--out", directory / "set", "--arch", "amd64", "--arch", "arm64", "--with-test-packages"], check=True
+        )
+        yield directory / "set"
+
+
+@pytest.fixture
+def directory():
+    with temporary_directory() as directory:
+        yield directory
+
+
+@contextmanager
+def started(package_set: Path, settings: dict[str, str]):
+    with temporary_directory() as directory:
+        with running(Registry(directory, {"NIXERY_PKGS_PATH": str(package_set), **settings})) as registry:
+            registry.start_nginx()
+            registry.start_worker()
+            yield registry
+
+
+@pytest.fixture(scope="module")
+def registry(package_set):
+    """A registry for the tests of one file."""
+    with started(package_set, {}) as registry:
+        yield registry
+
+
+@pytest.fixture
+def new_registry(package_set):
+    """Makes registries of a test's own, with settings of its own."""
+    made = []
+
+    def make(**settings: str) -> Registry:
+        made.append(started(package_set, settings))
+        return made[-1].__enter__()
+
+    yield make
+    for registry in made:
+        registry.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def docker():
+    with temporary_directory() as directory, running(Docker(directory)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def containerd():
+    with temporary_directory() as directory, running(Containerd(directory)) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def podman():
+    with temporary_directory() as directory:
+        yield Podman(directory)

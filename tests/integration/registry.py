@@ -1,0 +1,203 @@
+"""A registry of our own: nginx with the two drop-in files as they are, a worker, a tree and a state directory."""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NIXERY = os.environ.get("NIXERY_BIN", str(ROOT / "build/src/nixery"))
+
+NGINX_CONF = """
+user root;
+worker_processes 2;
+pid {dir}/nginx.pid;
+error_log {dir}/nginx-error.log;
+events {{ worker_connections 1024; }}
+http {{
+  log_format times '$request_method $request_uri $status $upstream_addr';
+  access_log {dir}/access.log times;
+  client_body_temp_path {dir}/temp; proxy_temp_path {dir}/temp; fastcgi_temp_path {dir}/temp;
+  uwsgi_temp_path {dir}/temp; scgi_temp_path {dir}/temp;
+  include {dir}/nixery-http.conf;
+  server {{
+    listen 127.0.0.1:{port};
+    include {root}/nginx/nixery-locations.conf;
+  }}
+}}
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, what: str, seconds: float = 30):
+    """Polls until `condition()` is true; an event that does not come is a failure that says which."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+def nix_settings() -> dict[str, str]:
+    """What single-user root needs; a multi-user install is used as it is."""
+    if os.path.exists("/nix/var/nix/daemon-socket/socket"):
+        return {"NIX_REMOTE": "daemon"}
+    return {"NIX_CONFIG": "build-users-group =\nsandbox = false\nsubstituters =\nfilter-syscalls = false"}
+
+
+class Answer:
+    def __init__(self, response: http.client.HTTPResponse):
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> dict:
+        assert self.headers["Content-Type"] == "application/json", (self.status, self.headers.items(), self.body)
+        return self.json["errors"][0]
+
+
+class Registry:
+    def __init__(self, directory: Path, settings: dict[str, str]):
+        self.dir = directory
+        self.tree = directory / "tree"
+        self.state = directory / "state"
+        self.port = free_port()
+        self.socket = directory / "nixery.sock"
+        self.env = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("NIXERY_", "NIX_"))},
+            **nix_settings(),
+            "NIXERY_TREE": str(self.tree),
+            "NIXERY_STATE": str(self.state),
+            "NIXERY_LISTEN": f"unix:{self.socket}",
+            "NIXERY_RESOLVE_NIX": str(ROOT / "nix/resolve.nix"),
+            **settings,
+        }
+        self.nginx = None
+        self.worker = None
+
+    # Life
+
+    def start_nginx(self):
+        conf = (ROOT / "nginx/nixery-http.conf").read_text()
+        assert "/var/lib/nixery/tree" in conf and "/run/nixery/nixery.sock" in conf
+        conf = conf.replace("/var/lib/nixery/tree", str(self.tree)).replace("/run/nixery/nixery.sock", str(self.socket))
+        (self.dir / "nixery-http.conf").write_text(conf)
+        (self.dir / "nginx.conf").write_text(NGINX_CONF.format(dir=self.dir, port=self.port, root=ROOT))
+        self.tree.mkdir(parents=True, exist_ok=True)
+        self.nginx = subprocess.Popen(
+            ["nginx", "-c", str(self.dir / "nginx.conf"), "-e", str(self.dir / "nginx-error.log"), "-g", "daemon off;"]
+        )
+        wait_for(self._nginx_answers, "nginx to answer")
+
+    def _nginx_answers(self):
+        assert self.nginx.poll() is None, (self.dir / "nginx-error.log").read_text()
+        try:
+            return self.get("/v2/").status == 200
+        except OSError:
+            return False
+
+    def start_worker(self, **settings: str):
+        self.worker_log = self.dir / "worker.log"
+        self.worker = subprocess.Popen(
+            [NIXERY, "serve"], env={**self.env, **settings}, stderr=open(self.worker_log, "ab"), stdin=subprocess.DEVNULL
+        )
+        wait_for(self._worker_serves, "the worker to serve")
+
+    def _worker_serves(self):
+        assert self.worker.poll() is None, self.worker_log.read_text()
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.socket))
+                return True
+            except OSError:
+                return False
+
+    def stop_worker(self, how: int = signal.SIGTERM) -> int:
+        if self.worker is None:
+            return 0
+        self.worker.send_signal(how)
+        status = self.worker.wait(timeout=60)
+        self.worker = None
+        return status
+
+    def stop(self):
+        self.stop_worker(signal.SIGKILL)
+        if self.nginx:
+            self.nginx.terminate()
+            self.nginx.wait(timeout=30)
+
+    # Questions
+
+    @property
+    def host(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def request(self, method: str, target: str, headers: dict[str, str] = {}, timeout: float = 300) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.putrequest(method, target, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            connection.endheaders()
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def get(self, target: str, headers: dict[str, str] = {}, timeout: float = 300) -> Answer:
+        return self.request("GET", target, headers, timeout)
+
+    def head(self, target: str, headers: dict[str, str] = {}) -> Answer:
+        return self.request("HEAD", target, headers)
+
+    def manifest(self, name: str, tag: str = "latest") -> Answer:
+        """As clients do: redirects are followed, up to ten."""
+        target = f"/v2/{name}/manifests/{tag}"
+        for _ in range(11):
+            answer = self.get(target)
+            if answer.status != 307:
+                return answer
+            target = answer.headers["Location"]
+        raise AssertionError("more than ten redirects")
+
+    def config(self, name: str) -> dict:
+        manifest = self.manifest(name)
+        assert manifest.status == 200, manifest.body
+        return self.get(f"/v2/{name}/blobs/{manifest.json['config']['digest']}").json
+
+    def nixery(self, *words: str, **settings: str) -> subprocess.CompletedProcess:
+        return subprocess.run([NIXERY, *words], env={**self.env, **settings}, capture_output=True, text=True, timeout=600)
+
+    def events(self, name: str) -> list[dict]:
+        """The worker's log lines about `name`."""
+        lines = [json.loads(line) for line in self.worker_log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in lines if line["event"] == name]
+
+    def worker_requests(self) -> int:
+        """How many requests nginx has handed to a worker."""
+        return sum(1 for line in (self.dir / "access.log").read_text().splitlines() if not line.endswith(" -"))
+
+    def files(self) -> set[str]:
+        return {str(p.relative_to(self.dir)) for top in (self.tree, self.state) for p in top.rglob("*") if not p.is_dir()}
+
+    def forget(self):
+        """Empties tree and state, as on a new host."""
+        for top in (self.tree, self.state):
+            shutil.rmtree(top, ignore_errors=True)
+        self.tree.mkdir()

@@ -1,0 +1,52 @@
+"""The clients that people have, each with each kind of image."""
+
+import json
+
+import pytest
+
+from engines import check, program, skopeo
+
+IMAGES = {
+    "shell/curl": ["curl", "--version"],
+    "git": ["git", "--version"],
+    "python3packages.requests": ["python3", "-c", "import requests, ssl; print(requests.__version__)"],
+    "ffmpeg": ["ffmpeg", "-version"],
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_docker_pulls_and_runs(registry, docker, name):
+    assert docker.run_image(f"{registry.host}/{name}", *IMAGES[name])
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_podman_pulls(registry, podman, name):
+    pulled = podman.pull(f"{registry.host}/{name}")
+    assert pulled.returncode == 0, pulled.stderr
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_containerd_pulls(registry, containerd, name):
+    image = f"{registry.host}/{name}:latest"
+    containerd.check("images", "pull", "--plain-http", image)
+    assert image in containerd.check("images", "ls", "-q")
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_skopeo_copies_and_umoci_unpacks(registry, directory, name):
+    copied = skopeo("copy", "--src-tls-verify=false", f"docker://{registry.host}/{name}", f"oci:{directory}/oci:x")
+    assert copied.returncode == 0, copied.stderr
+    check(program("umoci", "umoci"), "unpack", "--image", f"{directory}/oci:x", str(directory / "bundle"))
+    check("chroot", str(directory / "bundle/rootfs"), *IMAGES[name], env={"PATH": "/bin:/sbin:/usr/bin"})
+
+
+def test_skopeo_inspects(registry):
+    seen = skopeo("inspect", "--tls-verify=false", f"docker://{registry.host}/hello")
+    assert seen.returncode == 0, seen.stderr
+    assert json.loads(seen.stdout)["Architecture"] == "amd64"
+
+
+def test_zstd_layers_are_read_by_podman_and_umoci(registry, podman, directory):
+    manifest = registry.manifest("zstd/hello").json
+    assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.oci.image.layer.v1.tar+zstd"}
+    assert podman.pull(f"{registry.host}/zstd/hello").returncode == 0

@@ -1,0 +1,87 @@
+"""nixery build, plan and config: the same pipeline without a server."""
+
+import json
+
+from engines import check, program, skopeo
+
+
+def test_build_gives_the_digest_that_a_pull_gives(registry, new_registry):
+    other = new_registry()
+    built = json.loads(other.nixery("build", "--json", "shell/curl").stdout)
+    assert built["digest"] == registry.manifest("shell/curl").headers["Docker-Content-Digest"]
+    assert other.get("/v2/shell/curl/manifests/latest").headers["Docker-Content-Digest"] == built["digest"]
+
+
+def test_build_writes_an_oci_layout(registry, directory):
+    registry.nixery("build", "--oci", str(directory / "oci"), "hello").check_returncode()
+    digest = json.loads(skopeo("inspect", f"oci:{directory}/oci:hello:latest").stdout)["Digest"]
+    assert digest == registry.manifest("hello").headers["Docker-Content-Digest"]
+    check(program("umoci", "umoci"), "unpack", "--image", f"{directory}/oci:hello:latest", str(directory / "bundle"))
+    assert "Hello" in check("chroot", str(directory / "bundle/rootfs"), "/bin/hello")
+
+
+def test_build_writes_an_archive_that_docker_loads(registry, docker, directory):
+    registry.nixery("build", "--docker-archive", str(directory / "hello.tar"), "hello").check_returncode()
+    docker.check("load", "-i", str(directory / "hello.tar"))
+    assert "Hello" in docker.run_image("hello:latest", "hello")
+
+
+def test_build_shows_its_progress_in_plain_lines(new_registry):
+    registry = new_registry()
+    done = registry.nixery("build", "slow.s5")
+    assert done.returncode == 0
+    assert "resolving packages" in done.stderr and "building with nix: building slow" in done.stderr
+    assert "\r" not in done.stderr
+    assert "slow.s5:latest sha256:" in done.stdout
+
+
+def test_build_fails_with_the_reason_and_status_1(registry):
+    done = registry.nixery("build", "crul")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no package 'crul': did you mean 'curl'?" in done.stderr
+    done = registry.nixery("build", "failingpackage")
+    assert done.returncode == 1 and "this is the reason" in done.stderr
+
+
+def test_wrong_words_are_status_2_with_the_usage(registry):
+    for words in (["build"], ["build", "--what", "x"], ["build", "a", "b"], ["plan"], ["serve", "x"], ["frobnicate"], ["build", "--oci"]):
+        done = registry.nixery(*words)
+        assert done.returncode == 2, words
+        assert "nixery" in done.stderr
+
+
+def test_plan_builds_nothing(new_registry):
+    registry = new_registry()
+    done = registry.nixery("plan", "slow.s120")
+    assert done.returncode == 0, done.stderr
+    assert "not in the store yet" in done.stdout
+    assert not list(registry.tree.rglob("blobs/*"))
+
+
+def test_plan_explains_packages_and_layers_and_what_is_there(registry):
+    registry.manifest("shell/curl")
+    plan = json.loads(registry.nixery("plan", "--json", "shell/curl").stdout)
+    assert {p["attribute"] for p in plan["packages"]} == {"bashInteractive", "coreutils", "curl", "moreutils", "nano", "cacert"}
+    assert all(p["version"] and p["outputs"] for p in plan["packages"])
+    paths = [path for layer in plan["layers"] for path in layer["paths"]]
+    assert len(paths) == len(set(paths)) == plan["closurePaths"]
+    assert all(layer["inTree"] and layer["reason"] for layer in plan["layers"])
+    text = registry.nixery("plan", "shell/curl").stdout
+    assert "[in the tree]" in text and "curl 7" in text
+
+
+def test_config_shows_values_and_origins_without_secrets(registry):
+    shown = json.loads(registry.nixery("config", "--json", NIXERY_MAX_LAYERS="20").stdout)
+    assert shown["NIXERY_MAX_LAYERS"] == {**shown["NIXERY_MAX_LAYERS"], "value": "20", "origin": "environment"}
+    assert shown["NIXERY_FORMAT"]["origin"] == "default"
+
+
+def test_a_wrong_setting_is_refused_at_start_by_its_name(registry):
+    done = registry.nixery("serve", NIXERY_MAX_LAYERS="lots")
+    assert done.returncode == 1
+    assert done.stderr.startswith("nixery: NIXERY_MAX_LAYERS: 'lots' is not valid")
+
+
+def test_an_image_has_at_most_the_layers_that_are_set(new_registry):
+    registry = new_registry(NIXERY_MAX_LAYERS="5")
+    assert len(registry.manifest("shell/git").json["layers"]) <= 5

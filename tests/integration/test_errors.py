@@ -1,0 +1,132 @@
+"""Failures: each with its status, its code and a message that a person can act on, and as the clients show it."""
+
+import pytest
+
+from engines import run, skopeo
+from registry import wait_for
+
+
+@pytest.mark.parametrize(
+    "name, tag, status, code, words",
+    [
+        ("crul", "latest", 404, "MANIFEST_UNKNOWN", ["no package 'crul'", "did you mean 'curl'"]),
+        ("python3packages.request", "latest", 404, "MANIFEST_UNKNOWN", ["python3packages.requests"]),
+        ("python3packages", "latest", 404, "MANIFEST_UNKNOWN", ["set of packages", "python3packages."]),
+        ("brokenpackage", "latest", 422, "MANIFEST_INVALID", ["brokenpackage", "marked as broken"]),
+        ("unsupportedpackage", "latest", 404, "MANIFEST_UNKNOWN", ["unsupportedpackage", "not available", "x86_64-linux"]),
+        ("importfromderivation", "latest", 422, "MANIFEST_INVALID", ["importfromderivation"]),
+        ("failingpackage", "latest", 424, "MANIFEST_INVALID", ["the build failed", "failing-package", "this is the reason"]),
+        ("hello", "v1", 404, "MANIFEST_UNKNOWN", ["unknown tag 'v1'"]),
+        ("hello", "a" * 40, 404, "MANIFEST_UNKNOWN", ["unknown tag"]),
+        ("hello", "sha256-" + "a" * 64 + ".sig", 404, "MANIFEST_UNKNOWN", ["attached"]),
+        ("Hello", "latest", 400, "NAME_INVALID", ["'Hello'", "lower-case"]),
+        ("hello", "-x", 404, "MANIFEST_UNKNOWN", ["'-x'", "tag"]),
+        ("arm64", "latest", 400, "NAME_INVALID", ["no package"]),
+        ("arm64/amd64/hello", "latest", 400, "NAME_INVALID", ["one platform"]),
+    ],
+)
+def test_a_failure_says_what_and_why(registry, name, tag, status, code, words):
+    answer = registry.manifest(name, tag)
+    assert answer.status == status, answer.body
+    assert answer.error["code"] == code
+    for word in words:
+        assert word in answer.error["message"], answer.error
+    assert answer.headers["Docker-Distribution-API-Version"] == "registry/2.0"
+    head = registry.head(f"/v2/{name}/manifests/{tag}")
+    assert (head.status, head.body) == (status, b"")
+
+
+def test_an_import_from_a_build_is_refused_before_it_builds(registry):
+    assert "allow-import-from-derivation" in registry.manifest("importfromderivation").error["message"] or "disabled" in registry.manifest(
+        "importfromderivation").error["message"]
+
+
+def test_blobs_and_manifests_that_nobody_built_are_unknown(registry):
+    digest = "sha256:" + "a" * 64
+    assert registry.get(f"/v2/hello/blobs/{digest}").error["code"] == "BLOB_UNKNOWN"
+    assert registry.get(f"/v2/hello/manifests/{digest}").error["code"] == "MANIFEST_UNKNOWN"
+    for wrong in ("sha256:abc", "sha256:" + "A" * 64, "sha512:" + "a" * 128, "md5:x"):
+        for kind in ("blobs", "manifests"):
+            answer = registry.get(f"/v2/hello/{kind}/{wrong}")
+            assert (answer.status, answer.error["code"]) == (400, "DIGEST_INVALID"), wrong
+
+
+def test_docker_and_podman_and_skopeo_show_the_message(registry, docker, podman):
+    for name, words in (("crul", "did you mean 'curl'"), ("failingpackage", "this is the reason"), ("brokenpackage", "marked as broken")):
+        image = f"{registry.host}/{name}"
+        for pulled in (docker("pull", image), podman.pull(image), skopeo("inspect", "--tls-verify=false", f"docker://{image}")):
+            assert pulled.returncode != 0
+            assert words in pulled.stderr, (pulled.args, pulled.stderr)
+
+
+def test_nix_printing_more_than_a_pipe_holds_does_not_hang(new_registry, directory):
+    (directory / "default.nix").write_text(
+        '{ system, ... }: { noisy = builtins.foldl\' (x: i: builtins.trace (builtins.concatStringsSep "" (builtins.genList (_: "x") 1000)) x) '
+        '(derivation { name = "noisy"; inherit system; builder = "/bin/sh"; args = [ "-c" "i=0; while [ $i -lt 5000 ]; do echo '
+        'a line of sixty characters or so, again and again and again $i; i=$((i+1)); done; echo > $out" ]; }) (builtins.genList (i: i) 400); }'
+    )
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory))
+    assert registry.manifest("noisy").status == 200
+
+
+def test_an_evaluation_that_never_ends_or_eats_memory_is_stopped(new_registry, directory):
+    (directory / "default.nix").write_text(
+        "{ ... }: { loop = let f = x: builtins.seq (x + 1) (f (x + 1)); in f 0; deep = let f = x: 1 + f x; in f 0;"
+        " spin = builtins.foldl' (a: b: a + b) 0 (builtins.genList (i: builtins.foldl' (a: b: a + b) i (builtins.genList (j: j) 100000)) 1000000);"
+        " fat = builtins.genList (i: builtins.genList (j: i + j) 100000) 100000 == []; }"
+    )
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory), NIXERY_EVAL_TIMEOUT="3", NIXERY_EVAL_MEMORY="512")
+    for name in ("loop", "deep", "spin", "fat"):
+        answer = registry.manifest(name)
+        assert answer.status in (422, 424), (name, answer.body)
+        assert name in answer.error["message"]
+    assert run("pgrep", "-f", f"nixery-packages={directory}").stdout == ""
+
+
+def test_a_build_over_its_time_is_stopped_and_says_so(new_registry):
+    registry = new_registry(NIX_TIMEOUT="2")
+    answer = registry.manifest("slow.s30")
+    assert answer.status == 424
+    assert "longer than 2 s" in answer.error["message"]
+
+
+def test_a_failed_build_is_not_built_again_at_every_request(new_registry):
+    registry = new_registry(NIXERY_FAILURE_SECONDS="600")
+    for _ in range(5):
+        assert registry.manifest("failingpackage").status == 424
+    assert len(registry.events("build failed")) == 1
+
+
+def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to_come_back(new_registry):
+    registry = new_registry(NIXERY_HOP_SECONDS="1", NIXERY_HOPS="2")
+    target = "/v2/slow.s30/manifests/latest?ns=example.org"
+    for hop in (1, 2):
+        answer = registry.get(target)
+        assert answer.status == 307
+        assert answer.headers["Cache-Control"] == "no-store"
+        target = answer.headers["Location"]
+        assert target == f"/v2/slow.s30/manifests/latest?ns=example.org&nixery-hop={hop}"
+    answer = registry.get(target)
+    assert (answer.status, answer.error["code"]) == (429, "TOOMANYREQUESTS")
+    assert int(answer.headers["Retry-After"]) > 0
+    assert "still being built (building with nix: building slow" in answer.error["message"]
+
+
+def test_a_full_queue_is_503_with_retry_after_and_never_a_hang(new_registry):
+    registry = new_registry(NIXERY_BUILDS="1", NIXERY_QUEUE="0", NIXERY_HOP_SECONDS="1")
+    assert registry.get("/v2/slow.s30/manifests/latest").status == 307
+    answer = registry.get("/v2/hello/manifests/latest")
+    assert (answer.status, answer.error["code"]) == (503, "TOOMANYREQUESTS")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_without_a_worker_a_miss_is_503_and_what_is_built_is_served(new_registry):
+    registry = new_registry()
+    assert registry.manifest("hello").status == 200
+    registry.stop_worker()
+    assert registry.get("/v2/hello/manifests/latest").status == 200
+    answer = registry.get("/v2/jq/manifests/latest")
+    assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE")
+    assert int(answer.headers["Retry-After"]) > 0
+    registry.start_worker()
+    wait_for(lambda: registry.get("/v2/jq/manifests/latest").status == 200, "the new worker's image")

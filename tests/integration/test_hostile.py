@@ -1,0 +1,108 @@
+"""Names and requests by people who mean no good: a JSON error, and nothing evaluated or written."""
+
+import http.client
+import socket
+
+import pytest
+
+LONG = "/".join(f"p{i}" for i in range(300))
+
+NAMES = [
+    "..", "../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", ".git", "hello/..", "hello/../../x", "hello//jq",
+    "hello%00", "hello%0a", "hello%0d%0aX-Evil:1", "hello%22", "hello'", "%24%7bhello%7d", "$%7bbuiltins.currentSystem%7d",
+    "hello;id", "hello%7cid", "hello%20jq", "`id`", "hello%5c", "hello$", "h%C3%A9llo", "%ff%fe", "hello*", "~root", "-hello", "hello-",
+    "_tags", "hello/_tags/latest", "hello\"", "<script>", "%zz", "%", LONG, "a" * 256, "a." * 100 + "a",
+]  # fmt: skip
+
+
+def raw(registry, target: str) -> http.client.HTTPResponse:
+    """The bytes as they are: no client library tidies them up."""
+    with socket.create_connection(("127.0.0.1", registry.port), timeout=60) as connection:
+        connection.sendall(b"GET " + target.encode("latin-1") + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        response = http.client.HTTPResponse(connection)
+        response.begin()
+        response.body = response.read()
+        return response
+
+
+def is_clean_error(response) -> bool:
+    return response.status in (400, 404, 414) and response.headers["Content-Type"] == "application/json" and b'"errors"' in response.body
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_hostile_name_is_an_error_and_touches_nothing(registry, name):
+    before = registry.files()
+    response = raw(registry, f"/v2/{name}/manifests/latest")
+    if response.headers["Content-Type"] == "text/html":
+        # Walked out of /v2: the rest of the server's business, which has nothing there.
+        assert ".." in name or "%2e" in name
+        assert response.status == 404
+    else:
+        assert is_clean_error(response), (response.status, response.body[:200])
+    assert b"root:" not in response.body
+    written = {f for f in registry.files() - before if not f.startswith(("state/locks", "state/logs"))}
+    assert written == set()
+
+
+@pytest.mark.parametrize("tag", ["..", ".hidden", "-x", "a" * 129, "%00", "a%2fb", "$(id)", "latest%0a", "latest%20", "@sha256"])
+def test_a_hostile_tag_is_an_error_and_touches_nothing(registry, tag):
+    before = registry.files()
+    response = raw(registry, f"/v2/hello/manifests/{tag}")
+    assert is_clean_error(response) or (".." in tag and response.status == 404), (response.status, response.body[:200])
+    assert registry.files() == before
+
+
+def test_names_that_no_grammar_allows_are_never_evaluated(new_registry):
+    registry = new_registry()
+    for name in NAMES:
+        raw(registry, f"/v2/{name}/manifests/latest")
+    # The one that is long, but within the grammar, and names no package.
+    assert {event["reference"] for event in registry.events("build failed")} <= {"a." * 100 + "a:latest"}
+
+
+@pytest.mark.parametrize("size", [8_000, 100_000, 1_000_000])
+def test_an_endless_request_line_is_an_error_in_json(registry, size):
+    try:
+        response = raw(registry, f"/v2/{'a' * size}/manifests/latest")
+    except ConnectionError:
+        return  # nginx may close before it has read all that we send
+    assert response.status in (400, 414)
+    assert b'"errors"' in response.body
+
+
+def test_a_header_without_end_is_an_error_in_json(registry):
+    answer = registry.get("/v2/", {"X-Long": "x" * 20_000})
+    assert answer.status == 400
+    assert b'"errors"' in answer.body
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("target", ["/v2/", "/v2/hello/manifests/latest", "/v2/hello/blobs/uploads/", "/v2/hello/blobs/sha256:" + "a" * 64])
+def test_pushes_and_deletes_are_refused_as_unsupported(registry, method, target):
+    answer = registry.request(method, target)
+    assert (answer.status, answer.error["code"]) == (405, "UNSUPPORTED")
+    assert answer.headers["Allow"] == "GET, HEAD"
+
+
+def test_an_attribute_called_like_code_is_only_a_name(new_registry, directory):
+    (directory / "default.nix").write_text("{ ... }: { }")
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory))
+    assert registry.manifest("builtins.currenttime").error["message"].startswith("no package 'builtins.currenttime'")
+
+
+def test_evaluation_reads_no_file_and_asks_no_network_outside_its_source(new_registry, directory):
+    canary = directory / "canary"
+    canary.write_text("secret")
+    (directory / "set").mkdir()
+    (directory / "set/default.nix").write_text(
+        f'{{ ... }}: {{ reads = builtins.readFile "{canary}"; looks = import /etc/passwd; up = builtins.readFile ../canary; '
+        'env = if builtins.getEnv "PATH" == "" then throw "no environment" else throw "environment seen"; '
+        'fetches = builtins.fetchurl "http://127.0.0.1:1/x"; }'
+    )
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory / "set"))
+    for name in ("reads", "looks", "up", "fetches"):
+        answer = registry.manifest(name)
+        assert answer.status == 422, (name, answer.body)
+        assert "restricted" in answer.error["message"] or "forbidden" in answer.error["message"], answer.error
+        assert "secret" not in answer.body.decode()
+    assert "no environment" in registry.manifest("env").error["message"]

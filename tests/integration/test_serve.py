@@ -1,0 +1,107 @@
+"""How the worker is started: its own socket, a socket handed over, plain CGI; and its limits."""
+
+import os
+import resource
+import signal
+import socket
+import subprocess
+import threading
+
+from engines import program
+from registry import NIXERY, wait_for
+
+
+def test_spawn_fcgi_hands_its_socket_over(new_registry):
+    registry = new_registry()
+    registry.stop_worker()
+    pidfile = registry.dir / "spawned.pid"
+    subprocess.run(
+        [program("spawn-fcgi", "spawn-fcgi"), "-s", registry.socket, "-P", pidfile, "--", NIXERY, "serve"], env=registry.env, check=True
+    )
+    try:
+        assert registry.manifest("hello").status == 200
+    finally:
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+
+
+def test_systemd_hands_its_socket_over(new_registry):
+    registry = new_registry()
+    registry.stop_worker()
+    registry.socket.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(registry.socket))
+    listener.listen(100)
+    # What systemd does: the socket as descriptor 3, and the pid of who is to take it.
+    script = f'exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec {NIXERY} serve'
+    worker = subprocess.Popen(["bash", "-c", script], env=registry.env, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
+    listener.close()
+    try:
+        assert registry.manifest("hello").status == 200
+    finally:
+        worker.terminate()
+        assert worker.wait(timeout=60) == 0
+
+
+def test_as_plain_cgi_it_answers_one_request_and_exits(new_registry):
+    registry = new_registry()
+    variables = {**registry.env, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": "GET", "REQUEST_URI": "/v2/hello/manifests/latest"}
+    done = subprocess.run([NIXERY], env=variables, capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
+    head, body = done.stdout.split(b"\r\n\r\n", 1)
+    assert head.startswith(b"Status: 200 OK\r\n")
+    assert body == registry.manifest("hello").body
+    variables["REQUEST_URI"] = "/v2/crul/manifests/latest"
+    done = subprocess.run([NIXERY, "serve"], env=variables, capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
+    assert done.stdout.startswith(b"Status: 404 Not Found\r\n") and b"did you mean" in done.stdout
+
+
+def test_a_second_worker_does_not_take_the_first_ones_socket(new_registry):
+    registry = new_registry()
+    done = registry.nixery("serve")
+    assert done.returncode == 1 and "another worker listens" in done.stderr
+    assert registry.manifest("hello").status == 200
+
+
+def test_a_dead_workers_socket_is_taken_over(new_registry):
+    registry = new_registry()
+    registry.stop_worker(signal.SIGKILL)
+    registry.start_worker()
+    assert registry.manifest("hello").status == 200
+
+
+def test_more_connections_than_select_can_count_do_not_end_the_worker(new_registry):
+    """libfcgi's select() corrupts its stack with a descriptor over 1,023."""
+    registry = new_registry()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    registry.stop_worker()
+    registry.start_worker()  # inherits the high limit, and lowers it
+    connections = []
+    try:
+        for _ in range(1500):
+            connection = socket.socket(socket.AF_UNIX)
+            connection.setblocking(False)
+            try:
+                connection.connect(str(registry.socket))
+            except BlockingIOError:
+                connection.close()
+                break
+            connections.append(connection)
+    finally:
+        for connection in connections:
+            connection.close()
+    assert len(connections) > 500
+    assert registry.manifest("hello").status == 200
+    assert registry.worker.poll() is None
+
+
+def test_hundreds_of_waiting_requests_need_no_threads(new_registry):
+    registry = new_registry(NIXERY_THREADS="2")
+    clients = [threading.Thread(target=lambda: registry.manifest("slow.s5")) for _ in range(100)]
+    for client in clients:
+        client.start()
+    wait_for(lambda: registry.worker_log.exists(), "the log")
+    threads = len(os.listdir(f"/proc/{registry.worker.pid}/task"))
+    # An unrelated, cheap request is answered while they wait.
+    assert registry.get("/v2/hello/blobs/sha256:" + "a" * 64).status == 404
+    for client in clients:
+        client.join()
+    assert threads < 20

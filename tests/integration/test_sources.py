@@ -1,0 +1,133 @@
+"""Package sources: git repositories and channels, pinned before anything is evaluated."""
+
+import http.server
+import io
+import subprocess
+import tarfile
+import threading
+from urllib.parse import urlparse
+
+import pytest
+
+SET = """{ system, ... }: {
+  tool = derivation { name = "tool-VERSION"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo VERSION > $out" ]; }
+    // { pname = "tool"; version = "VERSION"; };
+}
+"""
+
+
+def git(directory, *words: str) -> str:
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+    return subprocess.run(["git", "-C", directory, *identity, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def repository(directory):
+    origin = directory / "origin"
+    origin.mkdir()
+    git(origin, "init", "-q")
+    for version in ("1", "2"):
+        (origin / "default.nix").write_text(SET.replace("VERSION", version))
+        git(origin, "add", ".")
+        git(origin, "commit", "-q", "-m", version)
+        git(origin, "tag", f"v{version}")
+    git(origin, "checkout", "-q", "-b", "private")
+    (origin / "default.nix").write_text(SET.replace("VERSION", "private"))
+    git(origin, "commit", "-q", "-a", "-m", "private")
+    git(origin, "checkout", "-q", "main")
+    return origin
+
+
+def version_of(answer) -> str:
+    assert answer.status == 200, answer.body
+    return answer.json["annotations"]["org.opencontainers.image.version"]
+
+
+def test_a_git_repository_serves_branches_tags_and_commits(new_registry, repository):
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}", NIXERY_ALLOWED_BRANCHES="main")
+    old, new = git(repository, "rev-parse", "v1"), git(repository, "rev-parse", "main")
+    assert version_of(registry.manifest("tool")) == "2"
+    assert version_of(registry.manifest("tool", "main")) == "2"
+    assert version_of(registry.manifest("tool", "v1")) == "1"
+    assert version_of(registry.manifest("tool", old)) == "1"
+    assert registry.config("tool")["config"]["Labels"]["org.opencontainers.image.revision"] == new
+
+
+def test_a_branch_or_commit_that_is_not_allowed_is_403_and_evaluates_nothing(new_registry, repository):
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}", NIXERY_ALLOWED_BRANCHES="main")
+    for tag in ("private", git(repository, "rev-parse", "private")):
+        answer = registry.manifest("tool", tag)
+        assert (answer.status, answer.error["code"]) == (403, "DENIED")
+    assert registry.manifest("tool", "nowhere").status == 404
+    # As git hosts keep the commits of forks: in the repository, on none of its branches.
+    loose = git(repository, "commit-tree", "-m", "loose", "HEAD^{tree}")
+    assert registry.manifest("tool", loose).status == 404
+    assert not list((registry.state / "sources").glob("git-*/*/source"))
+
+
+class Channels(http.server.BaseHTTPRequestHandler):
+    """What the channel server and the git host say: `stable` is at commit c…, which is on branch stable."""
+
+    commit = "c" * 40
+
+    def do_GET(self):
+        path = urlparse(self.path).path
+        if path == "/channels/stable/git-revision":
+            self.answer(200, self.commit.encode())
+        elif path == f"/archive/{self.commit}.tar.gz":
+            self.answer(200, self.archive())
+        elif path == f"/compare/{self.commit}...stable":
+            self.answer(200, b'{"status": "ahead"}')
+        elif path.startswith("/compare/"):
+            self.answer(200, b'{"status": "diverged"}')
+        else:
+            self.answer(404, b"")
+
+    def archive(self) -> bytes:
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w:gz") as archive:
+            text = SET.replace("VERSION", "3").encode()
+            entry = tarfile.TarInfo("nixpkgs-" + self.commit + "/default.nix")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
+        return out.getvalue()
+
+    def answer(self, status: int, body: bytes):
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def channels():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Channels)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    yield {
+        "NIXERY_PKGS_PATH": "",
+        "NIXERY_CHANNEL": "stable",
+        "NIXERY_CHANNEL_URL": base + "/channels/{channel}/git-revision",
+        "NIXERY_ARCHIVE_URL": base + "/archive/{revision}.tar.gz",
+        "NIXERY_COMPARE_URL": base + "/compare/{revision}...{branch}",
+    }
+    server.shutdown()
+
+
+def test_a_channel_is_pinned_to_its_commit(new_registry, channels):
+    registry = new_registry(**channels)
+    assert version_of(registry.manifest("tool")) == "3"
+    assert version_of(registry.manifest("tool", "stable")) == "3"
+    assert version_of(registry.manifest("tool", Channels.commit)) == "3"
+    assert registry.config("tool")["config"]["Labels"]["org.opencontainers.image.revision"] == Channels.commit
+    assert registry.manifest("tool", "unstable").status == 404
+    assert registry.manifest("tool", "d" * 40).status == 403
+
+
+def test_a_channel_server_that_is_away_is_503(new_registry, channels):
+    registry = new_registry(**{**channels, "NIXERY_CHANNEL_URL": "http://127.0.0.1:1/{channel}"})
+    answer = registry.manifest("tool")
+    assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE")
