@@ -17,7 +17,7 @@ namespace {
 std::string escape(std::string_view bytes) {
   std::string text;
   for (const char c : bytes) {
-    if (c > ' ' - 1 && c < 127 && c != '%') {
+    if (c >= ' ' && c < 127 && c != '%') {
       text += c;
     } else {
       text += fmt::format("%{:02x}", static_cast<unsigned char>(c));
@@ -291,10 +291,10 @@ std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding en
   return KnownSegment{*blob, std::move(segment)};
 }
 
-void remember(const tree::Layout& layout, const Recipe& recipe) {
+void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
   os::write_file(layout.recipe(recipe.blob), to_json(recipe), false);
   for (const Segment& segment : recipe.segments)
-    if (!find_segment(layout, recipe.encoding, path_info(segment))) write_segment(layout, recipe, segment);
+    if (replace || !find_segment(layout, recipe.encoding, path_info(segment))) write_segment(layout, recipe, segment);
   write_layer(layout, recipe);
 }
 

@@ -75,8 +75,9 @@ struct KnownSegment {
 std::optional<KnownLayer> find_layer(const tree::Layout& layout, std::string_view layer_key);
 std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);
 
-// Writes the recipe, then the segments that are not known yet, then the layer.
-void remember(const tree::Layout& layout, const Recipe& recipe);
+// Writes the recipe, then the segments, then the layer. Segments that are known already are left as they are, unless
+// `replace`: for a layer whose known segments turned out wrong.
+void remember(const tree::Layout& layout, const Recipe& recipe, bool replace = false);
 
 // Drops an index entry that was found to be wrong.
 void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);

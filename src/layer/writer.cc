@@ -205,9 +205,9 @@ class Writer::Call {
     InFlight::Token token = shared_.in_flight.enter(keys_[layer]);
     if (reuse(layer)) return;  // by now
     const auto queue = std::make_shared<OrderedQueue>();
-    writers.emplace_back([this, layer, queue, held = std::move(token)]() mutable {
+    writers.emplace_back([this, layer, use_index, queue, held = std::move(token)]() mutable {
       const InFlight::Token until_done = std::move(held);
-      write_layer(layer, *queue);
+      write_layer(layer, use_index, *queue);
     });
     try {
       read_layer(layer, use_index, scratch, queue);
@@ -257,14 +257,14 @@ class Writer::Call {
     queue->push(OrderedQueue::LayerEnd{diff.finish(), tar_size});
   }
 
-  void write_layer(std::size_t layer, OrderedQueue& queue) {
+  void write_layer(std::size_t layer, bool use_index, OrderedQueue& queue) {
     try {
       LayerFile file(shared_.layout, encoding_);
       Recipe recipe = file.assemble(queue);
       recipe.entries = layers_[layer].entries;
       if (expected_ && recipe.blob != *expected_) throw StaleSegment{nullptr};
       file.publish(recipe);
-      remember(shared_.layout, recipe);
+      remember(shared_.layout, recipe, !use_index);
       written_ += recipe.size;
       copied_ += file.copied();
       done(layer, {recipe.blob, recipe.size, recipe.diff_id, recipe.tar_size, encoding_, false});

@@ -6,6 +6,9 @@ namespace nixery::plan {
 
 namespace {
 
+// What bounds the work on a closure of very many tiny paths; bundles of real ones stay far below.
+constexpr std::size_t most_members = 512;
+
 // A set of heads, by their index in order of appearance; grows as it must.
 class HeadSet {
  public:
@@ -26,7 +29,7 @@ class HeadSet {
 };
 
 // Walks upwards from the leaves. A path gathers the eligible paths below it that no head below it has gathered; with
-// enough bytes of them it becomes a head, and those above start from nothing again. Whether it does depends on its own
+// enough of them it becomes a head, and those above start from nothing again. Whether it does depends on its own
 // closure only.
 std::vector<Bundle> gather(const Graph& graph, const std::vector<std::uint64_t>& size,
                            const std::vector<bool>& eligible, std::uint64_t enough) {
@@ -35,6 +38,10 @@ std::vector<Bundle> gather(const Graph& graph, const std::vector<std::uint64_t>&
   std::vector<std::vector<Vertex>> gathered(graph.size());      // empty for a head
   std::vector<std::vector<std::uint32_t>> taken(graph.size());  // heads that have gathered this vertex
   std::vector<Vertex> last_seen_by(graph.size(), static_cast<Vertex>(graph.size()));
+
+  std::vector<Vertex> last_user(graph.size());
+  for (Vertex v = 0; v < graph.size(); ++v)
+    for (const Vertex reference : graph.references[v]) last_user[reference] = v;
 
   for (Vertex v = 0; v < graph.size(); ++v) {
     HeadSet& heads = heads_below[v];
@@ -53,7 +60,10 @@ std::vector<Bundle> gather(const Graph& graph, const std::vector<std::uint64_t>&
       for (const Vertex member : gathered[reference]) gather_one(member);
     if (eligible[v]) gather_one(v);
 
-    if (bundle.nar_size < enough || bundle.members.empty()) {
+    for (const Vertex reference : graph.references[v])
+      if (last_user[reference] == v) gathered[reference] = {};
+
+    if (bundle.members.size() < most_members && (bundle.nar_size < enough || bundle.members.empty())) {
       gathered[v] = std::move(bundle.members);
       continue;
     }

@@ -118,15 +118,20 @@ class Planner {
     return kept;
   }
 
+  // At most `most` bundles, of a size that would let so many hold all the rest.
   std::vector<Bundle> coarse_bundles(const std::vector<Group>& kept, std::size_t most) const {
     std::vector<bool> rest = members_of(kept);
     rest.flip();
-    for (std::uint64_t enough = std::max<std::uint64_t>(settings_.own_layer_size, 1); enough < UINT64_MAX / 2;) {
-      enough *= 2;
-      std::vector<Bundle> bundles = find_bundles(graph_, weights_, rest, enough);
-      if (bundles.size() <= most) return bundles;
-    }
-    return {};
+    std::uint64_t bytes = 0;
+    for (Vertex v = 0; v < graph_.size(); ++v)
+      if (rest[v]) bytes += weights_.size[v];
+    std::vector<Bundle> bundles =
+        find_bundles(graph_, weights_, rest, std::max(settings_.own_layer_size, bytes / most));
+    std::sort(bundles.begin(), bundles.end(), [](const Bundle& a, const Bundle& b) {
+      return a.nar_size != b.nar_size ? a.nar_size > b.nar_size : a.head < b.head;
+    });
+    if (bundles.size() > most) bundles.resize(most);
+    return bundles;
   }
 
   std::string explain(const Bundle& bundle) const {

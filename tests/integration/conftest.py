@@ -1,6 +1,7 @@
 import shutil
 import subprocess
 import tempfile
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,6 +38,18 @@ def package_set():
             [generate, "--out", directory / "set", "--arch", "amd64", "--arch", "arm64", "--with-test-packages"], check=True
         )
         yield directory / "set"
+
+
+@pytest.fixture
+def slow_set(package_set):
+    """The package set with slow packages that no earlier test can have built."""
+    with temporary_directory() as directory:
+        shutil.copytree(package_set, directory / "set")
+        file = directory / "set/test-packages.nix"
+        text = file.read_text()
+        assert 'pname = "slow-s' in text
+        file.write_text(text.replace('pname = "slow-s', f'pname = "slow-{uuid.uuid4().hex}-s'))
+        yield str(directory / "set")
 
 
 @pytest.fixture

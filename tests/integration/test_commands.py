@@ -26,8 +26,8 @@ def test_build_writes_an_archive_that_docker_loads(registry, docker, directory):
     assert "Hello" in docker.run_image("hello:latest", "hello")
 
 
-def test_build_shows_its_progress_in_plain_lines(new_registry):
-    registry = new_registry()
+def test_build_shows_its_progress_in_plain_lines(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
     done = registry.nixery("build", "slow.s5")
     assert done.returncode == 0
     assert "resolving packages" in done.stderr and "building with nix: building slow" in done.stderr
@@ -50,8 +50,8 @@ def test_wrong_words_are_status_2_with_the_usage(registry):
         assert "nixery" in done.stderr
 
 
-def test_plan_builds_nothing(new_registry):
-    registry = new_registry()
+def test_plan_builds_nothing(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
     done = registry.nixery("plan", "slow.s120")
     assert done.returncode == 0, done.stderr
     assert "not in the store yet" in done.stdout

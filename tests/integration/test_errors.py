@@ -83,8 +83,8 @@ def test_an_evaluation_that_never_ends_or_eats_memory_is_stopped(new_registry, d
     assert run("pgrep", "-f", f"nixery-packages={directory}").stdout == ""
 
 
-def test_a_build_over_its_time_is_stopped_and_says_so(new_registry):
-    registry = new_registry(NIX_TIMEOUT="2")
+def test_a_build_over_its_time_is_stopped_and_says_so(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIX_TIMEOUT="2")
     answer = registry.manifest("slow.s30")
     assert answer.status == 424
     assert "longer than 2 s" in answer.error["message"]
@@ -97,8 +97,8 @@ def test_a_failed_build_is_not_built_again_at_every_request(new_registry):
     assert len(registry.events("build failed")) == 1
 
 
-def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to_come_back(new_registry):
-    registry = new_registry(NIXERY_HOP_SECONDS="1", NIXERY_HOPS="2")
+def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to_come_back(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_HOP_SECONDS="1", NIXERY_HOPS="2")
     target = "/v2/slow.s30/manifests/latest?ns=example.org"
     for hop in (1, 2):
         answer = registry.get(target)
@@ -112,8 +112,8 @@ def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to
     assert "still being built (building with nix: building slow" in answer.error["message"]
 
 
-def test_a_full_queue_is_503_with_retry_after_and_never_a_hang(new_registry):
-    registry = new_registry(NIXERY_BUILDS="1", NIXERY_QUEUE="0", NIXERY_HOP_SECONDS="1")
+def test_a_full_queue_is_503_with_retry_after_and_never_a_hang(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_BUILDS="1", NIXERY_QUEUE="0", NIXERY_HOP_SECONDS="1")
     assert registry.get("/v2/slow.s30/manifests/latest").status == 307
     answer = registry.get("/v2/hello/manifests/latest")
     assert (answer.status, answer.error["code"]) == (503, "TOOMANYREQUESTS")

@@ -74,9 +74,8 @@ def test_the_root_file_system_has_what_programs_expect(registry, docker):
     assert run("cd /tmp && touch x && echo done") == "done"
     assert run("/usr/bin/env echo found") == "found"
     assert run("id -un; id -un nobody") == "root\nnobody"
-    assert run("cat /etc/nsswitch.conf").startswith("passwd:") or "hosts:" in run("cat /etc/nsswitch.conf")
-    assert run('test -s "$SSL_CERT_FILE" && head -c 2000 "$SSL_CERT_FILE" | grep -c BEGIN') != "0"
-    assert run("curl -sS --max-time 5 https://127.0.0.1:1 2>&1 | grep -c certificate; true") == "0"
+    assert "hosts:" in run("cat /etc/nsswitch.conf")
+    assert "BEGIN CERTIFICATE" in run('head -c 2000 "$SSL_CERT_FILE"')
 
 
 def test_an_image_with_shell_starts_bash_and_another_its_main_program(registry):
@@ -108,8 +107,8 @@ def test_a_restarted_worker_gives_the_same_digest(new_registry):
     assert registry.manifest("hello").headers["Docker-Content-Digest"] == before
 
 
-def test_two_hundred_clients_of_one_image_cause_one_build(new_registry):
-    registry = new_registry()
+def test_two_hundred_clients_of_one_image_cause_one_build(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
     answers = []
 
     def pull():
@@ -125,9 +124,9 @@ def test_two_hundred_clients_of_one_image_cause_one_build(new_registry):
     assert len(registry.events("image built")) == 1
 
 
-def test_two_workers_on_one_tree_build_an_image_once(new_registry, package_set):
-    one = new_registry()
-    other = new_registry(NIXERY_TREE=str(one.tree), NIXERY_STATE=str(one.state))
+def test_two_workers_on_one_tree_build_an_image_once(new_registry, slow_set):
+    one = new_registry(NIXERY_PKGS_PATH=slow_set)
+    other = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_TREE=str(one.tree), NIXERY_STATE=str(one.state))
     other.tree = one.tree
     answers = []
     clients = [threading.Thread(target=lambda r=r: answers.append(r.manifest("slow.s5"))) for r in (one, other) for _ in range(5)]
@@ -185,8 +184,8 @@ def test_a_moving_tag_is_dropped_when_its_source_has_moved(new_registry, directo
     assert first.headers["Docker-Content-Digest"] != second.headers["Docker-Content-Digest"]
 
 
-def test_a_build_survives_its_client(new_registry):
-    registry = new_registry()
+def test_a_build_survives_its_client(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
     try:
         registry.get("/v2/slow.s5/manifests/latest", timeout=1)
         raise AssertionError("not slow")
@@ -195,8 +194,8 @@ def test_a_build_survives_its_client(new_registry):
     wait_for(lambda: (registry.tree / "tags/slow.s5/_tags/latest").is_symlink(), "the build to be published", 60)
 
 
-def test_sigterm_drains_and_the_next_worker_resumes(new_registry):
-    registry = new_registry(NIXERY_HOP_SECONDS="60")
+def test_sigterm_drains_and_the_next_worker_resumes(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_HOP_SECONDS="60")
     answers = []
     client = threading.Thread(target=lambda: answers.append(registry.get("/v2/slow.s30/manifests/latest")))
     client.start()

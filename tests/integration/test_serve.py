@@ -93,8 +93,8 @@ def test_more_connections_than_select_can_count_do_not_end_the_worker(new_regist
     assert registry.worker.poll() is None
 
 
-def test_hundreds_of_waiting_requests_need_no_threads(new_registry):
-    registry = new_registry(NIXERY_THREADS="2")
+def test_hundreds_of_waiting_requests_need_no_threads(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_THREADS="2")
     clients = [threading.Thread(target=lambda: registry.manifest("slow.s5")) for _ in range(100)]
     for client in clients:
         client.start()

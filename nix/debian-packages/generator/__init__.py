@@ -1,0 +1,1 @@
+"""Turns Debian packages into a package set for Nix."""

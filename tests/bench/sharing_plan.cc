@@ -1,0 +1,90 @@
+// The planner as a filter for tests/bench/sharing: images in, plans out, with the real store::Closure between them.
+//
+//   sharing_plan [--layers N] [--min BYTES] [--own BYTES] [--popularity FILE] < images
+//
+// The input is one image after another: a line "image NAME", a line of the roots' store paths, and the closure as
+// `nix-store --dump-db` prints it, ended by a line "end". The output is one JSON line for each image:
+// {"image":…,"microseconds":…,"layers":[{"reason":…,"nar_size":…,"paths":[…]},…]}.
+#include <chrono>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <sstream>
+#include <string>
+
+#include "error.h"
+#include "json/json.h"
+#include "plan/plan.h"
+#include "plan/popularity.h"
+
+namespace {
+
+using namespace nixery;
+
+std::vector<std::uint32_t> find_roots(const store::Closure& closure, const std::string& line) {
+  std::vector<std::uint32_t> roots;
+  std::istringstream words(line);
+  for (std::string word; words >> word;)
+    for (std::uint32_t i = 0; i < closure.paths.size(); ++i)
+      if (closure.paths[i].path.str() == word) roots.push_back(i);
+  return roots;
+}
+
+void plan_image(const std::string& name, const std::string& roots_line, const std::string& dump,
+                const plan::Settings& settings) {
+  const store::Closure closure = store::parse_dump_db(dump);
+  const auto roots = find_roots(closure, roots_line);
+  const auto start = std::chrono::steady_clock::now();
+  const auto layers = plan::plan_layers(closure, roots, settings);
+  const auto took = std::chrono::steady_clock::now() - start;
+
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::member(writer, "image", name);
+  json::member(writer, "microseconds",
+               static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(took).count()));
+  json::key(writer, "layers");
+  writer.StartArray();
+  for (const plan::Layer& layer : layers) {
+    writer.StartObject();
+    json::member(writer, "reason", layer.reason);
+    json::member(writer, "nar_size", layer.nar_size);
+    json::key(writer, "paths");
+    writer.StartArray();
+    for (const auto path : layer.paths) json::string(writer, closure.paths[path].path.str());
+    writer.EndArray();
+    writer.EndObject();
+  }
+  writer.EndArray();
+  writer.EndObject();
+  std::cout << buffer.GetString() << '\n';
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+  plan::Settings settings;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string option = argv[i], value = argv[i + 1];
+    if (option == "--layers") settings.max_layers = static_cast<unsigned>(std::stoul(value));
+    if (option == "--min") settings.min_layer_size = std::stoull(value);
+    if (option == "--own") settings.own_layer_size = std::stoull(value);
+    if (option == "--popularity") {
+      std::ifstream file(value);
+      settings.popularity = plan::parse_popularity(std::string(std::istreambuf_iterator<char>(file), {}), value);
+    }
+  }
+  std::ios::sync_with_stdio(false);
+  for (std::string line; std::getline(std::cin, line);) {
+    if (!line.starts_with("image ")) throw std::runtime_error("expected a line \"image NAME\", not: " + line);
+    std::string roots, dump;
+    std::getline(std::cin, roots);
+    for (std::string record; std::getline(std::cin, record) && record != "end";) dump += record + '\n';
+    plan_image(line.substr(6), roots, dump, settings);
+  }
+} catch (const std::exception& error) {
+  std::cerr << "sharing_plan: " << error.what() << '\n';
+  return 1;
+}

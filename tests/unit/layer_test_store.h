@@ -1,0 +1,135 @@
+// A store for the layer tests: paths made by code below a temporary root, and ways to read archives back.
+#pragma once
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <random>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "image/digest.h"
+#include "layer/recipe.h"
+#include "layer/sink.h"
+#include "layer/writer.h"
+#include "store/closure.h"
+#include "temporary_directory.h"
+#include "tree/layout.h"
+
+namespace nixery::test {
+
+namespace fs = std::filesystem;
+
+inline std::string read_file(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return bytes.str();
+}
+
+// Bytes that compress to about a half; the same for the same seed.
+inline std::string noise(std::size_t size, unsigned seed) {
+  std::mt19937 random(seed);
+  std::string bytes(size, '\0');
+  for (char& byte : bytes) byte = static_cast<char>('a' + random() % 16);
+  return bytes;
+}
+
+// Tar in memory. `on_buffer` is called each time the sink wants another buffer.
+class StringSink : public layer::Sink {
+ public:
+  explicit StringSink(std::size_t buffer_size = 4096) : buffer_(buffer_size) {}
+  std::string bytes;
+  std::function<void()> on_buffer = [] {};
+
+ private:
+  void take(std::size_t used) override { bytes.append(buffer_.data(), used); }
+  std::span<char> next_buffer() override {
+    on_buffer();
+    return buffer_;
+  }
+  std::vector<char> buffer_;
+};
+
+class Store {
+ public:
+  // "/nix/store/<32 characters of the name's hash>-<name>", and its place below root().
+  store::PathInfo info(const std::string& name, std::uint64_t nar_size = 0) const {
+    std::string hash = image::Digest::of(name).hex().substr(0, 32);
+    for (char& c : hash)
+      if (c == 'e') c = 'x';  // not in nix's alphabet
+    return {*store::StorePath::parse("/nix/store/" + hash + "-" + name),
+            image::Digest::of("nar " + name).hex(),
+            nar_size,
+            {}};
+  }
+  fs::path place(const std::string& name) const { return root() / info(name).path.str().substr(1); }
+  fs::path root() const { return dir_.path(); }
+
+  fs::path file(const std::string& name, const std::string& inside, const std::string& content, mode_t mode = 0444) {
+    const fs::path path = inside.empty() ? place(name) : place(name) / inside;
+    fs::create_directories(path.parent_path());
+    std::ofstream(path, std::ios::binary) << content;
+    chmod(path.c_str(), mode);
+    return path;
+  }
+  void directory(const std::string& name, const std::string& inside) { fs::create_directories(place(name) / inside); }
+  void symlink(const std::string& name, const std::string& inside, const std::string& target) {
+    const fs::path path = place(name) / inside;
+    fs::create_directories(path.parent_path());
+    fs::create_symlink(target, path);
+  }
+
+ private:
+  TemporaryDirectory dir_;
+};
+
+// A file tree as text, by relative name: "d 555", "f 444 <digest>", "l <target>".
+inline std::map<std::string, std::string> describe(const fs::path& top, bool as_nar) {
+  std::map<std::string, std::string> result;
+  const auto add = [&](const fs::path& path) {
+    struct stat info {};
+    lstat(path.c_str(), &info);
+    unsigned mode = info.st_mode & 07777u;
+    if (as_nar) mode = S_ISDIR(info.st_mode) || (mode & S_IXUSR) ? 0555 : 0444;
+    std::string text = S_ISDIR(info.st_mode) ? fmt::format("d {:o}", mode)
+                       : S_ISLNK(info.st_mode)
+                           ? "l " + fs::read_symlink(path).string()
+                           : fmt::format("f {:o} {}", mode, image::Digest::of(read_file(path)).hex());
+    if (!as_nar && info.st_mtime != 1 && !S_ISLNK(info.st_mode)) text += fmt::format(" mtime {}", info.st_mtime);
+    result[path.lexically_relative(top).string()] = text;
+  };
+  add(top);
+  if (fs::is_directory(fs::symlink_status(top)))
+    for (const auto& entry : fs::recursive_directory_iterator(top)) add(entry.path());
+  return result;
+}
+
+inline bool shell(const std::string& command) {
+  return std::system(command.c_str()) == 0;
+}
+inline bool has_program(const std::string& name) {
+  return shell("command -v " + name + " > /dev/null 2>&1");
+}
+
+// Unpacked archives have read-only directories, which only root could remove as they are.
+inline void make_writable(const fs::path& dir) {
+  shell(fmt::format("chmod -R u+w {}", dir.string()));
+}
+
+inline std::size_t files_below(const fs::path& dir) {
+  std::size_t count = 0;
+  std::error_code code;
+  for (const auto& entry : fs::recursive_directory_iterator(dir, code)) count += !entry.is_directory();
+  return count;
+}
+
+}  // namespace nixery::test

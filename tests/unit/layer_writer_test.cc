@@ -1,0 +1,426 @@
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "error.h"
+#include "layer/walk.h"
+#include "layer_test_store.h"
+#include "os/file.h"
+
+using namespace nixery;
+using namespace nixery::layer;
+using namespace nixery::test;
+
+namespace {
+
+const Encoding gzip_fast{Encoding::Codec::gzip, Encoding::Level::fast};
+const Encoding zstd_fast{Encoding::Codec::zstd, Encoding::Level::fast};
+
+// A few store paths of all sizes, and trees to publish their layers in.
+class World {
+ public:
+  World() {
+    for (int i = 0; i < 12; ++i) {
+      const std::string name = fmt::format("path-{}", i);
+      store.file(name, "lib/data", noise(static_cast<std::size_t>(i * i * 12'000), static_cast<unsigned>(i)));
+      store.file(name, "bin/program", noise(300, 99), 0555);
+      store.symlink(name, "link", "bin/program");
+      infos.push_back(store.info(name, static_cast<std::uint64_t>(i * i * 12'000)));
+    }
+  }
+
+  tree::Layout layout(const std::string& name) const {
+    return {dir.path() / name / "tree", dir.path() / name / "state"};
+  }
+  WriterOptions options(unsigned threads = 2) const { return {threads, store.root()}; }
+
+  // The paths dealt out to so many layers.
+  std::vector<Contents> dealt(std::size_t layers) const {
+    std::vector<Contents> contents(layers);
+    for (std::size_t i = 0; i < infos.size(); ++i) contents[i % layers].paths.push_back(&infos[i]);
+    return contents;
+  }
+
+  Store store;
+  TemporaryDirectory dir;
+  std::vector<store::PathInfo> infos;
+};
+
+std::vector<image::Digest> digests(const Written& written) {
+  std::vector<image::Digest> result;
+  for (const LayerBlob& blob : written.layers) result.push_back(blob.digest);
+  return result;
+}
+
+// What the compressed blob says by itself.
+std::string decompressed(const fs::path& blob, Encoding encoding) {
+  TemporaryDirectory dir;
+  const std::string out = (dir.path() / "tar").string();
+  REQUIRE(shell(fmt::format("{} -dc < {} > {}", encoding.codec == Encoding::Codec::gzip ? "gzip" : "zstd -q",
+                            blob.string(), out)));
+  return read_file(out);
+}
+
+void check_blob(const tree::Layout& layout, const LayerBlob& blob) {
+  const std::string bytes = read_file(layout.blob(blob.digest));
+  CHECK(bytes.size() == blob.size);
+  CHECK(image::Digest::of(bytes) == blob.digest);
+  if (blob.encoding.codec == Encoding::Codec::zstd && !has_program("zstd")) return;
+  const std::string tar = decompressed(layout.blob(blob.digest), blob.encoding);
+  CHECK(tar.size() == blob.tar_size);
+  CHECK(image::Digest::of(tar) == blob.diff_id);
+}
+
+void corrupt(const fs::path& file, const std::string& bytes) {
+  std::ofstream(file, std::ios::binary) << bytes;
+}
+
+void drop_index(const tree::Layout& layout) {
+  fs::remove_all(layout.state / "groups");
+  fs::remove_all(layout.state / "segments");
+}
+
+std::vector<fs::path> files_in(const fs::path& dir) {
+  std::vector<fs::path> files;
+  for (const auto& entry : fs::recursive_directory_iterator(dir))
+    if (entry.is_regular_file()) files.push_back(entry.path());
+  return files;
+}
+
+}  // namespace
+
+TEST_CASE("layers are what their digests and diff ids say, in each encoding") {
+  const World world;
+  for (const char* name : {"gzip-fast", "gzip-balanced", "gzip-small", "zstd-fast", "zstd-balanced", "zstd-small"}) {
+    const tree::Layout layout = world.layout(name);
+    Writer writer(layout, world.options());
+    const Written written = writer.write(world.dealt(3), *Encoding::parse(name));
+    REQUIRE(written.layers.size() == 3);
+    for (const LayerBlob& blob : written.layers) {
+      check_blob(layout, blob);
+      CHECK(!blob.reused);
+      const auto recipe = read_recipe(layout, blob.digest);
+      REQUIRE(recipe);
+      CHECK(recipe->segments.size() == 4);
+      CHECK(recipe->diff_id == blob.diff_id);
+    }
+    CHECK(written.stats.tarred == written.stats.compressed);
+    CHECK(written.stats.copied == 0);
+    CHECK(files_below(layout.incoming()) == 0);
+  }
+}
+
+TEST_CASE("the bytes do not depend on the number of threads") {
+  const World world;
+  std::vector<std::vector<image::Digest>> all;
+  for (const unsigned threads : {1u, 2u, 7u}) {
+    Writer writer(world.layout(fmt::format("{}", threads)), world.options(threads));
+    all.push_back(digests(writer.write(world.dealt(4), gzip_fast)));
+  }
+  CHECK(all[0] == all[1]);
+  CHECK(all[0] == all[2]);
+}
+
+TEST_CASE("a layer that is known costs no reading") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const Written first = writer.write(world.dealt(3), gzip_fast);
+  for (const auto& info : world.infos) fs::remove_all(world.store.root() / info.path.str().substr(1));
+  const Written second = writer.write(world.dealt(3), gzip_fast);
+  CHECK(digests(first) == digests(second));
+  CHECK(second.layers[0].reused);
+  CHECK(second.stats.layers_reused == 3);
+  CHECK(second.stats.tarred == 0);
+  CHECK(second.layers[1].diff_id == first.layers[1].diff_id);
+  CHECK(second.layers[1].tar_size == first.layers[1].tar_size);
+}
+
+TEST_CASE("regrouping copies segments and gives the bytes that compressing would") {
+  const World world;
+  for (const Encoding encoding : {gzip_fast, zstd_fast}) {
+    const tree::Layout layout = world.layout("regrouped" + encoding.name());
+    Writer writer(layout, world.options());
+    writer.write(world.dealt(12), encoding);
+    const Written regrouped = writer.write(world.dealt(5), encoding);
+    CHECK(regrouped.stats.compressed == 0);
+    CHECK(regrouped.stats.copied > 0);
+    for (const LayerBlob& blob : regrouped.layers) check_blob(layout, blob);
+
+    Writer fresh(world.layout("fresh" + encoding.name()), world.options());
+    CHECK(digests(fresh.write(world.dealt(5), encoding)) == digests(regrouped));
+  }
+}
+
+TEST_CASE("known and new paths mix in one layer") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  std::vector<Contents> half(1);
+  for (std::size_t i = 0; i < world.infos.size(); i += 2) half[0].paths.push_back(&world.infos[i]);
+  writer.write(half, gzip_fast);
+  const Written mixed = writer.write(world.dealt(1), gzip_fast);
+  CHECK(mixed.stats.copied > 0);
+  CHECK(mixed.stats.compressed > 0);
+  check_blob(layout, mixed.layers[0]);
+  Writer fresh(world.layout("fresh"), world.options());
+  CHECK(digests(fresh.write(world.dealt(1), gzip_fast)) == digests(mixed));
+}
+
+TEST_CASE("entries in memory make a layer, which is remembered and rebuilt") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  std::vector<Contents> layers(1);
+  layers[0].entries = {Entry::directory("bin"), Entry::symlink("bin/sh", "/nix/store/x/bin/sh"),
+                       Entry::symlink("bin/100%-\xe9", "\xff\n"), Entry::directory("tmp", 01777),
+                       Entry::file("etc/passwd", "root:x:0:0\n")};
+  const LayerBlob blob = writer.write(layers, gzip_fast).layers[0];
+  check_blob(layout, blob);
+  CHECK(writer.write(layers, gzip_fast).layers[0].reused);
+  const auto recipe = read_recipe(layout, blob.digest);
+  REQUIRE(recipe);
+  CHECK(recipe->entries == layers[0].entries);
+  fs::remove(layout.blob(blob.digest));
+  CHECK(writer.rebuild(blob.digest).digest == blob.digest);
+  layers[0].entries[3].mode = 0755;
+  CHECK(writer.write(layers, gzip_fast).layers[0].digest != blob.digest);
+}
+
+TEST_CASE("an empty image has layers too") {
+  const World world;
+  Writer writer(world.layout("t"), world.options());
+  CHECK(writer.write({}, gzip_fast).layers.empty());
+  const Written written = writer.write(std::vector<Contents>(2), gzip_fast);  // the same one twice, at the same time
+  check_blob(world.layout("t"), written.layers[0]);
+  CHECK(written.layers[0].digest == written.layers[1].digest);
+}
+
+TEST_CASE("torn or wrong index entries are passed over") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const auto want = digests(writer.write(world.dealt(3), gzip_fast));
+  const auto regrouped = digests(writer.write(world.dealt(2), gzip_fast));
+  const auto wreck = [&](const std::function<std::string(std::string)>& change) {
+    for (const char* dir : {"groups", "segments", "recipes"})
+      for (const fs::path& file : files_in(layout.state / dir)) corrupt(file, change(read_file(file)));
+    for (const image::Digest& digest : regrouped) fs::remove(layout.blob(digest));
+    const Written again = writer.write(world.dealt(2), gzip_fast);
+    CHECK(digests(again) == regrouped);
+    for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
+    CHECK(digests(writer.write(world.dealt(3), gzip_fast)) == want);
+  };
+  wreck([](const std::string&) { return ""; });
+  wreck([](const std::string& text) { return text.substr(0, text.size() / 2); });
+  wreck([](const std::string& text) { return text.substr(0, text.size() - 1); });
+  wreck([](const std::string& text) { return std::string(text.size(), '\0'); });
+  wreck([](const std::string&) { return "{\"format\":1} 1 2 3 4 5 end\n"; });
+}
+
+TEST_CASE("a segment whose bytes are not those that were promised is made anew") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  writer.write(world.dealt(12), gzip_fast);
+  Writer fresh(world.layout("fresh"), world.options());
+  const auto want = digests(fresh.write(world.dealt(2), gzip_fast));
+
+  const auto other_range = [](std::string line) {  // an offset that is another, a length that is the same
+    const std::size_t space = line.find(' ');
+    return line.replace(space + 1, line.find(' ', space + 1) - space - 1, "3");
+  };
+  for (const fs::path& file : files_in(layout.state / "segments")) corrupt(file, other_range(read_file(file)));
+  const Written written = writer.write(world.dealt(2), gzip_fast);
+  CHECK(digests(written) == want);
+  CHECK(written.stats.compressed > 0);
+  for (const LayerBlob& blob : written.layers) check_blob(layout, blob);
+  CHECK(writer.write(world.dealt(5), gzip_fast).stats.compressed == 0);  // and the index is right again
+}
+
+TEST_CASE("the index is made again from recipes and blobs") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const Written first = writer.write(world.dealt(3), gzip_fast);
+  drop_index(layout);
+  corrupt(layout.recipe(image::Digest::of("no such blob")), "{");
+  CHECK(rebuild_index(layout) == 3);
+  const Written second = writer.write(world.dealt(3), gzip_fast);
+  CHECK(second.stats.layers_reused == 3);
+  CHECK(writer.write(world.dealt(2), gzip_fast).stats.compressed == 0);
+
+  drop_index(layout);
+  for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
+  CHECK(rebuild_index(layout) == 2);  // those of the regrouping
+  CHECK(rebuild_index(world.layout("nothing there")) == 0);
+}
+
+TEST_CASE("a blob that is gone is rebuilt to the same digest") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const Written written = writer.write(world.dealt(3), gzip_fast);
+  for (const bool with_index : {true, false}) {
+    if (!with_index) drop_index(layout);
+    for (const LayerBlob& blob : written.layers) {
+      fs::remove(layout.blob(blob.digest));
+      const LayerBlob again = writer.rebuild(blob.digest);
+      CHECK(again.digest == blob.digest);
+      CHECK(again.diff_id == blob.diff_id);
+      check_blob(layout, again);
+    }
+  }
+}
+
+TEST_CASE("what cannot be rebuilt to the same digest is an unknown blob") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const image::Digest never = image::Digest::of("never");
+  const auto failure = [&](const image::Digest& digest) {
+    try {
+      writer.rebuild(digest);
+    } catch (const Error& error) {
+      return error.failure();
+    }
+    return Failure::bad_name;
+  };
+  CHECK(failure(never) == Failure::unknown_blob);
+
+  const LayerBlob blob = writer.write(world.dealt(3), gzip_fast).layers[2];
+  auto recipe = *read_recipe(layout, blob.digest);
+  recipe.blob = never;  // as a recipe of other bytes would look
+  os::write_file(layout.recipe(never), to_json(recipe), false);
+  CHECK(failure(never) == Failure::unknown_blob);
+  CHECK(!fs::exists(layout.blob(never)));
+  recipe.format = format_version + 1;
+  os::write_file(layout.recipe(never), to_json(recipe), false);
+  CHECK(failure(never) == Failure::unknown_blob);
+  CHECK(files_below(layout.incoming()) == 0);
+
+  fs::remove_all(world.store.place("path-2"));
+  drop_index(layout);
+  fs::remove(layout.blob(blob.digest));
+  CHECK(failure(blob.digest) == Failure::storage);
+  CHECK(files_below(layout.incoming()) == 0);
+}
+
+TEST_CASE("a recipe is JSON with its keys in a fixed order") {
+  const image::Digest digest = image::Digest::of("x");
+  const std::string path = "/nix/store/" + std::string(32, '0') + "-x";
+  const std::uint64_t tail = gzip_fast.tail().size();
+  const Recipe recipe{1,
+                      gzip_fast,
+                      digest,
+                      95 + tail,
+                      digest,
+                      4096,
+                      {Entry::symlink("bin/\xe9", "%")},
+                      {{path, "ab", "libdeflate 1.14", 90, 5, 1024, 7}}};
+  const std::string hex = digest.hex();
+  CHECK(to_json(recipe) ==
+        fmt::format("{{\"format\":1,\"encoding\":\"gzip-fast\",\"blob\":\"sha256:{0}\",\"size\":{2},"
+                    "\"diff_id\":\"sha256:{0}\",\"tar_size\":4096,\"entries\":[{{\"kind\":\"symlink\","
+                    "\"name\":\"bin/%e9\",\"mode\":511,\"content\":\"%25\"}}],\"segments\":[{{\"path\":\"{1}\","
+                    "\"nar_hash\":\"ab\",\"library\":\"libdeflate 1.14\",\"offset\":90,\"length\":5,"
+                    "\"tar_length\":1024,\"crc32\":7}}]}}\n",
+                    hex, path, 95 + tail));
+  const auto read = parse_recipe(to_json(recipe), digest);
+  REQUIRE(read);
+  CHECK(read->segments == recipe.segments);
+  CHECK(read->entries == recipe.entries);
+  CHECK(!parse_recipe(to_json(recipe), image::Digest::of("y")));
+}
+
+TEST_CASE("an error in the middle leaves no blob of that layer and nothing half-written") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  world.store.file("broken", "a", noise(9'000'000, 5));
+  const std::string fifo = (world.store.place("broken") / "b").string();
+  REQUIRE(mkfifo(fifo.c_str(), 0644) == 0);
+  const store::PathInfo broken = world.store.info("broken", 9'000'000);
+  std::vector<Contents> layers = world.dealt(12);
+  layers[6].paths.push_back(&broken);
+  CHECK_THROWS_WITH_AS(writer.write(layers, gzip_fast), doctest::Contains(fifo.c_str()), Error);
+  CHECK(files_below(layout.incoming()) == 0);
+  CHECK(!find_layer(layout, layer_key(gzip_fast, layers[6])));
+
+  // The writer is as good as before.
+  layers[6].paths.pop_back();
+  for (const LayerBlob& blob : writer.write(layers, gzip_fast).layers) check_blob(layout, blob);
+}
+
+TEST_CASE("a tree that cannot be written is an error, and no thread is left waiting") {
+  const World world;
+  tree::Layout layout = world.layout("t");
+  fs::create_directories(layout.tree.parent_path());
+  corrupt(layout.tree, "a file where the tree should be");
+  Writer writer(layout, world.options());
+  CHECK_THROWS_AS(writer.write(world.dealt(6), gzip_fast), Error);
+}
+
+TEST_CASE("two builds write at once, from one writer and from two") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer one(layout, world.options()), two(layout, world.options(3));
+  std::vector<Written> written(4);
+  {
+    std::vector<std::jthread> builds;
+    for (std::size_t i = 0; i < written.size(); ++i)
+      builds.emplace_back([&, i] { written[i] = (i % 2 ? one : two).write(world.dealt(i < 2 ? 3 : 5), gzip_fast); });
+  }
+  CHECK(digests(written[0]) == digests(written[1]));
+  CHECK(digests(written[2]) == digests(written[3]));
+  for (const Written& each : written)
+    for (const LayerBlob& blob : each.layers) check_blob(layout, blob);
+  CHECK(files_below(layout.incoming()) == 0);
+}
+
+TEST_CASE("two processes write into one tree") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  std::vector<pid_t> children;
+  for (std::size_t i = 0; i < 2; ++i) {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+      int code = 1;
+      try {
+        Writer writer(layout, world.options());
+        writer.write(world.dealt(3 + i), gzip_fast);
+        writer.write(world.dealt(6), gzip_fast);
+        code = 0;
+      } catch (...) {
+      }
+      _exit(code);
+    }
+    children.push_back(child);
+  }
+  for (const pid_t child : children) {
+    int status = -1;
+    waitpid(child, &status, 0);
+    CHECK(status == 0);
+  }
+  Writer writer(layout, world.options());
+  const Written written = writer.write(world.dealt(6), gzip_fast);
+  CHECK(written.stats.layers_reused == 6);
+  for (const LayerBlob& blob : written.layers) check_blob(layout, blob);
+  CHECK(files_below(layout.incoming()) == 0);
+}
+
+TEST_CASE("progress counts up to all layers") {
+  const World world;
+  Writer writer(world.layout("t"), world.options());
+  std::vector<Progress> seen;
+  const Written written =
+      writer.write(world.dealt(4), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+  REQUIRE(!seen.empty());
+  CHECK(seen.back().layers_done == 4);
+  CHECK(seen.back().layers == 4);
+  CHECK(seen.back().bytes_done == written.stats.tarred);
+  for (std::size_t i = 1; i < seen.size(); ++i) CHECK(seen[i].bytes_done >= seen[i - 1].bytes_done);
+}

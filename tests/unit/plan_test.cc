@@ -1,0 +1,349 @@
+#include "plan/plan.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "error.h"
+#include "plan/popularity.h"
+
+namespace {
+
+using namespace nixery;
+using plan::Layer;
+using plan::plan_layers;
+using plan::Settings;
+
+constexpr std::uint64_t kib = 1 << 10;
+constexpr std::uint64_t mib = 1 << 20;
+
+struct Package {
+  std::string name;
+  std::uint64_t size;
+  std::vector<std::string> needs;
+};
+
+// Another salt gives other hashes, and with them another order in the closure.
+store::StorePath store_path(const std::string& name, std::uint64_t salt) {
+  constexpr std::string_view base32 = "0123456789abcdfghijklmnpqrsvwxyz";
+  std::uint64_t state = salt * 0x9e3779b97f4a7c15u;
+  for (const char c : name) state = (state ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  std::string hash;
+  for (int i = 0; i < 32; ++i) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    hash += base32[state >> 59];
+  }
+  return store::StorePath::parse("/nix/store/" + hash + "-" + name).value();
+}
+
+store::Closure make_closure(const std::vector<Package>& packages, std::uint64_t salt = 1) {
+  store::Closure closure;
+  for (const Package& package : packages)
+    closure.paths.push_back({store_path(package.name, salt), std::string(64, '0'), package.size, {}});
+  const auto by_path = [](const store::PathInfo& a, const store::PathInfo& b) { return a.path < b.path; };
+  std::sort(closure.paths.begin(), closure.paths.end(), by_path);
+  const auto index_of = [&](const std::string& name) {
+    const auto at = std::find_if(closure.paths.begin(), closure.paths.end(),
+                                 [&](const store::PathInfo& info) { return info.path.name() == name; });
+    REQUIRE(at != closure.paths.end());
+    return static_cast<std::uint32_t>(at - closure.paths.begin());
+  };
+  for (const Package& package : packages) {
+    auto& references = closure.paths[index_of(package.name)].references;
+    for (const std::string& needed : package.needs) references.push_back(index_of(needed));
+    std::sort(references.begin(), references.end());
+  }
+  return closure;
+}
+
+using Names = std::set<std::string>;
+
+std::vector<Names> names_of(const store::Closure& closure, const std::vector<Layer>& layers) {
+  std::vector<Names> names;
+  for (const Layer& layer : layers) {
+    names.emplace_back();
+    for (const auto path : layer.paths) names.back().insert(std::string(closure.paths[path].path.name()));
+  }
+  return names;
+}
+
+std::vector<Names> plan_names(const std::vector<Package>& packages, const Settings& settings = {},
+                              std::uint64_t salt = 1) {
+  const store::Closure closure = make_closure(packages, salt);
+  return names_of(closure, plan_layers(closure, {}, settings));
+}
+
+bool has(const std::vector<Names>& layers, const Names& layer) {
+  return std::find(layers.begin(), layers.end(), layer) != layers.end();
+}
+
+void check_sound(const store::Closure& closure, const std::vector<Layer>& layers, const Settings& settings) {
+  std::vector<int> times(closure.paths.size());
+  std::size_t slight = 0;
+  CHECK(layers.size() <= std::max(settings.max_layers, 1u));
+  for (const Layer& layer : layers) {
+    std::uint64_t size = 0;
+    for (const auto path : layer.paths) {
+      REQUIRE(path < closure.paths.size());
+      ++times[path];
+      size += closure.paths[path].nar_size;
+    }
+    CHECK(!layer.paths.empty());
+    CHECK(std::is_sorted(layer.paths.begin(), layer.paths.end()));
+    CHECK(layer.nar_size == size);
+    CHECK(!layer.reason.empty());
+    if (size < settings.own_layer_size / 2) ++slight;
+  }
+  CHECK(std::count(times.begin(), times.end(), 1) == static_cast<std::ptrdiff_t>(times.size()));
+  CHECK(slight <= 1);  // what is left over, at most
+}
+
+// Sizes from nothing to 64 MiB, most of them small; references to earlier packages, recent ones more often.
+std::vector<Package> random_packages(std::uint32_t seed, std::size_t count) {
+  // The engine's numbers are the same everywhere; those of the standard's distributions are not.
+  auto dice = [engine = std::mt19937(seed)]() mutable { return static_cast<std::uint32_t>(engine()); };
+  std::vector<Package> packages;
+  for (std::size_t i = 0; i < count; ++i) {
+    const unsigned bits = 6 + dice() % 21;
+    Package package{"p" + std::to_string(i) + "-1." + std::to_string(dice() % 9), dice() % (1u << bits), {}};
+    if (i > 0) {
+      std::set<std::size_t> needs;
+      for (unsigned n = dice() % 6; n > 0; --n)
+        needs.insert(dice() % 2 ? dice() % i : i - 1 - dice() % std::min<std::size_t>(i, 10));
+      for (const std::size_t needed : needs) package.needs.push_back(packages[needed].name);
+    }
+    packages.push_back(std::move(package));
+  }
+  return packages;
+}
+
+// What a package set's small images have in common.
+const std::vector<Package> base = {
+    {"glibc-2.36", 30 * mib, {}},
+    {"zlib-1.2.13", 120 * kib, {"glibc-2.36"}},
+    {"openssl-3.0.11", 6 * mib, {"glibc-2.36", "zlib-1.2.13"}},
+    {"keyutils-1.6", 40 * kib, {"glibc-2.36"}},
+    {"krb5-1.20", 1100 * kib, {"keyutils-1.6", "openssl-3.0.11"}},
+    {"libidn2-2.3.4", 300 * kib, {"libunistring-1.1"}},
+    {"libunistring-1.1", 1800 * kib, {"glibc-2.36"}},
+    {"libpsl-0.21", 500 * kib, {"libidn2-2.3.4"}},
+    {"nghttp2-1.52-lib", 200 * kib, {"glibc-2.36"}},
+    {"curl-8.4.0", 700 * kib, {"krb5-1.20", "libpsl-0.21", "nghttp2-1.52-lib"}},
+};
+
+std::vector<Package> operator+(std::vector<Package> packages, const std::vector<Package>& more) {
+  packages.insert(packages.end(), more.begin(), more.end());
+  return packages;
+}
+
+}  // namespace
+
+TEST_CASE("plan: every path is in exactly one layer, whatever the closure and the limit") {
+  for (std::uint32_t seed = 1; seed <= 40; ++seed) {
+    const store::Closure closure = make_closure(random_packages(seed, 1 + seed * seed % 250), seed);
+    for (const unsigned most : {1u, 2u, 3u, 10u, 20u, 99u, 125u}) {
+      Settings settings;
+      settings.max_layers = most;
+      CAPTURE(seed);
+      CAPTURE(most);
+      check_sound(closure, plan_layers(closure, {}, settings), settings);
+    }
+  }
+}
+
+TEST_CASE("plan: extreme settings and sizes") {
+  const store::Closure closure = make_closure(random_packages(7, 120));
+  for (const std::uint64_t size : {std::uint64_t{0}, std::uint64_t{1}, UINT64_MAX}) {
+    Settings settings;
+    settings.max_layers = 5;
+    settings.own_layer_size = settings.min_layer_size = size;
+    std::size_t paths = 0;
+    for (const Layer& layer : plan_layers(closure, {}, settings)) paths += layer.paths.size();
+    CHECK(paths == 120);
+  }
+  Settings none;
+  none.max_layers = 0;  // taken as 1
+  CHECK(plan_layers(closure, {}, none).size() == 1);
+  CHECK(plan_layers({}, {}, {}).empty());
+  CHECK(plan_names({{"nothing", 0, {}}}) == std::vector<Names>{{"nothing"}});
+  CHECK(plan_names({{"hello-2.12", 200 * kib, {}}}) == std::vector<Names>{{"hello-2.12"}});
+}
+
+TEST_CASE("plan: a small graph, in full") {
+  const store::Closure closure = make_closure(base);
+  const auto layers = plan_layers(closure, {}, {});
+  // What depends on little comes first, what is left over where its last path belongs.
+  CHECK(names_of(closure, layers) == std::vector<Names>{{"glibc-2.36"},
+                                                        {"libunistring-1.1"},
+                                                        {"openssl-3.0.11"},
+                                                        {"krb5-1.20"},
+                                                        {"curl-8.4.0", "keyutils-1.6", "libidn2-2.3.4", "libpsl-0.21",
+                                                         "nghttp2-1.52-lib", "zlib-1.2.13"}});
+  CHECK(layers[0].reason == "alone: 31 MB");
+  CHECK(layers[1].reason == "alone: 1.8 MB");
+  CHECK(layers[4].reason == "curl-8.4.0 with 5 paths that it needs: 1.9 MB");
+}
+
+TEST_CASE("plan: neither hashes nor the order of the roots move a path") {
+  const store::Closure closure = make_closure(base);
+  const auto layers = plan_layers(closure, {0, 3, 5}, {});
+  const auto again = plan_layers(closure, {5, 0, 3}, {});
+  REQUIRE(layers.size() == again.size());
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    CHECK(layers[i].paths == again[i].paths);
+    CHECK(layers[i].reason == again[i].reason);
+  }
+  for (std::uint32_t seed = 1; seed <= 10; ++seed) {
+    const auto packages = random_packages(seed, 150);
+    Settings settings;
+    settings.max_layers = 20;
+    const auto first = plan_names(packages, settings, 1);
+    for (const std::uint64_t salt : {2u, 3u}) CHECK(plan_names(packages, settings, salt) == first);
+  }
+}
+
+TEST_CASE("plan: a new version of one path changes the one layer that holds it") {
+  auto packages = base;
+  const auto before = plan_names(packages);
+  for (Package& package : packages) {
+    if (package.name == "openssl-3.0.11") package.name = "openssl-3.0.12";
+    std::replace(package.needs.begin(), package.needs.end(), std::string("openssl-3.0.11"),
+                 std::string("openssl-3.0.12"));
+  }
+  const auto after = plan_names(packages);
+  REQUIRE(after.size() == before.size());
+  const auto changed =
+      std::count_if(after.begin(), after.end(), [&](const Names& layer) { return !has(before, layer); });
+  CHECK(changed == 1);
+}
+
+TEST_CASE("plan: one package more leaves the other layers as they are") {
+  const auto small = plan_names(base);
+  const auto large = plan_names(
+      base + std::vector<Package>{{"libonig-6.9", 600 * kib, {"glibc-2.36"}}, {"jq-1.6", 1000 * kib, {"libonig-6.9"}}});
+  for (const Names& layer : small) CHECK(has(large, layer));
+  CHECK(large.size() == small.size() + 1);
+
+  for (std::uint32_t seed = 1; seed <= 20; ++seed) {
+    auto packages = random_packages(seed, 80);
+    const auto before = plan_names(packages);
+    packages.push_back({"extra-1.0", 3 * mib, {packages[seed].name, packages[40].name}});
+    const auto after = plan_names(packages);
+    const auto changed =
+        std::count_if(after.begin(), after.end(), [&](const Names& layer) { return !has(before, layer); });
+    CAPTURE(seed);
+    CHECK(changed <= 3);  // its own, a bundle that it heads, and what is left over
+  }
+}
+
+TEST_CASE("plan: two images that hold the same packages share bundles") {
+  const std::vector<Package> wget = {{"wget-1.21", 900 * kib, {"curl-8.4.0"}}, {"pcre2-10", 600 * kib, {}}};
+  const std::vector<Package> git = {{"git-2.40", 40 * mib, {"curl-8.4.0"}}, {"less-590", 300 * kib, {"glibc-2.36"}}};
+  const Names bundle = {"curl-8.4.0",  "keyutils-1.6",     "libidn2-2.3.4",
+                        "libpsl-0.21", "nghttp2-1.52-lib", "zlib-1.2.13"};
+  CHECK(has(plan_names(base + wget), bundle));
+  CHECK(has(plan_names(base + git), bundle));
+}
+
+TEST_CASE("plan: what is left over is filled into layers of the least size") {
+  std::vector<Package> packages;
+  for (int i = 0; i < 40; ++i) packages.push_back({"leaf" + std::to_string(i), 300 * kib, {}});
+  Settings settings;
+  settings.min_layer_size = 4 * mib;
+  const store::Closure closure = make_closure(packages);
+  const auto layers = plan_layers(closure, {}, settings);
+  CHECK(layers.size() == 2);  // 12 MB do not make a third
+  for (const Layer& layer : layers) CHECK(layer.nar_size >= settings.min_layer_size);
+}
+
+TEST_CASE("plan: popularity says which paths keep a layer where there are too many") {
+  std::vector<Package> packages;
+  for (unsigned i = 0; i < 9; ++i) packages.push_back({"app" + std::to_string(i) + "-1.0", (20 + i) * mib, {}});
+  packages.push_back({"toolkit-4.2", 17 * mib, {}});
+  Settings settings;
+  settings.max_layers = 4;
+  CHECK(!has(plan_names(packages, settings), {"toolkit-4.2"}));
+  settings.popularity = {{"toolkit", 1000}, {"app1", 0}};
+  CHECK(has(plan_names(packages, settings), {"toolkit-4.2"}));
+  settings.popularity = {{"toolkit", UINT64_MAX}};
+  CHECK(has(plan_names(packages, settings), {"toolkit-4.2"}));
+}
+
+TEST_CASE("plan: with far too many groups, a core that images share is not mixed with what they add") {
+  std::vector<Package> core;
+  Package all{"core-1.0", mib, {}};
+  for (int i = 0; i < 200; ++i) {
+    core.push_back({"part" + std::to_string(i), (1024 + static_cast<unsigned>(i)) * kib, {}});
+    all.needs.push_back(core.back().name);
+  }
+  core.push_back(all);
+  Settings settings;
+  settings.max_layers = 20;
+  const auto one = plan_names(core + std::vector<Package>{{"one", 500 * kib, {"core-1.0"}}}, settings);
+  const auto two = plan_names(core + std::vector<Package>{{"two", 900 * kib, {"core-1.0"}}}, settings);
+  std::size_t shared = 0;
+  for (const Names& layer : one)
+    if (has(two, layer)) shared += layer.size();
+  CHECK(shared > 190);
+}
+
+TEST_CASE("plan: references in a cycle lose nothing") {
+  const std::vector<Package> packages = {{"a", 2 * mib, {"b"}},
+                                         {"b", 10 * kib, {"c"}},
+                                         {"c", 3 * mib, {"a"}},
+                                         {"d", 20 * kib, {"a", "d2"}},
+                                         {"d2", 1, {}}};
+  const store::Closure closure = make_closure(packages);
+  check_sound(closure, plan_layers(closure, {}, {}), {});
+}
+
+TEST_CASE("plan: a chain and a fan of 20,000 paths") {
+  std::vector<store::PathInfo> paths;
+  for (int i = 0; i < 20000; ++i)
+    paths.push_back({store_path("n" + std::to_string(i), 1), std::string(64, '0'), 30 * kib, {}});
+  std::sort(paths.begin(), paths.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
+  for (std::uint32_t i = 1; i < 10000; ++i) paths[i].references = {i - 1};
+  for (std::uint32_t i = 10000; i < 19999; ++i) paths[19999].references.push_back(i);
+  const store::Closure closure{std::move(paths)};
+  check_sound(closure, plan_layers(closure, {}, {}), {});
+}
+
+TEST_CASE("package_name: a version starts at the first dash that no letter follows") {
+  CHECK(plan::package_name("openssl-3.0.11") == "openssl");
+  CHECK(plan::package_name("python3.11-requests-2.28.1") == "python3.11-requests");
+  CHECK(plan::package_name("nghttp2-1.52.0-lib") == "nghttp2");
+  CHECK(plan::package_name("source") == "source");
+  CHECK(plan::package_name("gtk+3-3.24") == "gtk+3");
+  CHECK(plan::package_name("trailing-") == "trailing-");
+  CHECK(plan::package_name("a--1") == "a");
+  CHECK(plan::package_name("").empty());
+}
+
+TEST_CASE("parse_popularity: counts by package, versions add up") {
+  const auto popularity = plan::parse_popularity(R"({"glibc": 30000, "glibc-2.36": 5, "zlib-1.2": 7, "xz": 0})", "p");
+  CHECK(popularity == plan::Popularity{{"glibc", 30005}, {"zlib", 7}, {"xz", 0}});
+  CHECK(plan::parse_popularity("{}", "p").empty());
+  CHECK(plan::parse_popularity(R"({"a": 18446744073709551615, "a-1": 2})", "p").at("a") == UINT64_MAX);
+}
+
+TEST_CASE("parse_popularity: what is no object of counts is refused, with the place") {
+  for (const char* text : {"", "[]", "7", "null", "{\"a\": -1}", "{\"a\": 1.5}", "{\"a\": \"1\"}",
+                           "{\"a\": {\"b\": 1}}", "{\"a\": [1]}", "{\"a\": 1", "{\"a\": 1} x", "{\"\xff\": 1}"}) {
+    CAPTURE(text);
+    try {
+      plan::parse_popularity(text, "popularity.json");
+      FAIL("was taken");
+    } catch (const Error& error) {
+      CHECK(error.failure() == Failure::bad_config);
+      CHECK(std::string(error.what()).starts_with("popularity.json: byte "));
+    }
+  }
+  CHECK_THROWS_WITH_AS(plan::parse_popularity("{\"a\": true}", "p"),
+                       "p: byte 10: must be an object of package names and counts", Error);
+  CHECK_THROWS_AS(plan::parse_popularity(std::string(200000, '['), "p"), Error);
+}
