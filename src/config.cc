@@ -69,13 +69,15 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.source.kind = nix::SourceSettings::Kind::channel, c.source.location = v;
        }},
-      {"NIXERY_PKGS_REPO", "", "package source: a git repository (https, ssh or file URL); tags are branches, tags or commits",
+      {"NIXERY_PKGS_REPO", "",
+       "package source: a git repository (https, ssh or file URL); tags are branches, tags or commits",
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.source.kind = nix::SourceSettings::Kind::git, c.source.location = v;
        }},
       {"NIXERY_PKGS_PATH", "", "package source: a directory with nixpkgs or a set of its shape; the only tag is latest",
        [](Config& c, std::string_view v) {
-         if (!v.empty()) c.source.kind = nix::SourceSettings::Kind::path, c.source.location = absolute("NIXERY_PKGS_PATH", v);
+         if (!v.empty())
+           c.source.kind = nix::SourceSettings::Kind::path, c.source.location = absolute("NIXERY_PKGS_PATH", v);
        }},
       {"NIXERY_ALLOWED_BRANCHES", "",
        "branches that may be served, and whose commits may; globs for git (default: *), names for a channel (default: "
@@ -108,17 +110,24 @@ std::vector<Rule> rules() {
        }},
       {"NIXERY_ENCODING", "gzip-fast", "compression of layers: gzip-fast, gzip-balanced, gzip-small, zstd-fast, …",
        [](Config& c, std::string_view v) {
-         if (!layer::Encoding::parse(v)) refuse("NIXERY_ENCODING", v, "give gzip or zstd, with -fast, -balanced or -small");
+         if (!layer::Encoding::parse(v))
+           refuse("NIXERY_ENCODING", v, "give gzip or zstd, with -fast, -balanced or -small");
          c.encoding = v;
        }},
       {"NIXERY_MAX_LAYERS", "100", "layers of an image, at most (2 to 125)",
-       [](Config& c, std::string_view v) { c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 2, 125)); }},
+       [](Config& c, std::string_view v) {
+         c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 2, 125));
+       }},
       {"NIX_TIMEOUT", "3600", "seconds that one derivation may build",
        [](Config& c, std::string_view v) { c.nix.build_limit = seconds(number("NIX_TIMEOUT", v, 1, 1'000'000)); }},
       {"NIXERY_EVAL_TIMEOUT", "60", "seconds that an evaluation may take",
-       [](Config& c, std::string_view v) { c.nix.evaluation_limit = seconds(number("NIXERY_EVAL_TIMEOUT", v, 1, 86'400)); }},
+       [](Config& c, std::string_view v) {
+         c.nix.evaluation_limit = seconds(number("NIXERY_EVAL_TIMEOUT", v, 1, 86'400));
+       }},
       {"NIXERY_EVAL_MEMORY", "4096", "MiB of address space that an evaluation may take",
-       [](Config& c, std::string_view v) { c.nix.evaluation_memory = number("NIXERY_EVAL_MEMORY", v, 128, 1 << 20) << 20; }},
+       [](Config& c, std::string_view v) {
+         c.nix.evaluation_memory = number("NIXERY_EVAL_MEMORY", v, 128, 1 << 20) << 20;
+       }},
       {"NIXPKGS_ALLOW_UNFREE", "0", "1 to serve packages with unfree licences too",
        [](Config& c, std::string_view v) { c.nix.allow_unfree = yes_or_no("NIXPKGS_ALLOW_UNFREE", v); }},
       {"NIXERY_SUBSTITUTE_ONLY", "0", "1 to serve only what binary caches have: never compile",
@@ -126,26 +135,33 @@ std::vector<Rule> rules() {
       {"NIXERY_THREADS", "4", "threads that accept requests",
        [](Config& c, std::string_view v) { c.threads = static_cast<unsigned>(number("NIXERY_THREADS", v, 1, 256)); }},
       {"NIXERY_BUILDS", fmt::format("{}", cores), "images built at the same time",
-       [](Config& c, std::string_view v) { c.build_threads = static_cast<unsigned>(number("NIXERY_BUILDS", v, 1, 256)); }},
+       [](Config& c, std::string_view v) {
+         c.build_threads = static_cast<unsigned>(number("NIXERY_BUILDS", v, 1, 256));
+       }},
       {"NIXERY_QUEUE", "100", "images that may wait to be built; further ones are told to come back",
-       [](Config& c, std::string_view v) { c.queue_length = static_cast<unsigned>(number("NIXERY_QUEUE", v, 0, 100'000)); }},
+       [](Config& c, std::string_view v) {
+         c.queue_length = static_cast<unsigned>(number("NIXERY_QUEUE", v, 0, 100'000));
+       }},
       {"NIXERY_MAX_WAITING", "600", "requests that may wait on builds",
-       [](Config& c, std::string_view v) { c.max_waiting = static_cast<unsigned>(number("NIXERY_MAX_WAITING", v, 1, 900)); }},
+       [](Config& c, std::string_view v) {
+         c.max_waiting = static_cast<unsigned>(number("NIXERY_MAX_WAITING", v, 1, 900));
+       }},
       {"NIXERY_HOP_SECONDS", "20", "seconds that a request waits on a build before it is redirected to itself",
        [](Config& c, std::string_view v) { c.hop = seconds(number("NIXERY_HOP_SECONDS", v, 1, 3600)); }},
       {"NIXERY_HOPS", "9", "such redirects of one request; clients follow ten at most",
        [](Config& c, std::string_view v) { c.hops = static_cast<unsigned>(number("NIXERY_HOPS", v, 0, 9)); }},
       {"NIXERY_FAILURE_SECONDS", "30", "seconds for which a failure is remembered rather than tried again",
-       [](Config& c, std::string_view v) { c.failure_memory = seconds(number("NIXERY_FAILURE_SECONDS", v, 0, 86'400)); }},
+       [](Config& c, std::string_view v) {
+         c.failure_memory = seconds(number("NIXERY_FAILURE_SECONDS", v, 0, 86'400));
+       }},
       {"NIXERY_REFRESH_SECONDS", "300", "seconds between looks whether a moving tag's source has moved; 0: never",
        [](Config& c, std::string_view v) { c.refresh = seconds(number("NIXERY_REFRESH_SECONDS", v, 0, 31'536'000)); }},
       {"NIXERY_CHANNEL_URL", "https://channels.nixos.org/{channel}/git-revision", "where a channel's commit is told",
        [](Config& c, std::string_view v) { c.source.channel_url = v; }},
-      {"NIXERY_ARCHIVE_URL", "https://github.com/NixOS/nixpkgs/archive/{revision}.tar.gz", "where a commit's archive is",
-       [](Config& c, std::string_view v) { c.source.archive_url = v; }},
+      {"NIXERY_ARCHIVE_URL", "https://github.com/NixOS/nixpkgs/archive/{revision}.tar.gz",
+       "where a commit's archive is", [](Config& c, std::string_view v) { c.source.archive_url = v; }},
       {"NIXERY_COMPARE_URL", "https://api.github.com/repos/NixOS/nixpkgs/compare/{revision}...{branch}",
-       "what tells whether a commit is on a branch",
-       [](Config& c, std::string_view v) { c.source.compare_url = v; }},
+       "what tells whether a commit is on a branch", [](Config& c, std::string_view v) { c.source.compare_url = v; }},
       {"NIXERY_RESOLVE_NIX", NIXERY_DATADIR "/resolve.nix", "the expression that looks packages up",
        [](Config& c, std::string_view v) {
          c.nix.resolve_nix = absolute("NIXERY_RESOLVE_NIX", v);
@@ -161,7 +177,8 @@ void settle_source(Config& config, const std::vector<Setting>& settings) {
         (setting.name == "NIXERY_CHANNEL" || setting.name == "NIXERY_PKGS_REPO" || setting.name == "NIXERY_PKGS_PATH"))
       given.push_back(setting.name);
   if (given.size() > 1)
-    throw Error(Failure::bad_config, fmt::format("{} and {} are both set; a registry has one package source", given[0], given[1]));
+    throw Error(Failure::bad_config,
+                fmt::format("{} and {} are both set; a registry has one package source", given[0], given[1]));
   if (given.empty()) config.source.location = "nixos-unstable";
   if (!config.source.allowed_branches.empty()) return;
   if (config.source.kind == nix::SourceSettings::Kind::git) config.source.allowed_branches = {"*"};

@@ -21,13 +21,13 @@ struct Config {
   nix::NixSettings nix;
   reference::Platform platform;
   image::Format format = image::Format::oci;
-  std::string encoding;         // name of a layer::Encoding
-  unsigned max_layers = 100;    // of an image, the root file system's among them
-  std::string listen;           // "unix:/path" or "host:port"
-  unsigned threads = 0;         // that accept requests
-  unsigned build_threads = 0;   // builds at the same time
-  unsigned queue_length = 0;    // builds that may wait
-  unsigned max_waiting = 0;     // requests that may wait on builds
+  std::string encoding;        // name of a layer::Encoding
+  unsigned max_layers = 100;   // of an image, the root file system's among them
+  std::string listen;          // "unix:/path" or "host:port"
+  unsigned threads = 0;        // that accept requests
+  unsigned build_threads = 0;  // builds at the same time
+  unsigned queue_length = 0;   // builds that may wait
+  unsigned max_waiting = 0;    // requests that may wait on builds
   std::chrono::seconds hop{20};
   unsigned hops = 9;
   std::chrono::seconds failure_memory{30};
@@ -36,8 +36,8 @@ struct Config {
 
 // One setting as it stands, for `nixery config` and the README's table.
 struct Setting {
-  std::string name;         // "NIXERY_TREE"
-  std::string value;        // effective; credentials left out
+  std::string name;   // "NIXERY_TREE"
+  std::string value;  // effective; credentials left out
   bool from_environment;
   std::string description;
 };

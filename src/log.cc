@@ -27,7 +27,11 @@ void write(std::string_view level, std::string_view event, Fields fields) {
 
 }  // namespace
 
-void info(std::string_view event, Fields fields) { write("info", event, fields); }
-void warning(std::string_view event, Fields fields) { write("warning", event, fields); }
+void info(std::string_view event, Fields fields) {
+  write("info", event, fields);
+}
+void warning(std::string_view event, Fields fields) {
+  write("warning", event, fields);
+}
 
 }  // namespace nixery::log

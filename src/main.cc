@@ -18,7 +18,8 @@ constexpr const Command* commands[] = {&nixery::command::serve, &nixery::command
                                        &nixery::command::config};
 
 void print_help() {
-  fmt::print("nixery {}: a container registry that builds an image from its name when it is pulled\n\n", NIXERY_VERSION);
+  fmt::print("nixery {}: a container registry that builds an image from its name when it is pulled\n\n",
+             NIXERY_VERSION);
   for (const Command* command : commands) fmt::print("  nixery {:8} {}\n", command->name, command->summary);
   fmt::print(
       "  nixery {:8} show what a command does and takes\n\n"
@@ -43,7 +44,8 @@ int help(Words words) {
 int run(Words words) {
   // A web server that starts a CGI program gives it no words.
   if (words.empty() && std::getenv("GATEWAY_INTERFACE")) return nixery::command::serve.run({});
-  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help") return help(words.empty() ? words : words.subspan(1));
+  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help")
+    return help(words.empty() ? words : words.subspan(1));
   if (words[0] == "--version") return fmt::print("nixery {}\n", NIXERY_VERSION), 0;
 
   const Command* command = find(words[0]);

@@ -11,13 +11,17 @@
 
 namespace nixery::build {
 
-Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer, FlightLimits limits)
+Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
+                 FlightLimits limits)
     : road_(road), tree_(tree), source_(source), writer_(writer), flights_(limits) {}
 
-Builder::~Builder() { stopping_ = true; }
+Builder::~Builder() {
+  stopping_ = true;
+}
 
 std::shared_ptr<Flight> Builder::start(const reference::Reference& reference) {
-  return flights_.join(build_key(reference), [this, reference](Progress& progress) { return build(reference, progress); });
+  return flights_.join(build_key(reference),
+                       [this, reference](Progress& progress) { return build(reference, progress); });
 }
 
 Landing Builder::build(const reference::Reference& reference, Progress& progress) {
@@ -48,7 +52,9 @@ void Builder::publish_tag(const reference::Reference& reference, const Landing& 
   build::publish_tag(tree_, reference, *landing.digest, landing.revision, landing.moving);
 }
 
-bool Builder::can_rebuild(const image::Digest& blob) const { return layer::read_recipe(tree_.layout(), blob).has_value(); }
+bool Builder::can_rebuild(const image::Digest& blob) const {
+  return layer::read_recipe(tree_.layout(), blob).has_value();
+}
 
 std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob) {
   const std::string key = image::KeyBuilder("rebuild").add(blob.hex()).finish();

@@ -35,7 +35,8 @@ Parts parts_of(const tree::Tree& tree, const image::Digest& digest) {
   const auto document = json::parse(manifest->bytes, digest.str());
   const json::Value* config = json::find(document, "config");
   const json::Value* layers = json::find(document, "layers");
-  if (!config || !layers || !layers->IsArray()) throw Error(Failure::corrupt, fmt::format("{} is no image manifest", digest.str()));
+  if (!config || !layers || !layers->IsArray())
+    throw Error(Failure::corrupt, fmt::format("{} is no image manifest", digest.str()));
   Parts parts{*std::move(manifest), digest_at(*config), {}};
   for (const json::Value& layer : layers->GetArray()) parts.layers.push_back(digest_at(layer));
   return parts;
@@ -70,7 +71,8 @@ void append_file(os::PendingFile& archive, const std::string& name, const fs::pa
 
 }  // namespace
 
-void export_oci_layout(const tree::Tree& tree, const image::Digest& digest, const std::string& name, const fs::path& directory) {
+void export_oci_layout(const tree::Tree& tree, const image::Digest& digest, const std::string& name,
+                       const fs::path& directory) {
   const Parts parts = parts_of(tree, digest);
   const fs::path blobs = directory / "blobs/sha256";
   auto wanted = parts.layers;
@@ -106,7 +108,8 @@ void export_oci_layout(const tree::Tree& tree, const image::Digest& digest, cons
   os::write_file(directory / "index.json", buffer.GetString());
 }
 
-void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, const std::string& name, const fs::path& file) {
+void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, const std::string& name,
+                           const fs::path& file) {
   const Parts parts = parts_of(tree, digest);
   json::Buffer buffer;
   json::Writer writer(buffer);
@@ -127,7 +130,8 @@ void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, 
 
   os::PendingFile archive(fs::absolute(file).parent_path());
   append_file(archive, parts.config.hex() + ".json", tree.layout().blob(parts.config));
-  for (const image::Digest& layer : parts.layers) append_file(archive, layer.hex() + ".tar.gz", tree.layout().blob(layer));
+  for (const image::Digest& layer : parts.layers)
+    append_file(archive, layer.hex() + ".tar.gz", tree.layout().blob(layer));
   append_header(archive, "manifest.json", index.size());
   archive.write(index);
   archive.write(layer::tar_padding(index.size()));

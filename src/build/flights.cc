@@ -8,7 +8,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-Landing crash(const Error& error) { return {std::nullopt, {}, false, std::make_shared<Error>(error)}; }
+Landing crash(const Error& error) {
+  return {std::nullopt, {}, false, std::make_shared<Error>(error)};
+}
 
 }  // namespace
 
@@ -78,7 +80,8 @@ std::shared_ptr<Flight> Flights::join(const std::string& key, Work work) {
   forget_old(Clock::now());
   if (const auto known = flights_.find(key); known != flights_.end()) return known->second;
   if (queue_.size() >= limits_.queued + (limits_.in_the_air > flying_ ? limits_.in_the_air - flying_ : 0))
-    throw Error(Failure::too_busy, fmt::format("{} images are waiting to be built: try again in a while", queue_.size()));
+    throw Error(Failure::too_busy,
+                fmt::format("{} images are waiting to be built: try again in a while", queue_.size()));
   auto flight = std::make_shared<Flight>(key, std::move(work));
   flights_.emplace(key, flight);
   queue_.push_back(flight);

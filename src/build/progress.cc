@@ -6,7 +6,9 @@ namespace nixery::build {
 
 namespace {
 
-std::uint64_t megabytes(std::uint64_t bytes) { return (bytes + 500'000) / 1'000'000; }
+std::uint64_t megabytes(std::uint64_t bytes) {
+  return (bytes + 500'000) / 1'000'000;
+}
 
 }  // namespace
 

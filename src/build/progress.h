@@ -17,7 +17,7 @@ std::string_view name_of(Phase phase);  // "realising"
 
 struct Snapshot {
   Phase phase = Phase::queued;
-  std::string step;                       // "building curl-8.0"; may be empty
+  std::string step;  // "building curl-8.0"; may be empty
   std::uint64_t layers_done = 0, layers_total = 0;
   std::uint64_t bytes_done = 0, bytes_total = 0;  // of tar
   std::chrono::steady_clock::duration elapsed{};

@@ -26,8 +26,9 @@ std::vector<store::StorePath> output_paths(const std::vector<const nix::Package*
 std::vector<std::uint32_t> indices_of(const store::Closure& closure, const std::vector<store::StorePath>& paths) {
   std::vector<std::uint32_t> indices;
   for (const store::StorePath& path : paths) {
-    const auto at = std::lower_bound(closure.paths.begin(), closure.paths.end(), path,
-                                     [](const store::PathInfo& info, const store::StorePath& wanted) { return info.path < wanted; });
+    const auto at = std::lower_bound(
+        closure.paths.begin(), closure.paths.end(), path,
+        [](const store::PathInfo& info, const store::StorePath& wanted) { return info.path < wanted; });
     if (at == closure.paths.end() || at->path != path)
       throw Error(Failure::unavailable, fmt::format("nix realised {}, but its database does not know it", path.str()));
     indices.push_back(static_cast<std::uint32_t>(at - closure.paths.begin()));
@@ -52,7 +53,8 @@ layer::Encoding encoding_of(const reference::Reference& reference, const RoadSet
   if (reference.encoding)
     encoding.codec = *reference.encoding == "zstd" ? layer::Encoding::Codec::zstd : layer::Encoding::Codec::gzip;
   if (!encoding.media_type(settings.format == image::Format::docker))
-    throw Error(Failure::bad_name, "this registry serves docker's manifest format, which has no zstd layers: leave 'zstd/' out");
+    throw Error(Failure::bad_name,
+                "this registry serves docker's manifest format, which has no zstd layers: leave 'zstd/' out");
   return encoding;
 }
 
@@ -71,7 +73,8 @@ std::vector<const nix::Package*> ResolvedImage::contents() const {
   return packages;
 }
 
-ResolvedImage Road::resolve(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const {
+ResolvedImage Road::resolve(const reference::Reference& reference, Progress& progress,
+                            const nix::Attendance& nix) const {
   progress.enter(Phase::resolving);
   const auto platform = reference.platform.value_or(settings_.platform);
   const auto encoding = encoding_of(reference, settings_);
@@ -132,19 +135,23 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
 
   progress.enter(Phase::layering);
   progress.total(layers.size() + 1, closure.nar_size());
-  const layer::Rootfs root = layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);
+  const layer::Rootfs root =
+      layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);
   std::vector<layer::Contents> contents;
   for (const plan::Layer& layer : layers) contents.push_back({{}, paths_of(layer, closure)});
   contents.push_back({root.entries, {}});
-  const auto blobs = writer_.write(contents, image.encoding, [&](const layer::Progress& written) {
-                              progress.layering(written.layers_done, written.bytes_done);
-                            }).layers;
+  const auto blobs =
+      writer_
+          .write(contents, image.encoding,
+                 [&](const layer::Progress& written) { progress.layering(written.layers_done, written.bytes_done); })
+          .layers;
 
   progress.enter(Phase::publishing);
-  const Facts facts{image.reference, image.platform, image.source.revision, image.resolution.packages, root.programs,
-                    root.has_certificates};
+  const Facts facts{image.reference,           image.platform, image.source.revision,
+                    image.resolution.packages, root.programs,  root.has_certificates};
   std::vector<image::ConfigLayer> config_layers;
-  image::Manifest manifest{settings_.format, {image::config_type(settings_.format), image::Digest::of(""), 0, {}, {}}, {}, describe(facts)};
+  image::Manifest manifest{
+      settings_.format, {image::config_type(settings_.format), image::Digest::of(""), 0, {}, {}}, {}, describe(facts)};
   const auto layer_type = *image.encoding.media_type(settings_.format == image::Format::docker);
   for (std::size_t i = 0; i < blobs.size(); ++i) {
     config_layers.push_back({blobs[i].diff_id, i < layers.size() ? layers[i].reason : "root file system"});
@@ -153,8 +160,8 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
   const std::string config = image::to_json(compose_config(facts, std::move(config_layers)));
   manifest.config.digest = tree_.publish_blob(config);
   manifest.config.size = config.size();
-  return {tree_.publish_manifest(image::to_json(manifest), image::manifest_type(settings_.format)), image.source.revision,
-          root.warnings};
+  return {tree_.publish_manifest(image::to_json(manifest), image::manifest_type(settings_.format)),
+          image.source.revision, root.warnings};
 }
 
 }  // namespace nixery::build

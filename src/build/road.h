@@ -1,4 +1,5 @@
-// The road from a reference to a published image, step by step. Read road.cc from top to bottom to have read the system.
+// The road from a reference to a published image, step by step. Read road.cc from top to bottom to have read the
+// system.
 //
 // Thread-safe: nothing here is shared between two builds but the tree, the source and the layer writer, which are.
 #pragma once
@@ -25,8 +26,8 @@ struct RoadSettings {
   reference::Platform platform;  // of names that do not say one
   image::Format format = image::Format::oci;
   layer::Encoding encoding;
-  unsigned max_layers = 100;     // of an image, the root file system's among them
-  plan::Settings plan;           // its max_layers follows from ours
+  unsigned max_layers = 100;  // of an image, the root file system's among them
+  plan::Settings plan;        // its max_layers follows from ours
 };
 
 // A reference that has become packages of one revision.

@@ -44,12 +44,13 @@ void publish_tag(const tree::Tree& tree, const reference::Reference& reference, 
                  std::string_view revision, bool moving) {
   if (tree.digest_of_tag(reference.repository, reference.tag) == manifest) return;
   // The record comes first: a moving tag without one would never be refreshed.
-  tree::write_record(tree.layout(), {reference.repository, reference.tag, std::string(revision), moving, manifest.str()});
+  tree::write_record(tree.layout(),
+                     {reference.repository, reference.tag, std::string(revision), moving, manifest.str()});
   tree.publish_tag(reference.repository, reference.tag, manifest);
 }
 
-BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference, Progress& progress,
-                          const std::atomic<bool>* stop, ExistingTag existing) {
+BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference,
+                          Progress& progress, const std::atomic<bool>* stop, ExistingTag existing) {
   const std::string key = build_key(reference);
   const os::Lock lock(tree.layout().lock(key));
   if (existing == ExistingTag::is_good_enough)

@@ -30,8 +30,8 @@ class BuildLog {
 enum class ExistingTag { is_good_enough, is_replaced };
 
 // Builds and publishes `reference`, its tag last. Other processes that build the same wait for each other.
-BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference, Progress& progress,
-                          const std::atomic<bool>* stop, ExistingTag existing);
+BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference,
+                          Progress& progress, const std::atomic<bool>* stop, ExistingTag existing);
 
 // Publishes the tag of an image, after the record by which a moving one is found again. Idempotent.
 void publish_tag(const tree::Tree& tree, const reference::Reference& reference, const image::Digest& manifest,

@@ -25,12 +25,18 @@ Options parse(Words words) {
       if (++i == words.size()) throw Misuse{"an option lacks its value"};
       return std::string(words[i]);
     };
-    if (words[i] == "--json") options.json = true;
-    else if (words[i] == "--oci") options.oci = value();
-    else if (words[i] == "--docker-archive") options.docker_archive = value();
-    else if (words[i].starts_with("-")) throw Misuse{"unknown option"};
-    else if (options.reference.empty()) options.reference = words[i];
-    else throw Misuse{"one image at a time"};
+    if (words[i] == "--json")
+      options.json = true;
+    else if (words[i] == "--oci")
+      options.oci = value();
+    else if (words[i] == "--docker-archive")
+      options.docker_archive = value();
+    else if (words[i].starts_with("-"))
+      throw Misuse{"unknown option"};
+    else if (options.reference.empty())
+      options.reference = words[i];
+    else
+      throw Misuse{"one image at a time"};
   }
   if (options.reference.empty()) throw Misuse{"which image? Name its packages, as in shell/git"};
   return options;
@@ -103,13 +109,14 @@ int run(Words words) {
 
 }  // namespace
 
-const Command build = {
-    "build", "nixery build [--json] [--oci DIR] [--docker-archive FILE] REF", "build an image without any server",
-    "Builds the image into the tree (NIXERY_TREE), as a pull of it would, and optionally also into\n"
-    "  --oci DIR              an OCI layout directory, for skopeo, podman, umoci\n"
-    "  --docker-archive FILE  an archive for `docker load`\n"
-    "  --json                 prints what was built as JSON; no progress\n"
-    "REF is a name as for docker pull, without the host: shell/git, arm64/curl, python3packages.requests:nixos-23.11.\n",
-    run};
+const Command build = {"build", "nixery build [--json] [--oci DIR] [--docker-archive FILE] REF",
+                       "build an image without any server",
+                       "Builds the image into the tree (NIXERY_TREE), as a pull of it would, and optionally also into\n"
+                       "  --oci DIR              an OCI layout directory, for skopeo, podman, umoci\n"
+                       "  --docker-archive FILE  an archive for `docker load`\n"
+                       "  --json                 prints what was built as JSON; no progress\n"
+                       "REF is a name as for docker pull, without the host: shell/git, arm64/curl, "
+                       "python3packages.requests:nixos-23.11.\n",
+                       run};
 
 }  // namespace nixery::command

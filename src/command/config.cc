@@ -30,15 +30,16 @@ int run(Words words) {
   const auto loaded = load_config_from_environment();
   if (words.empty()) {
     for (const Setting& setting : loaded.settings)
-      fmt::print("{}={}\n    {}; {}\n", setting.name, setting.value, setting.from_environment ? "from the environment" : "default",
-                 setting.description);
+      fmt::print("{}={}\n    {}; {}\n", setting.name, setting.value,
+                 setting.from_environment ? "from the environment" : "default", setting.description);
     return 0;
   }
   if (words.size() == 1 && words[0] == "--json") return print_json(loaded.settings), 0;
   if (words.size() == 1 && words[0] == "--markdown") {
     fmt::print("| variable | default | meaning |\n|---|---|---|\n");
     for (const Setting& setting : loaded.settings)
-      fmt::print("| `{}` | {} | {} |\n", setting.name, setting.value.empty() ? "" : "`" + setting.value + "`", setting.description);
+      fmt::print("| `{}` | {} | {} |\n", setting.name, setting.value.empty() ? "" : "`" + setting.value + "`",
+                 setting.description);
     return 0;
   }
   throw Misuse{"config takes --json, --markdown or nothing"};
@@ -46,10 +47,11 @@ int run(Words words) {
 
 }  // namespace
 
-const Command config = {
-    "config", "nixery config [--json | --markdown]", "show the settings: their values and where each comes from",
-    "Prints every setting with its effective value, whether it is from the environment or the default, and what it means.\n"
-    "Credentials are left out. --markdown prints the table of the README.\n",
-    run};
+const Command config = {"config", "nixery config [--json | --markdown]",
+                        "show the settings: their values and where each comes from",
+                        "Prints every setting with its effective value, whether it is from the environment or the "
+                        "default, and what it means.\n"
+                        "Credentials are left out. --markdown prints the table of the README.\n",
+                        run};
 
 }  // namespace nixery::command

@@ -8,7 +8,9 @@ namespace nixery::command {
 
 namespace {
 
-std::string megabytes(std::uint64_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+std::string megabytes(std::uint64_t bytes) {
+  return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
+}
 
 // A layer of the plan, with whether the tree has it.
 struct PlannedLayer {
@@ -16,18 +18,20 @@ struct PlannedLayer {
   bool present;
 };
 
-std::vector<PlannedLayer> look_up(const build::ResolvedImage& image, const build::LayeredClosure& layered, const tree::Tree& tree) {
+std::vector<PlannedLayer> look_up(const build::ResolvedImage& image, const build::LayeredClosure& layered,
+                                  const tree::Tree& tree) {
   std::vector<PlannedLayer> planned;
   for (const plan::Layer& layer : layered.layers) {
     const layer::Contents contents{{}, build::paths_of(layer, layered.closure)};
-    planned.push_back({&layer, layer::find_layer(tree.layout(), layer::layer_key(image.encoding, contents)).has_value()});
+    planned.push_back(
+        {&layer, layer::find_layer(tree.layout(), layer::layer_key(image.encoding, contents)).has_value()});
   }
   return planned;
 }
 
 void print_text(const build::ResolvedImage& image, const nix::Missing& missing) {
-  fmt::print("{}:{} for {}/{}, {}, revision {}\n\npackages:\n", image.reference.repository, image.reference.tag, image.platform.os,
-             image.platform.architecture(), image.encoding.name(), image.source.revision.id);
+  fmt::print("{}:{} for {}/{}, {}, revision {}\n\npackages:\n", image.reference.repository, image.reference.tag,
+             image.platform.os, image.platform.architecture(), image.encoding.name(), image.source.revision.id);
   for (const nix::Package* package : image.contents()) {
     fmt::print("  {} {}  {}\n", package->attribute, package->version, package->description);
     for (const nix::Output& output : package->outputs) fmt::print("    {}  {}\n", output.name, output.path.str());
@@ -43,8 +47,9 @@ void print_text(const build::ResolvedImage& image, const nix::Missing& missing) 
 void print_layers(const build::LayeredClosure& layered, const std::vector<PlannedLayer>& planned) {
   std::uint64_t present = 0;
   for (const PlannedLayer& entry : planned) present += entry.present ? entry.layer->nar_size : 0;
-  fmt::print("\nclosure: {} paths, {}, in {} layers and the root file system; {} of it is in the tree\n", layered.closure.paths.size(),
-             megabytes(layered.closure.nar_size()), layered.layers.size(), megabytes(present));
+  fmt::print("\nclosure: {} paths, {}, in {} layers and the root file system; {} of it is in the tree\n",
+             layered.closure.paths.size(), megabytes(layered.closure.nar_size()), layered.layers.size(),
+             megabytes(present));
   for (std::size_t i = 0; i < planned.size(); ++i) {
     fmt::print("{:3}. {:>10}  {}{}\n", i + 1, megabytes(planned[i].layer->nar_size), planned[i].layer->reason,
                planned[i].present ? "  [in the tree]" : "");
@@ -113,10 +118,14 @@ int run(Words words) {
   std::string_view name;
   bool as_json = false;
   for (const std::string_view word : words) {
-    if (word == "--json") as_json = true;
-    else if (word.starts_with("-")) throw Misuse{"unknown option"};
-    else if (name.empty()) name = word;
-    else throw Misuse{"one image at a time"};
+    if (word == "--json")
+      as_json = true;
+    else if (word.starts_with("-"))
+      throw Misuse{"unknown option"};
+    else if (name.empty())
+      name = word;
+    else
+      throw Misuse{"one image at a time"};
   }
   if (name.empty()) throw Misuse{"which image? Name its packages, as in shell/git"};
 
@@ -141,7 +150,8 @@ int run(Words words) {
 
 const Command plan = {
     "plan", "nixery plan [--json] REF", "show what an image would hold and why; build nothing",
-    "Shows the packages with their versions, what nix would have to build or fetch, and, once all of it is in the store,\n"
+    "Shows the packages with their versions, what nix would have to build or fetch, and, once all of it is in the "
+    "store,\n"
     "the layers: what each holds, why it is a layer of its own, and whether the tree has it already.\n",
     run};
 

@@ -1,4 +1,5 @@
-// Progress as a person sees it: one line that is rewritten on a terminal, plain lines elsewhere, both on standard error.
+// Progress as a person sees it: one line that is rewritten on a terminal, plain lines elsewhere, both on standard
+// error.
 #pragma once
 
 #include <mutex>

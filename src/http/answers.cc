@@ -56,7 +56,9 @@ Response base(int status, std::string_view content_type) {
 }
 
 // The operator's business (paths, hosts) stays in the log; these failures are not the puller's to mend.
-bool for_operator_only(Failure failure) { return failure == Failure::storage || failure == Failure::bad_config; }
+bool for_operator_only(Failure failure) {
+  return failure == Failure::storage || failure == Failure::bad_config;
+}
 
 }  // namespace
 
@@ -127,8 +129,7 @@ unsigned hop_of(const Request& request) {
 Response answer_redirect(const Request& request, unsigned hop) {
   const std::string query = with_query_parameter(request.query, hop_parameter, fmt::format("{}", hop));
   Response response = base(307, "application/json");
-  response
-      .header("Location", fmt::format("{}?{}", request.target.substr(0, request.target.find('?')), query))
+  response.header("Location", fmt::format("{}?{}", request.target.substr(0, request.target.find('?')), query))
       .header("Cache-Control", "no-store");
   response.body = "{}";
   return response;

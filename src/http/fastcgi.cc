@@ -38,7 +38,8 @@ bool is_handed_over_by_systemd() {
 }
 
 Error cannot_listen(const std::string& address) {
-  return Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: cannot listen on {}: {}", address, std::strerror(errno)));
+  return Error(Failure::bad_config,
+               fmt::format("NIXERY_LISTEN: cannot listen on {}: {}", address, std::strerror(errno)));
 }
 
 os::Fd listen_on_unix(const std::string& address, const std::string& path) {
@@ -58,7 +59,8 @@ os::Fd listen_on_unix(const std::string& address, const std::string& path) {
   os::make_directories(std::filesystem::path(path).parent_path());
   os::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   // The web server runs as another user; who may reach the directory may ask.
-  if (!fd || bind(fd.get(), generic, sizeof name) != 0 || chmod(path.c_str(), 0666) != 0 || listen(fd.get(), backlog) != 0)
+  if (!fd || bind(fd.get(), generic, sizeof name) != 0 || chmod(path.c_str(), 0666) != 0 ||
+      listen(fd.get(), backlog) != 0)
     throw cannot_listen(address);
   return fd;
 }
@@ -70,7 +72,8 @@ os::Fd listen_on_tcp(const std::string& address) {
   hints.ai_flags = AI_PASSIVE;
   std::string host = address.substr(0, colon);
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  if (const int code = getaddrinfo(host.empty() ? nullptr : host.c_str(), address.substr(colon + 1).c_str(), &hints, &found))
+  if (const int code =
+          getaddrinfo(host.empty() ? nullptr : host.c_str(), address.substr(colon + 1).c_str(), &hints, &found))
     throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: {}: {}", address, gai_strerror(code)));
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, freeaddrinfo);
   os::Fd fd(socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
@@ -89,7 +92,8 @@ void Exchange::Finish::operator()(FCGX_Request* raw) const {
 }
 
 Exchange::Exchange(std::unique_ptr<FCGX_Request, Finish> raw)
-    : raw_(std::move(raw)), request_(read_request([this](const char* name) { return FCGX_GetParam(name, raw_->envp); })) {}
+    : raw_(std::move(raw)),
+      request_(read_request([this](const char* name) { return FCGX_GetParam(name, raw_->envp); })) {}
 
 std::optional<Exchange> Exchange::accept(int listener) {
   static std::once_flag initialised;
@@ -118,10 +122,12 @@ void Exchange::answer(const Response& response) {
 
 Listener find_listener(const std::string& address) {
   if (is_handed_over_by_systemd()) return {os::Fd(systemd_first), false, "systemd"};
-  if (is_listening(STDIN_FILENO)) return {os::Fd(dup(STDIN_FILENO)), false, "the descriptor handed over as standard input"};
+  if (is_listening(STDIN_FILENO))
+    return {os::Fd(dup(STDIN_FILENO)), false, "the descriptor handed over as standard input"};
   if (std::getenv("GATEWAY_INTERFACE")) return {os::Fd(), true, "CGI"};
   constexpr std::string_view unix_prefix = "unix:";
-  if (address.starts_with(unix_prefix)) return {listen_on_unix(address, address.substr(unix_prefix.size())), false, address};
+  if (address.starts_with(unix_prefix))
+    return {listen_on_unix(address, address.substr(unix_prefix.size())), false, address};
   return {listen_on_tcp(address), false, address};
 }
 

@@ -18,7 +18,8 @@ namespace nixery::http {
 // One request in our hands. It can be moved to another thread and answered there; dropped, it is ended unanswered.
 class Exchange {
  public:
-  // Waits for the next request on `listener`; nullopt where none came (another thread took it, or too many descriptors).
+  // Waits for the next request on `listener`; nullopt where none came (another thread took it, or too many
+  // descriptors).
   static std::optional<Exchange> accept(int listener);
 
   const Request& request() const { return request_; }
@@ -39,7 +40,7 @@ class Exchange {
 
 // How we were started.
 struct Listener {
-  os::Fd fd;           // listening; none for plain CGI
+  os::Fd fd;  // listening; none for plain CGI
   bool cgi = false;
   std::string origin;  // "systemd", "spawn-fcgi", "unix:/run/…": for the log
 };

@@ -48,8 +48,7 @@ std::optional<std::string> percent_decode(std::string_view text) {
 std::optional<std::string_view> query_parameter(std::string_view query, std::string_view name) {
   std::optional<std::string_view> value;
   for_each_parameter(query, [&](std::string_view parameter) {
-    if (!value && is_named(parameter, name))
-      value = parameter.substr(std::min(name.size() + 1, parameter.size()));
+    if (!value && is_named(parameter, name)) value = parameter.substr(std::min(name.size() + 1, parameter.size()));
   });
   return value;
 }

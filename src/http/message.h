@@ -13,12 +13,12 @@
 namespace nixery::http {
 
 struct Request {
-  std::string method;      // "GET"
-  std::string target;      // as it came: path and query, undecoded
-  std::string path;        // decoded, without the query; may hold any byte
-  std::string query;       // undecoded
-  std::string id;          // nginx's request id, for logs; may be empty
-  std::string client;      // address
+  std::string method;  // "GET"
+  std::string target;  // as it came: path and query, undecoded
+  std::string path;    // decoded, without the query; may hold any byte
+  std::string query;   // undecoded
+  std::string id;      // nginx's request id, for logs; may be empty
+  std::string client;  // address
 };
 
 // CGI's variables (RFC 3875) and nginx's additions -> Request; `get` returns null for what is not set.

@@ -22,13 +22,15 @@ std::optional<Route> split(std::string_view path, std::string_view verb) {
   const auto last = path.rfind('/');
   if (last == path.npos) return std::nullopt;
   const std::string_view head = path.substr(0, last);
-  if (!head.ends_with(verb) || head.size() <= verb.size() || head[head.size() - verb.size() - 1] != '/') return std::nullopt;
+  if (!head.ends_with(verb) || head.size() <= verb.size() || head[head.size() - verb.size() - 1] != '/')
+    return std::nullopt;
   return Route{head.substr(0, head.size() - verb.size() - 1), path.substr(last + 1)};
 }
 
 image::Digest parse_digest(std::string_view text) {
   if (auto digest = image::Digest::parse(text)) return *std::move(digest);
-  throw Error(Failure::bad_digest, "the digest is malformed: this registry knows 'sha256:' and 64 lower-case hex digits");
+  throw Error(Failure::bad_digest,
+              "the digest is malformed: this registry knows 'sha256:' and 64 lower-case hex digits");
 }
 
 void check_name(std::string_view name) {
@@ -41,7 +43,9 @@ std::variant<Response, Waiting> Registry::answer(const Request& request) const {
   try {
     return route(request);
   } catch (const Error& error) {
-    if (error.transient()) log::warning("request failed", {{"request", request.id}, {"path", request.path.substr(0, 300)}, {"error", error.what()}});
+    if (error.transient())
+      log::warning("request failed",
+                   {{"request", request.id}, {"path", request.path.substr(0, 300)}, {"error", error.what()}});
     return answer_error(error);
   } catch (const std::exception& error) {
     log::warning("request failed", {{"request", request.id}, {"error", error.what()}});
@@ -68,7 +72,8 @@ std::variant<Response, Waiting> Registry::manifest(const Request& request, std::
     check_name(repository);
     const auto digest = parse_digest(reference);
     if (const auto stored = tree_.manifest(digest)) return answer_manifest(*stored);
-    throw Error(Failure::unknown_manifest, fmt::format("no manifest {} here: pull the image by its tag to build it", digest.str()));
+    throw Error(Failure::unknown_manifest,
+                fmt::format("no manifest {} here: pull the image by its tag to build it", digest.str()));
   }
   const auto wanted = reference::parse(repository, reference);
   // Between two workers, or without nginx, it may be there already.
@@ -108,9 +113,10 @@ Response Registry::resume(const Waiting& waiting) const {
     if (const auto landing = waiting.flight->landing()) return waiting.when_landed(*landing);
     const unsigned hop = hop_of(waiting.request);
     if (hop < waits_.hops) return answer_redirect(waiting.request, hop + 1);
-    return answer_error(Error(Failure::still_building,
-                              fmt::format("the image is still being built ({}): pull it again in a while, the build goes on",
-                                          waiting.flight->progress().snapshot().text())));
+    return answer_error(
+        Error(Failure::still_building,
+              fmt::format("the image is still being built ({}): pull it again in a while, the build goes on",
+                          waiting.flight->progress().snapshot().text())));
   } catch (const Error& error) {
     return answer_error(error);
   } catch (const std::exception& error) {

@@ -35,7 +35,8 @@ void WaitingRoom::enter(Exchange exchange, Waiting waiting) {
     }
   }
   if (exchange.pending()) {
-    exchange.answer(answer_error(Error(Failure::too_busy, "too many requests wait for images to be built: try again in a while")));
+    exchange.answer(
+        answer_error(Error(Failure::too_busy, "too many requests wait for images to be built: try again in a while")));
     return;
   }
   bell_->rung.notify_one();
@@ -59,7 +60,8 @@ std::list<WaitingRoom::Guest> WaitingRoom::leaving() {
   const auto now = Clock::now();
   for (auto guest = guests_.begin(); guest != guests_.end();) {
     const auto next = std::next(guest);
-    if (guest->waiting.deadline <= now || guest->waiting.flight->landing()) leaving.splice(leaving.end(), guests_, guest);
+    if (guest->waiting.deadline <= now || guest->waiting.flight->landing())
+      leaving.splice(leaving.end(), guests_, guest);
     guest = next;
   }
   return leaving;

@@ -1,4 +1,5 @@
-// Requests that wait on builds, without a thread each: one thread answers whoever's build has landed or whose time is up.
+// Requests that wait on builds, without a thread each: one thread answers whoever's build has landed or whose time is
+// up.
 #pragma once
 
 #include <condition_variable>

@@ -24,8 +24,8 @@ std::string_view name_of(MediaType type);
 
 // The four kinds of manifest, which lie in the tree under these extensions: "oci-manifest", "oci-index",
 // "docker-manifest", "docker-list".
-inline constexpr std::array manifest_types = {MediaType::oci_manifest, MediaType::oci_index,
-                                              MediaType::docker_manifest, MediaType::docker_manifest_list};
+inline constexpr std::array manifest_types = {MediaType::oci_manifest, MediaType::oci_index, MediaType::docker_manifest,
+                                              MediaType::docker_manifest_list};
 std::string_view extension_of(MediaType manifest_type);
 
 }  // namespace nixery::image

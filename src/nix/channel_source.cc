@@ -34,8 +34,8 @@ bool ChannelSource::is_ancestor_of_allowed(std::string_view commit) const {
     const Answer answer = get(fill(fill(settings_.compare_url, "{revision}", commit), "{branch}", branch));
     if (answer.status == 404) continue;  // no such branch, or no such commit
     if (answer.status != 200)
-      throw Error(Failure::unavailable,
-                  fmt::format("cannot check commit {}: the git host answered with HTTP status {}", commit, answer.status));
+      throw Error(Failure::unavailable, fmt::format("cannot check commit {}: the git host answered with HTTP status {}",
+                                                    commit, answer.status));
     const auto document = json::parse(answer.body, "the git host's answer");
     // How `branch` stands to `commit`: ahead of it, or the same.
     const std::string status = json::string_or(document, "status", "");

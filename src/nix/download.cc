@@ -17,9 +17,9 @@ namespace nixery::nix {
 namespace {
 
 constexpr std::size_t largest_body = 4u << 20;
-constexpr long connect_limit = 20;         // seconds
+constexpr long connect_limit = 20;  // seconds
 constexpr long stalled_bytes_per_second = 1024;
-constexpr long stalled_limit = 60;         // seconds below that speed
+constexpr long stalled_limit = 60;  // seconds below that speed
 
 using Sink = std::size_t (*)(char*, std::size_t, std::size_t, void*);
 
@@ -72,7 +72,8 @@ std::size_t write_to_file(char* bytes, std::size_t size, std::size_t count, void
 
 [[noreturn]] void fail(archive* handle, const std::string& url) {
   const char* reason = archive_error_string(handle);
-  throw Error(Failure::unavailable, fmt::format("cannot unpack {}: {}", without_credentials(url), reason ? reason : "bad archive"));
+  throw Error(Failure::unavailable,
+              fmt::format("cannot unpack {}: {}", without_credentials(url), reason ? reason : "bad archive"));
 }
 
 void unpack(const std::filesystem::path& file, const std::filesystem::path& directory, const std::string& url) {
@@ -92,7 +93,8 @@ void unpack(const std::filesystem::path& file, const std::filesystem::path& dire
     archive_entry_set_pathname(entry, (directory / name.substr(slash + 1)).c_str());
     if (const char* link = archive_entry_hardlink(entry)) {
       const std::string target = link;
-      archive_entry_set_hardlink(entry, (directory / target.substr(std::min(target.find('/'), target.size() - 1) + 1)).c_str());
+      archive_entry_set_hardlink(
+          entry, (directory / target.substr(std::min(target.find('/'), target.size() - 1) + 1)).c_str());
     }
     if (archive_write_header(out.get(), entry) < ARCHIVE_WARN) fail(out.get(), url);
     const void* block;

@@ -38,8 +38,7 @@ std::string credentials_of(std::string_view url) {
 }
 
 bool looks_like_commit(std::string_view text) {
-  return text.size() >= shortest_commit && text.size() <= 40 &&
-         text.find_first_not_of("0123456789abcdef") == text.npos;
+  return text.size() >= shortest_commit && text.size() <= 40 && text.find_first_not_of("0123456789abcdef") == text.npos;
 }
 
 }  // namespace
@@ -129,8 +128,8 @@ Revision GitSource::find_commit(std::string_view prefix) {
   const os::Lock lock(directory_ / "mirror.lock");
   const std::string bare = (directory_ / "mirror.git").string();
   const auto full_name = [&] {
-    const auto outcome = os::run(
-        command({"--git-dir", bare, "rev-parse", "--quiet", "--verify", fmt::format("{}^{{commit}}", prefix)}));
+    const auto outcome =
+        os::run(command({"--git-dir", bare, "rev-parse", "--quiet", "--verify", fmt::format("{}^{{commit}}", prefix)}));
     return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
   };
   std::string commit = full_name();
@@ -139,15 +138,14 @@ Revision GitSource::find_commit(std::string_view prefix) {
     commit = full_name();
   }
   if (commit.empty())
-    throw Error(Failure::unknown_tag, fmt::format("unknown commit '{}': no branch of the package source has it", prefix));
-  const std::string branches = git({"--git-dir", bare, "for-each-ref", "--format=%(refname:lstrip=2)", "--contains", commit,
-                                    "refs/heads"},
-                                   "read the branches");
+    throw Error(Failure::unknown_tag,
+                fmt::format("unknown commit '{}': no branch of the package source has it", prefix));
+  const std::string branches =
+      git({"--git-dir", bare, "for-each-ref", "--format=%(refname:lstrip=2)", "--contains", commit, "refs/heads"},
+          "read the branches");
   for (std::size_t start = 0, end; (end = branches.find('\n', start)) != std::string::npos; start = end + 1)
-    if (allowed(std::string_view(branches).substr(start, end - start)))
-      return {commit, url_, false};
-  throw Error(Failure::forbidden,
-              fmt::format("commit '{}' is on no branch that this registry serves", prefix));
+    if (allowed(std::string_view(branches).substr(start, end - start))) return {commit, url_, false};
+  throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", prefix));
 }
 
 PinnedSource GitSource::fetch(const Revision& revision) {
@@ -169,7 +167,7 @@ PinnedSource GitSource::fetch(const Revision& revision) {
   fs::remove_all(partial);
   os::make_directories(partial / "source");
   os::Command checkout = command({"--git-dir", bare, "--work-tree", (partial / "source").string(), "-c",
-                                      "core.autocrlf=false", "checkout", "--quiet", "--force", revision.id, "--", "."});
+                                  "core.autocrlf=false", "checkout", "--quiet", "--force", revision.id, "--", "."});
   checkout.env["GIT_INDEX_FILE"] = (partial / "index").string();
   const os::Outcome outcome = os::run(checkout);
   if (!outcome.ok())

@@ -20,12 +20,12 @@
 namespace nixery::nix {
 
 struct NixSettings {
-  fs::path resolve_nix;                     // nix/resolve.nix as installed
+  fs::path resolve_nix;  // nix/resolve.nix as installed
   std::chrono::seconds evaluation_limit{60};
   std::uint64_t evaluation_memory = 4ull << 30;  // bytes of address space
-  std::chrono::seconds build_limit{3600};   // of one derivation
+  std::chrono::seconds build_limit{3600};        // of one derivation
   bool allow_unfree = false;
-  bool substitute_only = false;             // take from binary caches, never compile
+  bool substitute_only = false;  // take from binary caches, never compile
 };
 
 // Who listens to a running nix, line by line of its standard error, and who may stop it.

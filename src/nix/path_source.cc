@@ -29,7 +29,8 @@ struct Entry {
 std::vector<Entry> list(const fs::path& root) {
   std::string start = root.string();
   char* roots[] = {start.data(), nullptr};
-  const std::unique_ptr<FTS, decltype(&fts_close)> walk(fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, nullptr), fts_close);
+  const std::unique_ptr<FTS, decltype(&fts_close)> walk(fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, nullptr),
+                                                        fts_close);
   if (!walk) os::throw_errno("read", root);
   std::vector<Entry> entries;
   while (FTSENT* found = fts_read(walk.get())) {
@@ -96,13 +97,16 @@ Revision PathSource::find(std::string_view tag) {
   image::KeyBuilder stamps("stamps");
   for (const Entry& entry : entries) stamps.add(entry.name).add(entry.stamp);
   const std::string stamp = stamps.finish();
-  if (const auto memo = os::read_if_exists(memo_); memo && memo->starts_with(stamp + " sha256:") && memo->ends_with('\n'))
+  if (const auto memo = os::read_if_exists(memo_);
+      memo && memo->starts_with(stamp + " sha256:") && memo->ends_with('\n'))
     return {memo->substr(stamp.size() + 1, memo->size() - stamp.size() - 2), "", true};
   const std::string id = contents_hash(location_, entries);
   os::write_file(memo_, fmt::format("{} {}\n", stamp, id), false);
   return {id, "", true};
 }
 
-PinnedSource PathSource::fetch(const Revision& revision) { return {location_, revision}; }
+PinnedSource PathSource::fetch(const Revision& revision) {
+  return {location_, revision};
+}
 
 }  // namespace nixery::nix

@@ -32,7 +32,8 @@ Error realise_error(const os::Outcome& outcome, std::chrono::seconds limit) {
   if (outcome.end != os::Outcome::End::exited)
     return Error(Failure::unavailable, fmt::format("the build was cut off: nix-store {}", outcome.describe()), end);
   if (mentions("timed out after") || (outcome.code >= failed && ((outcome.code - failed) & build_timeout_bit)))
-    return Error(Failure::timed_out, fmt::format("the build took longer than {} s and was stopped: {}", limit.count(), said), end);
+    return Error(Failure::timed_out,
+                 fmt::format("the build took longer than {} s and was stopped: {}", limit.count(), said), end);
   if (mentions("is required to build") || (mentions("required system or feature") && mentions("not available")))
     return Error(Failure::unsupported_platform, fmt::format("nobody here can build for that platform: {}", said), end);
   for (const char* passing : {"cannot connect to", "No space left on device", "unable to download", "Temporary failure",
@@ -46,7 +47,8 @@ Error realise_error(const os::Outcome& outcome, std::chrono::seconds limit) {
 void run_realise(const NixSettings& settings, std::vector<std::string> arguments, const Attendance& attendance) {
   os::Command command;
   command.argv = {"nix-store", "--realise", "--timeout", fmt::format("{}", settings.build_limit.count())};
-  if (settings.substitute_only) command.argv.insert(command.argv.end(), {"--max-jobs", "0", "--option", "builders", ""});
+  if (settings.substitute_only)
+    command.argv.insert(command.argv.end(), {"--max-jobs", "0", "--option", "builders", ""});
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
   command.env = {{"LC_ALL", "C"}};
   command.stop = attendance.stop;
@@ -69,10 +71,12 @@ std::string query(const std::vector<std::string>& options, const std::vector<std
     command.argv = {"nix-store"};
     command.argv.insert(command.argv.end(), options.begin(), options.end());
     const auto first = paths.begin() + static_cast<std::ptrdiff_t>(start);
-    command.argv.insert(command.argv.end(), first, first + static_cast<std::ptrdiff_t>(std::min(paths_per_command, paths.size() - start)));
+    command.argv.insert(command.argv.end(), first,
+                        first + static_cast<std::ptrdiff_t>(std::min(paths_per_command, paths.size() - start)));
     const os::Outcome outcome = os::run(command);
     if (!outcome.ok())
-      throw Error(Failure::unavailable, fmt::format("nix-store {}: {}", outcome.describe(), error_message(outcome.error_tail)),
+      throw Error(Failure::unavailable,
+                  fmt::format("nix-store {}: {}", outcome.describe(), error_message(outcome.error_tail)),
                   outcome.error_tail);
     output += outcome.output;
   }
@@ -104,7 +108,8 @@ Missing missing_for(const std::vector<const Package*>& packages) {
   };
   const os::Outcome outcome = os::run(command);
   if (!outcome.ok())
-    throw Error(Failure::unavailable, fmt::format("nix-store {}: {}", outcome.describe(), error_message(outcome.error_tail)));
+    throw Error(Failure::unavailable,
+                fmt::format("nix-store {}: {}", outcome.describe(), error_message(outcome.error_tail)));
   return missing;
 }
 

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-
 #include "error.h"
 #include "json/json.h"
 #include "nix/nix.h"
@@ -72,11 +71,14 @@ Error to_error(const json::Value& problem, const reference::Platform& platform) 
                  fmt::format("package '{}' is not available for {}", requested, platform.nix_system));
   if (kind == "set") {
     const auto names = json::strings_at(problem, "names");
-    if (names.empty()) return Error(Failure::not_a_package, fmt::format("'{}' is an empty set, not a package", requested));
-    return Error(Failure::not_a_package, fmt::format("'{0}' is a set of packages, not a package: name one inside, such as '{0}.{1}'",
-                                                     requested, lower(names.front())));
+    if (names.empty())
+      return Error(Failure::not_a_package, fmt::format("'{}' is an empty set, not a package", requested));
+    return Error(Failure::not_a_package,
+                 fmt::format("'{0}' is a set of packages, not a package: name one inside, such as '{0}.{1}'", requested,
+                             lower(names.front())));
   }
-  return Error(Failure::not_a_package, fmt::format("'{}' is an attribute of the package set, but not a package", requested));
+  return Error(Failure::not_a_package,
+               fmt::format("'{}' is an attribute of the package set, but not a package", requested));
 }
 
 Package to_package(const json::Value& value) {
@@ -97,15 +99,16 @@ Package to_package(const json::Value& value) {
       const std::string path = json::string_or(output, "path", "");
       auto parsed = store::StorePath::parse(path);
       if (!parsed)
-        throw Error(Failure::evaluation_failed,
-                    fmt::format("package '{}' has an output outside {}: '{}'", package.attribute, store::store_dir, path));
+        throw Error(Failure::evaluation_failed, fmt::format("package '{}' has an output outside {}: '{}'",
+                                                            package.attribute, store::store_dir, path));
       package.outputs.push_back({json::string_or(output, "name", "out"), *std::move(parsed)});
     }
   return package;
 }
 
 std::string without_markers(std::string text) {
-  for (std::size_t at; (at = text.find(marker)) != std::string::npos;) text.erase(at, std::min(text.find('\n', at), text.size() - 1) - at + 1);
+  for (std::size_t at; (at = text.find(marker)) != std::string::npos;)
+    text.erase(at, std::min(text.find('\n', at), text.size() - 1) - at + 1);
   return text;
 }
 
@@ -113,28 +116,34 @@ Error evaluation_error(const os::Outcome& outcome, const std::string& resolving,
                        std::chrono::seconds limit) {
   const std::string subject = resolving.empty() ? "the package set" : fmt::format("package '{}'", resolving);
   if (outcome.end == os::Outcome::End::timed_out)
-    return Error(Failure::timed_out, fmt::format("evaluation of {} took longer than {} s and was stopped", subject,
-                                                 limit.count()));
+    return Error(Failure::timed_out,
+                 fmt::format("evaluation of {} took longer than {} s and was stopped", subject, limit.count()));
   const std::string said = error_message(outcome.error_tail);
   const std::string printed = without_markers(outcome.error_tail);
   const auto mentions = [&](std::string_view text) { return outcome.error_tail.find(text) != std::string::npos; };
   if (mentions("is not supported on") || mentions("is not available on the requested hostPlatform"))
-    return Error(Failure::unsupported_platform, fmt::format("{} is not available for {}: {}", subject, platform.nix_system, said));
-  if (mentions("cannot connect to daemon") || mentions("error: cannot connect to socket") || mentions("No space left on device"))
+    return Error(Failure::unsupported_platform,
+                 fmt::format("{} is not available for {}: {}", subject, platform.nix_system, said));
+  if (mentions("cannot connect to daemon") || mentions("error: cannot connect to socket") ||
+      mentions("No space left on device"))
     return Error(Failure::unavailable, fmt::format("nix cannot evaluate {} now: {}", subject, said), printed);
   if (mentions("out of memory") || mentions("Out of memory") || mentions("std::bad_alloc"))
-    return Error(Failure::evaluation_failed, fmt::format("evaluation of {} needs more memory than this registry allows", subject));
+    return Error(Failure::evaluation_failed,
+                 fmt::format("evaluation of {} needs more memory than this registry allows", subject));
   if (mentions("stack overflow") || outcome.end == os::Outcome::End::signalled)
-    return Error(Failure::evaluation_failed, fmt::format("evaluation of {} failed: nix {}{}", subject, outcome.describe(),
-                                                         said.empty() ? "" : ": " + said), printed);
-  return Error(Failure::evaluation_failed, fmt::format("{} cannot be evaluated: {}", subject, said.empty() ? outcome.describe() : said),
-               printed);
+    return Error(
+        Failure::evaluation_failed,
+        fmt::format("evaluation of {} failed: nix {}{}", subject, outcome.describe(), said.empty() ? "" : ": " + said),
+        printed);
+  return Error(Failure::evaluation_failed,
+               fmt::format("{} cannot be evaluated: {}", subject, said.empty() ? outcome.describe() : said), printed);
 }
 
 }  // namespace
 
 std::string error_message(std::string_view standard_error) {
-  // Old: "error: what\n\n       at file:1:2". Newer: "error:\n       … while …\n\n       error: what". The last one counts.
+  // Old: "error: what\n\n       at file:1:2". Newer: "error:\n       … while …\n\n       error: what". The last one
+  // counts.
   std::size_t at = standard_error.npos;
   for (std::size_t next = 0; (next = standard_error.find("error: ", next)) != standard_error.npos; ++next) {
     const auto line = standard_error.rfind('\n', next);
@@ -163,11 +172,25 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
   os::Command command;
   const auto directory = fs::canonical(source.directory).string();
   const auto expression = fs::canonical(settings.resolve_nix).string();
-  command.argv = {"nix-instantiate", "--eval", "--strict", "--json", "--read-write-mode",
-                  "--option", "restrict-eval", "true",
-                  "--option", "allow-import-from-derivation", "false",
-                  "-I", "nixery-packages=" + directory, "-I", "nixery-resolve=" + expression,
-                  expression, "--argstr", "request", request_json(names, platform, settings.allow_unfree)};
+  command.argv = {"nix-instantiate",
+                  "--eval",
+                  "--strict",
+                  "--json",
+                  "--read-write-mode",
+                  "--option",
+                  "restrict-eval",
+                  "true",
+                  "--option",
+                  "allow-import-from-derivation",
+                  "false",
+                  "-I",
+                  "nixery-packages=" + directory,
+                  "-I",
+                  "nixery-resolve=" + expression,
+                  expression,
+                  "--argstr",
+                  "request",
+                  request_json(names, platform, settings.allow_unfree)};
   // Only what was pinned may be looked up, whoever started us.
   command.env = {{"NIX_PATH", ""}, {"LC_ALL", "C"}};
   command.limit = settings.evaluation_limit;
@@ -184,7 +207,8 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
   if (!outcome.ok()) throw evaluation_error(outcome, resolving, platform, settings.evaluation_limit);
 
   const auto document = json::parse(outcome.output, "the output of nix-instantiate");
-  if (const json::Value* problems = json::find(document, "problems"); problems && problems->IsArray() && !problems->Empty())
+  if (const json::Value* problems = json::find(document, "problems");
+      problems && problems->IsArray() && !problems->Empty())
     throw to_error((*problems)[0], platform);
   Resolution resolution;
   if (const json::Value* packages = json::find(document, "packages"); packages && packages->IsArray())

@@ -122,7 +122,9 @@ void append_tail(std::string& tail, std::string_view bytes) {
   if (tail.size() > 2 * error_tail_size) tail.erase(0, tail.size() - error_tail_size);
 }
 
-void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
+void set_nonblocking(int fd) {
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
 
 // Reads what is there; false at the end of the stream.
 template <typename Sink>
@@ -245,7 +247,8 @@ Outcome run(const Command& command) {
                        {err.read.get(), POLLIN, 0},
                        {in.write.get(), POLLOUT, 0},
                        {exited ? -1 : child.pidfd(), POLLIN, 0}};
-    const int ready = poll(polls, 4, static_cast<int>(std::min<std::chrono::milliseconds::rep>(patience.count(), INT_MAX)));
+    const int ready =
+        poll(polls, 4, static_cast<int>(std::min<std::chrono::milliseconds::rep>(patience.count(), INT_MAX)));
     if (ready == 0 && exited) break;  // somebody outside the group holds our pipes: not our child's output any more
     if (ready <= 0) continue;
 

@@ -23,15 +23,15 @@ struct Command {
   std::size_t output_limit = 256u << 20;      // bytes of standard output; more is an error
   // Called with each line of standard error, on the calling thread, as it comes.
   std::function<void(std::string_view)> on_error_line;
-  const std::atomic<bool>* stop = nullptr;    // set by another thread: the group is killed
+  const std::atomic<bool>* stop = nullptr;  // set by another thread: the group is killed
 };
 
 struct Outcome {
   enum class End { exited, signalled, timed_out, stopped, output_too_large };
   End end = End::exited;
-  int code = 0;             // exit status, or the signal's number
-  std::string output;       // standard output
-  std::string error_tail;   // the last 64 KiB of standard error
+  int code = 0;            // exit status, or the signal's number
+  std::string output;      // standard output
+  std::string error_tail;  // the last 64 KiB of standard error
 
   bool ok() const { return end == End::exited && code == 0; }
   std::string describe() const;  // "exited with status 1", "was killed by signal 9", "ran longer than 60 s"

@@ -48,8 +48,10 @@ std::vector<std::string> near_matches(std::string_view wanted, const std::vector
     const std::string candidate = lower(name);
     unsigned distance = edit_distance(target, candidate, limit);
     // "python3-requests" for "requests" is worth naming, after what is nearer.
-    if (distance > limit && target.size() >= 4 && candidate.find(target) != std::string::npos) distance = limit + 1;
-    else if (distance > limit) continue;
+    if (distance > limit && target.size() >= 4 && candidate.find(target) != std::string::npos)
+      distance = limit + 1;
+    else if (distance > limit)
+      continue;
     candidates.emplace_back(distance, name.size(), name);
   }
   std::sort(candidates.begin(), candidates.end());

@@ -10,8 +10,12 @@ namespace nixery::reference {
 
 namespace {
 
-bool is_lower_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
-bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
+bool is_lower_alnum(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+bool is_hex(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
 
 // [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*
 bool is_component(std::string_view text) {
@@ -61,17 +65,19 @@ void check_repository(std::string_view repository) {
                                                repository.size(), max_repository_length));
   for (const std::string_view component : split(repository, '/'))
     if (!is_component(component))
-      throw Error(Failure::bad_name,
-                  fmt::format("{} is no valid part of an image name: parts are lower-case letters and digits, joined by "
-                              "single '.', '_', '__' or dashes",
-                              quoted(component)));
+      throw Error(
+          Failure::bad_name,
+          fmt::format("{} is no valid part of an image name: parts are lower-case letters and digits, joined by "
+                      "single '.', '_', '__' or dashes",
+                      quoted(component)));
 }
 
 void check_tag(std::string_view tag) {
   if (!is_tag(tag))
-    throw Error(Failure::bad_tag,
-                fmt::format("{} is no valid tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
-                            quoted(tag)));
+    throw Error(
+        Failure::bad_tag,
+        fmt::format("{} is no valid tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
+                    quoted(tag)));
 }
 
 // Takes a meta-package into `reference`; false if `component` is an ordinary package.
@@ -112,7 +118,9 @@ bool is_digest_tag(std::string_view tag) {
          std::all_of(tag.begin() + 7, tag.begin() + 71, is_hex);
 }
 
-bool is_commit(std::string_view tag) { return tag.size() == 40 && std::all_of(tag.begin(), tag.end(), is_hex); }
+bool is_commit(std::string_view tag) {
+  return tag.size() == 40 && std::all_of(tag.begin(), tag.end(), is_hex);
+}
 
 const std::vector<AttributePath>& shell_packages() {
   static const std::vector<AttributePath> packages = {{"bashinteractive"}, {"coreutils"}, {"moreutils"}, {"nano"}};
@@ -137,10 +145,11 @@ Reference parse(std::string_view repository, std::string_view tag) {
   const auto last = std::unique(reference.packages.begin(), reference.packages.end());
   reference.packages.erase(last, reference.packages.end());
   if (reference.packages.empty())
-    throw Error(Failure::bad_name, fmt::format("'{}' names no package: add one, as in '{}/git'", repository, repository));
-  if (reference.packages.size() > max_packages)
     throw Error(Failure::bad_name,
-                fmt::format("{} packages in one image; at most {} are allowed", reference.packages.size(), max_packages));
+                fmt::format("'{}' names no package: add one, as in '{}/git'", repository, repository));
+  if (reference.packages.size() > max_packages)
+    throw Error(Failure::bad_name, fmt::format("{} packages in one image; at most {} are allowed",
+                                               reference.packages.size(), max_packages));
   return reference;
 }
 

@@ -3,7 +3,8 @@
 //   [meta/…]package[/package…][:tag]       shell/curl, arm64/git:nixos-23.11, python3packages.requests
 //
 // Meta-packages: `shell`; `arm64` and `amd64` for the platform; `zstd` and `gzip` for the layers' encoding, which
-// are meta only in the first place of a longer name (they are packages as well). Grammar of repository and tag: OCI distribution-spec v1.1, "Pulling manifests".
+// are meta only in the first place of a longer name (they are packages as well). Grammar of repository and tag: OCI
+// distribution-spec v1.1, "Pulling manifests".
 #pragma once
 
 #include <optional>

@@ -10,7 +10,9 @@ fs::path Layout::blob(const image::Digest& digest) const {
   return tree / "blobs/sha256" / digest.hex().substr(0, 2) / digest.hex();
 }
 
-fs::path Layout::manifest_dir(const image::Digest& digest) const { return tree / "manifests/sha256" / digest.hex(); }
+fs::path Layout::manifest_dir(const image::Digest& digest) const {
+  return tree / "manifests/sha256" / digest.hex();
+}
 
 fs::path Layout::manifest(const image::Digest& digest, image::MediaType type) const {
   return manifest_dir(digest) / fmt::format("manifest.{}", image::extension_of(type));
@@ -31,21 +33,31 @@ std::optional<image::Digest> Layout::digest_of_tag_target(const fs::path& target
   return image::Digest::parse_hex(target.filename().string());
 }
 
-fs::path Layout::lock(std::string_view key) const { return state / "locks" / fmt::format("{}.lock", key); }
-fs::path Layout::log(std::string_view key) const { return state / "logs" / fmt::format("{}.log", key); }
-fs::path Layout::failure(std::string_view key) const { return state / "failures" / fmt::format("{}.json", key); }
+fs::path Layout::lock(std::string_view key) const {
+  return state / "locks" / fmt::format("{}.lock", key);
+}
+fs::path Layout::log(std::string_view key) const {
+  return state / "logs" / fmt::format("{}.log", key);
+}
+fs::path Layout::failure(std::string_view key) const {
+  return state / "failures" / fmt::format("{}.json", key);
+}
 
 fs::path Layout::recipe(const image::Digest& layer) const {
   return state / "recipes" / fmt::format("{}.json", layer.hex());
 }
 
-fs::path Layout::group(std::string_view layer_key) const { return state / "groups" / layer_key; }
+fs::path Layout::group(std::string_view layer_key) const {
+  return state / "groups" / layer_key;
+}
 
 fs::path Layout::segment(std::string_view segment_key) const {
   return state / "segments" / segment_key.substr(0, 2) / segment_key;
 }
 
-fs::path Layout::image(std::string_view image_key) const { return state / "images" / image_key; }
+fs::path Layout::image(std::string_view image_key) const {
+  return state / "images" / image_key;
+}
 
 fs::path Layout::record(std::string_view repository, std::string_view tag) const {
   return state / "records" / repository / "_tags" / fmt::format("{}.json", tag);

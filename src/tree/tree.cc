@@ -63,7 +63,9 @@ std::optional<image::Digest> Tree::digest_of_tag(std::string_view repository, st
 void Tree::drop_tag(std::string_view repository, std::string_view tag) const {
   std::error_code code;
   fs::remove(layout_.tag(repository, tag), code);
-  if (code) throw Error(Failure::storage, fmt::format("cannot remove {}: {}", layout_.tag(repository, tag).string(), code.message()));
+  if (code)
+    throw Error(Failure::storage,
+                fmt::format("cannot remove {}: {}", layout_.tag(repository, tag).string(), code.message()));
 }
 
 }  // namespace nixery::tree

@@ -1,6 +1,8 @@
 """The clients that people have, each with each kind of image."""
 
 import json
+import os
+import stat
 
 import pytest
 
@@ -37,7 +39,10 @@ def test_skopeo_copies_and_umoci_unpacks(registry, directory, name):
     copied = skopeo("copy", "--src-tls-verify=false", f"docker://{registry.host}/{name}", f"oci:{directory}/oci:x")
     assert copied.returncode == 0, copied.stderr
     check(program("umoci", "umoci"), "unpack", "--image", f"{directory}/oci:x", str(directory / "bundle"))
-    check("chroot", str(directory / "bundle/rootfs"), *IMAGES[name], env={"PATH": "/bin:/sbin:/usr/bin"})
+    rootfs = directory / "bundle/rootfs"
+    (rootfs / "dev").mkdir(exist_ok=True)
+    os.mknod(rootfs / "dev/null", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    check("chroot", str(rootfs), *IMAGES[name], env={"PATH": "/bin:/sbin:/usr/bin"})
 
 
 def test_skopeo_inspects(registry):

@@ -73,7 +73,7 @@ def test_an_evaluation_that_never_ends_or_eats_memory_is_stopped(new_registry, d
     (directory / "default.nix").write_text(
         "{ ... }: { loop = let f = x: builtins.seq (x + 1) (f (x + 1)); in f 0; deep = let f = x: 1 + f x; in f 0;"
         " spin = builtins.foldl' (a: b: a + b) 0 (builtins.genList (i: builtins.foldl' (a: b: a + b) i (builtins.genList (j: j) 100000)) 1000000);"
-        " fat = builtins.genList (i: builtins.genList (j: i + j) 100000) 100000 == []; }"
+        " fat = builtins.deepSeq (builtins.genList (i: toString i) 100000000) null; }"
     )
     registry = new_registry(NIXERY_PKGS_PATH=str(directory), NIXERY_EVAL_TIMEOUT="3", NIXERY_EVAL_MEMORY="512")
     for name in ("loop", "deep", "spin", "fat"):

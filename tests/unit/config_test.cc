@@ -63,7 +63,8 @@ TEST_CASE("two package sources contradict each other") {
 }
 
 TEST_CASE("zstd and docker's manifests contradict each other") {
-  CHECK_THROWS_WITH_AS(load({{"NIXERY_FORMAT", "docker"}, {"NIXERY_ENCODING", "zstd-fast"}}), doctest::Contains("NIXERY_ENCODING"), Error);
+  CHECK_THROWS_WITH_AS(load({{"NIXERY_FORMAT", "docker"}, {"NIXERY_ENCODING", "zstd-fast"}}),
+                       doctest::Contains("NIXERY_ENCODING"), Error);
 }
 
 TEST_CASE("effective settings say where they come from, without credentials") {

@@ -12,7 +12,9 @@ using build::Progress;
 
 namespace {
 
-Landing success() { return {image::Digest::of("x"), "r", false, nullptr}; }
+Landing success() {
+  return {image::Digest::of("x"), "r", false, nullptr};
+}
 const auto far = std::chrono::steady_clock::now() + std::chrono::hours(1);
 
 }  // namespace
@@ -69,7 +71,8 @@ TEST_CASE("with no memory for failures every request tries again") {
   Flights flights({1, 10, std::chrono::seconds(0)});
   std::atomic<int> tries{0};
   for (int i = 0; i < 3; ++i) {
-    const auto flight = flights.join("k", [&](Progress&) -> Landing { throw Error(Failure::build_failed, std::to_string(++tries)); });
+    const auto flight =
+        flights.join("k", [&](Progress&) -> Landing { throw Error(Failure::build_failed, std::to_string(++tries)); });
     flight->wait_until(far);
     while (flights.in_the_air() > 0) std::this_thread::yield();
   }
@@ -117,14 +120,16 @@ TEST_CASE("whoever waits is told when it lands, also one who comes too late, als
 
 TEST_CASE("an exception that nobody foresaw is a failure, not the end of the worker") {
   Flights flights({1, 10, std::chrono::seconds(0)});
-  const auto landing = flights.join("1", [](Progress&) -> Landing { throw std::runtime_error("odd"); })->wait_until(far);
+  const auto landing =
+      flights.join("1", [](Progress&) -> Landing { throw std::runtime_error("odd"); })->wait_until(far);
   CHECK(std::string(landing->error->what()).find("odd") != std::string::npos);
 }
 
 TEST_CASE("what nix prints becomes the step that a waiting person sees") {
   const std::string hash(32, 'a');
   CHECK(build::step_of_nix_line("building '/nix/store/" + hash + "-curl-8.0.drv'...") == "building curl-8.0");
-  CHECK(build::step_of_nix_line("copying path '/nix/store/" + hash + "-curl-8.0' from 'https://x'...") == "fetching curl-8.0");
+  CHECK(build::step_of_nix_line("copying path '/nix/store/" + hash + "-curl-8.0' from 'https://x'...") ==
+        "fetching curl-8.0");
   CHECK(build::step_of_nix_line("make: nothing to be done").empty());
   CHECK(build::step_of_nix_line("building").empty());
 }

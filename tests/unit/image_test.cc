@@ -9,8 +9,9 @@ using image::Digest;
 TEST_CASE("digests are sha256 and 64 lower-case hex, and nothing else") {
   const std::string hex(64, 'a');
   CHECK(Digest::parse("sha256:" + hex)->hex() == hex);
-  for (const std::string& wrong : {std::string(""), hex, "sha256:" + hex + "a", "sha256:" + hex.substr(1), "SHA256:" + hex,
-                                   "sha512:" + hex, "sha256:" + std::string(64, 'A'), "sha256:" + std::string(64, 'g')})
+  for (const std::string& wrong :
+       {std::string(""), hex, "sha256:" + hex + "a", "sha256:" + hex.substr(1), "SHA256:" + hex, "sha512:" + hex,
+        "sha256:" + std::string(64, 'A'), "sha256:" + std::string(64, 'g')})
     CHECK_FALSE(Digest::parse(wrong));
 }
 
@@ -39,18 +40,21 @@ TEST_CASE("a config has its keys in one order, and leaves out what is empty") {
   config.exposed_ports = {"80/tcp"};
   config.labels = {{"b", "2"}, {"a", "1"}};
   config.layers = {{Digest::of("x"), "alone: 1 MB"}};
-  CHECK(image::to_json(config) ==
-        R"({"created":"1970-01-01T00:00:01Z","architecture":"arm64","os":"linux","variant":"v8",)"
-        R"("config":{"ExposedPorts":{"80/tcp":{}},"Env":["PATH=/bin"],"Cmd":["bash"],"Labels":{"a":"1","b":"2"}},)"
-        R"("rootfs":{"type":"layers","diff_ids":["sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"]},)"
-        R"("history":[{"created":"1970-01-01T00:00:01Z","created_by":"alone: 1 MB"}]})");
+  CHECK(
+      image::to_json(config) ==
+      R"({"created":"1970-01-01T00:00:01Z","architecture":"arm64","os":"linux","variant":"v8",)"
+      R"("config":{"ExposedPorts":{"80/tcp":{}},"Env":["PATH=/bin"],"Cmd":["bash"],"Labels":{"a":"1","b":"2"}},)"
+      R"("rootfs":{"type":"layers","diff_ids":["sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"]},)"
+      R"("history":[{"created":"1970-01-01T00:00:01Z","created_by":"alone: 1 MB"}]})");
 }
 
 TEST_CASE("a manifest is OCI's or docker's, with media types to match") {
-  image::Manifest manifest{image::Format::oci, {image::MediaType::oci_config, Digest::of("c"), 1, {}, {}}, {}, {{"k", "v"}}};
+  image::Manifest manifest{
+      image::Format::oci, {image::MediaType::oci_config, Digest::of("c"), 1, {}, {}}, {}, {{"k", "v"}}};
   manifest.layers.push_back({image::MediaType::oci_layer_gzip, Digest::of("l"), 2, {}, {}});
   const std::string oci = image::to_json(manifest);
-  CHECK(oci.starts_with(R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":)"));
+  CHECK(oci.starts_with(
+      R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":)"));
   CHECK(oci.find(R"("annotations":{"k":"v"})") != std::string::npos);
   manifest.format = image::Format::docker;
   CHECK(image::to_json(manifest).find("annotations") == std::string::npos);

@@ -20,7 +20,10 @@ namespace {
 std::string run(const fs::path& dir, const std::string& script) {
   os::Command command;
   command.argv = {"sh", "-ec", "cd \"$0\"; " + script, dir.string()};
-  command.env = {{"GIT_AUTHOR_NAME", "a"}, {"GIT_AUTHOR_EMAIL", "a@b"}, {"GIT_COMMITTER_NAME", "a"}, {"GIT_COMMITTER_EMAIL", "a@b"}};
+  command.env = {{"GIT_AUTHOR_NAME", "a"},
+                 {"GIT_AUTHOR_EMAIL", "a@b"},
+                 {"GIT_COMMITTER_NAME", "a"},
+                 {"GIT_COMMITTER_EMAIL", "a@b"}};
   const auto outcome = os::run(command);
   REQUIRE_MESSAGE(outcome.ok(), outcome.error_tail);
   return outcome.output.substr(0, outcome.output.find('\n'));
@@ -38,9 +41,10 @@ Failure failure_of(nix::Source& source, const std::string& tag) {
 }  // namespace
 
 TEST_CASE("nix's error is found among its traces, in old and new clothes") {
-  CHECK(nix::error_message("warning: x\nerror: undefined variable 'foo'\n\n       at /x:1:2:\n") == "undefined variable 'foo'");
-  CHECK(nix::error_message("error:\n       … while evaluating\n         at /x:1\n\n       error: attribute 'a' missing\n       at /x:2\n") ==
-        "attribute 'a' missing");
+  CHECK(nix::error_message("warning: x\nerror: undefined variable 'foo'\n\n       at /x:1:2:\n") ==
+        "undefined variable 'foo'");
+  CHECK(nix::error_message("error:\n       … while evaluating\n         at /x:1\n\n       error: attribute 'a' "
+                           "missing\n       at /x:2\n") == "attribute 'a' missing");
   CHECK(nix::error_message("trace: the error: in a line\n").empty());
   CHECK(nix::error_message("").empty());
 }
@@ -84,15 +88,17 @@ TEST_CASE("a git repository: branches, tags and commits of allowed branches, and
   const test::TemporaryDirectory dir;
   const fs::path origin = dir.path() / "origin";
   fs::create_directories(origin);
-  run(origin, "git init -q -b main; echo 1 > default.nix; git add .; git commit -qm 1; git tag -a -m x v1; "
-              "echo 2 > default.nix; git commit -qam 2; git checkout -q -b secret; echo 3 > default.nix; git commit -qam 3; "
-              "git checkout -q main");
+  run(origin,
+      "git init -q -b main; echo 1 > default.nix; git add .; git commit -qm 1; git tag -a -m x v1; "
+      "echo 2 > default.nix; git commit -qam 2; git checkout -q -b secret; echo 3 > default.nix; git commit -qam 3; "
+      "git checkout -q main");
   const std::string one = run(origin, "git rev-parse main~1"), two = run(origin, "git rev-parse main"),
                     three = run(origin, "git rev-parse secret");
   // A commit that no branch leads to, as a fork's is in its parent repository.
   const std::string loose = run(origin, "git commit-tree -m loose HEAD^{tree}");
 
-  nix::GitSource source({nix::SourceSettings::Kind::git, "file://" + origin.string(), {"main"}, {}, {}, {}}, dir.path() / "state");
+  nix::GitSource source({nix::SourceSettings::Kind::git, "file://" + origin.string(), {"main"}, {}, {}, {}},
+                        dir.path() / "state");
   CHECK(source.find("latest").id == two);
   CHECK(source.find("latest").moving);
   CHECK(source.find("main").id == two);
@@ -120,7 +126,8 @@ TEST_CASE("a git repository: branches, tags and commits of allowed branches, and
 
 TEST_CASE("a git repository that cannot be reached is unavailable, and its password is in no message") {
   const test::TemporaryDirectory dir;
-  nix::GitSource source({nix::SourceSettings::Kind::git, "http://user:hunter2@127.0.0.1:1/x.git", {"*"}, {}, {}, {}}, dir.path());
+  nix::GitSource source({nix::SourceSettings::Kind::git, "http://user:hunter2@127.0.0.1:1/x.git", {"*"}, {}, {}, {}},
+                        dir.path());
   try {
     source.find("latest");
     FAIL("reached");

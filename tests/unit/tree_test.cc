@@ -25,7 +25,8 @@ std::size_t count_files(const fs::path& dir) {
 TEST_CASE("the layout of TREE and STATE, name by name") {
   const tree::Layout layout{"/T", "/S"};
   CHECK(layout.blob(digest) == "/T/blobs/sha256/ab/" + hex);
-  CHECK(layout.manifest(digest, image::MediaType::oci_manifest) == "/T/manifests/sha256/" + hex + "/manifest.oci-manifest");
+  CHECK(layout.manifest(digest, image::MediaType::oci_manifest) ==
+        "/T/manifests/sha256/" + hex + "/manifest.oci-manifest");
   CHECK(layout.manifest(digest, image::MediaType::docker_manifest) ==
         "/T/manifests/sha256/" + hex + "/manifest.docker-manifest");
   CHECK(layout.tag("shell/git", "latest") == "/T/tags/shell/git/_tags/latest");

@@ -1,0 +1,118 @@
+#include "http/discovery.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <iterator>
+#include <limits>
+
+#include "error.h"
+#include "http/answers.h"
+#include "json/json.h"
+#include "reference/reference.h"
+#include "tree/listing.h"
+#include "tree/referrers.h"
+
+namespace nixery::http {
+
+namespace {
+
+// Decoded. A '+' is itself and no space: media types have the one and never the other.
+std::optional<std::string> parameter(std::string_view query, std::string_view name) {
+  const auto value = query_parameter(query, name);
+  if (!value) return std::nullopt;
+  if (auto decoded = percent_decode(*value)) return decoded;
+  throw Error(Failure::bad_query, fmt::format("the parameter '{}' has a malformed %-escape", name));
+}
+
+struct PageRequest {
+  std::size_t size = default_page;
+  std::string after;  // empty: from the start
+};
+
+PageRequest read_page_request(std::string_view query) {
+  PageRequest page;
+  page.after = parameter(query, "last").value_or("");
+  const auto n = parameter(query, "n");
+  if (!n) return page;
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  if (n->empty() || !std::all_of(n->begin(), n->end(), is_digit))
+    throw Error(Failure::bad_query, "the parameter 'n' must be a number, 0 or more: how many names to list");
+  // A number too large to hold asks for all there is.
+  if (std::from_chars(n->data(), n->data() + n->size(), page.size).ec != std::errc{}) page.size = std::numeric_limits<std::size_t>::max();
+  return page;
+}
+
+// {<about>,"<key>":[<the page of `names`>]}, and where the next one is.
+template <typename About>
+Response answer_page(const std::vector<std::string>& names, const PageRequest& page, std::string_view address, std::string_view key,
+                     About&& about) {
+  const auto first = page.after.empty() ? names.begin() : std::upper_bound(names.begin(), names.end(), page.after);
+  const auto left = static_cast<std::size_t>(names.end() - first);
+  const auto end = first + static_cast<std::ptrdiff_t>(std::min(page.size, left));
+
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  about(writer);
+  json::key(writer, key);
+  writer.StartArray();
+  for (auto name = first; name != end; ++name) json::string(writer, *name);
+  writer.EndArray();
+  writer.EndObject();
+
+  Response response = answer_json(buffer.GetString());
+  response.header("Cache-Control", "no-cache");
+  // Names hold nothing that would have to be escaped in a query.
+  if (end != first && end != names.end())
+    response.header("Link", fmt::format("<{}?n={}&last={}>; rel=\"next\"", address, page.size, *std::prev(end)));
+  return response;
+}
+
+// Digests that we do not serve, and that are well-formed all the same (image-spec, "Registered algorithms").
+bool is_sha512(std::string_view text) {
+  constexpr std::string_view prefix = "sha512:";
+  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
+  return text.size() == prefix.size() + 128 && text.starts_with(prefix) && std::all_of(text.begin() + 7, text.end(), is_hex);
+}
+
+}  // namespace
+
+Response tags_list(const tree::Tree& tree, std::string_view name, std::string_view query) {
+  if (!reference::is_repository(name)) reference::parse(name, "latest");  // throws and says why
+  const PageRequest page = read_page_request(query);
+  const auto tags = tree::tags(tree.layout(), name);
+  if (tags.empty())
+    throw Error(Failure::unknown_repository, fmt::format("'{}' has no tags yet: an image is built when it is pulled", name));
+  return answer_page(tags, page, fmt::format("/v2/{}/tags/list", name), "tags",
+                     [&](json::Writer& writer) { json::member(writer, "name", name); });
+}
+
+Response catalog(const tree::Tree& tree, std::string_view query, bool enabled) {
+  if (!enabled) throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
+  const PageRequest page = read_page_request(query);
+  return answer_page(tree::repositories(tree.layout()), page, "/v2/_catalog", "repositories", [](json::Writer&) {});
+}
+
+Response referrers(const tree::Tree& tree, std::string_view digest_text, std::string_view query) {
+  std::vector<tree::Referrer> list;
+  if (const auto subject = image::Digest::parse(digest_text)) {
+    list = tree::referrers_of(tree.layout(), *subject);
+  } else if (!is_sha512(digest_text)) {
+    throw Error(Failure::bad_digest, "the digest is malformed: give 'sha256:' and 64 lower-case hex digits");
+  }
+  const auto type = parameter(query, "artifactType").value_or("");
+  if (!type.empty()) std::erase_if(list, [&](const tree::Referrer& referrer) { return referrer.artifact_type != type; });
+
+  Response response;
+  response.header("Content-Type", std::string(image::name_of(image::MediaType::oci_index)))
+      .header("Docker-Distribution-API-Version", "registry/2.0")
+      .header("X-Content-Type-Options", "nosniff")
+      .header("Cache-Control", "no-cache");
+  if (!type.empty()) response.header("OCI-Filters-Applied", "artifactType");
+  response.body = tree::referrers_index(list);
+  return response;
+}
+
+}  // namespace nixery::http
