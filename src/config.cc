@@ -118,6 +118,10 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) {
          c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 2, 125));
        }},
+      {"NIX_POPULARITY_URL", "",
+       "file or URL of a JSON object, package -> how many images hold it (nixery popularity makes one): helps to "
+       "choose what is a layer of its own",
+       [](Config& c, std::string_view v) { c.popularity = v; }},
       {"NIX_TIMEOUT", "3600", "seconds that one derivation may build",
        [](Config& c, std::string_view v) { c.nix.build_limit = seconds(number("NIX_TIMEOUT", v, 1, 1'000'000)); }},
       {"NIXERY_EVAL_TIMEOUT", "60", "seconds that an evaluation may take",
@@ -150,6 +154,8 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) { c.hop = seconds(number("NIXERY_HOP_SECONDS", v, 1, 3600)); }},
       {"NIXERY_HOPS", "9", "such redirects of one request; clients follow ten at most",
        [](Config& c, std::string_view v) { c.hops = static_cast<unsigned>(number("NIXERY_HOPS", v, 0, 9)); }},
+      {"NIXERY_CATALOG", "1", "0 to keep the list of what has been built (/v2/_catalog) to yourself",
+       [](Config& c, std::string_view v) { c.catalog = yes_or_no("NIXERY_CATALOG", v); }},
       {"NIXERY_FAILURE_SECONDS", "30", "seconds for which a failure is remembered rather than tried again",
        [](Config& c, std::string_view v) {
          c.failure_memory = seconds(number("NIXERY_FAILURE_SECONDS", v, 0, 86'400));

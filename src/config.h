@@ -23,6 +23,7 @@ struct Config {
   image::Format format = image::Format::oci;
   std::string encoding;        // name of a layer::Encoding
   unsigned max_layers = 100;   // of an image, the root file system's among them
+  std::string popularity;       // file or URL with package -> count; empty: none
   std::string listen;          // "unix:/path" or "host:port"
   unsigned threads = 0;        // that accept requests
   unsigned build_threads = 0;  // builds at the same time
@@ -30,6 +31,7 @@ struct Config {
   unsigned max_waiting = 0;    // requests that may wait on builds
   std::chrono::seconds hop{20};
   unsigned hops = 9;
+  bool catalog = true;
   std::chrono::seconds failure_memory{30};
   std::chrono::seconds refresh{300};
 };

@@ -17,6 +17,7 @@ const char* name_of(Failure failure) {
     case Failure::bad_name: return "bad_name";
     case Failure::bad_tag: return "bad_tag";
     case Failure::bad_digest: return "bad_digest";
+    case Failure::bad_query: return "bad_query";
     case Failure::unknown_tag: return "unknown_tag";
     case Failure::unknown_package: return "unknown_package";
     case Failure::not_a_package: return "not_a_package";
@@ -29,7 +30,9 @@ const char* name_of(Failure failure) {
     case Failure::still_building: return "still_building";
     case Failure::unknown_manifest: return "unknown_manifest";
     case Failure::unknown_blob: return "unknown_blob";
+    case Failure::unknown_repository: return "unknown_repository";
     case Failure::unknown_route: return "unknown_route";
+    case Failure::switched_off: return "switched_off";
     case Failure::unsupported_method: return "unsupported_method";
     case Failure::bad_config: return "bad_config";
     case Failure::unavailable: return "unavailable";

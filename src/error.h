@@ -14,6 +14,7 @@ enum class Failure {
   bad_name,              // the image name is outside the grammar, or names nothing sensible
   bad_tag,               // the tag is outside the grammar
   bad_digest,            // malformed, or of an algorithm that we do not serve
+  bad_query,             // a parameter of the address is malformed
   unknown_tag,           // well-formed, but no revision of the configured source
   unknown_package,       // no such attribute in the package set
   not_a_package,         // the attribute exists, but is no derivation
@@ -26,7 +27,9 @@ enum class Failure {
   still_building,        // not finished within one request: try again later
   unknown_manifest,      // no manifest of that digest or tag
   unknown_blob,          // no blob of that digest, and no recipe for it
+  unknown_repository,    // nothing of that name has been built
   unknown_route,         // not an address of the registry
+  switched_off,          // the operator has turned this address off
   unsupported_method,    // pushes, deletes and the like
   bad_config,            // a setting is wrong; the message names it
   unavailable,           // the outside failed us: network, source, nix daemon; may pass

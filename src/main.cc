@@ -14,15 +14,15 @@ namespace {
 using nixery::command::Command;
 using nixery::command::Words;
 
-constexpr const Command* commands[] = {&nixery::command::serve, &nixery::command::build, &nixery::command::plan,
+constexpr const Command* commands[] = {&nixery::command::serve, &nixery::command::build, &nixery::command::plan, &nixery::command::popularity,
                                        &nixery::command::config};
 
 void print_help() {
   fmt::print("nixery {}: a container registry that builds an image from its name when it is pulled\n\n",
              NIXERY_VERSION);
-  for (const Command* command : commands) fmt::print("  nixery {:8} {}\n", command->name, command->summary);
+  for (const Command* command : commands) fmt::print("  nixery {:10} {}\n", command->name, command->summary);
   fmt::print(
-      "  nixery {:8} show what a command does and takes\n\n"
+      "  nixery {:10} show what a command does and takes\n\n"
       "Exit status: 0 done, 1 failed, 2 used wrongly.\n"
       "Try it:  nixery plan shell/git     then     nixery build shell/git\n",
       "help");

@@ -85,6 +85,13 @@ ResolvedImage Road::resolve(const reference::Reference& reference, Progress& pro
   return image;
 }
 
+Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer)
+    : settings_(std::move(settings)), tree_(tree), source_(source), writer_(writer) {
+  image::KeyBuilder key("popularity");
+  for (const auto& [name, count] : settings_.plan.popularity) key.add(name).add(fmt::format("{}", count));
+  popularity_key_ = key.finish();
+}
+
 std::string Road::image_key(const ResolvedImage& image) const {
   image::KeyBuilder key("image");
   key.add(fmt::format("{} {}", layer::format_version, plan::planner_version))
@@ -95,7 +102,7 @@ std::string Road::image_key(const ResolvedImage& image) const {
       .add(image.source.revision.id)
       .add(image.source.revision.url)
       .add(image.reference.has_shell ? "shell" : "");
-  for (const auto& [name, count] : settings_.plan.popularity) key.add(fmt::format("{} {}", name, count));
+  key.add(popularity_key_);
   for (const nix::Package* package : image.contents()) {
     key.add(package->attribute).add(fmt::format("{}", package->priority)).add(package->main_program);
     key.add(package->description).add(package->homepage);

@@ -60,8 +60,7 @@ struct BuiltImage {
 
 class Road {
  public:
-  Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer)
-      : settings_(std::move(settings)), tree_(tree), source_(source), writer_(writer) {}
+  Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer);
 
   ResolvedImage resolve(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const;
   // The outputs must be valid store paths.
@@ -79,6 +78,7 @@ class Road {
   const tree::Tree& tree_;
   nix::Source& source_;
   layer::Writer& writer_;
+  std::string popularity_key_;  // of what settings_ holds: large, and always the same
 };
 
 }  // namespace nixery::build

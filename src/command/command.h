@@ -22,6 +22,6 @@ struct Misuse {
   const char* reason;
 };
 
-extern const Command serve, build, plan, config;
+extern const Command serve, build, plan, popularity, config;
 
 }  // namespace nixery::command

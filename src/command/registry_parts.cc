@@ -1,10 +1,32 @@
 #include "command/registry_parts.h"
 
+#include <fmt/format.h>
+
 #include <cstdlib>
+
+#include "error.h"
+#include "nix/download.h"
+#include "os/file.h"
+#include "plan/popularity.h"
 
 namespace nixery::command {
 
 namespace {
+
+plan::Popularity load_popularity(const std::string& place) {
+  if (place.empty()) return {};
+  if (place.starts_with("http://") || place.starts_with("https://")) {
+    const nix::Answer answer = nix::get(place);
+    if (answer.status != 200)
+      throw Error(Failure::bad_config,
+                  fmt::format("NIX_POPULARITY_URL: HTTP status {} for {}", answer.status, nix::without_credentials(place)));
+    return plan::parse_popularity(answer.body, "NIX_POPULARITY_URL");
+  }
+  const std::string file = place.starts_with("file://") ? place.substr(7) : place;
+  const auto text = os::read_if_exists(file);
+  if (!text) throw Error(Failure::bad_config, fmt::format("NIX_POPULARITY_URL: there is no file {}", file));
+  return plan::parse_popularity(*text, "NIX_POPULARITY_URL");
+}
 
 build::RoadSettings road_settings(const Config& config) {
   build::RoadSettings settings;
@@ -13,6 +35,7 @@ build::RoadSettings road_settings(const Config& config) {
   settings.format = config.format;
   settings.encoding = *layer::Encoding::parse(config.encoding);
   settings.max_layers = config.max_layers;
+  settings.plan.popularity = load_popularity(config.popularity);
   return settings;
 }
 

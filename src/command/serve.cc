@@ -52,7 +52,7 @@ int run(Words words) {
   RegistryParts parts(config);
   build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer,
                          {config.build_threads, config.queue_length, config.failure_memory});
-  const http::Registry registry(builder, parts.tree, {config.hop, config.hops});
+  const http::Registry registry(builder, parts.tree, {config.hop, config.hops, config.catalog});
   if (listener.cgi) {
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);

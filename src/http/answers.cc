@@ -30,6 +30,9 @@ Shape shape_of(Failure failure) {
     case Failure::unsupported_platform:
     case Failure::unknown_manifest: return {404, "MANIFEST_UNKNOWN"};
     case Failure::unknown_blob: return {404, "BLOB_UNKNOWN"};
+    case Failure::bad_query: return {400, "UNSUPPORTED"};
+    case Failure::unknown_repository: return {404, "NAME_UNKNOWN"};
+    case Failure::switched_off: return {404, "UNSUPPORTED"};
     case Failure::forbidden: return {403, "DENIED"};
     case Failure::evaluation_failed: return {422, "MANIFEST_INVALID"};
     case Failure::build_failed:

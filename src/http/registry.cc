@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "http/answers.h"
+#include "http/discovery.h"
 #include "log.h"
 #include "reference/reference.h"
 
@@ -59,6 +60,12 @@ std::variant<Response, Waiting> Registry::route(const Request& request) const {
   const std::string_view path = request.path;
   if (path == "/v2" || path == "/v2/") return answer_json("{}");
   if (const auto route = split(path, "manifests")) return manifest(request, route->name, route->last);
+  if (path == "/v2/_catalog") return catalog(tree_, request.query, settings_.catalog);
+  if (const auto route = split(path, "tags"); route && route->last == "list") return tags_list(tree_, route->name, request.query);
+  if (const auto route = split(path, "referrers")) {
+    check_name(route->name);
+    return referrers(tree_, route->last, request.query);
+  }
   if (const auto route = split(path, "blobs")) {
     check_name(route->name);
     return blob(request, route->last);
@@ -105,14 +112,14 @@ std::variant<Response, Waiting> Registry::blob(const Request& request, std::stri
 
 Waiting Registry::wait_for(const Request& request, std::shared_ptr<build::Flight> flight,
                            std::function<Response(const build::Landing&)> when_landed) const {
-  return {request, std::move(flight), std::chrono::steady_clock::now() + waits_.hop, std::move(when_landed)};
+  return {request, std::move(flight), std::chrono::steady_clock::now() + settings_.hop, std::move(when_landed)};
 }
 
 Response Registry::resume(const Waiting& waiting) const {
   try {
     if (const auto landing = waiting.flight->landing()) return waiting.when_landed(*landing);
     const unsigned hop = hop_of(waiting.request);
-    if (hop < waits_.hops) return answer_redirect(waiting.request, hop + 1);
+    if (hop < settings_.hops) return answer_redirect(waiting.request, hop + 1);
     return answer_error(
         Error(Failure::still_building,
               fmt::format("the image is still being built ({}): pull it again in a while, the build goes on",

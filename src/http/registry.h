@@ -18,16 +18,17 @@ struct Waiting {
   std::function<Response(const build::Landing&)> when_landed;
 };
 
-struct WaitSettings {
-  std::chrono::seconds hop{20};
-  unsigned hops = 9;
+struct RegistrySettings {
+  std::chrono::seconds hop{20};  // that a request waits before it is redirected to itself
+  unsigned hops = 9;             // such redirects
+  bool catalog = true;           // whether /v2/_catalog answers
 };
 
 // Thread-safe.
 class Registry {
  public:
-  Registry(build::Builder& builder, const tree::Tree& tree, WaitSettings waits)
-      : builder_(builder), tree_(tree), waits_(waits) {}
+  Registry(build::Builder& builder, const tree::Tree& tree, RegistrySettings settings)
+      : builder_(builder), tree_(tree), settings_(settings) {}
 
   // Never throws: every failure is an answer.
   std::variant<Response, Waiting> answer(const Request& request) const;
@@ -45,7 +46,7 @@ class Registry {
 
   build::Builder& builder_;
   const tree::Tree& tree_;
-  const WaitSettings waits_;
+  const RegistrySettings settings_;
 };
 
 }  // namespace nixery::http

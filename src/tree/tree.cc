@@ -16,8 +16,11 @@ void Tree::prepare() const {
 }
 
 bool Tree::has_blob(const image::Digest& digest) const {
+  // Behind a link, be it the file's or a directory's, is nothing of ours: nginx would not follow it either.
   std::error_code absent;
-  return fs::symlink_status(layout_.blob(digest), absent).type() == fs::file_type::regular;  // a link is none of ours
+  const fs::path blob = layout_.blob(digest);
+  const fs::path real = fs::canonical(blob, absent);
+  return !absent && real == fs::canonical(layout_.tree, absent) / blob.lexically_relative(layout_.tree);
 }
 
 image::Digest Tree::publish_blob(std::string_view bytes) const {

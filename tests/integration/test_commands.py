@@ -85,3 +85,16 @@ def test_a_wrong_setting_is_refused_at_start_by_its_name(registry):
 def test_an_image_has_at_most_the_layers_that_are_set(new_registry):
     registry = new_registry(NIXERY_MAX_LAYERS="5")
     assert len(registry.manifest("shell/git").json["layers"]) <= 5
+
+
+def test_popularity_counts_what_was_built_and_is_taken_as_a_setting(new_registry, directory):
+    registry = new_registry()
+    for name in ("hello", "jq", "shell/jq"):
+        assert registry.manifest(name).status == 200
+    counts = json.loads(registry.nixery("popularity").stdout)
+    assert counts["hello"] == 1 and counts["jq"] == 2 and counts["libc6"] == 3
+    (directory / "popularity.json").write_text(json.dumps(counts))
+    for place in (str(directory / "popularity.json"), f"file://{directory}/popularity.json"):
+        assert registry.nixery("build", "hello", NIX_POPULARITY_URL=place).returncode == 0
+    done = registry.nixery("build", "hello", NIX_POPULARITY_URL="/no/such/file")
+    assert done.returncode == 1 and "NIX_POPULARITY_URL" in done.stderr

@@ -79,6 +79,24 @@ TEST_CASE("a tag moves in one step and can be dropped") {
   CHECK_FALSE(tree.digest_of_tag("git", "latest"));
 }
 
+TEST_CASE("a blob behind a link, its own or a directory's, is no blob of ours") {
+  const test::TemporaryDirectory dir;
+  const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
+  tree.prepare();
+  const auto blob = tree.publish_blob("bytes");
+  const fs::path file = tree.layout().blob(blob);
+  fs::rename(file.parent_path(), dir.path() / "elsewhere");
+  fs::create_directory_symlink(dir.path() / "elsewhere", file.parent_path());
+  CHECK_FALSE(tree.has_blob(blob));
+  fs::remove(file.parent_path());
+  fs::create_directory(file.parent_path());
+  fs::create_symlink(dir.path() / "elsewhere" / file.filename(), file);
+  CHECK_FALSE(tree.has_blob(blob));
+  fs::remove(file);
+  fs::copy_file(dir.path() / "elsewhere" / file.filename(), file);
+  CHECK(tree.has_blob(blob));
+}
+
 TEST_CASE("a link that leads elsewhere is no tag") {
   const test::TemporaryDirectory dir;
   const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});

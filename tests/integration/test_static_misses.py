@@ -1,0 +1,178 @@
+"""What nginx hands to a worker, and what it makes of the answer. The worker is a small one of the tests'."""
+
+import json
+import socket
+import threading
+
+import pytest
+
+import raw
+from fabricated import digest_of, nginx_alone
+from fastcgi import Responder
+from registry import wait_for
+
+OK = b"Status: 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.fixture
+def served():
+    with nginx_alone() as served:
+        yield served
+
+
+@pytest.fixture
+def worker(served):
+    with Responder(served.socket, lambda parameters: OK) as responder:
+        yield responder
+
+
+def test_a_hit_is_no_request_to_a_worker_and_a_miss_is_exactly_one(served, worker):
+    digest = served.files_of.add_busybox("hello")
+    blob = served.get(f"/v2/hello/manifests/{digest}").json["config"]["digest"]
+    for target in ("/v2/", "/v2/hello/manifests/latest", f"/v2/hello/manifests/{digest}", f"/v2/hello/blobs/{blob}"):
+        for headers in ({}, {"If-None-Match": "*"}, {"Range": "bytes=0-1"}):
+            served.get(target, headers)
+    assert worker.requests == []
+    absent = digest_of(b"absent")
+    misses = ["/v2/absent/manifests/latest", f"/v2/a/manifests/{absent}", f"/v2/a/blobs/{absent}", "/v2/_catalog", "/v2/a/tags/list",
+              f"/v2/a/referrers/{absent}", "/v2/Odd/manifests/latest", "/v2/a/manifests/sha256:x"]  # fmt: skip
+    for number, target in enumerate(misses, 1):
+        assert served.get(target, {"If-None-Match": "*"} if number % 2 else {}).status == 200
+        assert len(worker.requests) == number, target
+    wait_for(lambda: served.worker_requests() == len(misses), "nginx's log to say the same")
+
+
+def test_a_worker_is_told_everything_about_the_request(served, worker):
+    target = "/v2/hello%2Ejq/manifests/a%3Ab?ns=example.org&x=%2e%2e"
+    lines = ["User-Agent: docker/1", "Accept: a/b", "X-Twice: 1", "Proxy: http://evil", "Authorization: Basic eDp5", "Cookie: c=1"]
+    assert raw.get(served.port, target, *lines).status == 200
+    told = dict(worker.requests[0])
+    assert len(told) == len(worker.requests[0]), "a parameter twice"
+    expected = {
+        "REQUEST_METHOD": "GET", "REQUEST_URI": target, "PATH_INFO": "/v2/hello.jq/manifests/a:b", "QUERY_STRING": "ns=example.org&x=%2e%2e",
+        "SCRIPT_NAME": "", "SERVER_PROTOCOL": "HTTP/1.1", "GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "127.0.0.1", "SERVER_NAME": "",
+        "SERVER_PORT": str(served.port), "REQUEST_SCHEME": "http", "CONTENT_LENGTH": "", "CONTENT_TYPE": "", "HTTP_HOST": "registry.test",
+        "HTTP_USER_AGENT": "docker/1", "HTTP_ACCEPT": "a/b", "HTTP_X_TWICE": "1", "HTTP_PROXY": None, "HTTP_AUTHORIZATION": None, "HTTP_COOKIE": None,
+    }  # fmt: skip
+    assert {name: told.get(name) for name in expected} == expected
+    assert told["REMOTE_PORT"].isdigit() and len(told["NIXERY_REQUEST_ID"]) == 32
+    assert "HTTPS" not in told
+
+
+def test_the_path_is_the_same_however_nginx_got_to_the_worker(served, worker):
+    absent = digest_of(b"absent")
+    for target in ("/v2/a/manifests/latest", f"/v2/a/blobs/{absent}", f"/v2/a/manifests/{absent}", "/v2/_catalog"):
+        for headers in ({}, {"If-None-Match": "*"}):
+            served.get(target, headers)
+            assert dict(worker.requests[-1])["PATH_INFO"] == target
+
+
+def test_the_host_is_the_clients_unless_it_contradicts_itself(served, worker):
+    for line, host, expected in (("/v2/x", "Registry.Test:5000", "Registry.Test:5000"), ("/v2/x", "registry.test", "registry.test"),
+                                 ("/v2/x", "[::1]:80", "[::1]:80"), ("http://real.test/v2/x", "fake.test", "real.test")):  # fmt: skip
+        raw.exchange(served.port, f"GET {line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert dict(worker.requests[-1])["HTTP_HOST"] == expected
+
+
+def test_head_is_head_to_the_worker_too(served, worker):
+    assert served.head("/v2/absent/manifests/latest").status == 200
+    assert dict(worker.requests[0])["REQUEST_METHOD"] == "HEAD"
+
+
+def test_a_body_of_a_get_is_not_handed_on(served, worker):
+    raw.exchange(served.port, b"GET /v2/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
+    assert worker.bodies == [b""]
+
+
+def test_refused_requests_never_reach_a_worker(served, worker):
+    for method, target in (("POST", "/v2/x/blobs/uploads/"), ("DELETE", "/v2/x/manifests/latest"), ("GET", "/v2/../x"), ("GET", "/v2/x//y"), ("GET", "/v2/%00")):
+        assert raw.get(served.port, target, method=method).status in (400, 405)
+    assert worker.requests == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 416, 422, 424, 429, 500, 502, 503, 504])
+def test_a_workers_own_error_passes_through_word_for_word(served, status):
+    body = json.dumps({"errors": [{"code": "X", "message": "the worker's words\n" + "log " * 9000, "detail": None}]}).encode()
+    head = f"Status: {status} Some Reason\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nRetry-After: 7\r\nX-Own: yes\r\n\r\n"
+    with Responder(served.socket, lambda parameters: head.encode() + body):
+        answer = served.get("/v2/absent/manifests/latest")
+    assert (answer.status, answer.body) == (status, body)
+    assert answer.headers["Retry-After"] == "7" and answer.headers["X-Own"] == "yes"
+    assert answer.headers.get_all("Cache-Control") == ["no-store"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"If-None-Match": "*"}, {"Range": "bytes=0-1"}])
+@pytest.mark.parametrize("reference", ["latest", digest_of(b"absent")])
+def test_a_workers_answer_keeps_its_status_and_headers(served, headers, reference):
+    digest = digest_of(b"manifest")
+    head = f'Status: 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nDocker-Content-Digest: {digest}\r\nETag: "{digest}"\r\n\r\n'
+    with Responder(served.socket, lambda parameters: head.encode() + b"manifest"):
+        answer = served.get(f"/v2/absent/manifests/{reference}", headers)
+    assert (answer.status, answer.body) == (200, b"manifest")
+    assert answer.headers["ETag"] == f'"{digest}"' and answer.headers["Docker-Content-Digest"] == digest
+    assert answer.headers["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
+
+
+def test_redirects_of_a_waiting_worker_reach_the_client(served):
+    target = "/v2/slow/manifests/latest?nixery-hop=1"
+    with Responder(served.socket, lambda p: f"Status: 307 Temporary Redirect\r\nLocation: {target}\r\nCache-Control: no-store\r\n\r\n{{}}".encode()):
+        answer = served.get("/v2/slow/manifests/latest")
+    assert answer.status == 307
+    assert answer.headers["Location"].removeprefix(f"http://{served.host}").removeprefix("http://127.0.0.1") == target
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize("answer", [None, b"", b"not cgi at all", b"Status: 200 OK\r\nno colon\r\n\r\n", b"Status: abc\r\n\r\n"])
+def test_a_worker_that_dies_or_talks_nonsense_is_503(served, answer):
+    with Responder(served.socket, lambda parameters: answer):
+        told = served.get("/v2/absent/manifests/latest")
+    assert (told.status, told.error["code"]) == (503, "UNAVAILABLE")
+    assert int(told.headers["Retry-After"]) > 0
+
+
+def test_a_failed_worker_is_not_asked_twice_and_the_next_request_is_tried(served):
+    answers = iter([None, OK])
+    with Responder(served.socket, lambda parameters: next(answers)) as worker:
+        assert served.get("/v2/absent/manifests/latest").status == 503
+        assert len(worker.requests) == 1
+        assert served.get("/v2/absent/manifests/latest").status == 200
+
+
+def test_a_worker_that_comes_back_is_asked_at_once(served):
+    assert served.get("/v2/absent/manifests/latest").status == 503
+    with Responder(served.socket, lambda parameters: OK):
+        assert served.get("/v2/absent/manifests/latest").status == 200
+    assert served.get("/v2/absent/manifests/latest").status == 503
+
+
+def test_a_client_that_leaves_does_not_end_the_workers_request(served):
+    came, go, finished = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(parameters):
+        came.set()
+        go.wait(60)
+        finished.set()
+        return OK
+
+    with Responder(served.socket, answer):
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.sendall(b"GET /v2/slow/manifests/latest HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert came.wait(30)
+        go.set()
+        assert finished.wait(30)
+        # nginx took the answer to its end, as its access log tells: 200, not the 499 of an abandoned request.
+        wait_for(lambda: "/v2/slow/manifests/latest 200" in (served.dir / "access.log").read_text(), "the request to be logged as answered")
+
+
+def test_a_large_answer_of_a_worker_arrives_whole(served):
+    body = bytes(range(256)) * 40_000
+    with Responder(served.socket, lambda parameters: b"Status: 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n" + body):
+        assert served.get("/v2/a/blobs/" + digest_of(b"absent")).body == body
+
+
+def test_what_appears_in_the_tree_is_no_miss_any_more(served, worker):
+    target = "/v2/hello/manifests/latest"
+    assert served.get(target).body == b"{}"
+    digest = served.files_of.add_busybox("hello")
+    assert served.get(target).headers["Docker-Content-Digest"] == digest
+    assert len(worker.requests) == 1
