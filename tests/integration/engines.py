@@ -85,7 +85,7 @@ class Podman:
 
     def __init__(self, directory: Path):
         self.words = [program("podman", "podman"), "--root", str(directory / "root"), "--runroot", str(directory / "run"),
-                      "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs"]
+                      "--storage-driver", "overlay", "--cgroup-manager", "cgroupfs"]
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess:
         return run(*self.words, *words)
