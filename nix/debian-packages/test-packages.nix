@@ -2,7 +2,7 @@
 { packages, stage0, config }:
 
 let
-  inherit (builtins) concatStringsSep genList head listToAttrs map;
+  inherit (builtins) concatStringsSep genList listToAttrs map;
 
   package = { pname, version ? "1.0", script ? "mkdir -p $out/bin", meta ? { } }:
     let

@@ -1,8 +1,6 @@
 #include "build/export.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <vector>
 
@@ -42,20 +40,6 @@ Parts parts_of(const tree::Tree& tree, const image::Digest& digest) {
   return parts;
 }
 
-void copy_bytes(const fs::path& from, int to, const fs::path& target) {
-  const os::Fd in = os::open_for_reading(from);
-  for (;;) {
-    const ssize_t n = copy_file_range(in.get(), nullptr, to, nullptr, 1 << 30, 0);
-    if (n == 0) return;
-    if (n < 0) break;  // another file system, or one that cannot
-  }
-  std::string buffer(256 << 10, '\0');
-  for (ssize_t n; (n = read(in.get(), buffer.data(), buffer.size())) != 0;) {
-    if (n < 0) os::throw_errno("read", from);
-    os::write_all(to, {buffer.data(), static_cast<std::size_t>(n)}, target);
-  }
-}
-
 void append_header(os::PendingFile& archive, const std::string& name, std::uint64_t size) {
   layer::Entry entry = layer::Entry::file(name, "");
   entry.size = size;
@@ -65,7 +49,7 @@ void append_header(os::PendingFile& archive, const std::string& name, std::uint6
 void append_file(os::PendingFile& archive, const std::string& name, const fs::path& file) {
   const std::uint64_t size = fs::file_size(file);
   append_header(archive, name, size);
-  copy_bytes(file, archive.fd(), archive.path());
+  archive.append(file);
   archive.write(layer::tar_padding(size));
 }
 
@@ -80,7 +64,7 @@ void export_oci_layout(const tree::Tree& tree, const image::Digest& digest, cons
   for (const image::Digest& blob : wanted) {
     if (fs::exists(blobs / blob.hex())) continue;
     os::PendingFile copy(blobs);
-    copy_bytes(tree.layout().blob(blob), copy.fd(), copy.path());
+    copy.append(tree.layout().blob(blob));
     copy.publish(blobs / blob.hex());
   }
   os::write_file(blobs / digest.hex(), parts.manifest.bytes);

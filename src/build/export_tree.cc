@@ -73,7 +73,8 @@ class Collector {
   void take_manifest(const image::Digest& digest) {
     if (!taken_.insert(digest).second) return;
     auto manifest = tree_.manifest(digest);
-    if (!manifest) throw_incomplete(Failure::unknown_manifest, name_, fmt::format("the manifest {} of {}", digest.str(), name_));
+    if (!manifest)
+      throw_incomplete(Failure::unknown_manifest, name_, fmt::format("the manifest {} of {}", digest.str(), name_));
     const auto document = json::parse(manifest->bytes, digest.str());
     for (const image::Digest& member : digests_in(document, "manifests")) take_manifest(member);
     if (const json::Value* config = json::find(document, "config")) take_blob(digest_of(*config));
@@ -92,7 +93,8 @@ class Collector {
   }
 
   void take_blob(const image::Digest& digest) {
-    if (!tree_.has_blob(digest)) throw_incomplete(Failure::unknown_blob, name_, fmt::format("the blob {} of {}", digest.str(), name_));
+    if (!tree_.has_blob(digest))
+      throw_incomplete(Failure::unknown_blob, name_, fmt::format("the blob {} of {}", digest.str(), name_));
     selection_.blobs.insert(digest);
   }
 
@@ -120,20 +122,6 @@ std::optional<std::uint64_t> size_of(const fs::path& file) {
   return static_cast<std::uint64_t>(status.st_size);
 }
 
-void copy_bytes(const fs::path& from, os::PendingFile& to) {
-  const os::Fd in = os::open_for_reading(from);
-  for (;;) {
-    const ssize_t n = copy_file_range(in.get(), nullptr, to.fd(), nullptr, 1 << 30, 0);
-    if (n == 0) return;
-    if (n < 0) break;  // another file system, or one that cannot
-  }
-  std::string buffer(256 << 10, '\0');
-  for (ssize_t n; (n = read(in.get(), buffer.data(), buffer.size())) != 0;) {
-    if (n > 0) to.write({buffer.data(), static_cast<std::size_t>(n)});
-    else if (errno != EINTR) os::throw_errno("read", from);
-  }
-}
-
 // Makes `file` the same as `from`, whose size is `size`. False if it was so already.
 bool bring(const fs::path& from, std::uint64_t size, const fs::path& file, const fs::path& incoming) {
   const auto there = size_of(file);
@@ -143,13 +131,14 @@ bool bring(const fs::path& from, std::uint64_t size, const fs::path& file, const
     if (link(from.c_str(), file.c_str()) == 0) return true;
   }
   os::PendingFile copy(incoming);
-  copy_bytes(from, copy);
+  copy.append(from);
   copy.publish(file);
   return true;
 }
 
 // A list that is there already is replaced by what the tree has now.
-void publish_referrers(const tree::Layout& layout, const image::Digest& subject, std::span<const tree::Referrer> referrers) {
+void publish_referrers(const tree::Layout& layout, const image::Digest& subject,
+                       std::span<const tree::Referrer> referrers) {
   const std::string index = tree::referrers_index(referrers);
   const fs::path file = tree::referrers_index_file(layout, subject);
   if (os::read_if_exists(file) == index) return;
@@ -165,7 +154,8 @@ void sync_file_system(const fs::path& directory) {
 
 }  // namespace
 
-ExportedTree export_tree(const tree::Tree& tree, std::span<const reference::Reference> references, const fs::path& directory) {
+ExportedTree export_tree(const tree::Tree& tree, std::span<const reference::Reference> references,
+                         const fs::path& directory) {
   ExportedTree exported;
   Selection selection;
   Collector collector(tree, selection);
@@ -180,7 +170,8 @@ ExportedTree export_tree(const tree::Tree& tree, std::span<const reference::Refe
     if (bring(tree.layout().blob(blob), *size, layout.blob(blob), layout.incoming())) exported.added_bytes += *size;
     exported.bytes += *size;
   }
-  for (const tree::StoredManifest& manifest : selection.manifests) target.publish_manifest(manifest.bytes, manifest.type);
+  for (const tree::StoredManifest& manifest : selection.manifests)
+    target.publish_manifest(manifest.bytes, manifest.type);
   for (const auto& [subject, referrers] : selection.referrers) publish_referrers(layout, subject, referrers);
   sync_file_system(layout.tree);  // links are not synced one by one, and no tag may outlive what it leads to
   for (const Tag& tag : selection.tags) target.publish_tag(tag.repository, tag.tag, tag.manifest);

@@ -103,6 +103,23 @@ PendingFile::~PendingFile() {
   if (!path_.empty()) unlink(path_.c_str());
 }
 
+void PendingFile::append(const fs::path& file) {
+  const Fd in = open_for_reading(file);
+  for (;;) {
+    const ssize_t n = copy_file_range(in.get(), nullptr, fd_.get(), nullptr, 1 << 30, 0);
+    if (n == 0) return;
+    if (n < 0) break;  // another file system, or one that cannot: by hand, from where it stopped
+  }
+  std::string buffer(256 << 10, '\0');
+  for (ssize_t n; (n = read(in.get(), buffer.data(), buffer.size())) != 0;) {
+    if (n > 0) {
+      write({buffer.data(), static_cast<std::size_t>(n)});
+    } else if (errno != EINTR) {
+      throw_errno("read", file);
+    }
+  }
+}
+
 void PendingFile::publish(const fs::path& target) {
   if (fsync(fd_.get()) != 0) throw_errno("sync", path_);
   if (rename(path_.c_str(), target.c_str()) != 0) {

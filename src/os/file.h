@@ -40,6 +40,9 @@ class PendingFile {
   const fs::path& path() const { return path_; }
   void write(std::string_view bytes) { write_all(fd_.get(), bytes, path_); }
 
+  // All of another file's bytes, by the file system's own copying where it can.
+  void append(const fs::path& file);
+
   // fsync, rename to `target` (replacing what was there), fsync of the directory. Makes missing parents.
   void publish(const fs::path& target);
 

@@ -108,7 +108,7 @@ def test_a_get_with_a_large_body_is_413_and_a_small_one_is_ignored(served):
 
 def test_a_miss_without_a_worker_is_503_that_says_when_to_come_back(served):
     for target in ("/v2/absent/manifests/latest", "/v2/absent/blobs/sha256:" + "a" * 64, "/v2/absent/manifests/sha256:" + "a" * 64,
-                   "/v2/hello/tags/list", "/v2/_catalog", "/v2/hello/referrers/sha256:" + "a" * 64, "/v2/x", "/v2/x/y/z"):  # fmt: skip
+                   "/v2/hello/tags/list", "/v2/_catalog", "/v2/hello/referrers/sha256:x", "/v2/x", "/v2/x/y/z"):  # fmt: skip
         response = raw.get(served.port, target)
         error = error_of(response, 503)
         assert error["code"] == "UNAVAILABLE" and "no worker" in error["message"] and "still be pulled" in error["message"]

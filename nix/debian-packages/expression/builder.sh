@@ -5,7 +5,7 @@
 # loader and libraries of ELF files, the interpreters of scripts, absolute links. The references of the result, and so
 # the closures that Nix computes, are just those.
 #
-# shellcheck knows dash as the closest to busybox; Nix puts the derivation's attributes into the environment.
+# The closest to busybox that is known to shellcheck is dash; Nix puts the derivation's attributes into the environment.
 # shellcheck shell=dash disable=SC2154
 set -eu -o pipefail
 umask 022

@@ -6,4 +6,4 @@ for certificate in $(find "$out/share/ca-certificates" -name '*.crt' | sort); do
   echo
 done | grep -v '^$' > "$out/etc/ssl/certs/ca-bundle.crt"
 ln -s ca-bundle.crt "$out/etc/ssl/certs/ca-certificates.crt"
-rm -rf "$out/bin" "$out/share/ca-certificates" "$out/share/man" "$out/etc/ca-certificates" "$out/libexec"
+rm -rf "${out:?}/bin" "$out/share/ca-certificates" "$out/share/man" "$out/etc/ca-certificates" "$out/libexec"

@@ -2,7 +2,7 @@
 # root of an image, in the package of a module, in a profile. `site` then reads the .pth files there, which name the
 # directories that those modules need in turn (see add_modules in builder.sh).
 library=$(echo "$out"/lib/python3.*)
-rm -rf "$out/etc" "$library/sitecustomize.py"
+rm -rf "${out:?}/etc" "$library/sitecustomize.py"
 cat > "$library/sitecustomize.py" << 'END'
 import os
 import site
