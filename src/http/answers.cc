@@ -63,6 +63,32 @@ bool for_operator_only(Failure failure) {
   return failure == Failure::storage || failure == Failure::bad_config;
 }
 
+// Clients print messages to a terminal as they are: a build log's colours, and worse, stop here.
+std::string without_controls(std::string_view text) {
+  std::string kept;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto at = [&](std::size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
+    const bool c0 = (at(i) < ' ' && text[i] != '\n' && text[i] != '\t') || at(i) == 127;
+    const bool c1 = at(i) == 0xc2 && at(i + 1) >= 0x80 && at(i + 1) < 0xa0;  // U+0080 to U+009F
+    if (!c0 && !c1) kept += text[i];
+    if (c1) ++i;
+  }
+  return kept;
+}
+
+// What would end a header's line, or is no part of an address, as %XX.
+std::string escaped(std::string_view query) {
+  std::string text;
+  for (const char c : query) {
+    if (c > ' ' && c < 127) {
+      text += c;
+    } else {
+      text += fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
 Response answer_error(const Error& error) {
@@ -80,7 +106,7 @@ Response answer_error(const Error& error) {
   writer.StartArray();
   writer.StartObject();
   json::member(writer, "code", shape.code);
-  json::member(writer, "message", message);
+  json::member(writer, "message", without_controls(message));
   json::key(writer, "detail");
   writer.StartObject();
   json::member(writer, "failure", name_of(error.failure()));
@@ -132,8 +158,8 @@ unsigned hop_of(const Request& request) {
 Response answer_redirect(const Request& request, unsigned hop) {
   const std::string query = with_query_parameter(request.query, hop_parameter, fmt::format("{}", hop));
   Response response = base(307, "application/json");
-  response.header("Location", fmt::format("{}?{}", request.target.substr(0, request.target.find('?')), query))
-      .header("Cache-Control", "no-store");
+  // The decoded path: whoever waits has passed the parsers, so nothing in it would have to be escaped again.
+  response.header("Location", fmt::format("{}?{}", request.path, escaped(query))).header("Cache-Control", "no-store");
   response.body = "{}";
   return response;
 }

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <charconv>
+#include <limits>
 
 #include "error.h"
 #include "json/json.h"
@@ -136,7 +137,8 @@ std::optional<Segment> parse_segment(const json::Value& value) {
   const auto nar_hash = json::string_at(value, "nar_hash");
   const auto offset = unsigned_at(value, "offset"), length = unsigned_at(value, "length"),
              tar_length = unsigned_at(value, "tar_length"), crc32 = unsigned_at(value, "crc32");
-  if (!path || !store::StorePath::parse(*path) || !nar_hash || !offset || !length || !tar_length || !crc32)
+  if (!path || !store::StorePath::parse(*path) || !nar_hash || !image::Digest::parse_hex(*nar_hash) || !offset ||
+      !length || !tar_length || !crc32 || *crc32 > std::numeric_limits<std::uint32_t>::max())
     return std::nullopt;
   return Segment{*path,   *nar_hash,   json::string_or(value, "library", ""), *offset,
                  *length, *tar_length, static_cast<std::uint32_t>(*crc32)};
@@ -228,7 +230,8 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
   const auto diff_id = image::Digest::parse(json::string_or(document, "diff_id", ""));
   const auto size = unsigned_at(document, "size"), tar_size = unsigned_at(document, "tar_size");
   const json::Value* segments = json::find(document, "segments");
-  if (!format || !encoding || named != blob || !diff_id || !size || !tar_size || !segments || !segments->IsArray())
+  if (!format || *format < 0 || *format > std::numeric_limits<int>::max() || !encoding || named != blob || !diff_id ||
+      !size || !tar_size || !segments || !segments->IsArray())
     return std::nullopt;
   Recipe recipe{static_cast<int>(*format), *encoding, blob, *size, *diff_id, *tar_size, {}, {}};
   if (const json::Value* entries = json::find(document, "entries"); entries && entries->IsArray()) {

@@ -121,7 +121,7 @@ class Writer::Call {
 
    private:
     void take(std::size_t used) override {
-      auto member = std::make_shared<OrderedQueue::Member>(std::move(chunk_));
+      auto member = std::make_shared<OrderedQueue::Member>(OrderedQueue::Member{std::move(chunk_), false, nullptr});
       member->chunk->size = used;
       diff_.update({member->chunk->data.get(), used});
       queue_->push(member);

@@ -81,6 +81,27 @@ Error to_error(const json::Value& problem, const reference::Platform& platform) 
                fmt::format("'{}' is an attribute of the package set, but not a package", requested));
 }
 
+json::Document read_answer(std::string_view text) {
+  try {
+    return json::parse(text, "the output of nix-instantiate");
+  } catch (const Error& error) {
+    throw Error(Failure::evaluation_failed, error.what());
+  }
+}
+
+// Both become arguments of nix-store: "<derivation>!<output>,<output>".
+void check_names(const Package& package) {
+  constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+-._?=";
+  const bool has_drv = store::StorePath::parse(package.drv_path) && package.drv_path.ends_with(".drv");
+  const bool has_outputs = !package.outputs.empty() &&
+                           std::all_of(package.outputs.begin(), package.outputs.end(), [&](const Output& output) {
+                             return !output.name.empty() && output.name.find_first_not_of(allowed) == std::string::npos;
+                           });
+  if (!has_drv || !has_outputs)
+    throw Error(Failure::evaluation_failed,
+                fmt::format("package '{}' has no well-formed derivation and outputs", package.attribute));
+}
+
 Package to_package(const json::Value& value) {
   Package package;
   package.requested = json::string_or(value, "requested", "");
@@ -103,6 +124,7 @@ Package to_package(const json::Value& value) {
                                                             package.attribute, store::store_dir, path));
       package.outputs.push_back({json::string_or(output, "name", "out"), *std::move(parsed)});
     }
+  check_names(package);
   return package;
 }
 
@@ -206,7 +228,7 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
   const os::Outcome outcome = os::run(command);
   if (!outcome.ok()) throw evaluation_error(outcome, resolving, platform, settings.evaluation_limit);
 
-  const auto document = json::parse(outcome.output, "the output of nix-instantiate");
+  const auto document = read_answer(outcome.output);
   if (const json::Value* problems = json::find(document, "problems");
       problems && problems->IsArray() && !problems->Empty())
     throw to_error((*problems)[0], platform);

@@ -67,7 +67,9 @@ Closure parse_dump_db(std::string_view text) {
   for (Lines lines(text); !lines.at_end();) {
     Record record{PathInfo{lines.next_path(), {}, 0, {}}, {}};
     record.info.nar_hash = lines.next();
-    if (record.info.nar_hash.size() != 64) lines.fail("is no SHA-256");
+    if (record.info.nar_hash.size() != 64 ||
+        record.info.nar_hash.find_first_not_of("0123456789abcdef") != std::string::npos)
+      lines.fail("is no SHA-256");
     record.info.nar_size = lines.next_number();
     lines.next();  // the deriver, or nothing
     for (auto count = lines.next_number(); count > 0; --count) record.references.push_back(lines.next_path());
@@ -89,7 +91,9 @@ Closure parse_dump_db(std::string_view text) {
       if (at != records.end() && at->info.path == reference && at->info.path != record.info.path)
         record.info.references.push_back(static_cast<std::uint32_t>(index));
     }
-    std::sort(record.info.references.begin(), record.info.references.end());
+    auto& references = record.info.references;
+    std::sort(references.begin(), references.end());
+    references.erase(std::unique(references.begin(), references.end()), references.end());
   }
   for (Record& record : records) closure.paths.push_back(std::move(record.info));
   return closure;

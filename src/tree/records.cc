@@ -8,16 +8,20 @@ namespace nixery::tree {
 
 namespace {
 
-// nullopt where there is none, or where a power cut tore it: the tag then stays until it is built again.
-std::optional<TagRecord> read(const fs::path& path) {
+// nullopt where there is none, where a power cut tore it, and where it names another tag than it lies at (a refresh
+// drops what it names): the tag then stays until it is built again.
+std::optional<TagRecord> read(const Layout& layout, const fs::path& path) {
   const auto text = os::read_if_exists(path);
   if (!text) return std::nullopt;
   try {
     const auto document = json::parse(*text, path.string());
     const json::Value* moving = json::find(document, "moving");
-    return TagRecord{json::string_or(document, "repository", ""), json::string_or(document, "tag", ""),
+    TagRecord record{json::string_or(document, "repository", ""), json::string_or(document, "tag", ""),
                      json::string_or(document, "revision", ""), moving && moving->IsBool() && moving->GetBool(),
                      json::string_or(document, "manifest", "")};
+    if (layout.record(record.repository, record.tag) != path || !image::Digest::parse(record.manifest))
+      return std::nullopt;
+    return record;
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -40,7 +44,7 @@ void write_record(const Layout& layout, const TagRecord& record) {
 }
 
 std::optional<TagRecord> read_record(const Layout& layout, std::string_view repository, std::string_view tag) {
-  return read(layout.record(repository, tag));
+  return read(layout, layout.record(repository, tag));
 }
 
 void remove_record(const Layout& layout, const TagRecord& record) {
@@ -53,7 +57,7 @@ void for_each_record(const Layout& layout, const std::function<void(const TagRec
   fs::recursive_directory_iterator walk(layout.records(), code), end;
   for (; !code && walk != end; walk.increment(code)) {
     if (walk->path().extension() != ".json") continue;
-    if (const auto record = read(walk->path())) visit(*record);
+    if (const auto record = read(layout, walk->path())) visit(*record);
   }
 }
 

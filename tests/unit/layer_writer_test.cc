@@ -319,15 +319,15 @@ TEST_CASE("a recipe is JSON with its keys in a fixed order") {
                       digest,
                       4096,
                       {Entry::symlink("bin/\xe9", "%")},
-                      {{path, "ab", "libdeflate 1.14", 90, 5, 1024, 7}}};
+                      {{path, std::string(64, 'a'), "libdeflate 1.14", 90, 5, 1024, 7}}};
   const std::string hex = digest.hex();
   CHECK(to_json(recipe) ==
         fmt::format("{{\"format\":1,\"encoding\":\"gzip-fast\",\"blob\":\"sha256:{0}\",\"size\":{2},"
                     "\"diff_id\":\"sha256:{0}\",\"tar_size\":4096,\"entries\":[{{\"kind\":\"symlink\","
                     "\"name\":\"bin/%e9\",\"mode\":511,\"content\":\"%25\"}}],\"segments\":[{{\"path\":\"{1}\","
-                    "\"nar_hash\":\"ab\",\"library\":\"libdeflate 1.14\",\"offset\":90,\"length\":5,"
+                    "\"nar_hash\":\"{3}\",\"library\":\"libdeflate 1.14\",\"offset\":90,\"length\":5,"
                     "\"tar_length\":1024,\"crc32\":7}}]}}\n",
-                    hex, path, 95 + tail));
+                    hex, path, 95 + tail, std::string(64, 'a')));
   const auto read = parse_recipe(to_json(recipe), digest);
   REQUIRE(read);
   CHECK(read->segments == recipe.segments);

@@ -1,0 +1,56 @@
+// What nix prints on standard error while it evaluates and builds: its last error, its steps, and what clients are
+// told of both.
+#include "build/progress.h"
+#include "check.h"
+#include "http/answers.h"
+#include "nix/nix.h"
+
+using namespace nixery;
+using fuzz::require;
+
+namespace {
+
+// Clients print it to a terminal as it is.
+void require_answerable(const Error& error) {
+  const auto document = fuzz::strict_json(http::answer_error(error).body);
+  require(!document.HasParseError(), "an answer is JSON, and so UTF-8", error.what());
+  const auto& value = document["errors"][0]["message"];
+  const std::string_view message(value.GetString(), value.GetStringLength());
+  for (std::size_t i = 0; i < message.size(); ++i) {
+    const char c = message[i];
+    require(c == '\n' || c == '\t' || fuzz::is_one_line({&c, 1}), "no control character goes to the client", message);
+    // U+0080 to U+009F, which terminals take for controls as well.
+    require(c != '\xc2' || static_cast<unsigned char>(message[i + 1]) >= 0xa0, "nor do those of C1", message);
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view printed = fuzz::text_of(data, size);
+
+  const std::string message = nix::error_message(printed);
+  require(message.find('\n') == message.npos && message.find("  ") == message.npos && !message.ends_with(' '),
+          "the message is one line without runs of spaces", message);
+  require(message.size() <= 600, "the message is short", message);
+  require(message.empty() || printed.find("error: ") != printed.npos, "no error, no message", message);
+  if (!message.empty())
+    require(nix::error_message("error: " + message).size() <= message.size(), "it is its own message or less", message);
+  require_answerable(Error(Failure::evaluation_failed, "package 'x' cannot be evaluated: " + message));
+  require_answerable(Error(Failure::build_failed, "the build failed: " + message, std::string(printed)));
+
+  for (std::string_view rest = printed; !rest.empty();) {
+    const std::string_view line = fuzz::take_until(rest, '\n');
+    std::string step = build::step_of_nix_line(line);
+    if (step.empty()) continue;
+    require(step.size() <= line.size(), "a step is shorter than its line", step);
+    require(step.starts_with("building ") || step.starts_with("fetching ") || step.starts_with("downloading "),
+            "a step says what is done", step);
+    require(step.find('/') == step.npos && step.find('\'') == step.npos, "a step has a name in it, not a path", step);
+    build::Snapshot snapshot;
+    snapshot.phase = build::Phase::realising;
+    snapshot.step = std::move(step);
+    require_answerable(Error(Failure::still_building, snapshot.text()));
+  }
+  return 0;
+}

@@ -1,0 +1,43 @@
+// What a tag was built from, as it lies in STATE. Refreshing drops the tag that a record names, so a record must not
+// name another than the one it lies at.
+#include "tree/records.h"
+
+#include <fstream>
+
+#include "check.h"
+
+using namespace nixery;
+using fuzz::require;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  static const std::filesystem::path directory = fuzz::scratch_directory();
+  static const tree::Layout layout{directory / "tree", directory / "state"};
+  const auto place = layout.record("shell/git", "latest");
+  std::filesystem::create_directories(place.parent_path());
+  std::ofstream(place, std::ios::binary) << fuzz::text_of(data, size);
+
+  const auto check = [&](const tree::TagRecord& record) {
+    require(record.repository == "shell/git" && record.tag == "latest", "a record is of the tag that it lies at",
+            record.repository + ":" + record.tag);
+    require(image::Digest::parse(record.manifest).has_value(), "a record has a manifest", record.manifest);
+  };
+  const auto read = tree::read_record(layout, "shell/git", "latest");
+  std::size_t visited = 0;
+  tree::for_each_record(layout, [&](const tree::TagRecord& record) {
+    check(record);
+    ++visited;
+  });
+  require(visited == (read ? 1u : 0u), "both ways of reading agree");
+  if (!read) return 0;
+  check(*read);
+
+  // Synced to the disk as it is, writing is slow: once in a while is enough.
+  static unsigned count = 0;
+  if (count++ % 64 != 0) return 0;
+  tree::write_record(layout, *read);
+  const auto again = tree::read_record(layout, "shell/git", "latest");
+  require(
+      again && again->revision == read->revision && again->moving == read->moving && again->manifest == read->manifest,
+      "a record survives being written");
+  return 0;
+}
