@@ -3,6 +3,7 @@
 import json
 
 from engines import check, program, skopeo
+from registry import ROOT
 
 
 def test_build_gives_the_digest_that_a_pull_gives(registry, new_registry):
@@ -74,6 +75,12 @@ def test_config_shows_values_and_origins_without_secrets(registry):
     shown = json.loads(registry.nixery("config", "--json", NIXERY_MAX_LAYERS="20").stdout)
     assert shown["NIXERY_MAX_LAYERS"] == {**shown["NIXERY_MAX_LAYERS"], "value": "20", "origin": "environment"}
     assert shown["NIXERY_FORMAT"]["origin"] == "default"
+
+
+def test_every_setting_is_in_the_readme(registry):
+    readme = (ROOT / "README.md").read_text()
+    for name, setting in json.loads(registry.nixery("config", "--json").stdout).items():
+        assert f"| `{name}` |" in readme and setting["description"] in readme, name
 
 
 def test_a_wrong_setting_is_refused_at_start_by_its_name(registry):
