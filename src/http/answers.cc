@@ -63,15 +63,16 @@ bool for_operator_only(Failure failure) {
   return failure == Failure::storage || failure == Failure::bad_config;
 }
 
-// Clients print messages to a terminal as they are: a build log's colours, and worse, stop here.
+// Clients print messages to a terminal as they are: a build log's colours, and worse, stop here. C1 controls are U+0080
+// to U+009F, so a 0xc2 stays only before what makes another character of it.
 std::string without_controls(std::string_view text) {
   std::string kept;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto at = [&](std::size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u; };
-    const bool c0 = (at(i) < ' ' && text[i] != '\n' && text[i] != '\t') || at(i) == 127;
-    const bool c1 = at(i) == 0xc2 && at(i + 1) >= 0x80 && at(i + 1) < 0xa0;  // U+0080 to U+009F
-    if (!c0 && !c1) kept += text[i];
-    if (c1) ++i;
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const auto next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0U;
+    const bool c0 = (byte < ' ' && byte != '\n' && byte != '\t') || byte == 127;
+    const bool c1_or_broken = byte == 0xc2 && (next < 0xa0 || next > 0xbf);
+    if (!c0 && !c1_or_broken) kept += text[i];
   }
   return kept;
 }

@@ -69,3 +69,12 @@ TEST_CASE("a failed build's message ends with its log; the operator's troubles s
         std::string::npos);
   CHECK(http::answer_error(Error(Failure::storage, "cannot write /var/x")).body.find("/var/x") == std::string::npos);
 }
+
+TEST_CASE("no control character of a build log reaches the puller's terminal, however it is hidden") {
+  const auto answer =
+      http::answer_error(Error(Failure::build_failed, "x", "\x1b[31mred\x07\xc2\x9b\xc2\xc2\x9b\x9b\tok \xc2\xa9"));
+  CHECK(answer.body.find("\\u001B") == std::string::npos);
+  CHECK(answer.body.find("\xc2\x9b") == std::string::npos);
+  CHECK(answer.body.find("[31mred") != std::string::npos);
+  CHECK(answer.body.find("\\tok \xc2\xa9") != std::string::npos);
+}

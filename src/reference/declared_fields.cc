@@ -1,0 +1,93 @@
+#include "reference/declared_fields.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cstdint>
+
+namespace nixery::reference {
+
+namespace {
+
+constexpr std::size_t max_name = 255;
+constexpr std::size_t max_components = 8;
+constexpr std::size_t max_user_name = 32;
+constexpr std::size_t max_path = 4095;  // PATH_MAX without its NUL
+constexpr std::uint64_t max_id = 4294967294;
+
+bool is_letter(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+bool is_alnum(char c) {
+  return is_letter(c) || is_digit(c);
+}
+
+// `first` and `rest`: what else than letters, or letters and digits, may stand there.
+bool is_word(std::string_view text, std::string_view first, std::string_view rest) {
+  if (text.empty() || !(is_letter(text[0]) || first.find(text[0]) != first.npos)) return false;
+  return std::all_of(text.begin() + 1, text.end(),
+                     [&](char c) { return is_alnum(c) || rest.find(c) != rest.npos; });
+}
+
+// Decimal, without sign or leading zeros.
+bool is_number(std::string_view text, std::uint64_t least, std::uint64_t most) {
+  if (text.empty() || !std::all_of(text.begin(), text.end(), is_digit)) return false;
+  if (text.size() > 1 && text[0] == '0') return false;
+  std::uint64_t value = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return code == std::errc{} && value >= least && value <= most;
+}
+
+}  // namespace
+
+bool is_attribute_path(std::string_view text) {
+  if (text.size() > max_name) return false;
+  for (std::size_t components = 1;; ++components) {
+    const auto dot = text.find('.');
+    if (components > max_components || !is_word(text.substr(0, dot), "_0123456789", "_'+-")) return false;
+    if (dot == text.npos) return true;
+    text.remove_prefix(dot + 1);
+  }
+}
+
+bool is_variable_name(std::string_view text) {
+  return text.size() <= max_name && is_word(text, "_.-", "_.-");
+}
+
+bool is_label_name(std::string_view text) {
+  return text.size() <= max_name && is_word(text, "0123456789", "._/-") && is_alnum(text.back());
+}
+
+bool is_user(std::string_view text) {
+  const auto colon = text.find(':');
+  if (colon != text.npos) return is_number(text.substr(0, colon), 0, max_id) && is_number(text.substr(colon + 1), 0, max_id);
+  return is_number(text, 0, max_id) || (text.size() <= max_user_name && is_word(text, "_", "_.-"));
+}
+
+bool is_workdir(std::string_view text) {
+  if (!text.starts_with('/') || text.size() > max_path) return false;
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 127; };
+  if (std::any_of(text.begin(), text.end(), is_control)) return false;
+  return fmt::format("{}/", text).find("/../") == std::string::npos;
+}
+
+std::optional<std::string> port_of(std::string_view text) {
+  const auto slash = text.find('/');
+  const std::string_view number = text.substr(0, slash);
+  const std::string_view protocol = slash == text.npos ? "tcp" : text.substr(slash + 1);
+  if (!is_number(number, 1, 65535)) return std::nullopt;
+  if (protocol != "tcp" && protocol != "udp" && protocol != "sctp") return std::nullopt;
+  return fmt::format("{}/{}", number, protocol);
+}
+
+std::string in_quotes(std::string_view text) {
+  std::string shown;
+  for (const char c : text.substr(0, 80)) shown += (c >= ' ' && c < 127) ? c : '?';
+  return fmt::format("'{}'{}", shown, text.size() > 80 ? "…" : "");
+}
+
+}  // namespace nixery::reference
