@@ -107,8 +107,15 @@ class Served(Registry):
         main = self.dir / "nginx.conf"
         text = main.read_text()
         main.write_text(text.replace("  server {", f"  {http}\n  server {{\n    {server}", 1))
+        old = self.nginx_workers()
         self.nginx.send_signal(1)
+        # Those that began with the old configuration go on answering for a moment.
+        wait_for(lambda: not old & self.nginx_workers(), "nginx's old workers to leave")
         wait_for(until, "nginx to take its new configuration")
+
+    def nginx_workers(self) -> set[str]:
+        pid = self.nginx.pid
+        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
     def error_log(self) -> str:
         return (self.dir / "nginx-error.log").read_text()
