@@ -23,7 +23,7 @@ struct Config {
   image::Format format = image::Format::oci;
   std::string encoding;        // name of a layer::Encoding
   unsigned max_layers = 100;   // of an image, the root file system's among them
-  std::string popularity;       // file or URL with package -> count; empty: none
+  std::string popularity;      // file or URL with package -> count; empty: none
   std::string listen;          // "unix:/path" or "host:port"
   unsigned threads = 0;        // that accept requests
   unsigned build_threads = 0;  // builds at the same time

@@ -97,8 +97,9 @@ std::vector<std::string> Declarations::clashes(
     const bool alone = first == repository;
     const std::string& file = tags.begin()->second->file;
     if (const char* meaning = meaning_of(first, alone))
-      list.push_back(fmt::format("{}: name: '{}' begins with '{}', which {} in other names; here the declared image wins",
-                                 file, repository, first, meaning));
+      list.push_back(
+          fmt::format("{}: name: '{}' begins with '{}', which {} in other names; here the declared image wins", file,
+                      repository, first, meaning));
     else if (is_package && is_package({first}))
       list.push_back(alone ? fmt::format("{}: name: '{}' is a package too; the declared image wins, and that package "
                                          "alone cannot be pulled",
@@ -282,7 +283,8 @@ std::shared_ptr<const Declarations> DeclaredSet::assemble() const {
     problems[winner].push_back(fmt::format("{}: {}, in {} too; this one is served", winner, both, shown(name)));
     problems[shown(name)].push_back(fmt::format("{}: {}, in {} too; that one is served", shown(name), both, winner));
   }
-  for (const auto& [name, of_file] : problems) next->problems_.insert(next->problems_.end(), of_file.begin(), of_file.end());
+  for (const auto& [name, of_file] : problems)
+    next->problems_.insert(next->problems_.end(), of_file.begin(), of_file.end());
   return next;
 }
 

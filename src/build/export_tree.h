@@ -20,7 +20,8 @@ struct ExportedTree {
 };
 
 // Brings the references' tags, their manifests (an index's members too), configs and layers, and whatever refers to
-// these manifests, into `directory`, in the same layout. Blobs are hard links where the file system allows, else copies.
+// these manifests, into `directory`, in the same layout. Blobs are hard links where the file system allows, else
+// copies.
 //
 // Nothing is written unless all of it is in the tree. Then it is published in the order blobs, manifests, lists of
 // referrers, tags, each atomically, so that the directory can be served meanwhile; what is there already stays, and an

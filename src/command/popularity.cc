@@ -56,10 +56,10 @@ int run(Words words) {
 
 }  // namespace
 
-const Command popularity = {
-    "popularity", "nixery popularity", "count in how many of the built images each package is",
-    "Prints a JSON object, package -> number of the images in the tree that hold it, for NIX_POPULARITY_URL: with it, the\n"
-    "layers that many images share are kept apart where there are not layers enough for all.\n",
-    run};
+const Command popularity = {"popularity", "nixery popularity", "count in how many of the built images each package is",
+                            "Prints a JSON object, package -> number of the images in the tree that hold it, for "
+                            "NIX_POPULARITY_URL: with it, the\n"
+                            "layers that many images share are kept apart where there are not layers enough for all.\n",
+                            run};
 
 }  // namespace nixery::command

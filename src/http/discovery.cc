@@ -40,14 +40,15 @@ PageRequest read_page_request(std::string_view query) {
   if (n->empty() || !std::all_of(n->begin(), n->end(), is_digit))
     throw Error(Failure::bad_query, "the parameter 'n' must be a number, 0 or more: how many names to list");
   // A number too large to hold asks for all there is.
-  if (std::from_chars(n->data(), n->data() + n->size(), page.size).ec != std::errc{}) page.size = std::numeric_limits<std::size_t>::max();
+  if (std::from_chars(n->data(), n->data() + n->size(), page.size).ec != std::errc{})
+    page.size = std::numeric_limits<std::size_t>::max();
   return page;
 }
 
 // {<about>,"<key>":[<the page of `names`>]}, and where the next one is.
 template <typename About>
-Response answer_page(const std::vector<std::string>& names, const PageRequest& page, std::string_view address, std::string_view key,
-                     About&& about) {
+Response answer_page(const std::vector<std::string>& names, const PageRequest& page, std::string_view address,
+                     std::string_view key, About&& about) {
   const auto first = page.after.empty() ? names.begin() : std::upper_bound(names.begin(), names.end(), page.after);
   const auto left = static_cast<std::size_t>(names.end() - first);
   const auto end = first + static_cast<std::ptrdiff_t>(std::min(page.size, left));
@@ -74,7 +75,8 @@ Response answer_page(const std::vector<std::string>& names, const PageRequest& p
 bool is_sha512(std::string_view text) {
   constexpr std::string_view prefix = "sha512:";
   const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-  return text.size() == prefix.size() + 128 && text.starts_with(prefix) && std::all_of(text.begin() + 7, text.end(), is_hex);
+  return text.size() == prefix.size() + 128 && text.starts_with(prefix) &&
+         std::all_of(text.begin() + 7, text.end(), is_hex);
 }
 
 }  // namespace
@@ -84,13 +86,15 @@ Response tags_list(const tree::Tree& tree, std::string_view name, std::string_vi
   const PageRequest page = read_page_request(query);
   const auto tags = tree::tags(tree.layout(), name);
   if (tags.empty())
-    throw Error(Failure::unknown_repository, fmt::format("'{}' has no tags yet: an image is built when it is pulled", name));
+    throw Error(Failure::unknown_repository,
+                fmt::format("'{}' has no tags yet: an image is built when it is pulled", name));
   return answer_page(tags, page, fmt::format("/v2/{}/tags/list", name), "tags",
                      [&](json::Writer& writer) { json::member(writer, "name", name); });
 }
 
 Response catalog(const tree::Tree& tree, std::string_view query, bool enabled) {
-  if (!enabled) throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
+  if (!enabled)
+    throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
   const PageRequest page = read_page_request(query);
   return answer_page(tree::repositories(tree.layout()), page, "/v2/_catalog", "repositories", [](json::Writer&) {});
 }
@@ -103,7 +107,8 @@ Response referrers(const tree::Tree& tree, std::string_view digest_text, std::st
     throw Error(Failure::bad_digest, "the digest is malformed: give 'sha256:' and 64 lower-case hex digits");
   }
   const auto type = parameter(query, "artifactType").value_or("");
-  if (!type.empty()) std::erase_if(list, [&](const tree::Referrer& referrer) { return referrer.artifact_type != type; });
+  if (!type.empty())
+    std::erase_if(list, [&](const tree::Referrer& referrer) { return referrer.artifact_type != type; });
 
   Response response;
   response.header("Content-Type", std::string(image::name_of(image::MediaType::oci_index)))

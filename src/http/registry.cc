@@ -61,7 +61,8 @@ std::variant<Response, Waiting> Registry::route(const Request& request) const {
   if (path == "/v2" || path == "/v2/") return answer_json("{}");
   if (const auto route = split(path, "manifests")) return manifest(request, route->name, route->last);
   if (path == "/v2/_catalog") return catalog(tree_, request.query, settings_.catalog);
-  if (const auto route = split(path, "tags"); route && route->last == "list") return tags_list(tree_, route->name, request.query);
+  if (const auto route = split(path, "tags"); route && route->last == "list")
+    return tags_list(tree_, route->name, request.query);
   if (const auto route = split(path, "referrers")) {
     check_name(route->name);
     return referrers(tree_, route->last, request.query);

@@ -69,7 +69,8 @@ class Reader {
 };
 
 void Reader::refuse(const std::string& where, const std::string& what) {
-  problems_.push_back(where.empty() ? fmt::format("{}: {}", file_, what) : fmt::format("{}: {}: {}", file_, where, what));
+  problems_.push_back(where.empty() ? fmt::format("{}: {}", file_, what)
+                                    : fmt::format("{}: {}: {}", file_, where, what));
 }
 
 void Reader::wrong_kind(const std::string& where, const Value& value, std::string_view wanted) {
@@ -81,8 +82,7 @@ void Reader::throw_problems() const {
   std::string all;
   for (std::size_t i = 0; i < std::min(problems_.size(), max_told); ++i)
     all += fmt::format("{}{}", i == 0 ? "" : "\n", problems_[i]);
-  if (problems_.size() > max_told)
-    all += fmt::format("\n{}: and {} more problems", file_, problems_.size() - max_told);
+  if (problems_.size() > max_told) all += fmt::format("\n{}: and {} more problems", file_, problems_.size() - max_told);
   throw Error(Failure::bad_config, problems_.front(), problems_.size() > 1 ? all : std::string());
 }
 
@@ -254,8 +254,7 @@ void Reader::labels(ImageConfig& config, const Value& value) {
 
 void Reader::exposed_ports(ImageConfig& config, const Value& value) {
   auto& ports = config.exposed_ports;
-  for (const Item& item :
-       texts(value, "config.exposedPorts", max_ports, "a list of ports, such as [\"80/tcp\"]")) {
+  for (const Item& item : texts(value, "config.exposedPorts", max_ports, "a list of ports, such as [\"80/tcp\"]")) {
     const auto port = port_of(item.text);
     if (!port)
       refuse(item.where, fmt::format("{} is no port: give a number from 1 to 65535, with /tcp, /udp or /sctp",
@@ -330,8 +329,8 @@ void write_map(json::Writer& writer, std::string_view key, const std::map<std::s
 
 DeclaredImage parse_declared(std::string_view text, std::string_view file) {
   if (text.size() > max_declared_bytes)
-    throw Error(Failure::bad_config,
-                fmt::format("{}: this is {} bytes long; at most {} are allowed", file, text.size(), max_declared_bytes));
+    throw Error(Failure::bad_config, fmt::format("{}: this is {} bytes long; at most {} are allowed", file, text.size(),
+                                                 max_declared_bytes));
   // RapidJSON takes a NUL for the end and would ignore what follows.
   if (const auto nul = text.find('\0'); nul != text.npos)
     throw Error(Failure::bad_config, fmt::format("{}: byte {}: a NUL character is no JSON", file, nul));

@@ -29,8 +29,7 @@ bool is_alnum(char c) {
 // `first` and `rest`: what else than letters, or letters and digits, may stand there.
 bool is_word(std::string_view text, std::string_view first, std::string_view rest) {
   if (text.empty() || !(is_letter(text[0]) || first.find(text[0]) != first.npos)) return false;
-  return std::all_of(text.begin() + 1, text.end(),
-                     [&](char c) { return is_alnum(c) || rest.find(c) != rest.npos; });
+  return std::all_of(text.begin() + 1, text.end(), [&](char c) { return is_alnum(c) || rest.find(c) != rest.npos; });
 }
 
 // Decimal, without sign or leading zeros.
@@ -64,7 +63,8 @@ bool is_label_name(std::string_view text) {
 
 bool is_user(std::string_view text) {
   const auto colon = text.find(':');
-  if (colon != text.npos) return is_number(text.substr(0, colon), 0, max_id) && is_number(text.substr(colon + 1), 0, max_id);
+  if (colon != text.npos)
+    return is_number(text.substr(0, colon), 0, max_id) && is_number(text.substr(colon + 1), 0, max_id);
   return is_number(text, 0, max_id) || (text.size() <= max_user_name && is_word(text, "_", "_.-"));
 }
 

@@ -40,7 +40,9 @@ void for_each_tag(const Layout& layout, const fs::path& dir, Visit&& visit) {
   });
 }
 
-fs::path tags_dir(const Layout& layout, std::string_view repository) { return layout.tag(repository, "x").parent_path(); }
+fs::path tags_dir(const Layout& layout, std::string_view repository) {
+  return layout.tag(repository, "x").parent_path();
+}
 
 bool has_tags(const Layout& layout, std::string_view repository) {
   bool any = false;

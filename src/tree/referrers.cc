@@ -48,7 +48,8 @@ std::optional<Referrer> read_descriptor(const fs::path& file) {
     const auto digest = image::Digest::parse(json::string_or(document, "digest", ""));
     const auto size = json::integer_at(document, "size");
     if (!type || !digest || !size || *size < 0) return std::nullopt;
-    Referrer referrer{{*type, *digest, static_cast<std::uint64_t>(*size), {}, {}}, json::string_or(document, "artifactType", "")};
+    Referrer referrer{{*type, *digest, static_cast<std::uint64_t>(*size), {}, {}},
+                      json::string_or(document, "artifactType", "")};
     if (const json::Value* annotations = json::find(document, "annotations"); annotations && annotations->IsObject())
       for (const auto& [name, value] : annotations->GetObject())
         if (value.IsString()) referrer.manifest.annotations.emplace(name.GetString(), value.GetString());
@@ -124,7 +125,9 @@ void publish_referrer(const Tree& tree, const image::Digest& subject, const Refe
   replace(layout, referrers_index_file(layout, subject), referrers_index(referrers_of(layout, subject)));
 }
 
-std::string fallback_tag(const image::Digest& subject) { return fmt::format("sha256-{}", subject.hex()); }
+std::string fallback_tag(const image::Digest& subject) {
+  return fmt::format("sha256-{}", subject.hex());
+}
 
 void publish_fallback_tag(const Tree& tree, std::string_view repository, const image::Digest& subject) {
   // Under the lock, or a list that was read earlier could replace a later one.

@@ -2,7 +2,8 @@
 // "Referrers Tag Schema"; image-spec v1.1, descriptor.md.
 //
 //   TREE/referrers/sha256/<subject>/<referrer>.json    one referrer's descriptor: the truth
-//   TREE/referrers/sha256/<subject>/index.oci-index    the list as it is answered: made from all of them, by a lock's holder
+//   TREE/referrers/sha256/<subject>/index.oci-index    the list as it is answered: made from all of them, by a lock's
+//   holder
 //
 // Equal referrers give equal bytes, in whatever order they were published. Thread-safe, and safe between processes that
 // share STATE. Throws Error{storage}.
@@ -37,8 +38,8 @@ void publish_referrer(const Tree& tree, const image::Digest& subject, const Refe
 
 // "sha256-<hex>": the tag where clients that know no referrers API look.
 std::string fallback_tag(const image::Digest& subject);
-// Publishes the subject's list under that tag of `repository`, which must have passed the reference parser; does nothing
-// where the list is empty. Call it after each publish_referrer() that it is to show.
+// Publishes the subject's list under that tag of `repository`, which must have passed the reference parser; does
+// nothing where the list is empty. Call it after each publish_referrer() that it is to show.
 void publish_fallback_tag(const Tree& tree, std::string_view repository, const image::Digest& subject);
 
 fs::path referrers_dir(const Layout& layout, const image::Digest& subject);

@@ -96,14 +96,16 @@ TEST_CASE("name and contents are enough, and a command that is not said is not o
 
 TEST_CASE("variables may be a list or an object, and mean the same") {
   const auto list = parse_declared(R"({"name":"w","contents":["x"],"config":{"env":["B=2","A=1=1","C="]}})", "f");
-  const auto object = parse_declared(R"({"contents":["x"],"config":{"env":{"A":"1=1","C":"","B":"2"}},"name":"w"})", "f");
+  const auto object =
+      parse_declared(R"({"contents":["x"],"config":{"env":{"A":"1=1","C":"","B":"2"}},"name":"w"})", "f");
   CHECK(list == object);
   CHECK(reference::canonical_json(list) == reference::canonical_json(object));
 }
 
 TEST_CASE("every field's mistake is told with file, field and what is allowed") {
   CHECK(problem_of_config(R"({"exposedPorts": ["80/tcp", "80/http"]})") ==
-        "images/web.json: config.exposedPorts[1]: '80/http' is no port: give a number from 1 to 65535, with /tcp, /udp or "
+        "images/web.json: config.exposedPorts[1]: '80/http' is no port: give a number from 1 to 65535, with /tcp, /udp "
+        "or "
         "/sctp");
   const std::vector<std::pair<const char*, const char*>> mistakes = {
       {R"({"contents": ["nginx"]})", "images/web.json: the field 'name' is missing"},
@@ -119,7 +121,8 @@ TEST_CASE("every field's mistake is told with file, field and what is allowed") 
       {R"({"name": "web", "contents": ["nginx", 7]})", "contents[1]: this is a number: give a string"},
       {R"({"name": "web", "contents": ["nginx", "a b"]})", "contents[1]: 'a b' is no attribute path"},
       {R"({"name": "web", "contents": ["nginx", "nginx"]})", "contents[1]: 'nginx' is listed twice"},
-      {R"({"name": "web", "contents": ["shell"]})", "contents[0]: 'shell' is a part of image names: list bashInteractive"},
+      {R"({"name": "web", "contents": ["shell"]})",
+       "contents[0]: 'shell' is a part of image names: list bashInteractive"},
       {R"({"name": "web", "contents": ["arm64"]})", "contents[0]: 'arm64' is a part of image names: say \"platform\""},
       {R"({"name": "web", "contents": ["nginx"], "platform": "arm"})", "platform: 'arm' is no platform: give amd64 or"},
       {R"({"name": "web", "contents": ["nginx"], "source": "a/b"})", "source: 'a/b' is no tag"},
@@ -194,7 +197,8 @@ TEST_CASE("limits hold") {
   CHECK_NOTHROW(parse_declared(R"({"name": "web", "contents": )" + list(64, "p") + "}", "f"));
   check_contains(problem_of_config(R"({"cmd": )" + list(257, "a") + "}"), "257 entries; at most 256");
   check_contains(problem_of_config(R"({"exposedPorts": )" + list(129, "1") + "}"), "129 entries; at most 128");
-  check_contains(problem_of_config(R"({"cmd": [")" + std::string(32769, 'a') + R"("]})"), "32769 bytes long; at most 32768");
+  check_contains(problem_of_config(R"({"cmd": [")" + std::string(32769, 'a') + R"("]})"),
+                 "32769 bytes long; at most 32768");
   check_contains(problem_of(std::string(reference::max_declared_bytes + 1, ' ')), "at most 262144 are allowed");
   std::string variables;
   for (int i = 0; i < 257; ++i) variables += (i ? ", \"A" : "\"A") + std::to_string(i) + "\": \"\"";
@@ -204,13 +208,27 @@ TEST_CASE("limits hold") {
 
 TEST_CASE("hostile JSON is refused with a message, whatever it is") {
   const std::string good = declaration("web", "nginx");
-  for (const std::string& text :
-       {std::string(), std::string("{"), std::string("null"), good + "x", good + good, good + '\0' + "x",
-        "\xef\xbb\xbf\xff" + good, std::string(100'000, '['), std::string("{\"name\":\"\xff\"}"),
-        std::string(R"({"name": "\ud800", "contents": ["x"]})"), std::string("{\"a\":1e999}"),
-        declaration("web\\u0000", "nginx"), declaration("web", "../../etc"), declaration("web", "a\\nb"),
-        declaration("web", "${x}"), declaration("web", "a;b"), declaration("web", "a..b"), declaration("web", ".a"),
-        declaration("web", "a."), declaration("web", "-a"), declaration("web", "\xc3\xa9")})
+  for (const std::string& text : {std::string(),
+                                  std::string("{"),
+                                  std::string("null"),
+                                  good + "x",
+                                  good + good,
+                                  good + '\0' + "x",
+                                  "\xef\xbb\xbf\xff" + good,
+                                  std::string(100'000, '['),
+                                  std::string("{\"name\":\"\xff\"}"),
+                                  std::string(R"({"name": "\ud800", "contents": ["x"]})"),
+                                  std::string("{\"a\":1e999}"),
+                                  declaration("web\\u0000", "nginx"),
+                                  declaration("web", "../../etc"),
+                                  declaration("web", "a\\nb"),
+                                  declaration("web", "${x}"),
+                                  declaration("web", "a;b"),
+                                  declaration("web", "a..b"),
+                                  declaration("web", ".a"),
+                                  declaration("web", "a."),
+                                  declaration("web", "-a"),
+                                  declaration("web", "\xc3\xa9")})
     check_contains(problem_of(text), "images/web.json: ");
   const std::string message = problem_of(declaration("web", "a\\u001b[31m\\n" + std::string(200, 'b')));
   check_contains(message, "'a?[31m?bbb");
@@ -223,8 +241,10 @@ TEST_CASE("values are what they say they are") {
     CHECK_MESSAGE(is_attribute_path(path), path);
   CHECK_FALSE(is_attribute_path("a.b.c.d.e.f.g.h.i"));
   CHECK_FALSE(is_attribute_path(std::string(256, 'a')));
-  for (const char* user : {"root", "www-data", "_x", "0", "101", "101:101", "4294967294"}) CHECK_MESSAGE(is_user(user), user);
-  for (const char* user : {"", ":", "1:", ":1", "a:b", "1:a", "-1", "01", "4294967295", "1:1:1", "99999999999999999999999"})
+  for (const char* user : {"root", "www-data", "_x", "0", "101", "101:101", "4294967294"})
+    CHECK_MESSAGE(is_user(user), user);
+  for (const char* user :
+       {"", ":", "1:", ":1", "a:b", "1:a", "-1", "01", "4294967295", "1:1:1", "99999999999999999999999"})
     CHECK_FALSE_MESSAGE(is_user(user), user);
   for (const char* port : {"", "0", "65536", "080", "80/", "80/TCP", "80-81", "-1", "80/tcp/", " 80", "80/icmp"})
     CHECK_FALSE_MESSAGE(port_of(port), port);
@@ -330,8 +350,10 @@ TEST_CASE("of two files with one name the first is served and both are reported"
   CHECK(package_of(set, "web") == "nginx");
   CHECK(package_of(set, "web", "v2") == "jq");
   REQUIRE(set.current()->problems().size() == 2);
-  check_contains(set.current()->problems()[0], "images/a.json: name: 'web:latest' is declared twice, in images/b.json too; this");
-  check_contains(set.current()->problems()[1], "images/b.json: name: 'web:latest' is declared twice, in images/a.json too; that");
+  check_contains(set.current()->problems()[0],
+                 "images/a.json: name: 'web:latest' is declared twice, in images/b.json too; this");
+  check_contains(set.current()->problems()[1],
+                 "images/b.json: name: 'web:latest' is declared twice, in images/a.json too; that");
   std::filesystem::remove(images.directory / "a.json");
   CHECK(package_of(set, "web") == "curl");
   CHECK(set.current()->problems().empty());
@@ -351,7 +373,8 @@ TEST_CASE("the hash follows what is declared, not how it is written or named") {
 
 TEST_CASE("names that are packages or meta-packages too do not go unnoticed") {
   const Images images;
-  const std::vector<std::string> names = {"amd64", "arm64/web", "curl", "gzip/web", "mine", "shell/web", "team/web", "zstd", "git/web"};
+  const std::vector<std::string> names = {"amd64",     "arm64/web", "curl", "gzip/web", "mine",
+                                          "shell/web", "team/web",  "zstd", "git/web"};
   for (std::size_t i = 0; i < names.size(); ++i) images.write(std::to_string(i) + ".json", declaration(names[i], "x"));
   build::DeclaredSet set(images.directory, 0ms);
   std::vector<std::string> asked;

@@ -36,17 +36,19 @@ struct Shelf {
   // An image of one config and one layer.
   image::Digest publish_image(std::string_view content) const {
     const auto config = tree.publish_blob(std::string(content) + " config"), layer = tree.publish_blob(content);
-    return tree.publish_manifest(image::to_json(image::Manifest{image::Format::oci,
-                                                                {image::MediaType::oci_config, config, content.size() + 7, {}, {}},
-                                                                {{image::MediaType::oci_layer_gzip, layer, content.size(), {}, {}}},
-                                                                {}}),
-                                 image::MediaType::oci_manifest);
+    return tree.publish_manifest(
+        image::to_json(image::Manifest{image::Format::oci,
+                                       {image::MediaType::oci_config, config, content.size() + 7, {}, {}},
+                                       {{image::MediaType::oci_layer_gzip, layer, content.size(), {}, {}}},
+                                       {}}),
+        image::MediaType::oci_manifest);
   }
 
   tree::Referrer publish_referrer_of(const image::Digest& subject, std::string_view content, std::string type) const {
     const auto digest = publish_image(content);
-    const tree::Referrer referrer{{image::MediaType::oci_manifest, digest, tree.manifest(digest)->bytes.size(), {{"made-from", "x"}}, {}},
-                                  std::move(type)};
+    const tree::Referrer referrer{
+        {image::MediaType::oci_manifest, digest, tree.manifest(digest)->bytes.size(), {{"made-from", "x"}}, {}},
+        std::move(type)};
     tree::publish_referrer(tree, subject, referrer);
     return referrer;
   }
@@ -87,7 +89,8 @@ Names names_in(const http::Response& response, const char* key) {
 Names digests_in(const http::Response& response) {
   Names digests;
   const auto document = json::parse(response.body, "answer");
-  for (const auto& manifest : document["manifests"].GetArray()) digests.push_back(json::string_or(manifest, "digest", ""));
+  for (const auto& manifest : document["manifests"].GetArray())
+    digests.push_back(json::string_or(manifest, "digest", ""));
   return digests;
 }
 
@@ -151,7 +154,9 @@ TEST_CASE("listing goes on while tags come and go") {
 TEST_CASE("a list of tags has the repository's name and says where it goes on") {
   const Shelf shelf;
   for (const char* tag : {"a", "b", "c"}) shelf.tag("shell/git", tag);
-  const auto list = [&](std::string_view query) { return answer([&] { return http::tags_list(shelf.tree, "shell/git", query); }); };
+  const auto list = [&](std::string_view query) {
+    return answer([&] { return http::tags_list(shelf.tree, "shell/git", query); });
+  };
   CHECK(list("").body == R"({"name":"shell/git","tags":["a","b","c"]})");
   CHECK(header_of(list(""), "Content-Type") == "application/json");
   CHECK(header_of(list(""), "Link").empty());
@@ -224,14 +229,18 @@ TEST_CASE("pages put together are the whole list") {
 
 TEST_CASE("any well-formed digest has a list of referrers, a malformed one is 400") {
   const Shelf shelf;
-  const auto list = [&](std::string_view digest) { return answer([&] { return http::referrers(shelf.tree, digest, ""); }); };
-  for (const std::string& digest : {"sha256:" + std::string(64, 'a'), "sha512:" + std::string(128, 'a'), shelf.manifest.str()}) {
+  const auto list = [&](std::string_view digest) {
+    return answer([&] { return http::referrers(shelf.tree, digest, ""); });
+  };
+  for (const std::string& digest :
+       {"sha256:" + std::string(64, 'a'), "sha512:" + std::string(128, 'a'), shelf.manifest.str()}) {
     CHECK(list(digest).status == 200);
     CHECK(list(digest).body == empty_index);
     CHECK(header_of(list(digest), "Content-Type") == "application/vnd.oci.image.index.v1+json");
   }
-  for (const std::string& digest : {std::string(), std::string("sha256:"), "sha256:" + std::string(63, 'a'), "sha256:" + std::string(64, 'A'),
-                                    "sha512:" + std::string(64, 'a'), std::string(64, 'a'), std::string("latest")}) {
+  for (const std::string& digest :
+       {std::string(), std::string("sha256:"), "sha256:" + std::string(63, 'a'), "sha256:" + std::string(64, 'A'),
+        "sha512:" + std::string(64, 'a'), std::string(64, 'a'), std::string("latest")}) {
     CAPTURE(digest);
     CHECK(list(digest).status == 400);
     CHECK(code_of(list(digest)) == "DIGEST_INVALID");
@@ -241,7 +250,8 @@ TEST_CASE("any well-formed digest has a list of referrers, a malformed one is 40
 TEST_CASE("referrers are listed by type, then digest, and filtered by type") {
   const Shelf shelf;
   const auto spdx = shelf.publish_referrer_of(shelf.manifest, "spdx", "application/spdx+json");
-  const auto one = shelf.publish_referrer_of(shelf.manifest, "one", "application/a"), two = shelf.publish_referrer_of(shelf.manifest, "two", "application/a");
+  const auto one = shelf.publish_referrer_of(shelf.manifest, "one", "application/a"),
+             two = shelf.publish_referrer_of(shelf.manifest, "two", "application/a");
   const auto list = [&](std::string_view query) { return http::referrers(shelf.tree, shelf.manifest.str(), query); };
 
   Names a{one.manifest.digest.str(), two.manifest.digest.str()};
@@ -286,7 +296,8 @@ TEST_CASE("referrers published at the same time are all in the list") {
   {
     std::vector<std::jthread> threads;
     for (int i = 0; i < 8; ++i)
-      threads.emplace_back([&shelf, i] { shelf.publish_referrer_of(shelf.manifest, "r" + std::to_string(i), "application/a"); });
+      threads.emplace_back(
+          [&shelf, i] { shelf.publish_referrer_of(shelf.manifest, "r" + std::to_string(i), "application/a"); });
   }
   const auto index = os::read_if_exists(tree::referrers_index_file(shelf.tree.layout(), shelf.manifest));
   CHECK(json::parse(*index, "index")["manifests"].Size() == 8);
@@ -320,8 +331,10 @@ TEST_CASE("an export has all that the images lead to and nothing else") {
   const Names wanted = [&] {
     Names names = shelf.files(shelf.tree.layout().tree);
     std::erase_if(names, [&](const std::string& name) {
-      const bool of_git = name.find("curl") == name.npos && name.find(curl.hex()) == name.npos && name.find(shelf.manifest.hex()) == name.npos;
-      return !of_git || name.ends_with(".json") || name.starts_with("tags/shell") || name.find(image::Digest::of("curl").hex()) != name.npos ||
+      const bool of_git = name.find("curl") == name.npos && name.find(curl.hex()) == name.npos &&
+                          name.find(shelf.manifest.hex()) == name.npos;
+      return !of_git || name.ends_with(".json") || name.starts_with("tags/shell") ||
+             name.find(image::Digest::of("curl").hex()) != name.npos ||
              name.find(image::Digest::of("curl config").hex()) != name.npos;
     });
     return names;
@@ -338,7 +351,8 @@ TEST_CASE("an export has all that the images lead to and nothing else") {
 
   const tree::Tree copied(tree::Layout{copy, {}});
   CHECK(copied.manifest(*copied.digest_of_tag("git", "latest"))->digest == git);
-  CHECK(http::referrers(shelf.tree, git.str(), "").body == os::read_if_exists(tree::referrers_index_file(copied.layout(), git)));
+  CHECK(http::referrers(shelf.tree, git.str(), "").body ==
+        os::read_if_exists(tree::referrers_index_file(copied.layout(), git)));
   CHECK(copied.has_blob(image::Digest::of("sbom")));
 
   CHECK(build::export_tree(shelf.tree, references, copy).added_bytes == 0);
@@ -349,7 +363,8 @@ TEST_CASE("an export brings the members of an index and mends a blob that was cu
   const Shelf shelf;
   const auto member = shelf.publish_image("layer");
   const auto index = shelf.tree.publish_manifest(
-      R"({"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" + member.str() + R"("}]})",
+      R"({"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
+          member.str() + R"("}]})",
       image::MediaType::oci_index);
   shelf.tree.publish_tag("git", "latest", index);
   const tree::Tree copied(tree::Layout{shelf.dir.path() / "copy", {}});
