@@ -3,7 +3,7 @@
 #
 #   nix-instantiate --eval --strict --json --read-write-mode -I nixery-packages=SET resolve.nix --argstr request JSON
 #
-# request:  { system, config, names = [ "python3packages.requests" … ] }          names are lower case
+# request:  { system, config, names = [ "python3packages.requests" … ] }          in any case
 # result:   { packages = [ … ]; cacert = … or null; problems = [ … ]; }           packages is empty if there are problems
 #
 # SET is nixpkgs, or anything of its shape: an attribute set of derivations, or a function to one.
@@ -30,7 +30,7 @@ let
 
   # How `name` is spelt in `attrs`: exactly, else in the first attribute that differs only in case, else null.
   spelling = attrs: name:
-    let alike = filter (candidate: lower candidate == name) (attrNames attrs); in
+    let alike = filter (candidate: lower candidate == lower name) (attrNames attrs); in
     if hasAttr name attrs then name
     else if alike == [ ] then null
     else head alike;

@@ -87,6 +87,10 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) { c.layout.tree = absolute("NIXERY_TREE", v); }},
       {"NIXERY_STATE", "/var/lib/nixery/state", "locks, logs, recipes, sources, nix's roots; never served",
        [](Config& c, std::string_view v) { c.layout.state = absolute("NIXERY_STATE", v); }},
+      {"NIXERY_IMAGES", "", "directory of declared images, a JSON file each; it is read again whenever it changes",
+       [](Config& c, std::string_view v) {
+         if (!v.empty()) c.images = absolute("NIXERY_IMAGES", v);
+       }},
       {"NIXERY_LISTEN", "unix:/run/nixery/nixery.sock", "where the worker accepts FastCGI: unix:/path or host:port",
        [](Config& c, std::string_view v) {
          const bool unix_socket = v.starts_with("unix:/");
@@ -156,6 +160,22 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) { c.hops = static_cast<unsigned>(number("NIXERY_HOPS", v, 0, 9)); }},
       {"NIXERY_CATALOG", "1", "0 to keep the list of what has been built (/v2/_catalog) to yourself",
        [](Config& c, std::string_view v) { c.catalog = yes_or_no("NIXERY_CATALOG", v); }},
+      {"NIXERY_SBOM", "1", "0 to attach no SPDX and CycloneDX documents and no provenance to images",
+       [](Config& c, std::string_view v) { c.sbom = yes_or_no("NIXERY_SBOM", v); }},
+      {"NIXERY_BUILDER_ID", "", "URI that names this registry in provenance, as its builder",
+       [](Config& c, std::string_view v) {
+         if (!v.empty() && (v.find(':') == v.npos || v.find_first_of(" \t\"<>") != v.npos))
+           refuse("NIXERY_BUILDER_ID", v, "give a URI, such as https://registry.example.org/builder");
+         c.builder_id = v;
+       }},
+      {"NIXERY_SIGNING_KEY", "", "PEM file of an ECDSA P-256 key, not encrypted: images are signed, as cosign does",
+       [](Config& c, std::string_view v) {
+         if (!v.empty()) c.signing_key = absolute("NIXERY_SIGNING_KEY", v);
+       }},
+      {"NIXERY_SIGNING_IDENTITY", "",
+       "what clients write before an image's name, such as registry.example.org: stands in signatures, for policies "
+       "that compare it",
+       [](Config& c, std::string_view v) { c.signing_identity = v; }},
       {"NIXERY_FAILURE_SECONDS", "30", "seconds for which a failure is remembered rather than tried again",
        [](Config& c, std::string_view v) {
          c.failure_memory = seconds(number("NIXERY_FAILURE_SECONDS", v, 0, 86'400));

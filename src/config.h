@@ -17,6 +17,7 @@ namespace nixery {
 
 struct Config {
   tree::Layout layout;
+  std::filesystem::path images;  // directory of declared images; empty: none
   nix::SourceSettings source;
   nix::NixSettings nix;
   reference::Platform platform;
@@ -32,6 +33,10 @@ struct Config {
   std::chrono::seconds hop{20};
   unsigned hops = 9;
   bool catalog = true;
+  bool sbom = true;
+  std::string builder_id;             // a URI; empty: unnamed
+  std::filesystem::path signing_key;  // empty: images are not signed
+  std::string signing_identity;       // "registry.example.org"; may be empty
   std::chrono::seconds failure_memory{30};
   std::chrono::seconds refresh{300};
 };

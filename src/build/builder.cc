@@ -12,8 +12,8 @@
 namespace nixery::build {
 
 Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
-                 FlightLimits limits)
-    : road_(road), tree_(tree), source_(source), writer_(writer), flights_(limits) {}
+                 DeclaredSet& declared, FlightLimits limits)
+    : road_(road), tree_(tree), source_(source), writer_(writer), declared_(declared), flights_(limits) {}
 
 Builder::~Builder() {
   stopping_ = true;
@@ -32,6 +32,7 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
   };
   try {
     const auto built = build_with_tag(road_, tree_, reference, progress, &stopping_, ExistingTag::is_good_enough);
+    drop_if_changed(reference);
     log::info("image built", {{"reference", name},
                               {"manifest", built.manifest.str()},
                               {"revision", built.revision.id},
@@ -49,7 +50,18 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
 }
 
 void Builder::publish_tag(const reference::Reference& reference, const Landing& landing) const {
-  build::publish_tag(tree_, reference, *landing.digest, landing.revision, landing.moving);
+  build::publish_tag(road_.settings(), tree_, reference, *landing.digest, landing.revision, landing.moving);
+  drop_if_changed(reference);
+}
+
+// After the tag is there: whoever changes the declaration now finds it, and who changed it before is found here.
+void Builder::drop_if_changed(const reference::Reference& reference) const {
+  if (const auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag))
+    drop_if_outdated(tree_, *declared_.current(), *record);
+}
+
+std::size_t Builder::follow_declarations() {
+  return drop_outdated_tags(tree_, *declared_.current());
 }
 
 bool Builder::can_rebuild(const image::Digest& blob) const {
@@ -82,20 +94,21 @@ Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Prog
 }
 
 std::size_t Builder::refresh() {
-  std::map<std::string, std::string> current;  // tag -> the revision that it stands for now; empty where nobody knows
+  std::map<std::string, std::string>
+      current;  // source tag -> the revision that it stands for now; empty where nobody knows
   std::vector<tree::TagRecord> stale;
   tree::for_each_record(tree_.layout(), [&](const tree::TagRecord& record) {
     if (!record.moving) return;
-    auto known = current.find(record.tag);
+    auto known = current.find(record.source);
     if (known == current.end()) {
       std::string id;
       try {
-        id = source_.find(record.tag).id;
+        id = source_.find(record.source).id;
       } catch (const Error& error) {
         // A source that cannot be asked leaves the images as they are.
-        log::warning("cannot refresh", {{"tag", record.tag}, {"error", error.what()}});
+        log::warning("cannot refresh", {{"tag", record.source}, {"error", error.what()}});
       }
-      known = current.emplace(record.tag, id).first;
+      known = current.emplace(record.source, id).first;
     }
     if (!known->second.empty() && known->second != record.revision) stale.push_back(record);
   });

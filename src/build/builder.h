@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 
+#include "build/declared_set.h"
 #include "build/flights.h"
 #include "build/road.h"
 #include "reference/reference.h"
@@ -13,13 +14,21 @@ namespace nixery::build {
 // Thread-safe.
 class Builder {
  public:
-  Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer, FlightLimits limits);
+  Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer, DeclaredSet& declared,
+          FlightLimits limits);
   ~Builder();  // stops what nix is doing for us; builds are resumed when they are asked for again
 
   // The flight that builds `reference` and publishes its tag. Throws Error{too_busy}.
   std::shared_ptr<Flight> start(const reference::Reference& reference);
   // The tag of what landed, also where the flight began under another spelling of the same image.
   void publish_tag(const reference::Reference& reference, const Landing& landing) const;
+
+  // What a name stands for now: a declared image, or packages. Throws as find_reference().
+  reference::Reference find(std::string_view repository, std::string_view tag) const {
+    return find_reference(*declared_.current(), repository, tag);
+  }
+  // Drops the tags that the declarations no longer mean. How many.
+  std::size_t follow_declarations();
 
   bool can_rebuild(const image::Digest& blob) const;
   std::shared_ptr<Flight> start_rebuilding(const image::Digest& blob);
@@ -31,6 +40,7 @@ class Builder {
   void wait_until_idle() { flights_.wait_until_idle(); }
 
  private:
+  void drop_if_changed(const reference::Reference& reference) const;
   Landing build(const reference::Reference& reference, Progress& progress);
   Landing rebuild(const std::string& key, const image::Digest& blob, Progress& progress);
 
@@ -38,6 +48,7 @@ class Builder {
   const tree::Tree& tree_;
   nix::Source& source_;
   layer::Writer& writer_;
+  DeclaredSet& declared_;
   std::atomic<bool> stopping_{false};
   Flights flights_;  // last: its threads use the rest
 };

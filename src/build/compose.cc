@@ -25,6 +25,30 @@ std::vector<std::string> default_command(const Facts& facts) {
   return {};
 }
 
+// "NAME=value" in place of the variable that is there already, else behind all.
+void set_variable(std::vector<std::string>& env, const std::string& name, const std::string& value) {
+  const auto at =
+      std::find_if(env.begin(), env.end(), [&](const std::string& text) { return text.starts_with(name + "="); });
+  if (at == env.end())
+    env.push_back(name + "=" + value);
+  else
+    *at = name + "=" + value;
+}
+
+// As in a Dockerfile, an entrypoint of one's own leaves nothing of the default command.
+void apply(const reference::ImageConfig& declared, image::Config& config) {
+  if (declared.entrypoint) {
+    config.entrypoint = *declared.entrypoint;
+    config.cmd.clear();
+  }
+  if (declared.cmd) config.cmd = *declared.cmd;
+  for (const auto& [name, value] : declared.env) set_variable(config.env, name, value);
+  config.user = declared.user;
+  config.workdir = declared.workdir;
+  for (const auto& [name, value] : declared.labels) config.labels[name] = value;
+  config.exposed_ports = declared.exposed_ports;
+}
+
 template <typename Items, typename Text>
 std::string joined(const Items& items, const char* separator, Text&& text) {
   std::string all;
@@ -56,10 +80,13 @@ image::Annotations describe(const Facts& facts) {
   return annotations;
 }
 
+image::PlatformName platform_name(const reference::Platform& platform) {
+  return {std::string(platform.architecture()), std::string(platform.os), std::string(platform.variant)};
+}
+
 image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer> layers) {
   image::Config config;
-  config.platform = {std::string(facts.platform.architecture()), std::string(facts.platform.os),
-                     std::string(facts.platform.variant)};
+  config.platform = platform_name(facts.platform);
   config.created = created;
   config.env = {"PATH=/bin:/sbin:/usr/local/bin:/usr/bin"};
   if (facts.has_certificates) {
@@ -69,6 +96,7 @@ image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer>
   config.cmd = default_command(facts);
   config.labels = describe(facts);
   config.layers = std::move(layers);
+  if (facts.reference.declared) apply(facts.reference.declared->config, config);
   return config;
 }
 

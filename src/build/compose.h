@@ -22,6 +22,8 @@ struct Facts {
 // OCI's pre-defined annotation keys (image-spec, annotations.md), which also serve as labels.
 image::Annotations describe(const Facts& facts);
 
+image::PlatformName platform_name(const reference::Platform& platform);
+
 image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer> layers);
 
 }  // namespace nixery::build

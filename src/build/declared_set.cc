@@ -288,4 +288,16 @@ std::shared_ptr<const Declarations> DeclaredSet::assemble() const {
   return next;
 }
 
+reference::Reference find_reference(const Declarations& declarations, std::string_view repository,
+                                    std::string_view tag) {
+  if (const auto declared = declarations.find(repository, tag))
+    return reference::reference_of(declared->image, declared->hash);
+  const auto tags = declarations.tags(repository);
+  if (tags.empty() || !reference::is_tag(tag)) return reference::parse(repository, tag);
+  std::string known;
+  for (const std::string& each : tags) known += (known.empty() ? "'" : ", '") + each + "'";
+  throw Error(Failure::unknown_tag, fmt::format("unknown tag '{}': '{}' is a declared image, with {} {}", tag,
+                                                repository, tags.size() == 1 ? "the tag" : "the tags", known));
+}
+
 }  // namespace nixery::build

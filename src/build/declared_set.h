@@ -110,4 +110,9 @@ class DeclaredSet {
   std::shared_ptr<const Declarations> current_;
 };
 
+// The image of that name: a declared one, else one of packages. Throws as reference::parse(), and Error{unknown_tag}
+// for another tag of a declared name.
+reference::Reference find_reference(const Declarations& declarations, std::string_view repository,
+                                    std::string_view tag);
+
 }  // namespace nixery::build

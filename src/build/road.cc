@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "build/attach.h"
 #include "build/compose.h"
 #include "error.h"
 #include "layer/rootfs.h"
@@ -78,7 +79,7 @@ ResolvedImage Road::resolve(const reference::Reference& reference, Progress& pro
   progress.enter(Phase::resolving);
   const auto platform = reference.platform.value_or(settings_.platform);
   const auto encoding = encoding_of(reference, settings_);
-  auto source = source_.fetch(source_.find(reference.tag));
+  auto source = source_.fetch(source_.find(reference.source_tag()));
   auto resolution = nix::resolve(settings_.nix, source, reference.packages, platform, nix);
   ResolvedImage image{reference, platform, encoding, std::move(source), std::move(resolution), {}};
   image.key = image_key(image);
@@ -102,7 +103,10 @@ std::string Road::image_key(const ResolvedImage& image) const {
       .add(image.source.revision.id)
       .add(image.source.revision.url)
       .add(image.reference.has_shell ? "shell" : "");
+  // Only where there is one, so that the keys of all other images stay what they were.
+  if (image.reference.declared) key.add("declared").add(image.reference.declared->hash);
   key.add(popularity_key_);
+  key.add(settings_.documents ? fmt::format("documents {} {}", supply::format_version, settings_.builder_id) : "");
   for (const nix::Package* package : image.contents()) {
     key.add(package->attribute).add(fmt::format("{}", package->priority)).add(package->main_program);
     key.add(package->description).add(package->homepage);
@@ -167,8 +171,20 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
   const std::string config = image::to_json(compose_config(facts, std::move(config_layers)));
   manifest.config.digest = tree_.publish_blob(config);
   manifest.config.size = config.size();
-  return {tree_.publish_manifest(image::to_json(manifest), image::manifest_type(settings_.format)),
-          image.source.revision, root.warnings};
+  const std::string bytes = image::to_json(manifest);
+  const image::MediaType type = image::manifest_type(settings_.format);
+  const auto digest = tree_.publish_manifest(bytes, type);
+  if (settings_.documents)
+    attach_documents(tree_,
+                     {image.reference.repository,
+                      image.reference.tag,
+                      {type, digest, bytes.size(), {}, {}},
+                      platform_name(image.platform),
+                      image.resolution,
+                      image.source.revision,
+                      closure},
+                     settings_.builder_id);
+  return {digest, image.source.revision, root.warnings};
 }
 
 }  // namespace nixery::build

@@ -15,6 +15,7 @@
 #include "nix/nix.h"
 #include "plan/plan.h"
 #include "reference/reference.h"
+#include "supply/signing_key.h"
 #include "tree/tree.h"
 
 namespace nixery::build {
@@ -28,6 +29,10 @@ struct RoadSettings {
   layer::Encoding encoding;
   unsigned max_layers = 100;  // of an image, the root file system's among them
   plan::Settings plan;        // its max_layers follows from ours
+  bool documents = true;      // attach SBOMs and provenance
+  std::string builder_id;     // what provenance calls us; may be empty
+  std::optional<supply::SigningKey> signing_key;
+  std::string signing_identity;  // what stands before an image's name in its signature; may be empty
 };
 
 // A reference that has become packages of one revision.

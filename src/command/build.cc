@@ -79,9 +79,9 @@ void print_json(const std::string& name, const build::BuiltImage& built, const t
 
 int run(Words words) {
   const Options options = parse(words);
-  const auto reference = reference::parse(options.reference);
-  const std::string name = fmt::format("{}:{}", reference.repository, reference.tag);
   RegistryParts parts(load_config_from_environment().config);
+  const auto reference = parts.find(options.reference);
+  const std::string name = fmt::format("{}:{}", reference.repository, reference.tag);
 
   build::BuiltImage built = [&] {
     ProgressLine line(options.json ? ProgressLine::Style::silent : ProgressLine::style_for_standard_error());

@@ -129,8 +129,8 @@ int run(Words words) {
   }
   if (name.empty()) throw Misuse{"which image? Name its packages, as in shell/git"};
 
-  const auto reference = reference::parse(name);
-  const RegistryParts parts(load_config_from_environment().config);
+  RegistryParts parts(load_config_from_environment().config);
+  const auto reference = parts.find(name);
   build::Progress nobody_watches;
   const auto image = parts.road.resolve(reference, nobody_watches, {});
   const auto missing = nix::missing_for(image.contents());

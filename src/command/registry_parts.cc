@@ -35,6 +35,10 @@ build::RoadSettings road_settings(const Config& config) {
   settings.format = config.format;
   settings.encoding = *layer::Encoding::parse(config.encoding);
   settings.max_layers = config.max_layers;
+  settings.documents = config.sbom;
+  settings.builder_id = config.builder_id;
+  if (!config.signing_key.empty()) settings.signing_key = supply::SigningKey::from_file(config.signing_key);
+  settings.signing_identity = config.signing_identity;
   settings.plan.popularity = load_popularity(config.popularity);
   return settings;
 }
@@ -51,7 +55,22 @@ RegistryParts::RegistryParts(const Config& given)
       tree(config.layout),
       source(nix::make_source(config.source, config.layout.sources())),
       writer(prepared(tree).layout()),
-      road(road_settings(config), tree, *source, writer) {}
+      road(road_settings(config), tree, *source, writer),
+      declared(config.images) {}
+
+reference::Reference RegistryParts::find(std::string_view name_and_tag) {
+  const auto [name, tag] = reference::split_tag(name_and_tag);
+  return build::find_reference(*declared.current(), name, tag);
+}
+
+bool RegistryParts::has_attribute(const reference::AttributePath& path, const std::atomic<bool>* stop) const {
+  try {
+    nix::resolve(config.nix, source->fetch(source->find("latest")), {path}, config.platform, {{}, stop});
+    return true;
+  } catch (const Error& error) {
+    return error.failure() == Failure::not_a_package || error.failure() == Failure::unsupported_platform;
+  }
+}
 
 LoadedConfig load_config_from_environment() {
   return load_config([](const char* name) { return std::getenv(name); });

@@ -1,6 +1,9 @@
 #include <signal.h>
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -37,6 +40,61 @@ class Refresher {
   std::jthread thread_;
 };
 
+// Sees that changes of the declared images take effect though nobody asks for them, and tells of what is wrong.
+class DeclarationWatcher {
+ public:
+  DeclarationWatcher(build::Builder& builder, RegistryParts& parts) : builder_(builder), parts_(parts) {
+    if (parts.config.images.empty()) return;
+    thread_ = std::jthread([this](const std::stop_token& stop) {
+      std::unique_lock lock(mutex_);
+      do {
+        try {
+          look();
+        } catch (const std::exception& error) {
+          log::warning("cannot follow the declared images", {{"error", error.what()}});
+        }
+      } while (!changed_.wait_for(lock, stop, std::chrono::seconds(1), [&] { return stop.stop_requested(); }));
+    });
+  }
+  ~DeclarationWatcher() { stopping_ = true; }
+
+ private:
+  void look() {
+    const auto declarations = parts_.declared.current();
+    const bool learnt = ask_of_one(*declarations);
+    if (declarations->generation() == seen_ && !learnt) return;
+    builder_.follow_declarations();
+    seen_ = declarations->generation();
+    auto told = declarations->problems();
+    const auto is_package = [this](const reference::AttributePath& path) {
+      return packages_.contains(path.text) && packages_.at(path.text);
+    };
+    for (std::string& clash : declarations->clashes(is_package)) told.push_back(std::move(clash));
+    for (const std::string& problem : told)
+      if (std::find(told_.begin(), told_.end(), problem) == told_.end())
+        log::warning("declared image", {{"problem", problem}});
+    told_ = std::move(told);
+  }
+
+  // Evaluating takes a while: one name a round, and each only once, so that changes are not kept waiting.
+  bool ask_of_one(const build::Declarations& declarations) {
+    if (declarations.generation() != seen_) return false;
+    for (const auto& path : declarations.first_parts())
+      if (!packages_.contains(path.text)) return packages_[path.text] = parts_.has_attribute(path, &stopping_);
+    return false;
+  }
+
+  build::Builder& builder_;
+  RegistryParts& parts_;
+  std::uint64_t seen_ = 0;
+  std::vector<std::string> told_;
+  std::map<std::string, bool> packages_;
+  std::atomic<bool> stopping_{false};
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::jthread thread_;  // last: it uses the rest
+};
+
 int run(Words words) {
   if (!words.empty()) throw Misuse{"serve takes no words; its settings are environment variables"};
   // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
@@ -50,10 +108,11 @@ int run(Words words) {
   const Config config = load_config_from_environment().config;
   const http::Listener listener = http::find_listener(config.listen);
   RegistryParts parts(config);
-  build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer,
+  build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer, parts.declared,
                          {config.build_threads, config.queue_length, config.failure_memory});
   const http::Registry registry(builder, parts.tree, {config.hop, config.hops, config.catalog});
   if (listener.cgi) {
+    builder.follow_declarations();
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
     http::serve_cgi(registry);
@@ -61,6 +120,7 @@ int run(Words words) {
     return 0;
   }
   const Refresher refresher(builder, config.refresh);
+  const DeclarationWatcher watcher(builder, parts);
   http::serve(registry, listener, {config.threads, config.max_waiting});
   return 0;
 }

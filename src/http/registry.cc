@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "build/tagged_build.h"
 #include "http/answers.h"
 #include "http/discovery.h"
 #include "log.h"
@@ -83,12 +84,17 @@ std::variant<Response, Waiting> Registry::manifest(const Request& request, std::
     throw Error(Failure::unknown_manifest,
                 fmt::format("no manifest {} here: pull the image by its tag to build it", digest.str()));
   }
-  const auto wanted = reference::parse(repository, reference);
+  if (reference::is_digest_tag(reference)) {
+    check_name(repository);
+    if (const auto digest = tree_.digest_of_tag(repository, reference))
+      if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
+    throw Error(Failure::unknown_tag, fmt::format("nothing is attached to this image as '{}'", reference));
+  }
+  const auto wanted = builder_.find(repository, reference);
   // Between two workers, or without nginx, it may be there already.
-  if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag))
+  if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag);
+      digest && build::tag_matches(tree_, wanted))
     if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
-  if (reference::is_digest_tag(wanted.tag))
-    throw Error(Failure::unknown_tag, fmt::format("nothing is attached to this image as '{}'", wanted.tag));
 
   return wait_for(request, builder_.start(wanted), [this, wanted](const build::Landing& landing) {
     if (landing.error) return answer_error(*landing.error);

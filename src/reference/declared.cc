@@ -341,6 +341,16 @@ DeclaredImage parse_declared(std::string_view text, std::string_view file) {
   return image;
 }
 
+Reference reference_of(const DeclaredImage& image, std::string hash) {
+  Reference reference;
+  reference.repository = image.name;
+  reference.tag = image.tag;
+  reference.packages = image.contents;
+  reference.platform = image.platform;
+  reference.declared = Declaration{image.config, image.source, std::move(hash)};
+  return reference;
+}
+
 std::string canonical_json(const DeclaredImage& image) {
   json::Buffer buffer;
   json::Writer writer(buffer);

@@ -50,6 +50,9 @@ struct DeclaredImage {
 // Where there are more, detail() has all of them, a line each.
 DeclaredImage parse_declared(std::string_view text, std::string_view file);
 
+// As the rest of the system knows it. `hash` is of what is declared.
+Reference reference_of(const DeclaredImage& image, std::string hash);
+
 // All but name and tag as JSON, with everything in a fixed order: equal for equal images, however they were written.
 std::string canonical_json(const DeclaredImage& image);
 

@@ -154,9 +154,19 @@ Reference parse(std::string_view repository, std::string_view tag) {
 }
 
 Reference parse(std::string_view name_and_tag) {
+  const auto [name, tag] = split_tag(name_and_tag);
+  return parse(name, tag);
+}
+
+NameAndTag split_tag(std::string_view name_and_tag) {
   const auto colon = name_and_tag.rfind(':');
-  if (colon == name_and_tag.npos) return parse(name_and_tag, "latest");
-  return parse(name_and_tag.substr(0, colon), name_and_tag.substr(colon + 1));
+  if (colon == name_and_tag.npos) return {name_and_tag, "latest"};
+  return {name_and_tag.substr(0, colon), name_and_tag.substr(colon + 1)};
+}
+
+std::string Reference::source_tag() const {
+  if (!declared) return tag;
+  return declared->source.empty() ? "latest" : declared->source;
 }
 
 }  // namespace nixery::reference

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "reference/declared_config.h"
 #include "reference/platform.h"
 
 namespace nixery::reference {
@@ -27,7 +28,7 @@ bool is_digest_tag(std::string_view tag);
 // 40 lower-case hex: a git commit, which never moves.
 bool is_commit(std::string_view tag);
 
-// A package's place in the set, as it was typed: lower case, components parted by dots, never empty.
+// A package's place in the set, as it was typed: components parted by dots, never empty. Lower case in an image name.
 struct AttributePath {
   std::string text;  // "python3packages.requests"
   auto operator<=>(const AttributePath&) const = default;
@@ -37,11 +38,23 @@ struct Reference {
   std::string repository;  // as it was asked for: "shell/git/curl"
   std::string tag;         // "latest" where none was given
   // What it means:
-  std::vector<AttributePath> packages;  // ascending, each once, meta-packages expanded: order does not matter
+  std::vector<AttributePath> packages;  // each once, meta-packages expanded; ascending, but for declared images
   std::optional<Platform> platform;     // where a meta-package picked one
   std::optional<std::string> encoding;  // "gzip", "zstd": where a meta-package picked one
   bool has_shell = false;               // `shell` was among them
+  std::optional<Declaration> declared;  // where the name is a declared image's
+
+  // What the package source is asked for.
+  std::string source_tag() const;
+  // Of the declaration; empty where there is none.
+  std::string declaration_hash() const { return declared ? declared->hash : std::string(); }
 };
+
+struct NameAndTag {
+  std::string_view name, tag;
+};
+// "name" -> its tag is latest; "name:tag". Neither is checked.
+NameAndTag split_tag(std::string_view name_and_tag);
 
 // Throws Error{bad_name} or Error{bad_tag} with a message that says what is wrong with which part.
 Reference parse(std::string_view repository, std::string_view tag);

@@ -16,7 +16,9 @@ struct TagRecord {
   std::string repository, tag;
   std::string revision;
   bool moving = false;
-  std::string manifest;  // "sha256:…"
+  std::string manifest;          // "sha256:…"
+  std::string source = {};       // what the package source was asked for: the tag itself, but for declared images
+  std::string declaration = {};  // hash of the declaration; empty where there was none
 };
 
 void write_record(const Layout& layout, const TagRecord& record);

@@ -27,6 +27,7 @@ struct House {
   NoSource source;
   layer::Writer writer{prepared().layout()};
   const build::Road road{{}, tree, source, writer};
+  build::DeclaredSet declared{{}};
 
   House() {
     tree.publish_tag("git", "latest", tree.publish_manifest("{}", image::MediaType::oci_manifest));
@@ -129,7 +130,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto decoded = http::percent_decode(request.path))
     require(decoded->size() <= request.path.size(), "decoding never grows", request.path);
 
-  build::Builder builder(house.road, house.tree, house.source, house.writer, {0, 1, std::chrono::seconds(30)});
+  build::Builder builder(house.road, house.tree, house.source, house.writer, house.declared,
+                         {0, 1, std::chrono::seconds(30)});
   const http::Registry registry(builder, house.tree, {.hop = std::chrono::seconds(0), .hops = 3});
   const auto answer = registry.answer(request);
   if (const auto* response = std::get_if<http::Response>(&answer)) {

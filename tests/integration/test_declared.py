@@ -1,0 +1,257 @@
+"""Declared images: files that give names of their own to packages and to how they are started."""
+
+import json
+import os
+
+import pytest
+
+from registry import wait_for
+
+
+class Images:
+    """A directory of declarations, written as a careful program does: each file appears whole."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        directory.mkdir()
+
+    def write(self, file: str, **fields):
+        self.write_text(file, json.dumps(fields))
+
+    def write_text(self, file: str, text: str):
+        (self.directory / ".new").write_text(text)
+        os.replace(self.directory / ".new", self.directory / file)
+
+    def remove(self, file: str):
+        (self.directory / file).unlink()
+
+
+@pytest.fixture
+def images(directory):
+    return Images(directory / "images")
+
+
+@pytest.fixture
+def declaring(new_registry, images):
+    """Makes a registry that serves the declared images."""
+    return lambda **settings: new_registry(NIXERY_IMAGES=str(images.directory), **settings)
+
+
+def config_of(registry, name: str, tag: str = "latest") -> dict:
+    manifest = registry.manifest(name, tag)
+    assert manifest.status == 200, manifest.body
+    return registry.get(f"/v2/{name}/blobs/{manifest.json['config']['digest']}").json
+
+
+def environment_of(config: dict) -> dict[str, str]:
+    return dict(variable.split("=", 1) for variable in config["config"]["Env"])
+
+
+def problems(registry) -> list[str]:
+    return [event["problem"] for event in registry.events("declared image")]
+
+
+def test_a_declared_image_is_pulled_by_its_name_and_runs_as_it_says(images, declaring, docker):
+    images.write("greeter.json", name="team/greeter", tag="v1", contents=["hello", "coreutils"],
+                 config={"entrypoint": ["hello", "-g"], "cmd": ["declared"]})
+    registry = declaring()
+    assert docker.run_image(f"{registry.host}/team/greeter:v1").strip() == "declared"
+
+
+def test_the_config_is_what_the_file_says(images, declaring):
+    images.write("web.json", name="team/web", contents=["hello"],
+                 config={"cmd": ["hello", "-t"], "env": {"LANG": "C.UTF-8", "PATH": "/bin"}, "user": "101:102", "workdir": "/srv",
+                         "labels": {"team": "web"}, "exposedPorts": ["80", "53/udp"]})
+    config = config_of(declaring(), "team/web")["config"]
+    assert config["Cmd"] == ["hello", "-t"]
+    assert "Entrypoint" not in config
+    assert (config["User"], config["WorkingDir"]) == ("101:102", "/srv")
+    assert config["ExposedPorts"] == {"80/tcp": {}, "53/udp": {}}
+    assert config["Labels"]["team"] == "web"
+    assert config["Labels"]["io.nixery.packages"].startswith("hello=")
+
+
+def test_variables_are_added_to_the_defaults_and_replace_them_by_name(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"], config={"env": ["A=1=1", "PATH=/opt/bin"]})
+    images.write("b.json", name="team/b", contents=["hello"])
+    registry = declaring()
+    declared, plain = environment_of(config_of(registry, "team/a")), environment_of(config_of(registry, "team/b"))
+    assert declared == {**plain, "A": "1=1", "PATH": "/opt/bin"}
+
+
+def test_a_command_that_is_not_said_is_the_default_and_an_empty_one_is_none(images, declaring):
+    images.write("default.json", name="team/default", contents=["hello"])
+    images.write("none.json", name="team/none", contents=["hello"], config={"cmd": []})
+    images.write("entry.json", name="team/entry", contents=["hello"], config={"entrypoint": ["hello"]})
+    registry = declaring()
+    assert config_of(registry, "team/default")["config"]["Cmd"] == ["hello"]
+    assert "Cmd" not in config_of(registry, "team/none")["config"]
+    entry = config_of(registry, "team/entry")["config"]
+    assert entry["Entrypoint"] == ["hello"] and "Cmd" not in entry
+
+
+def test_without_config_it_has_the_layers_of_the_packages_that_it_names(images, declaring):
+    images.write("a.json", name="team/a", contents=["jq", "hello"])
+    registry = declaring()
+    assert registry.manifest("team/a").json["layers"] == registry.manifest("hello/jq").json["layers"]
+
+
+def test_packages_may_be_spelt_as_the_set_spells_them_or_in_any_case(images, declaring):
+    for number, spelling in enumerate(("python3Packages.requests", "python3packages.requests", "Python3Packages.Requests")):
+        images.write(f"{number}.json", name=f"team/p{number}", contents=[spelling])
+    registry = declaring()
+    found = {config_of(registry, f"team/p{n}")["config"]["Labels"]["io.nixery.packages"] for n in range(3)}
+    assert len(found) == 1
+
+
+def test_a_declared_platform_is_the_images(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"], platform="arm64")
+    assert config_of(declaring(), "team/a")["architecture"] == "arm64"
+
+
+def test_a_package_that_does_not_exist_is_told_to_whoever_pulls(images, declaring):
+    images.write("a.json", name="team/a", contents=["crul"])
+    answer = declaring().manifest("team/a")
+    assert (answer.status, answer.error["code"]) == (404, "MANIFEST_UNKNOWN")
+    assert "did you mean 'curl'" in answer.error["message"]
+
+
+def test_a_declared_name_has_only_the_tags_that_are_declared(images, declaring):
+    images.write("a.json", name="team/a", tag="v1", contents=["hello"])
+    images.write("b.json", name="team/a", tag="v2", contents=["jq"])
+    answer = declaring().manifest("team/a", "v3")
+    assert (answer.status, answer.error["code"]) == (404, "MANIFEST_UNKNOWN")
+    assert "'v1', 'v2'" in answer.error["message"]
+
+
+def test_names_that_nobody_declared_are_packages_as_ever(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"])
+    registry = declaring()
+    assert registry.manifest("hello").status == 200
+    assert registry.manifest("team/b").status == 404
+
+
+def test_a_new_file_is_a_new_image_without_a_restart(images, declaring):
+    registry = declaring()
+    assert registry.manifest("team/late").status == 404
+    images.write("late.json", name="team/late", contents=["hello"])
+    wait_for(lambda: registry.manifest("team/late").status == 200, "the image that was declared late")
+
+
+def test_a_changed_declaration_is_a_new_image_though_the_old_one_is_published(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"], config={"env": {"VERSION": "1"}})
+    registry = declaring()
+    assert environment_of(config_of(registry, "team/a"))["VERSION"] == "1"
+    images.write("a.json", name="team/a", contents=["hello"], config={"env": {"VERSION": "2"}})
+    wait_for(lambda: environment_of(config_of(registry, "team/a"))["VERSION"] == "2", "the new declaration")
+
+
+def test_a_declaration_that_goes_takes_its_image_with_it(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"])
+    registry = declaring()
+    assert registry.manifest("team/a").status == 200
+    images.remove("a.json")
+    wait_for(lambda: registry.manifest("team/a").status == 404, "the image to be gone")
+
+
+def test_what_changed_while_no_worker_ran_is_seen_by_the_next(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"], config={"user": "1"})
+    registry = declaring()
+    assert config_of(registry, "team/a")["config"]["User"] == "1"
+    registry.stop_worker()
+    images.write("a.json", name="team/a", contents=["hello"], config={"user": "2"})
+    registry.start_worker()
+    wait_for(lambda: config_of(registry, "team/a")["config"]["User"] == "2", "the new declaration")
+
+
+def test_a_declaration_that_did_not_change_is_not_built_again(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"])
+    registry = declaring()
+    digest = registry.manifest("team/a").headers["Docker-Content-Digest"]
+    images.write_text("a.json", json.dumps({"contents": ["hello"], "tag": "latest", "name": "team/a"}, indent=2))
+    images.write("b.json", name="team/b", contents=["hello"])
+    wait_for(lambda: registry.manifest("team/b").status == 200, "the other image")
+    before = registry.worker_requests()
+    assert registry.manifest("team/a").headers["Docker-Content-Digest"] == digest
+    assert registry.worker_requests() == before
+
+
+def test_a_half_written_file_leaves_the_old_image_and_is_reported(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"])
+    registry = declaring()
+    assert registry.manifest("team/a").status == 200
+    images.write_text("a.json", '{"name": "team/a", "contents": ["he')
+    wait_for(lambda: any("stays in force" in problem for problem in problems(registry)), "the report")
+    assert registry.manifest("team/a").status == 200
+
+
+def test_a_broken_file_at_the_start_drops_no_image_that_was_built(images, declaring):
+    images.write("a.json", name="team/a", contents=["hello"])
+    registry = declaring()
+    assert registry.manifest("team/a").status == 200
+    registry.stop_worker()
+    images.write_text("a.json", "{")
+    registry.start_worker()
+    wait_for(lambda: any(problem.startswith("images/a.json: byte") for problem in problems(registry)), "the report")
+    assert registry.manifest("team/a").status == 200
+
+
+def test_a_bad_file_is_reported_with_its_field_and_does_not_hide_the_good_ones(images, declaring):
+    images.write("bad.json", name="team/bad", contents=["hello"], config={"exposedPorts": ["80/tcp", "80/http"]})
+    images.write("good.json", name="team/good", contents=["hello"])
+    registry = declaring()
+    assert registry.manifest("team/good").status == 200
+    assert registry.manifest("team/bad").status == 404
+    wait_for(lambda: problems(registry), "the report")
+    assert problems(registry) == [
+        "images/bad.json: config.exposedPorts[1]: '80/http' is no port: give a number from 1 to 65535, with /tcp, /udp or /sctp"
+    ]
+
+
+def test_a_declared_name_wins_over_a_package_and_the_clash_is_reported(images, declaring):
+    registry = declaring()
+    package = registry.manifest("hello").headers["Docker-Content-Digest"]
+    images.write("a.json", name="hello", contents=["jq"])
+    wait_for(lambda: registry.manifest("hello").headers["Docker-Content-Digest"] != package, "the declared image")
+    assert config_of(registry, "hello")["config"]["Labels"]["io.nixery.packages"].startswith("jq=")
+    wait_for(lambda: any("'hello' is a package too" in problem for problem in problems(registry)), "the warning")
+    images.remove("a.json")
+    wait_for(lambda: registry.manifest("hello").headers["Docker-Content-Digest"] == package, "the package again")
+
+
+def test_build_and_plan_know_declared_names(images, declaring):
+    images.write("a.json", name="team/a", tag="v1", contents=["hello"], config={"user": "7"})
+    registry = declaring()
+    built = registry.nixery("build", "--json", "team/a:v1")
+    assert built.returncode == 0, built.stderr
+    assert json.loads(built.stdout)["digest"] == registry.manifest("team/a", "v1").headers["Docker-Content-Digest"]
+    assert "hello" in registry.nixery("plan", "team/a:v1").stdout
+
+
+def test_images_lists_what_is_declared_and_fails_if_a_file_is_wrong(images, declaring):
+    images.write("a.json", name="team/a", tag="v1", contents=["hello", "jq"])
+    images.write("clash.json", name="jq", contents=["jq"])
+    registry = declaring()
+    listed = registry.nixery("images")
+    assert listed.returncode == 0 and "team/a:v1\n    images/a.json; hello jq\n" in listed.stdout
+    assert "warning: images/clash.json: name: 'jq' is a package too" in listed.stderr
+    images.write_text("b.json", "[]")
+    images.write("c.json", name="team/a", tag="v1", contents=["jq"])
+    listed = registry.nixery("images", "--json")
+    assert listed.returncode == 1
+    answer = json.loads(listed.stdout)
+    assert [(image["name"], image["tag"], image["contents"]) for image in answer["images"]] == [
+        ("jq", "latest", ["jq"]), ("team/a", "v1", ["hello", "jq"])]
+    assert [problem.split(":")[0] for problem in answer["errors"]] == ["images/a.json", "images/b.json", "images/c.json"]
+
+
+def test_a_directory_that_does_not_exist_yet_is_no_reason_not_to_start(new_registry, directory):
+    registry = new_registry(NIXERY_IMAGES=str(directory / "images"))
+    assert registry.manifest("hello").status == 200
+    Images(directory / "images").write("a.json", name="team/a", contents=["hello"])
+    wait_for(lambda: registry.manifest("team/a").status == 200, "the image")
+
+
+def test_without_the_setting_no_name_is_declared(registry):
+    assert registry.nixery("images").stdout == ""
+    assert registry.manifest("team/a").status == 404
