@@ -100,12 +100,16 @@ std::vector<Rule> rules() {
          if (!unix_socket) number("NIXERY_LISTEN", v.substr(colon + 1), 1, 65535);
          c.listen = v;
        }},
-      {"NIXERY_PLATFORM", std::string(reference::host_platform().meta_package),
-       "platform of names that do not say one: amd64 or arm64",
+      {"NIXERY_PLATFORMS", std::string(reference::host_platform().meta_package),
+       "platforms of names that do not say one: amd64, arm64, or both, which makes every image an index of the two",
        [](Config& c, std::string_view v) {
-         const auto platform = reference::platform_of_meta_package(v);
-         if (!platform) refuse("NIXERY_PLATFORM", v, "give amd64 or arm64");
-         c.platform = *platform;
+         for (const std::string& word : words(v)) {
+           const auto platform = reference::platform_of_meta_package(word);
+           if (!platform) refuse("NIXERY_PLATFORMS", v, "give amd64, arm64 or 'amd64 arm64'");
+           if (std::find(c.platforms.begin(), c.platforms.end(), *platform) == c.platforms.end())
+             c.platforms.push_back(*platform);
+         }
+         if (c.platforms.empty()) refuse("NIXERY_PLATFORMS", v, "give amd64, arm64 or 'amd64 arm64'");
        }},
       {"NIXERY_FORMAT", "oci", "format of manifests: oci or docker (v2 schema 2)",
        [](Config& c, std::string_view v) {

@@ -20,7 +20,7 @@ struct Config {
   std::filesystem::path images;  // directory of declared images; empty: none
   nix::SourceSettings source;
   nix::NixSettings nix;
-  reference::Platform platform;
+  std::vector<reference::Platform> platforms;  // of names that do not say one; at least one, each once
   image::Format format = image::Format::oci;
   std::string encoding;        // name of a layer::Encoding
   unsigned max_layers = 100;   // of an image, the root file system's among them

@@ -1,5 +1,5 @@
 # Packages for tests, of the kinds that go wrong or take long. They are in a set made with --with-test-packages alone.
-{ packages, stage0, config }:
+{ packages, stage0, config, system }:
 
 let
   inherit (builtins) concatStringsSep genList listToAttrs map;
@@ -52,7 +52,7 @@ in
       name = "s${toString seconds}";
       value = package {
         pname = "slow-s${toString seconds}";
-        script = "sleep ${toString seconds}\n" + program "slow" "echo slow";
+        script = "sleep ${toString seconds} # ${system}\n" + program "slow" "echo slow";
         meta.mainProgram = "slow";
       };
     })
@@ -72,6 +72,10 @@ in
         };
       };
     in if allowed "allowUnfree" then it else refuse "has an unfree license (‘unfree’)" it;
+
+  amd64Only =
+    let it = package { pname = "amd64-only"; script = program "amd64-only" "echo amd64"; meta.platforms = [ "x86_64-linux" ]; };
+    in if system == "x86_64-linux" then it else refuse "is not available on the requested hostPlatform" it;
 
   unsupportedPackage =
     let it = package { pname = "unsupported-package"; meta = { platforms = [ "riscv64-linux" ]; unsupported = true; }; };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "error.h"
+#include "image/links.h"
 #include "supply/artifact.h"
 #include "supply/signature.h"
 #include "tree/referrers.h"
@@ -16,26 +17,32 @@ void publish(const tree::Tree& tree, const supply::Artifact& artifact) {
   tree.publish_manifest(artifact.manifest, artifact.descriptor.type);
 }
 
-void publish_referrer(const tree::Tree& tree, const image::Digest& subject, const supply::Artifact& artifact) {
-  publish(tree, artifact);
-  tree::publish_referrer(tree, subject, {artifact.descriptor, artifact.type});
+tree::StoredManifest manifest_of(const tree::Tree& tree, const image::Digest& digest) {
+  if (auto stored = tree.manifest(digest)) return *std::move(stored);
+  throw Error(Failure::unavailable, fmt::format("the image {} was removed before it was signed", digest.str()));
 }
 
 }  // namespace
 
 void attach_documents(const tree::Tree& tree, const supply::Subject& subject, std::string_view builder_id) {
-  for (const supply::Artifact& artifact : supply::document_artifacts(subject, builder_id))
-    publish_referrer(tree, subject.manifest.digest, artifact);
+  std::vector<image::Descriptor> referrers;
+  for (const supply::Artifact& artifact : supply::document_artifacts(subject, builder_id)) {
+    publish(tree, artifact);
+    referrers.push_back(artifact.descriptor);
+  }
+  tree::publish_referrers(tree, subject.manifest.digest, referrers);
 }
 
-void attach_signature(const tree::Tree& tree, const supply::SigningKey& key, std::string_view identity,
-                      std::string_view repository, const image::Digest& manifest) {
-  const auto stored = tree.manifest(manifest);
-  if (!stored)
-    throw Error(Failure::unavailable, fmt::format("the image {} was removed before it was signed", manifest.str()));
+void attach_signatures(const tree::Tree& tree, const supply::SigningKey& key, std::string_view identity,
+                       std::string_view repository, const image::Digest& manifest) {
+  const auto stored = manifest_of(tree, manifest);
+  for (const image::Link& member : image::links_of(stored.bytes, manifest).members)
+    attach_signatures(tree, key, identity, repository, member.digest);
+
   const auto signature = supply::sign(key, fmt::format("{}{}{}", identity, identity.empty() ? "" : "/", repository),
-                                      {stored->type, manifest, stored->bytes.size(), {}, {}});
-  publish_referrer(tree, manifest, signature.referrer);
+                                      {stored.type, manifest, stored.bytes.size(), {}, {}});
+  publish(tree, signature.referrer);
+  tree::publish_referrers(tree, manifest, {{signature.referrer.descriptor}});
   publish(tree, signature.tagged);
   tree.publish_tag(repository, signature.tag, signature.tagged.descriptor.digest);
 }

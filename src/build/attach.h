@@ -12,9 +12,9 @@ namespace nixery::build {
 // SPDX, CycloneDX and provenance, as referrers of the subject's manifest, which must be in the tree. Idempotent.
 void attach_documents(const tree::Tree& tree, const supply::Subject& subject, std::string_view builder_id);
 
-// Signs a manifest or index of the tree under the name of `repository`: as a referrer, and under its tag there.
-// Idempotent. `identity` stands before the name in the signature; may be empty.
-void attach_signature(const tree::Tree& tree, const supply::SigningKey& key, std::string_view identity,
-                      std::string_view repository, const image::Digest& manifest);
+// Signs a manifest of the tree, or an index and its members, under the name of `repository`: as referrers, and under
+// tags there. Idempotent. `identity` stands before the name in the signature; may be empty.
+void attach_signatures(const tree::Tree& tree, const supply::SigningKey& key, std::string_view identity,
+                       std::string_view repository, const image::Digest& manifest);
 
 }  // namespace nixery::build

@@ -1,4 +1,5 @@
 #include "build/builder.h"
+#include "build/build_log.h"
 
 #include <fmt/format.h>
 

@@ -9,9 +9,6 @@ namespace nixery::build {
 
 namespace {
 
-// Reproducible, and not the year 0 that some tools stumble over.
-constexpr const char* created = "1970-01-01T00:00:01Z";
-
 bool has_program(const Facts& facts, std::string_view name) {
   return std::binary_search(facts.programs.begin(), facts.programs.end(), name);
 }

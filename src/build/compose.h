@@ -10,6 +10,9 @@
 
 namespace nixery::build {
 
+// Of everything that is made here: reproducible, and not the year 0 that some tools stumble over.
+inline constexpr const char* created = "1970-01-01T00:00:01Z";
+
 struct Facts {
   const reference::Reference& reference;
   const reference::Platform& platform;

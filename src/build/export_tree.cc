@@ -12,7 +12,7 @@
 #include <string>
 
 #include "error.h"
-#include "json/json.h"
+#include "image/links.h"
 #include "os/file.h"
 #include "tree/listing.h"
 #include "tree/referrers.h"
@@ -33,7 +33,7 @@ struct Selection {
   std::vector<Tag> tags;
   std::vector<tree::StoredManifest> manifests;  // each after those that it names
   std::set<image::Digest> blobs;
-  std::map<image::Digest, std::vector<tree::Referrer>> referrers;  // by subject
+  std::map<image::Digest, std::vector<image::Descriptor>> referrers;  // by subject
 };
 
 [[noreturn]] void throw_incomplete(Failure failure, std::string_view name, const std::string& what) {
@@ -75,10 +75,10 @@ class Collector {
     auto manifest = tree_.manifest(digest);
     if (!manifest)
       throw_incomplete(Failure::unknown_manifest, name_, fmt::format("the manifest {} of {}", digest.str(), name_));
-    const auto document = json::parse(manifest->bytes, digest.str());
-    for (const image::Digest& member : digests_in(document, "manifests")) take_manifest(member);
-    if (const json::Value* config = json::find(document, "config")) take_blob(digest_of(*config));
-    for (const image::Digest& layer : digests_in(document, "layers")) take_blob(layer);
+    const image::Links links = image::links_of(manifest->bytes, digest);
+    for (const image::Link& member : links.members) take_manifest(member.digest);
+    if (links.config) take_blob(links.config->digest);
+    for (const image::Link& layer : links.layers) take_blob(layer.digest);
     selection_.manifests.push_back(*std::move(manifest));
     take_referrers(digest);
   }
@@ -86,9 +86,9 @@ class Collector {
   void take_referrers(const image::Digest& subject) {
     auto referrers = tree::referrers_of(tree_.layout(), subject);
     // What was evicted is left out of the list: nothing may lead to what is not there.
-    std::erase_if(referrers, [&](const tree::Referrer& referrer) { return !tree_.manifest(referrer.manifest.digest); });
+    std::erase_if(referrers, [&](const image::Descriptor& referrer) { return !tree_.manifest(referrer.digest); });
     if (referrers.empty()) return;
-    for (const tree::Referrer& referrer : referrers) take_manifest(referrer.manifest.digest);
+    for (const image::Descriptor& referrer : referrers) take_manifest(referrer.digest);
     selection_.referrers.emplace(subject, std::move(referrers));
   }
 
@@ -96,18 +96,6 @@ class Collector {
     if (!tree_.has_blob(digest))
       throw_incomplete(Failure::unknown_blob, name_, fmt::format("the blob {} of {}", digest.str(), name_));
     selection_.blobs.insert(digest);
-  }
-
-  image::Digest digest_of(const json::Value& descriptor) const {
-    if (auto digest = image::Digest::parse(json::string_or(descriptor, "digest", ""))) return *std::move(digest);
-    throw Error(Failure::corrupt, fmt::format("a manifest of {} has a descriptor without a digest", name_));
-  }
-
-  std::vector<image::Digest> digests_in(const json::Value& document, const char* key) const {
-    std::vector<image::Digest> digests;
-    if (const json::Value* list = json::find(document, key); list && list->IsArray())
-      for (const json::Value& descriptor : list->GetArray()) digests.push_back(digest_of(descriptor));
-    return digests;
   }
 
   const tree::Tree& tree_;
@@ -138,8 +126,8 @@ bool bring(const fs::path& from, std::uint64_t size, const fs::path& file, const
 
 // A list that is there already is replaced by what the tree has now.
 void publish_referrers(const tree::Layout& layout, const image::Digest& subject,
-                       std::span<const tree::Referrer> referrers) {
-  const std::string index = tree::referrers_index(referrers);
+                       std::vector<image::Descriptor> referrers) {
+  const std::string index = tree::referrers_index(std::move(referrers));
   const fs::path file = tree::referrers_index_file(layout, subject);
   if (os::read_if_exists(file) == index) return;
   os::PendingFile pending(layout.incoming());

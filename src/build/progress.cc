@@ -24,20 +24,23 @@ std::string_view name_of(Phase phase) {
   return {};
 }
 
-std::string Snapshot::text() const {
-  std::string said;
+std::string Snapshot::what() const {
+  if (!members.empty()) return members;
   switch (phase) {
-    case Phase::queued: said = "waiting for a free builder"; break;
-    case Phase::resolving: said = "resolving packages"; break;
-    case Phase::realising: said = step.empty() ? "building with nix" : "building with nix: " + step; break;
+    case Phase::queued: return "waiting for a free builder";
+    case Phase::resolving: return "resolving packages";
+    case Phase::realising: return step.empty() ? "building with nix" : "building with nix: " + step;
     case Phase::layering:
-      said = fmt::format("compressing layers: {} of {}, {} of {} MB", layers_done, layers_total, megabytes(bytes_done),
+      return fmt::format("compressing layers: {} of {}, {} of {} MB", layers_done, layers_total, megabytes(bytes_done),
                          megabytes(bytes_total));
-      break;
-    case Phase::publishing: said = "publishing"; break;
-    case Phase::finished: said = "finished"; break;
+    case Phase::publishing: return "publishing";
+    case Phase::finished: return "finished";
   }
-  return fmt::format("{}, {} s", said, std::chrono::duration_cast<std::chrono::seconds>(elapsed).count());
+  return {};
+}
+
+std::string Snapshot::text() const {
+  return fmt::format("{}, {} s", what(), std::chrono::duration_cast<std::chrono::seconds>(elapsed).count());
 }
 
 void Progress::changed(std::unique_lock<std::mutex> lock) {
@@ -52,6 +55,7 @@ void Progress::enter(Phase phase) {
   std::unique_lock lock(mutex_);
   now_.phase = phase;
   now_.step.clear();
+  now_.members.clear();
   changed(std::move(lock));
 }
 
@@ -65,6 +69,12 @@ void Progress::total(std::uint64_t layers, std::uint64_t bytes) {
   std::unique_lock lock(mutex_);
   now_.layers_total = layers;
   now_.bytes_total = bytes;
+  changed(std::move(lock));
+}
+
+void Progress::members(std::string text) {
+  std::unique_lock lock(mutex_);
+  now_.members = std::move(text);
   changed(std::move(lock));
 }
 

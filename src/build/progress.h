@@ -20,9 +20,11 @@ struct Snapshot {
   std::string step;  // "building curl-8.0"; may be empty
   std::uint64_t layers_done = 0, layers_total = 0;
   std::uint64_t bytes_done = 0, bytes_total = 0;  // of tar
+  std::string members;  // of an index: what each of them is doing, in place of all the above; else empty
   std::chrono::steady_clock::duration elapsed{};
 
-  std::string text() const;  // "compressing layers: 3 of 12, 40 of 180 MB, 7 s"
+  std::string what() const;  // "compressing layers: 3 of 12, 40 of 180 MB"
+  std::string text() const;  // likewise, with the time: ", 7 s"
 };
 
 class Progress {
@@ -34,6 +36,7 @@ class Progress {
   void enter(Phase phase);
   void step(std::string text);
   void total(std::uint64_t layers, std::uint64_t bytes);
+  void members(std::string text);
   void layering(std::uint64_t layers_done, std::uint64_t bytes_done);
   Snapshot snapshot() const;
 

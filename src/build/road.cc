@@ -74,12 +74,16 @@ std::vector<const nix::Package*> ResolvedImage::contents() const {
   return packages;
 }
 
-ResolvedImage Road::resolve(const reference::Reference& reference, Progress& progress,
+nix::PinnedSource Road::pin(const reference::Reference& reference, Progress& progress) const {
+  progress.enter(Phase::resolving);
+  return source_.fetch(source_.find(reference.source_tag()));
+}
+
+ResolvedImage Road::resolve(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
                             const nix::Attendance& nix) const {
   progress.enter(Phase::resolving);
-  const auto platform = reference.platform.value_or(settings_.platform);
+  const auto platform = reference.platform.value_or(settings_.platforms.front());
   const auto encoding = encoding_of(reference, settings_);
-  auto source = source_.fetch(source_.find(reference.source_tag()));
   auto resolution = nix::resolve(settings_.nix, source, reference.packages, platform, nix);
   ResolvedImage image{reference, platform, encoding, std::move(source), std::move(resolution), {}};
   image.key = image_key(image);
@@ -125,8 +129,9 @@ LayeredClosure Road::plan(const ResolvedImage& image) const {
   return layered;
 }
 
-BuiltImage Road::build(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const {
-  const ResolvedImage image = resolve(reference, progress, nix);
+BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
+                       const nix::Attendance& nix) const {
+  const ResolvedImage image = resolve(reference, std::move(source), progress, nix);
 
   // The same packages of the same revision, asked for under another name or tag.
   const fs::path known = tree_.layout().image(image.key);

@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 
 struct RoadSettings {
   nix::NixSettings nix;
-  reference::Platform platform;  // of names that do not say one
+  std::vector<reference::Platform> platforms;  // of names that do not say one: of several, an index is made
   image::Format format = image::Format::oci;
   layer::Encoding encoding;
   unsigned max_layers = 100;  // of an image, the root file system's among them
@@ -67,11 +67,22 @@ class Road {
  public:
   Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer);
 
-  ResolvedImage resolve(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const;
+  // What the reference's tag stands for, brought to disk.
+  nix::PinnedSource pin(const reference::Reference& reference, Progress& progress) const;
+
+  // Of one platform: the reference's own, else the first of the settings.
+  ResolvedImage resolve(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
+                        const nix::Attendance& nix) const;
   // The outputs must be valid store paths.
   LayeredClosure plan(const ResolvedImage& image) const;
-  // Everything: resolves, realises, layers and publishes blobs and manifest. No tag: that is the caller's last step.
-  BuiltImage build(const reference::Reference& reference, Progress& progress, const nix::Attendance& nix) const;
+  // Resolves, realises, layers and publishes blobs and manifest. No tag: that is the caller's last step.
+  BuiltImage build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
+                   const nix::Attendance& nix) const;
+
+  // Whether the reference stands for an index of the settings' platforms.
+  bool makes_index(const reference::Reference& reference) const {
+    return !reference.platform && settings_.platforms.size() > 1;
+  }
 
   const RoadSettings& settings() const { return settings_; }
 

@@ -1,15 +1,14 @@
 #include "build/tagged_build.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "build/attach.h"
+#include "build/build_log.h"
+#include "build/platform_index.h"
 #include "error.h"
 #include "log.h"
-#include "os/file.h"
 #include "os/lock.h"
 
 namespace nixery::build {
@@ -25,30 +24,11 @@ std::string build_key(const reference::Reference& reference) {
   return key.finish();
 }
 
-BuildLog::BuildLog(const fs::path& path) {
-  os::make_directories(path.parent_path());
-  fd_ = os::Fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-}
-
-void BuildLog::line(std::string_view text) const {
-  if (!fd_) return;
-  const std::string whole = fmt::format("{}\n", text);
-  [[maybe_unused]] const auto written = write(fd_.get(), whole.data(), whole.size());
-}
-
-nix::Attendance BuildLog::attend(Progress& progress, const std::atomic<bool>* stop) const {
-  return {[this, &progress](std::string_view text) {
-            line(text);
-            if (std::string step = step_of_nix_line(text); !step.empty()) progress.step(std::move(step));
-          },
-          stop};
-}
-
 void publish_tag(const RoadSettings& settings, const tree::Tree& tree, const reference::Reference& reference,
                  const image::Digest& manifest, std::string_view revision, bool moving) {
   if (tree.digest_of_tag(reference.repository, reference.tag) == manifest && tag_matches(tree, reference)) return;
   if (settings.signing_key)
-    attach_signature(tree, *settings.signing_key, settings.signing_identity, reference.repository, manifest);
+    attach_signatures(tree, *settings.signing_key, settings.signing_identity, reference.repository, manifest);
   // The record comes first: a moving tag without one would never be refreshed.
   tree::write_record(tree.layout(), {reference.repository, reference.tag, std::string(revision), moving, manifest.str(),
                                      reference.source_tag(), reference.declaration_hash()});
@@ -97,7 +77,10 @@ BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const refere
 
   const BuildLog log(tree.layout().log(key));
   try {
-    BuiltImage built = road.build(reference, progress, log.attend(progress, stop));
+    nix::PinnedSource source = road.pin(reference, progress);
+    BuiltImage built = road.makes_index(reference)
+                           ? build_index(road, tree, reference, source, progress, log, stop)
+                           : road.build(reference, std::move(source), progress, log.attend(progress, stop));
     for (const std::string& warning : built.warnings) log.line("warning: " + warning);
     publish_tag(road.settings(), tree, reference, built.manifest, built.revision.id, built.revision.moving);
     return built;

@@ -6,6 +6,7 @@
 #include "command/registry_parts.h"
 #include "command/terminal.h"
 #include "error.h"
+#include "image/links.h"
 #include "json/json.h"
 
 namespace nixery::command {
@@ -47,19 +48,25 @@ struct Totals {
   std::uint64_t bytes = 0;
 };
 
-Totals totals_of(const tree::StoredManifest& manifest) {
+// Over all images of an index; a layer that two share counts twice.
+Totals totals_of(const tree::Tree& tree, const tree::StoredManifest& manifest) {
   Totals totals;
-  const auto document = json::parse(manifest.bytes, manifest.digest.str());
-  if (const json::Value* layers = json::find(document, "layers"); layers && layers->IsArray())
-    for (const json::Value& layer : layers->GetArray()) {
-      ++totals.layers;
-      totals.bytes += static_cast<std::uint64_t>(json::integer_at(layer, "size").value_or(0));
+  const auto links = image::links_of(manifest.bytes, manifest.digest);
+  for (const image::Link& layer : links.layers) {
+    ++totals.layers;
+    totals.bytes += layer.size;
+  }
+  for (const image::Link& member : links.members)
+    if (const auto stored = tree.manifest(member.digest)) {
+      const Totals of_member = totals_of(tree, *stored);
+      totals.layers += of_member.layers;
+      totals.bytes += of_member.bytes;
     }
   return totals;
 }
 
-void print_json(const std::string& name, const build::BuiltImage& built, const tree::StoredManifest& manifest) {
-  const Totals totals = totals_of(manifest);
+void print_json(const std::string& name, const build::BuiltImage& built, const tree::StoredManifest& manifest,
+                const Totals& totals) {
   json::Buffer buffer;
   json::Writer writer(buffer);
   writer.StartObject();
@@ -93,12 +100,13 @@ int run(Words words) {
 
   if (!options.oci.empty()) build::export_oci_layout(parts.tree, built.manifest, name, options.oci);
   if (!options.docker_archive.empty())
-    build::export_docker_archive(parts.tree, built.manifest, name, options.docker_archive);
+    build::export_docker_archive(parts.tree, built.manifest, parts.config.platforms.front().architecture(), name,
+                                 options.docker_archive);
+  const Totals totals = totals_of(parts.tree, *manifest);
   if (options.json) {
-    print_json(name, built, *manifest);
+    print_json(name, built, *manifest, totals);
     return 0;
   }
-  const Totals totals = totals_of(*manifest);
   for (const std::string& warning : built.warnings) fmt::print(stderr, "warning: {}\n", warning);
   fmt::print("{} {}\n{} layers, {:.1f} MB compressed\n", name, manifest->digest.str(), totals.layers,
              static_cast<double>(totals.bytes) / 1e6);

@@ -114,6 +114,19 @@ void print_json(const build::ResolvedImage& image, const nix::Missing& missing, 
   fmt::print("{}\n", buffer.GetString());
 }
 
+void show(const RegistryParts& parts, const build::ResolvedImage& image, bool as_json) {
+  const auto missing = nix::missing_for(image.contents());
+  build::LayeredClosure layered;
+  if (missing.complete()) layered = parts.road.plan(image);
+  const auto planned = look_up(image, layered, parts.tree);
+  if (as_json) {
+    print_json(image, missing, layered, planned);
+  } else {
+    print_text(image, missing);
+    if (missing.complete()) print_layers(layered, planned);
+  }
+}
+
 int run(Words words) {
   std::string_view name;
   bool as_json = false;
@@ -132,16 +145,13 @@ int run(Words words) {
   RegistryParts parts(load_config_from_environment().config);
   const auto reference = parts.find(name);
   build::Progress nobody_watches;
-  const auto image = parts.road.resolve(reference, nobody_watches, {});
-  const auto missing = nix::missing_for(image.contents());
-  build::LayeredClosure layered;
-  if (missing.complete()) layered = parts.road.plan(image);
-  const auto planned = look_up(image, layered, parts.tree);
-  if (as_json) {
-    print_json(image, missing, layered, planned);
-  } else {
-    print_text(image, missing);
-    if (missing.complete()) print_layers(layered, planned);
+  const auto source = parts.road.pin(reference, nobody_watches);
+  // Of an index, every member.
+  const auto platforms = reference.platform ? std::vector{*reference.platform} : parts.config.platforms;
+  for (const reference::Platform& platform : platforms) {
+    auto wanted = reference;
+    wanted.platform = platform;
+    show(parts, parts.road.resolve(wanted, source, nobody_watches, {}), as_json);
   }
   return 0;
 }
@@ -152,7 +162,8 @@ const Command plan = {
     "plan", "nixery plan [--json] REF", "show what an image would hold and why; build nothing",
     "Shows the packages with their versions, what nix would have to build or fetch, and, once all of it is in the "
     "store,\n"
-    "the layers: what each holds, why it is a layer of its own, and whether the tree has it already.\n",
+    "the layers: what each holds, why it is a layer of its own, and whether the tree has it already. Where a name stands\n"
+    "for several platforms, one after the other; --json prints a line of JSON for each.\n",
     run};
 
 }  // namespace nixery::command

@@ -31,7 +31,7 @@ plan::Popularity load_popularity(const std::string& place) {
 build::RoadSettings road_settings(const Config& config) {
   build::RoadSettings settings;
   settings.nix = config.nix;
-  settings.platform = config.platform;
+  settings.platforms = config.platforms;
   settings.format = config.format;
   settings.encoding = *layer::Encoding::parse(config.encoding);
   settings.max_layers = config.max_layers;
@@ -65,7 +65,7 @@ reference::Reference RegistryParts::find(std::string_view name_and_tag) {
 
 bool RegistryParts::has_attribute(const reference::AttributePath& path, const std::atomic<bool>* stop) const {
   try {
-    nix::resolve(config.nix, source->fetch(source->find("latest")), {path}, config.platform, {{}, stop});
+    nix::resolve(config.nix, source->fetch(source->find("latest")), {path}, config.platforms.front(), {{}, stop});
     return true;
   } catch (const Error& error) {
     return error.failure() == Failure::not_a_package || error.failure() == Failure::unsupported_platform;

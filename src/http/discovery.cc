@@ -84,7 +84,9 @@ bool is_sha512(std::string_view text) {
 Response tags_list(const tree::Tree& tree, std::string_view name, std::string_view query) {
   if (!reference::is_repository(name)) reference::parse(name, "latest");  // throws and says why
   const PageRequest page = read_page_request(query);
-  const auto tags = tree::tags(tree.layout(), name);
+  auto tags = tree::tags(tree.layout(), name);
+  // Signatures and the like: no images, and nothing that anybody would pull by hand.
+  std::erase_if(tags, [](const std::string& tag) { return reference::is_digest_tag(tag); });
   if (tags.empty())
     throw Error(Failure::unknown_repository,
                 fmt::format("'{}' has no tags yet: an image is built when it is pulled", name));
@@ -100,7 +102,7 @@ Response catalog(const tree::Tree& tree, std::string_view query, bool enabled) {
 }
 
 Response referrers(const tree::Tree& tree, std::string_view digest_text, std::string_view query) {
-  std::vector<tree::Referrer> list;
+  std::vector<image::Descriptor> list;
   if (const auto subject = image::Digest::parse(digest_text)) {
     list = tree::referrers_of(tree.layout(), *subject);
   } else if (!is_sha512(digest_text)) {
@@ -108,7 +110,7 @@ Response referrers(const tree::Tree& tree, std::string_view digest_text, std::st
   }
   const auto type = parameter(query, "artifactType").value_or("");
   if (!type.empty())
-    std::erase_if(list, [&](const tree::Referrer& referrer) { return referrer.artifact_type != type; });
+    std::erase_if(list, [&](const image::Descriptor& referrer) { return referrer.artifact_type != type; });
 
   Response response;
   response.header("Content-Type", std::string(image::name_of(image::MediaType::oci_index)))
@@ -116,7 +118,7 @@ Response referrers(const tree::Tree& tree, std::string_view digest_text, std::st
       .header("X-Content-Type-Options", "nosniff")
       .header("Cache-Control", "no-cache");
   if (!type.empty()) response.header("OCI-Filters-Applied", "artifactType");
-  response.body = tree::referrers_index(list);
+  response.body = tree::referrers_index(std::move(list));
   return response;
 }
 

@@ -7,6 +7,7 @@
 #include "http/discovery.h"
 #include "log.h"
 #include "reference/reference.h"
+#include "tree/referrers.h"
 
 namespace nixery::http {
 
@@ -88,6 +89,11 @@ std::variant<Response, Waiting> Registry::manifest(const Request& request, std::
     check_name(repository);
     if (const auto digest = tree_.digest_of_tag(repository, reference))
       if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
+    if (const auto subject = tree::subject_of_fallback_tag(reference))
+      if (auto list = tree::referrers_of(tree_.layout(), *subject); !list.empty()) {
+        const std::string bytes = tree::referrers_index(std::move(list));
+        return answer_manifest({image::Digest::of(bytes), image::MediaType::oci_index, bytes});
+      }
     throw Error(Failure::unknown_tag, fmt::format("nothing is attached to this image as '{}'", reference));
   }
   const auto wanted = builder_.find(repository, reference);

@@ -36,6 +36,7 @@ void write_descriptor(Writer& writer, const Descriptor& descriptor) {
   member(writer, "mediaType", name_of(descriptor.type));
   member(writer, "digest", descriptor.digest.str());
   member(writer, "size", descriptor.size);
+  if (!descriptor.artifact_type.empty()) member(writer, "artifactType", descriptor.artifact_type);
   if (descriptor.platform) {
     json::key(writer, "platform");
     writer.StartObject();
@@ -63,6 +64,10 @@ void write_set(Writer& writer, std::string_view key, const std::vector<std::stri
 
 MediaType manifest_type(Format format) {
   return format == Format::oci ? MediaType::oci_manifest : MediaType::docker_manifest;
+}
+
+MediaType index_type(Format format) {
+  return format == Format::oci ? MediaType::oci_index : MediaType::docker_manifest_list;
 }
 
 MediaType config_type(Format format) {
@@ -120,6 +125,29 @@ std::string to_json(const Manifest& manifest) {
   for (const Descriptor& layer : manifest.layers) write_descriptor(writer, layer);
   writer.EndArray();
   if (manifest.format == Format::oci) write_map(writer, "annotations", manifest.annotations);
+  writer.EndObject();
+  return buffer.GetString();
+}
+
+std::string to_json(const Descriptor& descriptor) {
+  json::Buffer buffer;
+  Writer writer(buffer);
+  write_descriptor(writer, descriptor);
+  return buffer.GetString();
+}
+
+std::string to_json(const Index& index) {
+  json::Buffer buffer;
+  Writer writer(buffer);
+  writer.StartObject();
+  json::key(writer, "schemaVersion");
+  writer.Int(2);
+  member(writer, "mediaType", name_of(index_type(index.format)));
+  json::key(writer, "manifests");
+  writer.StartArray();
+  for (const Descriptor& manifest : index.manifests) write_descriptor(writer, manifest);
+  writer.EndArray();
+  if (index.format == Format::oci) write_map(writer, "annotations", index.annotations);
   writer.EndObject();
   return buffer.GetString();
 }

@@ -27,6 +27,7 @@ struct Descriptor {
   std::uint64_t size = 0;
   Annotations annotations;
   std::optional<PlatformName> platform;  // of an index's members
+  std::string artifact_type = {};        // of referrers; may be empty
 };
 
 struct ConfigLayer {
@@ -51,10 +52,20 @@ struct Manifest {
   Annotations annotations;  // OCI only
 };
 
+// An OCI image index or a Docker manifest list: one name for several manifests.
+struct Index {
+  Format format = Format::oci;
+  std::vector<Descriptor> manifests;
+  Annotations annotations;  // OCI only
+};
+
 std::string to_json(const Config& config);
 std::string to_json(const Manifest& manifest);
+std::string to_json(const Index& index);
+std::string to_json(const Descriptor& descriptor);
 
 MediaType manifest_type(Format format);
+MediaType index_type(Format format);
 MediaType config_type(Format format);
 
 }  // namespace nixery::image

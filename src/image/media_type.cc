@@ -27,4 +27,10 @@ std::string_view extension_of(MediaType manifest_type) {
   }
 }
 
+std::optional<MediaType> manifest_type_named(std::string_view name) {
+  for (const MediaType type : manifest_types)
+    if (name_of(type) == name) return type;
+  return std::nullopt;
+}
+
 }  // namespace nixery::image

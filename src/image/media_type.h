@@ -27,5 +27,7 @@ std::string_view name_of(MediaType type);
 inline constexpr std::array manifest_types = {MediaType::oci_manifest, MediaType::oci_index, MediaType::docker_manifest,
                                               MediaType::docker_manifest_list};
 std::string_view extension_of(MediaType manifest_type);
+// nullopt for the names of all others.
+std::optional<MediaType> manifest_type_named(std::string_view name);
 
 }  // namespace nixery::image

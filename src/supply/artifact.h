@@ -14,16 +14,15 @@
 namespace nixery::supply {
 
 struct Document {
-  std::string_view media_type;  // also the artifact's type
+  std::string_view media_type;  // also the artifactType
   std::string bytes;
   image::Annotations annotations;  // of the manifest, hence of its descriptor
 };
 
 struct Artifact {
-  std::string type;                // artifactType, for the list of referrers: "application/spdx+json"
   std::vector<std::string> blobs;  // the document and the empty config
   std::string manifest;
-  image::Descriptor descriptor;  // of the manifest, with its annotations
+  image::Descriptor descriptor;  // of the manifest, with its artifactType and its annotations
 };
 
 // `subject` is the descriptor of an image's manifest or of an index; type, digest and size are taken of it.

@@ -58,10 +58,10 @@ std::string to_json(const ManifestJson& manifest) {
 
 Artifact artifact_of(const ManifestJson& manifest) {
   const std::string bytes = to_json(manifest);
-  return {std::string(manifest.artifact_type),
-          {std::string(manifest.config.bytes), std::string(manifest.layer.bytes)},
+  return {{std::string(manifest.config.bytes), std::string(manifest.layer.bytes)},
           bytes,
-          {image::MediaType::oci_manifest, image::Digest::of(bytes), bytes.size(), manifest.annotations, {}}};
+          {image::MediaType::oci_manifest, image::Digest::of(bytes), bytes.size(), manifest.annotations, {},
+           std::string(manifest.artifact_type)}};
 }
 
 }  // namespace nixery::supply

@@ -22,7 +22,7 @@ inline constexpr std::string_view signature_annotation = "dev.cosignproject.cosi
 
 struct Signature {
   std::string tag;  // "sha256-<hex>.sig"
-  Artifact tagged;  // its type is empty: it is no referrer
+  Artifact tagged;  // no referrer: it has no subject
   Artifact referrer;
 };
 

@@ -9,6 +9,7 @@
 // share STATE. Throws Error{storage}.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,27 +21,21 @@
 
 namespace nixery::tree {
 
-struct Referrer {
-  image::Descriptor manifest;  // its type, digest, size in bytes, annotations; no platform
-  std::string artifact_type;   // the manifest's artifactType or, where it has none, its config's media type
-};
-
 // Ascending by artifact type, then digest. None for a subject without referrers, or one that is not in the tree.
 // Descriptors that a power cut tore are passed over.
-std::vector<Referrer> referrers_of(const Layout& layout, const image::Digest& subject);
+std::vector<image::Descriptor> referrers_of(const Layout& layout, const image::Digest& subject);
 
 // An image index of them in the order given; the empty one too.
-std::string referrers_index(std::span<const Referrer> referrers);
+std::string referrers_index(std::vector<image::Descriptor> referrers);
 
-// Adds the referrer to the subject's list, or replaces the one with its digest. Idempotent. Publish its blobs and its
-// manifest first: the list shows at once.
-void publish_referrer(const Tree& tree, const image::Digest& subject, const Referrer& referrer);
+// Adds the referrers to the subject's list, each in place of one with its digest. Their `artifact_type` is their
+// manifest's artifactType or, where that has none, its config's media type; they have no platform. Idempotent. Publish
+// their blobs and manifests first: the list shows at once.
+void publish_referrers(const Tree& tree, const image::Digest& subject, std::span<const image::Descriptor> referrers);
 
-// "sha256-<hex>": the tag where clients that know no referrers API look.
-std::string fallback_tag(const image::Digest& subject);
-// Publishes the subject's list under that tag of `repository`, which must have passed the reference parser; does
-// nothing where the list is empty. Call it after each publish_referrer() that it is to show.
-void publish_fallback_tag(const Tree& tree, std::string_view repository, const image::Digest& subject);
+// The subject of "sha256-<hex>", the tag under which clients that know no referrers API look for its list; nullopt for
+// any other tag.
+std::optional<image::Digest> subject_of_fallback_tag(std::string_view tag);
 
 fs::path referrers_dir(const Layout& layout, const image::Digest& subject);
 fs::path referrer_file(const Layout& layout, const image::Digest& subject, const image::Digest& referrer);

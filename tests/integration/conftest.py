@@ -2,7 +2,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -74,18 +74,24 @@ def registry(package_set):
         yield registry
 
 
+@contextmanager
+def registry_maker(package_set: Path):
+    with ExitStack() as made:
+        yield lambda **settings: made.enter_context(started(package_set, settings))
+
+
 @pytest.fixture
 def new_registry(package_set):
     """Makes registries of a test's own, with settings of its own."""
-    made = []
+    with registry_maker(package_set) as make:
+        yield make
 
-    def make(**settings: str) -> Registry:
-        made.append(started(package_set, settings))
-        return made[-1].__enter__()
 
-    yield make
-    for registry in made:
-        registry.__exit__(None, None, None)
+@pytest.fixture(scope="module")
+def new_module_registry(package_set):
+    """Makes registries with settings of their own for the tests of one file."""
+    with registry_maker(package_set) as make:
+        yield make
 
 
 @pytest.fixture(scope="session")

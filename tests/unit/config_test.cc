@@ -44,7 +44,8 @@ TEST_CASE("a wrong value is refused by the name of its variable") {
   refuses("NIXERY_TREE", "relative/path");
   refuses("NIXERY_LISTEN", "9000");
   refuses("NIXERY_LISTEN", "host:port");
-  refuses("NIXERY_PLATFORM", "sparc");
+  refuses("NIXERY_PLATFORMS", "amd64 sparc");
+  refuses("NIXERY_PLATFORMS", " ,");
   refuses("NIXERY_FORMAT", "squashfs");
   refuses("NIXERY_ENCODING", "bzip2");
   refuses("NIXERY_MAX_LAYERS", "126");

@@ -44,12 +44,11 @@ struct Shelf {
         image::MediaType::oci_manifest);
   }
 
-  tree::Referrer publish_referrer_of(const image::Digest& subject, std::string_view content, std::string type) const {
+  image::Descriptor publish_referrer_of(const image::Digest& subject, std::string_view content, std::string type) const {
     const auto digest = publish_image(content);
-    const tree::Referrer referrer{
-        {image::MediaType::oci_manifest, digest, tree.manifest(digest)->bytes.size(), {{"made-from", "x"}}, {}},
-        std::move(type)};
-    tree::publish_referrer(tree, subject, referrer);
+    const image::Descriptor referrer{image::MediaType::oci_manifest, digest, tree.manifest(digest)->bytes.size(),
+                                     {{"made-from", "x"}},           {},     std::move(type)};
+    tree::publish_referrers(tree, subject, {{referrer}});
     return referrer;
   }
 
@@ -254,14 +253,14 @@ TEST_CASE("referrers are listed by type, then digest, and filtered by type") {
              two = shelf.publish_referrer_of(shelf.manifest, "two", "application/a");
   const auto list = [&](std::string_view query) { return http::referrers(shelf.tree, shelf.manifest.str(), query); };
 
-  Names a{one.manifest.digest.str(), two.manifest.digest.str()};
+  Names a{one.digest.str(), two.digest.str()};
   std::sort(a.begin(), a.end());
-  CHECK(digests_in(list("")) == Names{a[0], a[1], spdx.manifest.digest.str()});
+  CHECK(digests_in(list("")) == Names{a[0], a[1], spdx.digest.str()});
   CHECK(header_of(list(""), "OCI-Filters-Applied").empty());
   CHECK(os::read_if_exists(tree::referrers_index_file(shelf.tree.layout(), shelf.manifest)) == list("").body);
 
   for (const char* query : {"artifactType=application/spdx+json", "ns=x&artifactType=application%2Fspdx%2Bjson"}) {
-    CHECK(digests_in(list(query)) == Names{spdx.manifest.digest.str()});
+    CHECK(digests_in(list(query)) == Names{spdx.digest.str()});
     CHECK(header_of(list(query), "OCI-Filters-Applied") == "artifactType");
   }
   CHECK(list("artifactType=application/none").body == empty_index);
@@ -271,7 +270,7 @@ TEST_CASE("referrers are listed by type, then digest, and filtered by type") {
   const auto document = json::parse(list("artifactType=application/spdx%2Bjson").body, "answer");
   const auto& descriptor = document["manifests"][0];
   CHECK(json::string_or(descriptor, "mediaType", "") == "application/vnd.oci.image.manifest.v1+json");
-  CHECK(json::integer_at(descriptor, "size") == static_cast<std::int64_t>(spdx.manifest.size));
+  CHECK(json::integer_at(descriptor, "size") == static_cast<std::int64_t>(spdx.size));
   CHECK(json::string_or(descriptor, "artifactType", "") == "application/spdx+json");
   CHECK(json::string_or(descriptor["annotations"], "made-from", "") == "x");
 }
@@ -282,7 +281,7 @@ TEST_CASE("publishing a referrer again changes nothing; torn descriptors are pas
   const fs::path index = tree::referrers_index_file(shelf.tree.layout(), shelf.manifest);
   const auto before = fs::last_write_time(index);
   const auto files = shelf.files(shelf.tree.layout().tree);
-  tree::publish_referrer(shelf.tree, shelf.manifest, referrer);
+  tree::publish_referrers(shelf.tree, shelf.manifest, {{referrer}});
   CHECK(fs::last_write_time(index) == before);
   CHECK(shelf.files(shelf.tree.layout().tree) == files);
 
@@ -303,19 +302,11 @@ TEST_CASE("referrers published at the same time are all in the list") {
   CHECK(json::parse(*index, "index")["manifests"].Size() == 8);
 }
 
-TEST_CASE("the fallback tag leads to the list of referrers as it is now") {
-  const Shelf shelf;
-  const std::string tag = "sha256-" + shelf.manifest.hex();
-  tree::publish_fallback_tag(shelf.tree, "git", shelf.manifest);
-  CHECK_FALSE(shelf.tree.digest_of_tag("git", tag));
-  for (const char* content : {"one", "two"}) {
-    shelf.publish_referrer_of(shelf.manifest, content, "application/a");
-    tree::publish_fallback_tag(shelf.tree, "git", shelf.manifest);
-    const auto list = shelf.tree.manifest(*shelf.tree.digest_of_tag("git", tag));
-    REQUIRE(list);
-    CHECK(list->type == image::MediaType::oci_index);
-    CHECK(list->bytes == http::referrers(shelf.tree, shelf.manifest.str(), "").body);
-  }
+TEST_CASE("a fallback tag names its subject") {
+  const auto subject = image::Digest::of("x");
+  CHECK(tree::subject_of_fallback_tag("sha256-" + subject.hex()) == subject);
+  for (const std::string& tag : {"sha256-" + subject.hex() + ".sig", subject.hex(), std::string("latest")})
+    CHECK_FALSE(tree::subject_of_fallback_tag(tag));
 }
 
 TEST_CASE("an export has all that the images lead to and nothing else") {
@@ -325,7 +316,7 @@ TEST_CASE("an export has all that the images lead to and nothing else") {
   shelf.tree.publish_tag("shell/git", "v1", git);
   shelf.tree.publish_tag("curl", "latest", curl);
   const auto sbom = shelf.publish_referrer_of(git, "sbom", "application/spdx+json");
-  tree::publish_fallback_tag(shelf.tree, "git", git);
+  shelf.tree.publish_tag("git", "sha256-" + git.hex() + ".sig", shelf.publish_image("signature"));
   const fs::path copy = shelf.dir.path() / "copy";
 
   const Names wanted = [&] {
@@ -345,7 +336,7 @@ TEST_CASE("an export has all that the images lead to and nothing else") {
   CHECK(exported.images == std::vector{git});
   CHECK(exported.tags == 2);
   CHECK(exported.manifests == 3);
-  CHECK(exported.blobs == 4);
+  CHECK(exported.blobs == 6);
   CHECK(exported.added_bytes == exported.bytes);
   CHECK_FALSE(fs::exists(copy / "incoming"));
 
@@ -363,7 +354,7 @@ TEST_CASE("an export brings the members of an index and mends a blob that was cu
   const Shelf shelf;
   const auto member = shelf.publish_image("layer");
   const auto index = shelf.tree.publish_manifest(
-      R"({"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
+      R"({"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":1,"digest":")" +
           member.str() + R"("}]})",
       image::MediaType::oci_index);
   shelf.tree.publish_tag("git", "latest", index);

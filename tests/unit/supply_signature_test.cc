@@ -106,7 +106,7 @@ TEST_CASE("a signature is verified by openssl, is the same each time, and stands
         signature.referrer.manifest);
 
   CHECK(signature.tag == "sha256-" + image_manifest().digest.hex() + ".sig");
-  CHECK(signature.referrer.type == "application/vnd.dev.cosign.artifact.sig.v1+json");
+  CHECK(signature.referrer.descriptor.artifact_type == "application/vnd.dev.cosign.artifact.sig.v1+json");
   const std::string payload = signature.tagged.blobs[1];
   CHECK(payload == R"({"critical":{"identity":{"docker-reference":"registry.example.org/curl"},"image":)"
                    R"({"docker-manifest-digest":")" +
@@ -121,7 +121,7 @@ TEST_CASE("a signature is verified by openssl, is the same each time, and stands
     const auto& layer = manifest["layers"][0];
     CHECK(json::string_or(layer, "mediaType", "") == "application/vnd.dev.cosign.simplesigning.v1+json");
     CHECK(json::string_or(layer, "digest", "") == image::Digest::of(payload).str());
-    CHECK((json::find(manifest, "subject") != nullptr) == (artifact.type != ""));
+    CHECK((json::find(manifest, "subject") != nullptr) == (artifact.descriptor.artifact_type != ""));
     os::write_file(signature_file,
                    unbase64(json::string_or(layer["annotations"], "dev.cosignproject.cosign/signature", "")), false);
     CHECK(openssl({"dgst", "-sha256", "-verify", public_file, "-signature", signature_file, payload_file}) ==

@@ -270,9 +270,9 @@ TEST_CASE("an artifact is a manifest of one layer whose subject is the image") {
   const Image image;
   const auto artifacts = document_artifacts(image.subject(), "");
   REQUIRE(artifacts.size() == 3);
-  CHECK(artifacts[0].type == "application/spdx+json");
-  CHECK(artifacts[1].type == "application/vnd.cyclonedx+json");
-  CHECK(artifacts[2].type == "application/vnd.in-toto+json");
+  CHECK(artifacts[0].descriptor.artifact_type == "application/spdx+json");
+  CHECK(artifacts[1].descriptor.artifact_type == "application/vnd.cyclonedx+json");
+  CHECK(artifacts[2].descriptor.artifact_type == "application/vnd.in-toto+json");
   CHECK(artifacts[2].descriptor.annotations.at("in-toto.io/predicate-type") == "https://slsa.dev/provenance/v1");
   for (const Artifact& artifact : artifacts) {
     CHECK(artifact.descriptor.digest == image::Digest::of(artifact.manifest));
@@ -284,7 +284,7 @@ TEST_CASE("an artifact is a manifest of one layer whose subject is the image") {
       CHECK(json::string_or(descriptor, "digest", "") == image::Digest::of(blob).str());
       CHECK(json::integer_at(descriptor, "size") == static_cast<std::int64_t>(blob.size()));
     }
-    CHECK(json::string_or(manifest, "artifactType", "") == artifact.type);
+    CHECK(json::string_or(manifest, "artifactType", "") == artifact.descriptor.artifact_type);
   }
   const std::string document = "text";
   const auto small = make_artifact({"text/plain", document, {}}, image.manifest);

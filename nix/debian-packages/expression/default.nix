@@ -35,7 +35,7 @@ let
     (attrNames generated.attributes);
 
   testPackages =
-    if pathExists ./test-packages.nix then import ./test-packages.nix { inherit packages stage0 config; }
+    if pathExists ./test-packages.nix then import ./test-packages.nix { inherit packages stage0 config system; }
     else { };
 
   final = foldl' (previous: overlay: previous // overlay final previous)

@@ -1,0 +1,154 @@
+"""One name for several platforms: an index, from which every client takes its own."""
+
+import json
+
+import pytest
+
+from engines import skopeo
+
+INDEX = "application/vnd.oci.image.index.v1+json"
+LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+BOTH = {"NIXERY_PLATFORMS": "amd64 arm64"}
+
+
+@pytest.fixture(scope="module")
+def both(new_module_registry):
+    return new_module_registry(**BOTH)
+
+
+def digest_of(answer) -> str:
+    assert answer.status == 200, answer.body
+    return answer.headers["Docker-Content-Digest"]
+
+
+def members(registry, name: str) -> dict[str, dict]:
+    """The descriptors of an index by architecture."""
+    answer = registry.manifest(name)
+    assert answer.status == 200, answer.body
+    assert answer.headers["Content-Type"] == answer.json["mediaType"]
+    return {member["platform"]["architecture"]: member for member in answer.json["manifests"]}
+
+
+def test_a_plain_name_is_an_index_of_the_images_that_the_platforms_names_stand_for(both):
+    answer = both.manifest("hello")
+    assert answer.headers["Content-Type"] == INDEX
+    found = members(both, "hello")
+    assert list(found) == ["amd64", "arm64"]
+    assert found["arm64"]["platform"] == {"architecture": "arm64", "os": "linux", "variant": "v8"}
+    for architecture, member in found.items():
+        one = both.manifest(f"{architecture}/hello")
+        assert digest_of(one) == member["digest"]
+        assert len(one.body) == member["size"] and one.headers["Content-Type"] == member["mediaType"]
+        assert both.config(f"{architecture}/hello")["architecture"] == architecture
+    assert not [key for key in answer.json["annotations"] if key.startswith("io.nixery.left-out")]
+
+
+def test_an_index_is_served_without_a_worker(both):
+    digest = digest_of(both.manifest("jq"))
+    before = both.worker_requests()
+    assert digest_of(both.manifest("jq")) == digest
+    assert digest_of(both.get(f"/v2/jq/manifests/{digest}")) == digest
+    assert both.worker_requests() == before
+
+
+def test_one_platform_gives_a_plain_manifest(new_registry):
+    answer = new_registry(NIXERY_PLATFORMS="arm64").manifest("hello")
+    assert answer.headers["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
+    assert answer.json["config"]
+
+
+def test_a_platform_that_cannot_be_built_is_left_out_and_the_index_says_why(both):
+    assert list(members(both, "amd64only")) == ["amd64"]
+    annotations = both.manifest("amd64only").json["annotations"]
+    assert "amd64-only" in annotations["io.nixery.left-out.arm64"]
+    assert "io.nixery.left-out.amd64" not in annotations
+
+
+def test_a_platform_that_was_asked_for_by_name_fails(both):
+    answer = both.manifest("arm64/amd64only")
+    assert (answer.status, answer.error["code"]) == (404, "MANIFEST_UNKNOWN")
+
+
+def test_what_no_platform_can_have_fails_as_it_would_for_one(both, registry):
+    for name in ("crul", "failingpackage"):
+        two, one = both.manifest(name), registry.manifest(name)
+        assert (two.status, two.error["code"]) == (one.status, one.error["code"]), name
+        assert two.error["message"] == one.error["message"], name
+
+
+def test_the_members_are_built_side_by_side(both):
+    import time
+
+    start = time.monotonic()
+    assert list(members(both, "slow.s5")) == ["amd64", "arm64"]
+    # One derivation for both here: what counts is that neither waits for the other to be published.
+    assert time.monotonic() - start < 60
+    logs = [path.read_text() for path in (both.state / "logs").glob("*.log")]
+    assert any("amd64: " in log and "arm64: " in log for log in logs)
+
+
+def test_dockers_list_where_that_is_the_format(new_registry):
+    registry = new_registry(NIXERY_FORMAT="docker", **BOTH)
+    answer = registry.manifest("hello")
+    assert answer.headers["Content-Type"] == LIST
+    assert "annotations" not in answer.json
+    assert list(members(registry, "hello")) == ["amd64", "arm64"]
+
+
+def test_docker_pulls_the_platform_that_it_asks_for(both, docker):
+    for architecture in ("arm64", "amd64"):
+        docker.check("pull", "--platform", f"linux/{architecture}", f"{both.host}/hello")
+        seen = docker.check("image", "inspect", "--format", "{{.Architecture}}", f"{both.host}/hello")
+        assert seen.strip() == architecture
+    assert docker.run_image(f"{both.host}/hello", "hello")
+
+
+def test_podman_pulls_the_platform_that_it_asks_for(both, podman):
+    for architecture in ("arm64", "amd64"):
+        pulled = podman("pull", "--tls-verify=false", "--arch", architecture, f"{both.host}/hello")
+        assert pulled.returncode == 0, pulled.stderr
+        seen = podman("image", "inspect", "--format", "{{.Architecture}}", f"{both.host}/hello")
+        assert seen.stdout.strip() == architecture
+
+
+def test_containerd_pulls_each_platform(both, containerd):
+    for architecture in ("arm64", "amd64"):
+        containerd.check("images", "pull", "--plain-http", "--platform", f"linux/{architecture}", f"{both.host}/hello:latest")
+
+
+def test_skopeo_copies_all_platforms(both, directory):
+    copied = skopeo("copy", "--all", "--src-tls-verify=false", f"docker://{both.host}/hello", f"oci:{directory}/oci:x")
+    assert copied.returncode == 0, copied.stderr
+    index = json.loads((directory / "oci/index.json").read_text())
+    assert index["manifests"][0]["digest"] == digest_of(both.manifest("hello"))
+
+
+def test_two_registries_give_the_same_index(both, new_registry):
+    assert digest_of(new_registry(**BOTH).manifest("jq/hello")) == digest_of(both.manifest("hello/jq"))
+
+
+def test_an_index_is_built_exported_and_planned_by_command(both, directory):
+    built = json.loads(both.nixery("build", "--json", "--oci", str(directory / "oci"), "--docker-archive",
+                                   str(directory / "a.tar"), "hello", **BOTH).stdout)
+    assert built["mediaType"] == INDEX
+    seen = skopeo("inspect", "--raw", f"oci:{directory}/oci:hello:latest")
+    assert {m["platform"]["architecture"] for m in json.loads(seen.stdout)["manifests"]} == {"amd64", "arm64"}
+    for architecture in ("amd64", "arm64"):
+        one = skopeo("--override-arch", architecture, "inspect", f"oci:{directory}/oci:hello:latest")
+        assert json.loads(one.stdout)["Architecture"] == architecture
+    archived = skopeo("inspect", f"docker-archive:{directory}/a.tar")
+    assert json.loads(archived.stdout)["Architecture"] == "amd64"
+
+    planned = both.nixery("plan", "--json", "hello", **BOTH).stdout.splitlines()
+    assert [json.loads(line)["system"] for line in planned] == ["x86_64-linux", "aarch64-linux"]
+
+    both.nixery("export", str(directory / "copy"), "hello", **BOTH).check_returncode()
+    copied = {path.name for path in (directory / "copy/manifests/sha256").iterdir()}
+    assert {m["digest"].removeprefix("sha256:") for m in members(both, "hello").values()} <= copied
+
+
+def test_members_carry_their_own_documents(both):
+    for architecture, member in members(both, "hello").items():
+        listed = both.get(f"/v2/hello/referrers/{member['digest']}").json["manifests"]
+        types = {referrer["artifactType"] for referrer in listed}
+        assert {"application/spdx+json", "application/vnd.cyclonedx+json"} <= types, architecture
