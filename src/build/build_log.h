@@ -17,8 +17,8 @@ class BuildLog {
  public:
   explicit BuildLog(const std::filesystem::path& path);
   void line(std::string_view text) const;
-  // Sends nix's lines to this log, each behind `prefix`, and its steps to `progress`. Log and progress must outlive what
-  // it returns.
+  // Sends nix's lines to this log, each behind `prefix`, and its steps to `progress`. Log and progress must outlive
+  // what it returns.
   nix::Attendance attend(Progress& progress, const std::atomic<bool>* stop, std::string prefix = {}) const;
 
  private:

@@ -51,18 +51,22 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
 }
 
 void Builder::publish_tag(const reference::Reference& reference, const Landing& landing) const {
-  build::publish_tag(road_.settings(), tree_, reference, *landing.digest, landing.revision, landing.moving);
+  build::publish_tag(road_, tree_, reference, *landing.digest, landing.revision, landing.moving);
   drop_if_changed(reference);
 }
 
 // After the tag is there: whoever changes the declaration now finds it, and who changed it before is found here.
 void Builder::drop_if_changed(const reference::Reference& reference) const {
   if (const auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag))
-    drop_if_outdated(tree_, *declared_.current(), *record);
+    drop_if_outdated(road_, tree_, *declared_.current(), *record);
 }
 
-std::size_t Builder::follow_declarations() {
-  return drop_outdated_tags(tree_, *declared_.current());
+bool Builder::tag_matches(const reference::Reference& reference) const {
+  return build::tag_matches(road_, tree_, reference);
+}
+
+std::size_t Builder::drop_outdated_tags() {
+  return build::drop_outdated_tags(road_, tree_, *declared_.current());
 }
 
 bool Builder::can_rebuild(const image::Digest& blob) const {

@@ -27,8 +27,10 @@ class Builder {
   reference::Reference find(std::string_view repository, std::string_view tag) const {
     return find_reference(*declared_.current(), repository, tag);
   }
-  // Drops the tags that the declarations no longer mean. How many.
-  std::size_t follow_declarations();
+  // Whether the reference's tag, if there is one, is of what it means now.
+  bool tag_matches(const reference::Reference& reference) const;
+  // Drops the tags that are no longer meant by the declarations and the settings. How many.
+  std::size_t drop_outdated_tags();
 
   bool can_rebuild(const image::Digest& blob) const;
   std::shared_ptr<Flight> start_rebuilding(const image::Digest& blob);

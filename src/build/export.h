@@ -9,8 +9,8 @@
 
 namespace nixery::build {
 
-// OCI image-spec v1.1, image-layout.md, of an image or an index with all its members. `directory` is made; blobs that are there already stay; `name` becomes the
-// org.opencontainers.image.ref.name of the index's entry.
+// OCI image-spec v1.1, image-layout.md, of an image or an index with all its members. `directory` is made; blobs that
+// are there already stay; `name` becomes the org.opencontainers.image.ref.name of the index's entry.
 void export_oci_layout(const tree::Tree& tree, const image::Digest& manifest, const std::string& name,
                        const std::filesystem::path& directory);
 

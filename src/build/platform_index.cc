@@ -89,7 +89,8 @@ BuiltImage build_index(const Road& road, const tree::Tree& tree, const reference
   };
 
   std::vector<std::future<Member>> building;
-  for (std::size_t i = 0; i < platforms.size(); ++i) building.push_back(std::async(std::launch::async, build_member, i));
+  for (std::size_t i = 0; i < platforms.size(); ++i)
+    building.push_back(std::async(std::launch::async, build_member, i));
   std::vector<Member> members;
   for (auto& each : building) each.wait();  // all of them, before one's exception ends this
   for (auto& each : building) members.push_back(each.get());
@@ -98,8 +99,7 @@ BuiltImage build_index(const Road& road, const tree::Tree& tree, const reference
   image::Index index{road.settings().format, {}, annotations_of(source.revision, members)};
   for (const Member& member : members) {
     if (member.error) {
-      whole.warnings.push_back(
-          fmt::format("left out for {}: {}", member.platform.meta_package, member.error->what()));
+      whole.warnings.push_back(fmt::format("left out for {}: {}", member.platform.meta_package, member.error->what()));
       continue;
     }
     index.manifests.push_back(describe(tree, member));

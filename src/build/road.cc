@@ -95,6 +95,14 @@ Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, l
   image::KeyBuilder key("popularity");
   for (const auto& [name, count] : settings_.plan.popularity) key.add(name).add(fmt::format("{}", count));
   popularity_key_ = key.finish();
+
+  image::KeyBuilder all("settings");
+  for (const reference::Platform& platform : settings_.platforms) all.add(platform.nix_system);
+  settings_key_ = all.add(image::name_of(image::manifest_type(settings_.format)))
+                      .add(settings_.encoding.name())
+                      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.min_layer_size))
+                      .add(popularity_key_)
+                      .finish();
 }
 
 std::string Road::image_key(const ResolvedImage& image) const {

@@ -85,6 +85,8 @@ class Road {
   }
 
   const RoadSettings& settings() const { return settings_; }
+  // 64 hex, of those settings on which the bytes of images depend: tags made under others stand for other images.
+  const std::string& settings_key() const { return settings_key_; }
 
  private:
   std::string image_key(const ResolvedImage& image) const;
@@ -95,6 +97,7 @@ class Road {
   nix::Source& source_;
   layer::Writer& writer_;
   std::string popularity_key_;  // of what settings_ holds: large, and always the same
+  std::string settings_key_;
 };
 
 }  // namespace nixery::build

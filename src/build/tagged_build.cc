@@ -24,44 +24,62 @@ std::string build_key(const reference::Reference& reference) {
   return key.finish();
 }
 
-void publish_tag(const RoadSettings& settings, const tree::Tree& tree, const reference::Reference& reference,
+void publish_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference,
                  const image::Digest& manifest, std::string_view revision, bool moving) {
-  if (tree.digest_of_tag(reference.repository, reference.tag) == manifest && tag_matches(tree, reference)) return;
+  if (tree.digest_of_tag(reference.repository, reference.tag) == manifest && tag_matches(road, tree, reference)) return;
+  const RoadSettings& settings = road.settings();
   if (settings.signing_key)
     attach_signatures(tree, *settings.signing_key, settings.signing_identity, reference.repository, manifest);
   // The record comes first: a moving tag without one would never be refreshed.
   tree::write_record(tree.layout(), {reference.repository, reference.tag, std::string(revision), moving, manifest.str(),
-                                     reference.source_tag(), reference.declaration_hash()});
+                                     reference.source_tag(), reference.declaration_hash(), road.settings_key()});
   tree.publish_tag(reference.repository, reference.tag, manifest);
 }
 
-bool tag_matches(const tree::Tree& tree, const reference::Reference& reference) {
-  const auto record = tree::read_record(tree.layout(), reference.repository, reference.tag);
-  return (record ? record->declaration : std::string()) == reference.declaration_hash();
+namespace {
+
+bool is_of_these_settings(const Road& road, const tree::TagRecord& record) {
+  return record.settings.empty() || record.settings == road.settings_key();
 }
 
-bool drop_if_outdated(const tree::Tree& tree, const Declarations& declarations, const tree::TagRecord& record) {
+// Why the tag is to be dropped; empty if it is not.
+std::string_view reason_to_drop(const Road& road, const Declarations& declarations, const tree::TagRecord& record) {
   // Signatures and the like hang on a manifest, whatever its name stands for.
-  if (reference::is_digest_tag(record.tag)) return false;
+  if (reference::is_digest_tag(record.tag)) return {};
+  constexpr std::string_view changed = "its declaration changed";
   if (const auto declared = declarations.find(record.repository, record.tag)) {
-    if (declared->hash == record.declaration) return false;
+    if (declared->hash != record.declaration) return changed;
   } else if (record.declaration.empty()) {
-    if (declarations.tags(record.repository).empty()) return false;
-  } else if (!declarations.complete()) {
-    return false;  // its declaration may be in a file that cannot be read now
+    if (!declarations.tags(record.repository).empty()) return changed;
+  } else if (declarations.complete()) {  // else it may be in a file that cannot be read now
+    return changed;
   }
+  return is_of_these_settings(road, record) ? "" : "it was built under other settings";
+}
+
+}  // namespace
+
+bool tag_matches(const Road& road, const tree::Tree& tree, const reference::Reference& reference) {
+  const auto record = tree::read_record(tree.layout(), reference.repository, reference.tag);
+  if (!record) return reference.declaration_hash().empty();
+  return record->declaration == reference.declaration_hash() && is_of_these_settings(road, *record);
+}
+
+bool drop_if_outdated(const Road& road, const tree::Tree& tree, const Declarations& declarations,
+                      const tree::TagRecord& record) {
+  const auto reason = reason_to_drop(road, declarations, record);
+  if (reason.empty()) return false;
   tree.drop_tag(record.repository, record.tag);
   tree::remove_record(tree.layout(), record);
-  log::info("tag dropped",
-            {{"repository", record.repository}, {"tag", record.tag}, {"reason", "its declaration changed"}});
+  log::info("tag dropped", {{"repository", record.repository}, {"tag", record.tag}, {"reason", std::string(reason)}});
   return true;
 }
 
-std::size_t drop_outdated_tags(const tree::Tree& tree, const Declarations& declarations) {
+std::size_t drop_outdated_tags(const Road& road, const tree::Tree& tree, const Declarations& declarations) {
   std::vector<tree::TagRecord> records;
   tree::for_each_record(tree.layout(), [&](const tree::TagRecord& record) { records.push_back(record); });
   return static_cast<std::size_t>(std::count_if(records.begin(), records.end(), [&](const tree::TagRecord& record) {
-    return drop_if_outdated(tree, declarations, record);
+    return drop_if_outdated(road, tree, declarations, record);
   }));
 }
 
@@ -72,7 +90,7 @@ BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const refere
   if (existing == ExistingTag::is_good_enough)
     if (const auto digest = tree.digest_of_tag(reference.repository, reference.tag); digest && tree.manifest(*digest))
       if (const auto record = tree::read_record(tree.layout(), reference.repository, reference.tag);
-          record && record->declaration == reference.declaration_hash())
+          record && tag_matches(road, tree, reference))
         return {*digest, {record->revision, {}, record->moving}, {}};
 
   const BuildLog log(tree.layout().log(key));
@@ -82,7 +100,7 @@ BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const refere
                            ? build_index(road, tree, reference, source, progress, log, stop)
                            : road.build(reference, std::move(source), progress, log.attend(progress, stop));
     for (const std::string& warning : built.warnings) log.line("warning: " + warning);
-    publish_tag(road.settings(), tree, reference, built.manifest, built.revision.id, built.revision.moving);
+    publish_tag(road, tree, reference, built.manifest, built.revision.id, built.revision.moving);
     return built;
   } catch (const Error& error) {
     log.line(fmt::format("{}: {}", name_of(error.failure()), error.what()));

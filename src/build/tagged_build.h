@@ -22,15 +22,18 @@ BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const refere
                           Progress& progress, const std::atomic<bool>* stop, ExistingTag existing);
 
 // Publishes the tag of an image, after its signature and the record by which a moving one is found again. Idempotent.
-void publish_tag(const RoadSettings& settings, const tree::Tree& tree, const reference::Reference& reference,
+void publish_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference,
                  const image::Digest& manifest, std::string_view revision, bool moving);
 
-// Whether the tag is of what the reference declares now, which an earlier worker may have built from something else.
-bool tag_matches(const tree::Tree& tree, const reference::Reference& reference);
+// Whether the tag is of what the reference declares now, and of the road's settings: an earlier worker may have built
+// it from something else.
+bool tag_matches(const Road& road, const tree::Tree& tree, const reference::Reference& reference);
 
-// Drops the tags of images whose declaration has changed or gone, and those of packages under a name that is declared
-// now. How many. To be called when declarations have changed, and after publish_tag(), as they may have meanwhile.
-std::size_t drop_outdated_tags(const tree::Tree& tree, const Declarations& declarations);
-bool drop_if_outdated(const tree::Tree& tree, const Declarations& declarations, const tree::TagRecord& record);
+// Drops the tags of images whose declaration has changed or gone, those of packages under a name that is declared now,
+// and those built under other settings. How many. To be called at start, when declarations have changed, and after
+// publish_tag(), as they may have meanwhile.
+std::size_t drop_outdated_tags(const Road& road, const tree::Tree& tree, const Declarations& declarations);
+bool drop_if_outdated(const Road& road, const tree::Tree& tree, const Declarations& declarations,
+                      const tree::TagRecord& record);
 
 }  // namespace nixery::build

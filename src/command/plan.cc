@@ -162,7 +162,8 @@ const Command plan = {
     "plan", "nixery plan [--json] REF", "show what an image would hold and why; build nothing",
     "Shows the packages with their versions, what nix would have to build or fetch, and, once all of it is in the "
     "store,\n"
-    "the layers: what each holds, why it is a layer of its own, and whether the tree has it already. Where a name stands\n"
+    "the layers: what each holds, why it is a layer of its own, and whether the tree has it already. Where a name "
+    "stands\n"
     "for several platforms, one after the other; --json prints a line of JSON for each.\n",
     run};
 

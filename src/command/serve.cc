@@ -63,7 +63,7 @@ class DeclarationWatcher {
     const auto declarations = parts_.declared.current();
     const bool learnt = ask_of_one(*declarations);
     if (declarations->generation() == seen_ && !learnt) return;
-    builder_.follow_declarations();
+    builder_.drop_outdated_tags();
     seen_ = declarations->generation();
     auto told = declarations->problems();
     const auto is_package = [this](const reference::AttributePath& path) {
@@ -111,8 +111,8 @@ int run(Words words) {
   build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer, parts.declared,
                          {config.build_threads, config.queue_length, config.failure_memory});
   const http::Registry registry(builder, parts.tree, {config.hop, config.hops, config.catalog});
+  builder.drop_outdated_tags();
   if (listener.cgi) {
-    builder.follow_declarations();
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
     http::serve_cgi(registry);

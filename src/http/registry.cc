@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "build/tagged_build.h"
 #include "http/answers.h"
 #include "http/discovery.h"
 #include "log.h"
@@ -99,7 +98,7 @@ std::variant<Response, Waiting> Registry::manifest(const Request& request, std::
   const auto wanted = builder_.find(repository, reference);
   // Between two workers, or without nginx, it may be there already.
   if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag);
-      digest && build::tag_matches(tree_, wanted))
+      digest && builder_.tag_matches(wanted))
     if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
 
   return wait_for(request, builder_.start(wanted), [this, wanted](const build::Landing& landing) {

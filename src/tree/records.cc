@@ -17,10 +17,10 @@ std::optional<TagRecord> read(const Layout& layout, const fs::path& path) {
     const auto document = json::parse(*text, path.string());
     const json::Value* moving = json::find(document, "moving");
     const std::string tag = json::string_or(document, "tag", "");
-    TagRecord record{json::string_or(document, "repository", ""), tag,
-                     json::string_or(document, "revision", ""),   moving && moving->IsBool() && moving->GetBool(),
-                     json::string_or(document, "manifest", ""),   json::string_or(document, "source", tag),
-                     json::string_or(document, "declaration", "")};
+    TagRecord record{json::string_or(document, "repository", ""),  tag,
+                     json::string_or(document, "revision", ""),    moving && moving->IsBool() && moving->GetBool(),
+                     json::string_or(document, "manifest", ""),    json::string_or(document, "source", tag),
+                     json::string_or(document, "declaration", ""), json::string_or(document, "settings", "")};
     if (layout.record(record.repository, record.tag) != path || !image::Digest::parse(record.manifest))
       return std::nullopt;
     return record;
@@ -43,6 +43,7 @@ void write_record(const Layout& layout, const TagRecord& record) {
   json::member(writer, "manifest", record.manifest);
   if (!record.source.empty() && record.source != record.tag) json::member(writer, "source", record.source);
   if (!record.declaration.empty()) json::member(writer, "declaration", record.declaration);
+  if (!record.settings.empty()) json::member(writer, "settings", record.settings);
   writer.EndObject();
   os::write_file(layout.record(record.repository, record.tag), buffer.GetString());
 }

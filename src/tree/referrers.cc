@@ -27,8 +27,8 @@ std::optional<image::Descriptor> read_descriptor(const fs::path& file) {
     const auto digest = image::Digest::parse(json::string_or(document, "digest", ""));
     const auto size = json::integer_at(document, "size");
     if (!type || !digest || !size || *size < 0) return std::nullopt;
-    image::Descriptor referrer{*type, *digest, static_cast<std::uint64_t>(*size), {}, {},
-                               json::string_or(document, "artifactType", "")};
+    image::Descriptor referrer{*type, *digest, static_cast<std::uint64_t>(*size),
+                               {},    {},      json::string_or(document, "artifactType", "")};
     if (const json::Value* annotations = json::find(document, "annotations"); annotations && annotations->IsObject())
       for (const auto& [name, value] : annotations->GetObject())
         if (value.IsString()) referrer.annotations.emplace(name.GetString(), value.GetString());

@@ -147,6 +147,16 @@ def test_an_index_is_built_exported_and_planned_by_command(both, directory):
     assert {m["digest"].removeprefix("sha256:") for m in members(both, "hello").values()} <= copied
 
 
+def test_other_settings_make_other_images_of_the_names_that_are_there(new_registry):
+    registry = new_registry()
+    one = digest_of(registry.manifest("hello"))
+    assert registry.stop_worker() == 0
+    registry.start_worker(**BOTH)
+    assert members(registry, "hello")["amd64"]["digest"] == one
+    assert registry.get(f"/v2/hello/manifests/{one}").status == 200
+    assert [event["reason"] for event in registry.events("tag dropped")] == ["it was built under other settings"]
+
+
 def test_members_carry_their_own_documents(both):
     for architecture, member in members(both, "hello").items():
         listed = both.get(f"/v2/hello/referrers/{member['digest']}").json["manifests"]

@@ -44,7 +44,8 @@ struct Shelf {
         image::MediaType::oci_manifest);
   }
 
-  image::Descriptor publish_referrer_of(const image::Digest& subject, std::string_view content, std::string type) const {
+  image::Descriptor publish_referrer_of(const image::Digest& subject, std::string_view content,
+                                        std::string type) const {
     const auto digest = publish_image(content);
     const image::Descriptor referrer{image::MediaType::oci_manifest, digest, tree.manifest(digest)->bytes.size(),
                                      {{"made-from", "x"}},           {},     std::move(type)};
