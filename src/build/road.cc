@@ -7,6 +7,7 @@
 
 #include "build/attach.h"
 #include "build/compose.h"
+#include "build/early_layers.h"
 #include "error.h"
 #include "layer/rootfs.h"
 #include "os/file.h"
@@ -131,10 +132,14 @@ std::string Road::image_key(const ResolvedImage& image) const {
 LayeredClosure Road::plan(const ResolvedImage& image) const {
   const auto outputs = output_paths(image.contents());
   LayeredClosure layered{nix::closure_of(outputs), {}};
+  layered.layers = plan::plan_layers(layered.closure, indices_of(layered.closure, outputs), plan_settings());
+  return layered;
+}
+
+plan::Settings Road::plan_settings() const {
   plan::Settings settings = settings_.plan;
   settings.max_layers = settings_.max_layers - 1;  // one is the root file system
-  layered.layers = plan::plan_layers(layered.closure, indices_of(layered.closure, outputs), settings);
-  return layered;
+  return settings;
 }
 
 BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
@@ -148,7 +153,11 @@ BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource 
       return {*digest, image.source.revision, {}};
 
   progress.enter(Phase::realising);
-  nix::realise(settings_.nix, image.contents(), tree_.layout().gc_root(image.key, 0), nix);
+  const plan::Settings plan = plan_settings();
+  {
+    const EarlyLayers meanwhile(image.contents(), image.encoding, plan, writer_);
+    nix::realise(settings_.nix, image.contents(), tree_.layout().gc_root(image.key, 0), nix);
+  }
   BuiltImage built = layer_and_publish(image, progress);
   os::write_file(known, built.manifest.hex(), false);
   return built;

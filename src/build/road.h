@@ -89,6 +89,7 @@ class Road {
   const std::string& settings_key() const { return settings_key_; }
 
  private:
+  plan::Settings plan_settings() const;
   std::string image_key(const ResolvedImage& image) const;
   BuiltImage layer_and_publish(const ResolvedImage& image, Progress& progress) const;
 

@@ -75,6 +75,9 @@ struct Missing {
 };
 Missing missing_for(const std::vector<const Package*>& packages);
 
+// Those of `paths` that are in the store, whole.
+std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths);
+
 // Everything that `paths` refer to, and they themselves; all of them must be valid.
 store::Closure closure_of(const std::vector<store::StorePath>& paths);
 

@@ -83,6 +83,13 @@ std::string query(const std::vector<std::string>& options, const std::vector<std
   return output;
 }
 
+std::vector<std::string> lines_of(std::string_view text) {
+  std::vector<std::string> lines;
+  for (std::size_t start = 0, end; (end = text.find('\n', start)) != text.npos; start = end + 1)
+    lines.emplace_back(text.substr(start, end - start));
+  return lines;
+}
+
 }  // namespace
 
 Missing missing_for(const std::vector<const Package*>& packages) {
@@ -128,13 +135,20 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
   run_realise(settings, std::move(arguments), attendance);
 }
 
+std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths) {
+  std::vector<std::string> asked;
+  for (const store::StorePath& path : paths) asked.push_back(path.str());
+  const auto invalid = lines_of(query({"--check-validity", "--print-invalid"}, asked));
+  std::vector<store::StorePath> valid;
+  for (std::size_t i = 0; i < paths.size(); ++i)
+    if (std::find(invalid.begin(), invalid.end(), asked[i]) == invalid.end()) valid.push_back(paths[i]);
+  return valid;
+}
+
 store::Closure closure_of(const std::vector<store::StorePath>& paths) {
   std::vector<std::string> roots;
   for (const store::StorePath& path : paths) roots.push_back(path.str());
-  const std::string listing = query({"--query", "--requisites"}, roots);
-  std::vector<std::string> all;
-  for (std::size_t start = 0, end; (end = listing.find('\n', start)) != std::string::npos; start = end + 1)
-    all.push_back(listing.substr(start, end - start));
+  std::vector<std::string> all = lines_of(query({"--query", "--requisites"}, roots));
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return store::parse_dump_db(query({"--dump-db"}, all));

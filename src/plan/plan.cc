@@ -17,6 +17,7 @@ struct Group {
   std::uint64_t nar_size = 0;
   std::uint64_t worth = 0;  // who keeps a layer where there are too many groups
   std::string reason;
+  bool intrinsic = false;
 };
 
 std::string human(std::uint64_t bytes) {
@@ -87,6 +88,7 @@ class Planner {
       if (!small[v]) groups.push_back({{v}, size, worth(size, {v}), fmt::format("alone: {}", human(size))});
     }
     add_bundles(find_bundles(graph_, weights_, small, settings_.own_layer_size), groups);
+    for (Group& group : groups) group.intrinsic = true;
     return groups;
   }
 
@@ -182,7 +184,7 @@ class Planner {
   std::vector<Layer> layers_of(const std::vector<Group>& groups) const {
     std::vector<Layer> layers;
     for (const Group& group : groups) {
-      Layer layer{{}, group.nar_size, group.reason};
+      Layer layer{{}, group.nar_size, group.reason, group.intrinsic};
       for (const Vertex v : group.members) layer.paths.push_back(graph_.path[v]);
       std::sort(layer.paths.begin(), layer.paths.end());
       layers.push_back(std::move(layer));

@@ -107,6 +107,20 @@ def test_a_restarted_worker_gives_the_same_digest(new_registry):
     assert registry.manifest("hello").headers["Docker-Content-Digest"] == before
 
 
+def test_what_is_there_is_layered_while_the_rest_is_still_being_built(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_HOP_SECONDS="1")
+    registry.nixery("build", "git").check_returncode()  # brings git into the store
+    registry.forget()
+    assert registry.get("/v2/git/slow.s20/manifests/latest").status == 307
+    layers = lambda: {path.name for path in (registry.tree / "blobs").rglob("*") if path.is_file()}
+    wait_for(lambda: len(layers()) >= 5, "the first layers", 15)
+    early = layers()
+    assert not list((registry.tree / "manifests").rglob("manifest.*")), "slow.s20 was built too soon for this test"
+    wait_for(lambda: registry.get("/v2/git/slow.s20/manifests/latest").status == 200, "the image", 60)
+    final = {layer["digest"].removeprefix("sha256:") for layer in registry.manifest("git/slow.s20").json["layers"]}
+    assert early <= final, "every early layer is one of the image's"
+
+
 def test_two_hundred_clients_of_one_image_cause_one_build(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set)
     answers = []
