@@ -1,7 +1,8 @@
 // Layers what is in the store already while nix still builds or fetches the rest of an image.
 //
 // Of the store paths that are certain to be in the image, those that are valid are planned, and the groups that every
-// closure with these paths has (plan::Layer::intrinsic) are written. What would be left over waits for the whole closure.
+// closure with these paths has, as good as always (plan::Layer::intrinsic), are written. What would be left over waits
+// for the whole closure.
 // Whether any of this happens changes no byte of the image: a layer that is there is found, one that is not is written.
 #pragma once
 

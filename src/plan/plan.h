@@ -40,7 +40,8 @@ struct Layer {
   std::vector<std::uint32_t> paths;  // indices into Closure::paths, ascending, never empty
   std::uint64_t nar_size = 0;
   std::string reason;  // for a person: "alone: 41 MB", "krb5-1.20 with 3 paths that it brings: 1.9 MB"
-  bool intrinsic = false;  // by rules 1 and 2: a closure that holds these paths has this layer, if it has room for it
+  // By rules 1 and 2: nearly every larger closure that holds these paths has this layer too, if it has room for it.
+  bool intrinsic = false;
 };
 
 // Every path of the closure is in exactly one layer. `roots` are indices of the packages' own outputs, in any order;
