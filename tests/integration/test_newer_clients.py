@@ -1,0 +1,122 @@
+"""Clients that came after Debian 12: cosign, oras, crane."""
+
+import json
+
+import pytest
+
+from conftest import temporary_directory
+from engines import check, run
+from newer_debian import unpack
+
+SPDX = "application/spdx+json"
+
+
+def client(suite: str, name: str):
+    @pytest.fixture(scope="module")
+    def fixture():
+        with temporary_directory() as directory:
+            path = unpack(suite, name, directory) / "usr/bin" / name
+            yield lambda *words, **env: run(str(path), *words, env={"HOME": str(directory), **env})
+
+    return fixture
+
+
+cosign = client("trixie", "cosign")
+oras = client("trixie", "oras")
+crane = client("sid", "crane")
+
+
+@pytest.fixture(scope="module")
+def keys():
+    with temporary_directory() as directory:
+        check("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", f"{directory}/key.pem")
+        check("openssl", "pkey", "-in", f"{directory}/key.pem", "-pubout", "-out", f"{directory}/key.pub")
+        check("openssl", "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", f"{directory}/other.pem")
+        check("openssl", "pkey", "-in", f"{directory}/other.pem", "-pubout", "-out", f"{directory}/other.pub")
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def signing(new_module_registry, keys):
+    return new_module_registry(
+        NIXERY_SIGNING_KEY=f"{keys}/key.pem", NIXERY_SIGNING_IDENTITY="registry.example.org", NIXERY_PLATFORMS="amd64 arm64"
+    )
+
+
+@pytest.mark.parametrize("experimental", ["0", "1"], ids=["tag", "referrer"])
+@pytest.mark.parametrize("name", ["hello", "amd64/hello"], ids=["index", "image"])
+def test_cosign_verifies_what_we_sign(signing, cosign, keys, name, experimental):
+    digest = signing.manifest(name).headers["Docker-Content-Digest"]
+    verify = ["verify", "--insecure-ignore-tlog", "--allow-http-registry"]
+    if experimental == "1":
+        verify += ["--experimental-oci11"]
+    env = {"COSIGN_EXPERIMENTAL": experimental}
+    for reference in (f"{signing.host}/{name}", f"{signing.host}/{name}@{digest}"):
+        good = cosign(*verify, "--key", f"{keys}/key.pub", reference, **env)
+        assert good.returncode == 0, good.stderr
+        payloads = [payload["critical"] for payload in json.loads(good.stdout)]
+        assert {payload["image"]["docker-manifest-digest"] for payload in payloads} == {digest}
+        # An image that has several names is signed under each; as referrers, these are found together.
+        assert f"registry.example.org/{name}" in {payload["identity"]["docker-reference"] for payload in payloads}
+        bad = cosign(*verify, "--key", f"{keys}/other.pub", reference, **env)
+        assert bad.returncode != 0 and "signature" in bad.stderr
+
+
+def test_cosign_verifies_every_member_of_an_index(signing, cosign, keys):
+    for member in signing.manifest("hello").json["manifests"]:
+        done = cosign("verify", "--insecure-ignore-tlog", "--allow-http-registry", "--key", f"{keys}/key.pub",
+                      f"{signing.host}/hello@{member['digest']}")  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
+def test_cosign_finds_no_signature_where_there_is_none(registry, cosign, keys):
+    registry.manifest("hello")
+    done = cosign("verify", "--insecure-ignore-tlog", "--allow-http-registry", "--key", f"{keys}/key.pub", f"{registry.host}/hello")
+    assert done.returncode != 0 and "no signatures found" in done.stderr
+
+
+def test_oras_discovers_and_pulls_what_is_attached(registry, oras, directory):
+    image = f"{registry.host}/hello"
+    registry.manifest("hello")
+    found = oras("discover", "--plain-http", "--format", "json", f"{image}:latest")
+    assert found.returncode == 0, found.stderr
+    types = {manifest["artifactType"]: manifest for manifest in json.loads(found.stdout)["manifests"]}
+    assert {SPDX, "application/vnd.cyclonedx+json"} <= set(types)
+    one = oras("discover", "--plain-http", "--format", "json", "--artifact-type", SPDX, f"{image}:latest")
+    assert [m["artifactType"] for m in json.loads(one.stdout)["manifests"]] == [SPDX]
+
+    sbom = f"{image}@{types[SPDX]['digest']}"
+    manifest = json.loads(oras("manifest", "fetch", "--plain-http", sbom).stdout)
+    fetched = oras("blob", "fetch", "--plain-http", "--output", str(directory / "sbom"), f"{image}@{manifest['layers'][0]['digest']}")
+    assert fetched.returncode == 0, fetched.stderr
+    assert json.loads((directory / "sbom").read_text())["spdxVersion"] == "SPDX-2.3"
+    assert oras("repo", "tags", "--plain-http", image).stdout.split() == ["latest"]
+
+
+def test_oras_copies_an_image_with_all_that_is_attached(registry, oras, directory):
+    digest = registry.manifest("hello").headers["Docker-Content-Digest"]
+    done = oras("copy", "--recursive", "--from-plain-http", "--to-oci-layout", f"{registry.host}/hello:latest", f"{directory}/copy:x")
+    assert done.returncode == 0, done.stderr
+    blobs = {path.name for path in (directory / "copy/blobs/sha256").iterdir()}
+    assert digest.removeprefix("sha256:") in blobs
+    for referrer in registry.get(f"/v2/hello/referrers/{digest}").json["manifests"]:
+        assert referrer["digest"].removeprefix("sha256:") in blobs
+
+
+def test_crane_pulls_lists_and_validates(registry, crane, directory):
+    image = f"{registry.host}/shell/curl"
+    digest = registry.manifest("shell/curl").headers["Docker-Content-Digest"]
+    for words in (["digest", image], ["manifest", image], ["config", image], ["validate", "--remote", image],
+                  ["pull", image, str(directory / "a.tar")], ["pull", f"{image}@{digest}", str(directory / "b.tar")]):  # fmt: skip
+        done = crane(words[0], "--insecure", *words[1:])
+        assert done.returncode == 0, done.stderr
+    assert crane("digest", "--insecure", image).stdout.strip() == digest
+    assert crane("ls", "--insecure", image).stdout.split() == ["latest"]
+    assert "shell/curl" in crane("catalog", "--insecure", registry.host).stdout.split()
+
+
+def test_crane_chooses_a_platform(signing, crane):
+    for architecture in ("arm64", "amd64"):
+        done = crane("config", "--insecure", "--platform", f"linux/{architecture}", f"{signing.host}/hello")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["architecture"] == architecture
