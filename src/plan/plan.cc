@@ -107,7 +107,7 @@ class Planner {
     std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
       return a.worth != b.worth ? a.worth > b.worth : a.members < b.members;
     });
-    const std::size_t coarse = groups.size() > 3 * most ? most / 10 : 0;
+    const std::size_t coarse = groups.size() > 5 * most ? most / 10 : 0;
     std::vector<Group> kept(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(limit - coarse));
     if (coarse > 0) add_bundles(coarse_bundles(kept, coarse), kept);
     // Coarse bundles may be fewer than there was room for: more of the groups that they did not touch.

@@ -27,7 +27,7 @@
 namespace nixery::plan {
 
 // A number that goes into every layer key's image: raise it when the same input would give another plan.
-inline constexpr int planner_version = 1;
+inline constexpr int planner_version = 2;
 
 struct Settings {
   unsigned max_layers = 99;                 // at least 1
