@@ -20,8 +20,8 @@ Builder::~Builder() {
   stopping_ = true;
 }
 
-std::shared_ptr<Flight> Builder::start(const reference::Reference& reference) {
-  return flights_.join(build_key(reference),
+std::shared_ptr<Flight> Builder::start(const reference::Reference& reference, std::string_view address) {
+  return flights_.join(client_of_address(address), build_key(reference),
                        [this, reference](Progress& progress) { return build(reference, progress); });
 }
 
@@ -73,9 +73,9 @@ bool Builder::can_rebuild(const image::Digest& blob) const {
   return layer::read_recipe(tree_.layout(), blob).has_value();
 }
 
-std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob) {
+std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {
   const std::string key = image::KeyBuilder("rebuild").add(blob.hex()).finish();
-  return flights_.join(key, [this, key, blob](Progress& progress) { return rebuild(key, blob, progress); });
+  return flights_.join(client_of_address(address), key, [this, key, blob](Progress& progress) { return rebuild(key, blob, progress); });
 }
 
 Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress) {

@@ -18,8 +18,8 @@ class Builder {
           FlightLimits limits);
   ~Builder();  // stops what nix is doing for us; builds are resumed when they are asked for again
 
-  // The flight that builds `reference` and publishes its tag. Throws Error{too_busy}.
-  std::shared_ptr<Flight> start(const reference::Reference& reference);
+  // The flight that builds `reference` and publishes its tag. `address` is of the client. Throws Error{too_busy}.
+  std::shared_ptr<Flight> start(const reference::Reference& reference, std::string_view address);
   // The tag of what landed, also where the flight began under another spelling of the same image.
   void publish_tag(const reference::Reference& reference, const Landing& landing) const;
 
@@ -33,7 +33,7 @@ class Builder {
   std::size_t drop_outdated_tags();
 
   bool can_rebuild(const image::Digest& blob) const;
-  std::shared_ptr<Flight> start_rebuilding(const image::Digest& blob);
+  std::shared_ptr<Flight> start_rebuilding(const image::Digest& blob, std::string_view address);
 
   // Looks whether the sources of moving tags have moved, and drops the tags of those that have. How many.
   std::size_t refresh();

@@ -71,21 +71,31 @@ Flights::~Flights() {
   changed_.notify_all();
   for (std::thread& pilot : pilots_) pilot.join();
   // Nobody flies them any more; whoever waits on them must not wait for ever.
-  for (const auto& flight : queue_)
-    flight->land(crash(Error(Failure::unavailable, "the registry is shutting down: try again")));
+  while (!queue_.empty())
+    queue_.pop()->land(crash(Error(Failure::unavailable, "the registry is shutting down: try again")));
 }
 
-std::shared_ptr<Flight> Flights::join(const std::string& key, Work work) {
-  const std::lock_guard lock(mutex_);
+std::shared_ptr<Flight> Flights::join(const std::string& client, const std::string& key, Work work) {
+  std::shared_ptr<Flight> flight, displaced;
+  const auto too_busy = [this] {
+    return Error(Failure::too_busy,
+                 fmt::format("{} images are waiting to be built: try again in a while", queue_.size()));
+  };
+  std::unique_lock lock(mutex_);
   forget_old(Clock::now());
   if (const auto known = flights_.find(key); known != flights_.end()) return known->second;
-  if (queue_.size() >= limits_.queued + (limits_.in_the_air > flying_ ? limits_.in_the_air - flying_ : 0))
-    throw Error(Failure::too_busy,
-                fmt::format("{} images are waiting to be built: try again in a while", queue_.size()));
-  auto flight = std::make_shared<Flight>(key, std::move(work));
+  if (queue_.size() >= limits_.queued + (limits_.in_the_air > flying_ ? limits_.in_the_air - flying_ : 0)) {
+    displaced = queue_.displace_for(client);
+    if (!displaced) throw too_busy();
+    flights_.erase(displaced->key());
+  }
+  flight = std::make_shared<Flight>(key, std::move(work));
   flights_.emplace(key, flight);
-  queue_.push_back(flight);
+  queue_.push(client, flight);
   changed_.notify_all();
+  const Error reason = too_busy();
+  lock.unlock();
+  if (displaced) displaced->land(crash(reason));
   return flight;
 }
 
@@ -102,8 +112,7 @@ void Flights::fly_queued() {
   for (;;) {
     changed_.wait(lock, [this] { return closing_ || !queue_.empty(); });
     if (closing_) return;
-    const auto flight = queue_.front();
-    queue_.pop_front();
+    const auto flight = queue_.pop();
     ++flying_;
     lock.unlock();
     flight->fly();

@@ -7,7 +7,6 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "build/fair_queue.h"
 #include "build/progress.h"
 #include "error.h"
 #include "image/digest.h"
@@ -73,9 +73,10 @@ class Flights {
   explicit Flights(FlightLimits limits);
   ~Flights();  // waits for the flights in the air
 
-  // The flight of that key: the one in the air, one that failed just now, or a new one that will do `work`.
-  // Throws Error{too_busy} where the queue is full.
-  std::shared_ptr<Flight> join(const std::string& key, Work work);
+  // The flight of that key: the one in the air, one that failed just now, or a new one that will do `work` when it is
+  // the turn of `client` (client_of_address()). Throws Error{too_busy} where the queue is full; one who has far more in
+  // it than others makes room for them, and learns from the landing that it was too busy.
+  std::shared_ptr<Flight> join(const std::string& client, const std::string& key, Work work);
 
   void wait_until_idle();
   std::size_t in_the_air() const;
@@ -89,7 +90,7 @@ class Flights {
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;  // by key: queued, in the air, or failed just now
-  std::deque<std::shared_ptr<Flight>> queue_;
+  FairQueue queue_;
   std::size_t flying_ = 0;
   bool closing_ = false;
   std::vector<std::thread> pilots_;

@@ -31,6 +31,7 @@ plan::Popularity load_popularity(const std::string& place) {
 build::RoadSettings road_settings(const Config& config) {
   build::RoadSettings settings;
   settings.nix = config.nix;
+  settings.nix.attribute_names = config.layout.attribute_names();
   settings.platforms = config.platforms;
   settings.format = config.format;
   settings.encoding = *layer::Encoding::parse(config.encoding);

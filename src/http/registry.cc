@@ -101,7 +101,7 @@ std::variant<Response, Waiting> Registry::manifest(const Request& request, std::
       digest && builder_.tag_matches(wanted))
     if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
 
-  return wait_for(request, builder_.start(wanted), [this, wanted](const build::Landing& landing) {
+  return wait_for(request, builder_.start(wanted, request.client), [this, wanted](const build::Landing& landing) {
     if (landing.error) return answer_error(*landing.error);
     builder_.publish_tag(wanted, landing);  // the flight may have begun under another spelling of the same image
     const auto stored = tree_.manifest(*landing.digest);
@@ -116,7 +116,7 @@ std::variant<Response, Waiting> Registry::blob(const Request& request, std::stri
   if (!builder_.can_rebuild(digest))
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
   // Once it is there, the web server sends it better than we could.
-  return wait_for(request, builder_.start_rebuilding(digest), [request](const build::Landing& landing) {
+  return wait_for(request, builder_.start_rebuilding(digest, request.client), [request](const build::Landing& landing) {
     if (landing.error) return answer_error(*landing.error);
     return answer_redirect(request, hop_of(request) + 1);
   });

@@ -26,6 +26,8 @@ struct NixSettings {
   std::chrono::seconds build_limit{3600};        // of one derivation
   bool allow_unfree = false;
   bool substitute_only = false;  // take from binary caches, never compile
+  std::vector<std::string> blocked;  // globs of attribute paths and package names that nobody may have
+  fs::path attribute_names;          // directory for nix/attribute_names.h; empty: nothing is kept
 };
 
 // Who listens to a running nix, line by line of its standard error, and who may stop it.
@@ -56,7 +58,7 @@ struct Resolution {
 };
 
 // One evaluation of resolve.nix. Throws Error{unknown_package, not_a_package, unsupported_platform, evaluation_failed,
-// timed_out, unavailable}.
+// timed_out, forbidden, unavailable}.
 Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
                    const Attendance& attendance);

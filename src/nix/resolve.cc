@@ -4,9 +4,9 @@
 
 #include "error.h"
 #include "json/json.h"
+#include "nix/attribute_names.h"
 #include "nix/nix.h"
 #include "os/process.h"
-#include "reference/near_matches.h"
 
 namespace nixery::nix {
 
@@ -33,39 +33,15 @@ std::string request_json(const std::vector<reference::AttributePath>& names, con
   return buffer.GetString();
 }
 
-// As a registry's name has to be.
-std::string lower(std::string text) {
-  for (char& c : text)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return text;
-}
-
-std::string listed(const std::vector<std::string>& names) {
-  std::string text;
-  for (std::size_t i = 0; i < names.size(); ++i)
-    text += fmt::format("{}'{}'", i == 0 ? "" : i + 1 == names.size() ? " or " : ", ", names[i]);
-  return text;
-}
-
-// "unknown package 'crul': did you mean 'curl'?"
-Error unknown_package(const json::Value& problem, const std::string& requested) {
-  const std::string within = json::string_or(problem, "within", "");
-  const std::string wanted =
-      within.empty() ? requested : requested.substr(std::min(within.size() + 1, requested.size()));
-  auto near = reference::near_matches(wanted.substr(0, wanted.find('.')), json::strings_at(problem, "names"));
-  for (std::string& name : near) {
-    if (!within.empty()) name = within + "." + name;
-    name = lower(std::move(name));
-  }
-  std::string message = fmt::format("no package '{}'", requested);
-  if (!near.empty()) message += fmt::format(": did you mean {}?", listed(near));
-  return Error(Failure::unknown_package, message);
-}
-
-Error to_error(const json::Value& problem, const reference::Platform& platform) {
+Error to_error(const json::Value& problem, const reference::Platform& platform, const AttributeNames& known) {
   const std::string kind = json::string_or(problem, "problem", "");
   const std::string requested = json::string_or(problem, "requested", "");
-  if (kind == "unknown") return unknown_package(problem, requested);
+  if (kind == "unknown") {
+    const std::string within = json::string_or(problem, "within", "");
+    const auto names = json::strings_at(problem, "names");
+    known.remember(within, names);
+    return unknown_package(requested, within, names);
+  }
   if (kind == "unsupported")
     return Error(Failure::unsupported_platform,
                  fmt::format("package '{}' is not available for {}", requested, platform.nix_system));
@@ -75,7 +51,7 @@ Error to_error(const json::Value& problem, const reference::Platform& platform) 
       return Error(Failure::not_a_package, fmt::format("'{}' is an empty set, not a package", requested));
     return Error(Failure::not_a_package,
                  fmt::format("'{0}' is a set of packages, not a package: name one inside, such as '{0}.{1}'", requested,
-                             lower(names.front())));
+                             lower_case(names.front())));
   }
   return Error(Failure::not_a_package,
                fmt::format("'{}' is an attribute of the package set, but not a package", requested));
@@ -100,6 +76,26 @@ void check_names(const Package& package) {
   if (!has_drv || !has_outputs)
     throw Error(Failure::evaluation_failed,
                 fmt::format("package '{}' has no well-formed derivation and outputs", package.attribute));
+}
+
+bool is_blocked(const std::vector<std::string>& blocked, const std::string& name) {
+  return std::any_of(blocked.begin(), blocked.end(),
+                     [&](const std::string& glob) { return matches_glob(lower_case(name), lower_case(glob)); });
+}
+
+[[noreturn]] void throw_blocked(const std::string& requested) {
+  throw Error(Failure::forbidden, fmt::format("package '{}' is not served by this registry", requested));
+}
+
+// Before anything is evaluated.
+void refuse_blocked(const std::vector<std::string>& blocked, const std::vector<reference::AttributePath>& names) {
+  for (const reference::AttributePath& name : names)
+    if (is_blocked(blocked, name.text)) throw_blocked(name.text);
+}
+
+// By what it turned out to be: an alias does not get round the list.
+void refuse_blocked(const std::vector<std::string>& blocked, const Package& package) {
+  if (is_blocked(blocked, package.attribute) || is_blocked(blocked, package.pname)) throw_blocked(package.requested);
 }
 
 Package to_package(const json::Value& value) {
@@ -190,6 +186,10 @@ std::string error_message(std::string_view standard_error) {
 Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
                    const Attendance& attendance) {
+  refuse_blocked(settings.blocked, names);
+  const AttributeNames known(settings.attribute_names, source.revision, platform);
+  known.refuse_unknown(names);
+
   std::string resolving;
   os::Command command;
   const auto directory = fs::canonical(source.directory).string();
@@ -231,12 +231,13 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
   const auto document = read_answer(outcome.output);
   if (const json::Value* problems = json::find(document, "problems");
       problems && problems->IsArray() && !problems->Empty())
-    throw to_error((*problems)[0], platform);
+    throw to_error((*problems)[0], platform, known);
   Resolution resolution;
   if (const json::Value* packages = json::find(document, "packages"); packages && packages->IsArray())
     for (const json::Value& package : packages->GetArray()) resolution.packages.push_back(to_package(package));
   if (const json::Value* cacert = json::find(document, "cacert"); cacert && cacert->IsObject())
     resolution.cacert = to_package(*cacert);
+  for (const Package& package : resolution.packages) refuse_blocked(settings.blocked, package);
   if (resolution.packages.size() != names.size())
     throw Error(Failure::evaluation_failed, "the package set answered for fewer packages than were asked for");
   return resolution;

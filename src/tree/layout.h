@@ -14,6 +14,7 @@
 //   images/<64 hex>                              image key -> digest of its manifest
 //   records/<repository>/_tags/<tag>.json        what a tag was built from
 //   sources/…  gcroots/…                         pinned package sets; nix's roots
+//   attributes/<64 hex>                          names of a package set's attributes
 #pragma once
 
 #include <filesystem>
@@ -53,6 +54,7 @@ struct Layout {
   fs::path records() const { return state / "records"; }
   fs::path record(std::string_view repository, std::string_view tag) const;
   fs::path sources() const { return state / "sources"; }
+  fs::path attribute_names() const { return state / "attributes"; }
   fs::path gc_root(std::string_view key, std::size_t number) const;
 };
 

@@ -1,8 +1,10 @@
 """Failures: each with its status, its code and a message that a person can act on, and as the clients show it."""
 
+import os
+
 import pytest
 
-from engines import run, skopeo
+from engines import program, run, skopeo
 from registry import wait_for
 
 
@@ -95,6 +97,55 @@ def test_a_failed_build_is_not_built_again_at_every_request(new_registry):
     for _ in range(5):
         assert registry.manifest("failingpackage").status == 424
     assert len(registry.events("build failed")) == 1
+
+
+@pytest.fixture
+def counted_evaluations(directory):
+    """A PATH on which every evaluation leaves a line in a file."""
+    shims = directory / "shims"
+    shims.mkdir()
+    (shims / "nix-instantiate").write_text(f'#!/bin/sh\necho x >> {directory}/evaluations\nexec {program("nix-instantiate", "nix-bin")} "$@"\n')
+    (shims / "nix-instantiate").chmod(0o755)
+    (directory / "evaluations").touch()
+    return {"PATH": f"{shims}:{os.environ['PATH']}"}, lambda: len((directory / "evaluations").read_text().splitlines())
+
+
+def test_unknown_names_are_refused_without_an_evaluation_once_the_set_is_known(new_registry, counted_evaluations):
+    settings, evaluations = counted_evaluations
+    registry = new_registry(**settings)
+    first = registry.manifest("crul")
+    assert evaluations() == 1
+    for n in range(300):
+        answer = registry.manifest(f"unknown{n}")
+        assert (answer.status, answer.error["code"]) == (404, "MANIFEST_UNKNOWN")
+    assert registry.manifest("hello/crul").error["message"] == first.error["message"]
+    assert evaluations() == 1
+    assert registry.manifest("python3packages.request").error["message"].endswith("did you mean 'python3packages.requests'?")
+    assert evaluations() == 2
+    assert "python3packages.requests" in registry.manifest("python3packages.requets").error["message"]
+    assert evaluations() == 2
+    assert registry.manifest("bashinteractive").status == registry.manifest("python3packages.requests").status == 200
+    assert evaluations() == 4
+
+
+def test_a_new_package_is_found_though_it_was_unknown(new_registry, directory, counted_evaluations):
+    settings, _ = counted_evaluations
+    derivation = 'derivation { name = "x"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }'
+    (directory / "default.nix").write_text(f"{{ system, ... }}: {{ one = {derivation}; }}")
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory), NIXERY_FAILURE_SECONDS="0", **settings)
+    assert registry.manifest("two").status == 404
+    (directory / "default.nix").write_text(f"{{ system, ... }}: {{ one = {derivation}; two = {derivation}; }}")
+    assert registry.manifest("two").status == 200
+
+
+@pytest.mark.parametrize("name", ["jq", "hello/jq", "python3packages.requests", "debianpackages.jq"])
+def test_what_the_operator_blocks_is_403_and_not_built(new_registry, name):
+    registry = new_registry(NIXERY_BLOCKED="jq python3Packages.*")
+    answer = registry.manifest(name)
+    assert (answer.status, answer.error["code"]) == (403, "DENIED")
+    assert "is not served by this registry" in answer.error["message"]
+    assert not list((registry.tree / "manifests").rglob("manifest.*"))
+    assert registry.manifest("hello").status == 200
 
 
 def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to_come_back(new_registry, slow_set):

@@ -27,7 +27,7 @@ TEST_CASE("two hundred who ask for one key at once share one flight") {
   std::atomic<int> landed{0};
   for (int i = 0; i < 200; ++i)
     clients.emplace_back([&] {
-      const auto flight = flights.join("key", [&](Progress&) {
+      const auto flight = flights.join("a", "key", [&](Progress&) {
         ++builds;
         everybody_joined.wait();
         return success();
@@ -51,7 +51,7 @@ TEST_CASE("a failure is remembered for a while, a success and what may pass are 
     };
   };
   const auto fly = [&](const std::string& key, const build::Work& work) {
-    const auto landing = *flights.join(key, work)->wait_until(far);
+    const auto landing = *flights.join("a", key, work)->wait_until(far);
     // A flight is forgotten after it has landed: wait for that, too.
     while (flights.in_the_air() > 0) std::this_thread::yield();
     return landing;
@@ -72,7 +72,7 @@ TEST_CASE("with no memory for failures every request tries again") {
   std::atomic<int> tries{0};
   for (int i = 0; i < 3; ++i) {
     const auto flight =
-        flights.join("k", [&](Progress&) -> Landing { throw Error(Failure::build_failed, std::to_string(++tries)); });
+        flights.join("a", "k", [&](Progress&) -> Landing { throw Error(Failure::build_failed, std::to_string(++tries)); });
     flight->wait_until(far);
     while (flights.in_the_air() > 0) std::this_thread::yield();
   }
@@ -86,15 +86,77 @@ TEST_CASE("a full queue refuses, and says so") {
     go.wait();
     return success();
   };
-  flights.join("1", [&](Progress& progress) {
+  flights.join("a", "1", [&](Progress& progress) {
     flying.count_down();
     return wait(progress);
   });
   flying.wait();
-  flights.join("2", wait);
-  CHECK_THROWS_AS(flights.join("3", wait), Error);
-  CHECK_NOTHROW(flights.join("2", wait));
+  flights.join("a", "2", wait);
+  CHECK_THROWS_AS(flights.join("a", "3", wait), Error);
+  CHECK_NOTHROW(flights.join("a", "2", wait));
   go.count_down();
+}
+
+TEST_CASE("clients take turns: one who asks for many images does not keep another's first waiting") {
+  std::vector<std::string> flown;
+  {
+    Flights flights({1, 100, std::chrono::seconds(0)});
+    std::latch go(1), flying(1);
+    flights.join("greedy", "first", [&](Progress&) {
+      flying.count_down();
+      go.wait();
+      return success();
+    });
+    flying.wait();
+    std::mutex mutex;
+    const auto note = [&](std::string key) {
+      return [&, key](Progress&) {
+        const std::lock_guard lock(mutex);
+        flown.push_back(key);
+        return success();
+      };
+    };
+    for (int i = 0; i < 5; ++i) flights.join("greedy", "g" + std::to_string(i), note("g" + std::to_string(i)));
+    flights.join("modest", "m0", note("m0"));
+    flights.join("other", "o0", note("o0"));
+    go.count_down();
+    flights.wait_until_idle();
+  }
+  CHECK(flown == std::vector<std::string>{"g0", "m0", "o0", "g1", "g2", "g3", "g4"});
+}
+
+TEST_CASE("in a full queue, one who has the most makes room for one who has less") {
+  Flights flights({1, 4, std::chrono::seconds(0)});
+  std::latch go(1), flying(1);
+  flights.join("greedy", "first", [&](Progress&) {
+    flying.count_down();
+    go.wait();
+    return success();
+  });
+  flying.wait();
+  const auto work = [](Progress&) { return success(); };
+  std::vector<std::shared_ptr<build::Flight>> greedy;
+  for (int i = 0; i < 4; ++i) greedy.push_back(flights.join("greedy", "g" + std::to_string(i), work));
+  CHECK_THROWS_AS(flights.join("greedy", "g4", work), Error);
+  const auto modest = flights.join("modest", "m0", work);
+  REQUIRE(greedy[3]->landing());
+  CHECK(greedy[3]->landing()->error->failure() == Failure::too_busy);
+  CHECK_FALSE(greedy[2]->landing());
+  const auto second = flights.join("modest", "m1", work);  // three and one: room is made once more
+  CHECK(greedy[2]->landing());
+  CHECK_THROWS_AS(flights.join("modest", "m2", work), Error);  // two and two
+  CHECK_NOTHROW(flights.join("third", "t0", work));
+  go.count_down();
+  CHECK(second->wait_until(far)->error == nullptr);
+}
+
+TEST_CASE("a client is an IPv4 address, or the network that one person has") {
+  using build::client_of_address;
+  CHECK(client_of_address("192.0.2.7") == "192.0.2.7");
+  CHECK(client_of_address("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64");
+  CHECK(client_of_address("2001:db8:1:2::9") == client_of_address("2001:db8:1:2:ffff::"));
+  CHECK(client_of_address("::ffff:192.0.2.7") == "::ffff:192.0.2.7");
+  CHECK(client_of_address("") == "");
 }
 
 TEST_CASE("whoever waits is told when it lands, also one who comes too late, also when the registry closes") {
@@ -103,12 +165,12 @@ TEST_CASE("whoever waits is told when it lands, also one who comes too late, als
   std::latch go(1);
   {
     Flights flights({1, 10, std::chrono::seconds(0)});
-    const auto flight = flights.join("1", [&](Progress&) {
+    const auto flight = flights.join("a", "1", [&](Progress&) {
       go.wait();
       return success();
     });
     flight->on_landing([&] { ++rung; });
-    never = flights.join("2", [](Progress&) { return success(); });
+    never = flights.join("a", "2", [](Progress&) { return success(); });
     std::thread opener([&] { go.count_down(); });
     flight->wait_until(far);
     flight->on_landing([&] { ++rung; });
@@ -121,7 +183,7 @@ TEST_CASE("whoever waits is told when it lands, also one who comes too late, als
 TEST_CASE("an exception that nobody foresaw is a failure, not the end of the worker") {
   Flights flights({1, 10, std::chrono::seconds(0)});
   const auto landing =
-      flights.join("1", [](Progress&) -> Landing { throw std::runtime_error("odd"); })->wait_until(far);
+      flights.join("a", "1", [](Progress&) -> Landing { throw std::runtime_error("odd"); })->wait_until(far);
   CHECK(std::string(landing->error->what()).find("odd") != std::string::npos);
 }
 

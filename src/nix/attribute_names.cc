@@ -1,0 +1,104 @@
+#include "nix/attribute_names.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "image/digest.h"
+#include "log.h"
+#include "os/file.h"
+#include "reference/near_matches.h"
+
+namespace nixery::nix {
+
+namespace {
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    text += fmt::format("{}'{}'", i == 0 ? "" : i + 1 == names.size() ? " or " : ", ", names[i]);
+  return text;
+}
+
+// As resolve.nix finds it: exactly, else the first that differs only in case.
+const std::string* spelling(const std::vector<std::string>& names, std::string_view wanted) {
+  if (const auto exact = std::find(names.begin(), names.end(), wanted); exact != names.end()) return &*exact;
+  const std::string lowered = lower_case(wanted);
+  const auto alike = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
+    return name.size() == lowered.size() && lower_case(name) == lowered;
+  });
+  return alike == names.end() ? nullptr : &*alike;
+}
+
+}  // namespace
+
+std::string lower_case(std::string_view text) {
+  std::string lowered(text);
+  for (char& c : lowered)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return lowered;
+}
+
+Error unknown_package(const std::string& requested, std::string_view within, const std::vector<std::string>& names) {
+  const std::string wanted =
+      within.empty() ? requested : requested.substr(std::min(within.size() + 1, requested.size()));
+  auto near = reference::near_matches(wanted.substr(0, wanted.find('.')), names);
+  for (std::string& name : near) name = lower_case(within.empty() ? name : fmt::format("{}.{}", within, name));
+  std::string message = fmt::format("no package '{}'", requested);
+  if (!near.empty()) message += fmt::format(": did you mean {}?", listed(near));
+  return Error(Failure::unknown_package, message);
+}
+
+AttributeNames::AttributeNames(fs::path directory, const Revision& revision, const reference::Platform& platform)
+    : directory_(std::move(directory)), revision_(revision.url + " " + revision.id), system_(platform.nix_system) {}
+
+fs::path AttributeNames::file_of(std::string_view within) const {
+  return directory_ / image::KeyBuilder("attributes").add(revision_).add(system_).add(within).finish();
+}
+
+std::optional<std::vector<std::string>> AttributeNames::names_within(std::string_view within) const {
+  if (directory_.empty()) return std::nullopt;
+  const auto text = os::read_if_exists(file_of(within));
+  // Cut off by a power cut, it would lack names: so its last line says that it is whole.
+  constexpr std::string_view end = "\n.\n";
+  if (!text || !text->ends_with(end)) return std::nullopt;
+  std::vector<std::string> names;
+  for (std::size_t start = 0, line = 0; start + 2 < text->size(); start = line + 1) {
+    line = text->find('\n', start);
+    if (line > start) names.push_back(text->substr(start, line - start));
+  }
+  return names;
+}
+
+void AttributeNames::refuse_unknown(const std::vector<reference::AttributePath>& paths) const {
+  for (const reference::AttributePath& path : paths) {
+    std::string within;
+    for (std::size_t start = 0; start <= path.text.size();) {
+      const auto names = names_within(within);
+      if (!names) break;
+      const std::size_t dot = std::min(path.text.find('.', start), path.text.size());
+      const std::string* spelt = spelling(*names, std::string_view(path.text).substr(start, dot - start));
+      if (!spelt) throw unknown_package(path.text, within, *names);
+      within += (within.empty() ? "" : ".") + *spelt;
+      start = dot + 1;
+    }
+  }
+}
+
+void AttributeNames::remember(std::string_view within, const std::vector<std::string>& names) const {
+  // What is no attribute set has no names, and a name that holds a newline cannot be kept.
+  if (directory_.empty() || names.empty()) return;
+  std::string text;
+  for (const std::string& name : names) {
+    if (name.find('\n') != name.npos) return;
+    text += name + "\n";
+  }
+  try {
+    os::make_directories(directory_);
+    os::write_file(file_of(within), "\n" + text + ".\n", false);
+  } catch (const Error& error) {
+    log::warning("cannot keep the names of attributes", {{"error", error.what()}});
+  }
+}
+
+}  // namespace nixery::nix

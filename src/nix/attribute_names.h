@@ -1,0 +1,47 @@
+// The names of a revision's attributes, read once: what is not among them is refused without an evaluation.
+//
+// They come with the first refusal: resolve.nix lists what the set holds where it does not hold what was asked for. Kept
+// in STATE/attributes, a file of one name a line for each set of a revision; whatever cannot be read is evaluated.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "error.h"
+#include "nix/source.h"
+#include "reference/platform.h"
+#include "reference/reference.h"
+
+namespace nixery::nix {
+
+// Thread-safe, and safe between processes.
+class AttributeNames {
+ public:
+  // `directory` may be empty: then nothing is remembered.
+  AttributeNames(fs::path directory, const Revision& revision, const reference::Platform& platform);
+
+  // Throws Error{unknown_package} for the first of `paths` that is known not to be there.
+  void refuse_unknown(const std::vector<reference::AttributePath>& paths) const;
+
+  // `names` are all attributes of the set `within`, as it is spelt; the outermost where that is empty.
+  void remember(std::string_view within, const std::vector<std::string>& names) const;
+
+ private:
+  fs::path file_of(std::string_view within) const;
+  std::optional<std::vector<std::string>> names_within(std::string_view within) const;
+
+  const fs::path directory_;
+  const std::string revision_;
+  const std::string system_;
+};
+
+// "no package 'crul': did you mean 'curl'?" `names` are those of the set `within` in which the look-up ended.
+Error unknown_package(const std::string& requested, std::string_view within, const std::vector<std::string>& names);
+
+// As a registry's names have to be.
+std::string lower_case(std::string_view text);
+
+}  // namespace nixery::nix
