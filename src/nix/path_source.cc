@@ -18,6 +18,9 @@ namespace nixery::nix {
 
 namespace {
 
+// So long a look counts: many requests at once are not to stat() all of nixpkgs each.
+constexpr std::chrono::milliseconds good_for{500};
+
 struct Entry {
   std::string name;  // relative to the directory
   std::string stamp;
@@ -92,6 +95,16 @@ Revision PathSource::find(std::string_view tag) {
   if (const auto store_path = store::StorePath::parse(location_.string()))
     return {std::string(store_path->base_name()), "", false};
 
+  const std::lock_guard lock(mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  if (!seen_ || now - seen_at_ >= good_for) {
+    seen_ = look();
+    seen_at_ = now;
+  }
+  return *seen_;
+}
+
+Revision PathSource::look() const {
   // Hashing the contents of all of nixpkgs takes a second; comparing what stat() says does not.
   const auto entries = list(location_);
   image::KeyBuilder stamps("stamps");

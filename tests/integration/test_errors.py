@@ -135,7 +135,7 @@ def test_a_new_package_is_found_though_it_was_unknown(new_registry, directory, c
     registry = new_registry(NIXERY_PKGS_PATH=str(directory), NIXERY_FAILURE_SECONDS="0", **settings)
     assert registry.manifest("two").status == 404
     (directory / "default.nix").write_text(f"{{ system, ... }}: {{ one = {derivation}; two = {derivation}; }}")
-    assert registry.manifest("two").status == 200
+    wait_for(lambda: registry.manifest("two").status == 200, "the package that is there now", 5)
 
 
 @pytest.mark.parametrize("name", ["jq", "hello/jq", "python3packages.requests", "debianpackages.jq"])
