@@ -1,6 +1,7 @@
 // One layer blob being put together: pieces in order → file → digest. One thread.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 
 #include "layer/pipeline.h"

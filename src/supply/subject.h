@@ -3,6 +3,7 @@
 // so that each image has one SPDX and one CycloneDX document for ever. Only provenance tells what was asked for.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
