@@ -18,9 +18,6 @@ namespace nixery::nix {
 
 namespace {
 
-// So long a look counts: many requests at once are not to stat() all of nixpkgs each.
-constexpr std::chrono::milliseconds good_for{500};
-
 struct Entry {
   std::string name;  // relative to the directory
   std::string stamp;
@@ -77,7 +74,8 @@ std::string contents_hash(const fs::path& root, const std::vector<Entry>& entrie
 
 }  // namespace
 
-PathSource::PathSource(const SourceSettings& settings, const fs::path& directory) {
+PathSource::PathSource(const SourceSettings& settings, const fs::path& directory, std::chrono::milliseconds good_for)
+    : good_for_(good_for) {
   std::error_code code;
   location_ = fs::canonical(settings.location, code);
   if (code)
@@ -97,7 +95,7 @@ Revision PathSource::find(std::string_view tag) {
 
   const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
-  if (!seen_ || now - seen_at_ >= good_for) {
+  if (!seen_ || now - seen_at_ >= good_for_) {
     seen_ = look();
     seen_at_ = now;
   }

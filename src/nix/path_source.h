@@ -11,13 +11,16 @@ namespace nixery::nix {
 
 class PathSource : public Source {
  public:
-  PathSource(const SourceSettings& settings, const fs::path& directory);
+  // A look at the directory counts for `good_for`: many requests at once are not to stat() all of nixpkgs each.
+  PathSource(const SourceSettings& settings, const fs::path& directory,
+             std::chrono::milliseconds good_for = std::chrono::milliseconds(500));
   Revision find(std::string_view tag) override;
   PinnedSource fetch(const Revision& revision) override;
 
  private:
   Revision look() const;
 
+  const std::chrono::milliseconds good_for_;
   fs::path location_;  // canonical
   fs::path memo_;      // the last stamp and the contents' hash that belongs to it
   std::mutex mutex_;   // guards what follows

@@ -63,7 +63,7 @@ TEST_CASE("a directory knows only latest, and its revision is its contents, wher
   os::write_file(dir.path() / "a/sub/x.nix", "1");
   fs::copy(dir.path() / "a", dir.path() / "b", fs::copy_options::recursive);
   nix::SourceSettings settings{nix::SourceSettings::Kind::path, dir.path() / "a", {}, {}, {}, {}};
-  nix::PathSource a(settings, dir.path() / "state");
+  nix::PathSource a(settings, dir.path() / "state", std::chrono::milliseconds(0));
   settings.location = dir.path() / "b";
   nix::PathSource b(settings, dir.path() / "state");
 
