@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "command/command.h"
 #include "command/registry_parts.h"
