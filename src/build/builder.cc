@@ -75,7 +75,8 @@ bool Builder::can_rebuild(const image::Digest& blob) const {
 
 std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {
   const std::string key = image::KeyBuilder("rebuild").add(blob.hex()).finish();
-  return flights_.join(client_of_address(address), key, [this, key, blob](Progress& progress) { return rebuild(key, blob, progress); });
+  return flights_.join(client_of_address(address), key,
+                       [this, key, blob](Progress& progress) { return rebuild(key, blob, progress); });
 }
 
 Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress) {

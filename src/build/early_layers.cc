@@ -42,7 +42,8 @@ EarlyLayers::EarlyLayers(std::vector<const nix::Package*> packages, layer::Encod
     : packages_(std::move(packages)), encoding_(encoding), plan_(plan), writer_(writer) {
   const auto outputs = outputs_of(packages_);
   // Asking the file system is cheap; whether what is there is valid, too, realising will tell soon enough.
-  if (std::all_of(outputs.begin(), outputs.end(), [](const auto& path) { return access(path.str().c_str(), F_OK) == 0; }))
+  if (std::all_of(outputs.begin(), outputs.end(),
+                  [](const auto& path) { return access(path.str().c_str(), F_OK) == 0; }))
     return;
   thread_ = std::jthread([this](const std::stop_token& stop) {
     try {

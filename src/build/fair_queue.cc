@@ -43,9 +43,8 @@ std::shared_ptr<Flight> FairQueue::pop() {
 std::shared_ptr<Flight> FairQueue::displace_for(const std::string& client) {
   const auto line = line_of(client);
   const std::size_t own = line == lines_.end() ? 0 : line->flights.size();
-  const auto longest = std::max_element(lines_.begin(), lines_.end(), [](const Line& a, const Line& b) {
-    return a.flights.size() < b.flights.size();
-  });
+  const auto longest = std::max_element(
+      lines_.begin(), lines_.end(), [](const Line& a, const Line& b) { return a.flights.size() < b.flights.size(); });
   if (longest == lines_.end() || longest->flights.size() < own + 2) return nullptr;
   auto flight = std::move(longest->flights.back());
   longest->flights.pop_back();

@@ -26,7 +26,7 @@ struct NixSettings {
   std::uint64_t evaluation_memory = 4ull << 30;  // bytes of address space
   std::chrono::seconds build_limit{3600};        // of one derivation
   bool allow_unfree = false;
-  bool substitute_only = false;  // take from binary caches, never compile
+  bool substitute_only = false;      // take from binary caches, never compile
   std::vector<std::string> blocked;  // globs of attribute paths and package names that nobody may have
   fs::path attribute_names;          // directory for nix/attribute_names.h; empty: nothing is kept
 };
@@ -90,5 +90,8 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
 
 // The sentence behind the last "error:" of what nix printed, without its traces; empty if there is none.
 std::string error_message(std::string_view standard_error);
+
+// Whether that sentence tells of a nix-daemon that cannot be reached, or went away. A failed build's may quote its log.
+bool lost_daemon(std::string_view standard_error);
 
 }  // namespace nixery::nix

@@ -142,8 +142,7 @@ Error evaluation_error(const os::Outcome& outcome, const std::string& resolving,
   if (mentions("is not supported on") || mentions("is not available on the requested hostPlatform"))
     return Error(Failure::unsupported_platform,
                  fmt::format("{} is not available for {}: {}", subject, platform.nix_system, said));
-  if (mentions("cannot connect to daemon") || mentions("error: cannot connect to socket") ||
-      mentions("No space left on device"))
+  if (lost_daemon(outcome.error_tail) || mentions("No space left on device"))
     return Error(Failure::unavailable, fmt::format("nix cannot evaluate {} now: {}", subject, said), printed);
   if (mentions("out of memory") || mentions("Out of memory") || mentions("std::bad_alloc"))
     return Error(Failure::evaluation_failed,
@@ -181,6 +180,14 @@ std::string error_message(std::string_view standard_error) {
   }
   while (message.ends_with(' ')) message.pop_back();
   return message;
+}
+
+bool lost_daemon(std::string_view standard_error) {
+  const std::string said = error_message(standard_error);
+  for (const char* words : {"cannot connect to", "unexpected end-of-file", "disconnected unexpectedly",
+                            "Connection reset", "Connection refused", "Broken pipe"})
+    if (said.find(words) != said.npos) return true;
+  return false;
 }
 
 Resolution resolve(const NixSettings& settings, const PinnedSource& source,

@@ -80,6 +80,7 @@ class Registry:
         self.state = directory / "state"
         self.port = free_port()
         self.socket = directory / "nixery.sock"
+        self.process_options = {}  # of the worker: as whom it runs
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("NIXERY_", "NIX_"))},
             **nix_settings(),
@@ -116,7 +117,8 @@ class Registry:
     def start_worker(self, **settings: str):
         self.worker_log = self.dir / "worker.log"
         self.worker = subprocess.Popen(
-            [NIXERY, "serve"], env={**self.env, **settings}, stderr=open(self.worker_log, "ab"), stdin=subprocess.DEVNULL
+            [NIXERY, "serve"], env={**self.env, **settings}, stderr=open(self.worker_log, "ab"), stdin=subprocess.DEVNULL,
+            **self.process_options,
         )
         wait_for(self._worker_serves, "the worker to serve")
 

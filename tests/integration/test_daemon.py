@@ -1,0 +1,109 @@
+"""Nix as many have it: a daemon that owns the store, and a worker of an unprivileged user."""
+
+import os
+import pwd
+import subprocess
+
+import pytest
+
+from engines import check, program
+from registry import Registry, nix_settings, wait_for
+
+NOBODY = pwd.getpwnam("nobody")
+AS_NOBODY = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
+
+
+class Daemon:
+    """nix-daemon on this machine's store, with a socket of the test's own."""
+
+    def __init__(self, directory):
+        self.socket = directory / "nix.sock"
+        self.log = directory / "nix-daemon.log"
+        self.process = None
+        self.start()
+
+    def start(self):
+        self.socket.unlink(missing_ok=True)
+        env = {**os.environ, **nix_settings(), "NIX_REMOTE": "", "NIX_DAEMON_SOCKET_PATH": str(self.socket)}
+        self.process = subprocess.Popen(
+            [program("nix-daemon", "nix-bin")], env=env, stdin=subprocess.DEVNULL, stdout=open(self.log, "ab"), stderr=subprocess.STDOUT
+        )
+        wait_for(self.socket.exists, "nix-daemon to listen")
+
+    def stop(self):
+        """With the children that serve its clients: a machine that goes down leaves none."""
+        if self.process is None:
+            return
+        children = check("pgrep", "-P", str(self.process.pid)).split() if self._has_children() else []
+        self.process.kill()
+        self.process.wait()
+        for child in children:
+            subprocess.run(["kill", "-9", child], capture_output=True)
+        self.process = None
+
+    def _has_children(self) -> bool:
+        return subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True).returncode == 0
+
+
+@pytest.fixture
+def daemon(directory):
+    directory.chmod(0o755)
+    daemon = Daemon(directory)
+    yield daemon
+    daemon.stop()
+
+
+@pytest.fixture
+def unprivileged(directory, daemon, slow_set):
+    """A registry whose worker runs as nobody, and knows of nix only the daemon's socket."""
+    os.chmod(os.path.dirname(slow_set), 0o755)
+    home = directory / "home"
+    for place in (home, directory / "tree", directory / "state", directory / "run"):
+        place.mkdir()
+        os.chown(place, NOBODY.pw_uid, NOBODY.pw_gid)
+    registry = Registry(directory, {"NIXERY_PKGS_PATH": slow_set, "HOME": str(home), "NIX_CONFIG": "",
+                                    "NIX_REMOTE": f"unix://{daemon.socket}", "NIXERY_FAILURE_SECONDS": "600"})  # fmt: skip
+    registry.process_options = AS_NOBODY
+    registry.socket = directory / "run/nixery.sock"
+    registry.env["NIXERY_LISTEN"] = f"unix:{registry.socket}"
+    registry.start_nginx()
+    registry.start_worker()
+    yield registry
+    registry.stop()
+
+
+def test_an_unprivileged_worker_builds_what_root_builds(unprivileged, new_registry, slow_set):
+    image = unprivileged.manifest("shell/hello")
+    assert image.status == 200, image.body
+    assert os.stat(f"/proc/{unprivileged.worker.pid}").st_uid == NOBODY.pw_uid
+    of_root = new_registry(NIXERY_PKGS_PATH=slow_set).manifest("shell/hello")
+    assert image.headers["Docker-Content-Digest"] == of_root.headers["Docker-Content-Digest"]
+    slow = unprivileged.manifest("slow.s1")  # which nobody can have built before
+    assert slow.status == 200, slow.body
+    roots = check("nix-store", "--gc", "--print-roots", env={**nix_settings(), "NIX_REMOTE": ""})
+    assert str(unprivileged.state / "gcroots") in roots
+
+
+def test_errors_are_the_same_through_the_daemon(unprivileged):
+    answer = unprivileged.manifest("failingpackage")
+    assert (answer.status, answer.error["code"]) == (424, "MANIFEST_INVALID")
+    assert "this is the reason" in answer.error["message"]
+    assert unprivileged.manifest("crul").status == 404
+
+
+def test_a_daemon_that_goes_away_in_the_middle_of_a_build_is_a_passing_failure(unprivileged, daemon):
+    assert unprivileged.manifest("hello").status == 200
+    assert unprivileged.get("/v2/hello/manifests/latest").status == 200
+    flight = subprocess.Popen(["curl", "-s", "-w", "%{http_code}", f"http://{unprivileged.host}/v2/slow.s10/manifests/latest"],
+                              stdout=subprocess.PIPE, text=True)  # fmt: skip
+    wait_for(lambda: subprocess.run(["pgrep", "-f", "sleep 10"], capture_output=True).returncode == 0, "the build to begin")
+    daemon.stop()
+    cut_off = flight.communicate(timeout=60)[0]
+    assert cut_off.endswith("503"), cut_off
+    answer = unprivileged.get("/v2/jq/manifests/latest")
+    assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE"), answer.body
+    assert int(answer.headers["Retry-After"]) > 0
+    assert unprivileged.get("/v2/hello/manifests/latest").status == 200  # what is built is served
+    daemon.start()
+    assert unprivileged.manifest("jq").status == 200
+    assert unprivileged.manifest("slow.s10").status == 200
