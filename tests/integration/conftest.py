@@ -11,6 +11,16 @@ from engines import Containerd, Docker, Podman
 from registry import ROOT, Registry
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "engine: needs a container engine: docker, podman or containerd")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if {"docker", "podman", "containerd"} & set(item.fixturenames):
+            item.add_marker(pytest.mark.engine)
+
+
 @contextmanager
 def temporary_directory(prefix: str = "nixery-"):
     """Not pytest's own: sockets must have short names, and image stores are too large to keep."""

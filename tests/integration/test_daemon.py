@@ -16,7 +16,8 @@ AS_NOBODY = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
 class Daemon:
     """nix-daemon on this machine's store, with a socket of the test's own."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, settings: str):
+        self.settings = settings
         self.socket = directory / "nix.sock"
         self.log = directory / "nix-daemon.log"
         self.process = None
@@ -25,6 +26,7 @@ class Daemon:
     def start(self):
         self.socket.unlink(missing_ok=True)
         env = {**os.environ, **nix_settings(), "NIX_REMOTE": "", "NIX_DAEMON_SOCKET_PATH": str(self.socket)}
+        env["NIX_CONFIG"] = self.settings
         self.process = subprocess.Popen(
             [program("nix-daemon", "nix-bin")], env=env, stdin=subprocess.DEVNULL, stdout=open(self.log, "ab"), stderr=subprocess.STDOUT
         )
@@ -45,10 +47,17 @@ class Daemon:
         return subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True).returncode == 0
 
 
-@pytest.fixture
-def daemon(directory):
+# Builds in a sandbox, as a multi-user install does them, or without, for machines that cannot.
+SANDBOXED = "build-users-group =\nsandbox = true\nsandbox-fallback = false\nsubstituters =\n"
+PLAIN = "build-users-group =\nsandbox = false\nsubstituters =\nfilter-syscalls = false\n"
+
+
+@pytest.fixture(params=[SANDBOXED, PLAIN], ids=["sandboxed", "plain"])
+def daemon(directory, request):
     directory.chmod(0o755)
-    daemon = Daemon(directory)
+    if request.param == SANDBOXED and subprocess.run(["unshare", "--mount", "--pid", "--fork", "true"]).returncode != 0:
+        pytest.skip("this machine lets nobody make namespaces, so nix has no sandbox here")
+    daemon = Daemon(directory, request.param)
     yield daemon
     daemon.stop()
 
