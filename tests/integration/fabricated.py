@@ -113,10 +113,6 @@ class Served(Registry):
         wait_for(lambda: not old & self.nginx_workers(), "nginx's old workers to leave")
         wait_for(until, "nginx to take its new configuration")
 
-    def nginx_workers(self) -> set[str]:
-        pid = self.nginx.pid
-        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-
     def error_log(self) -> str:
         return (self.dir / "nginx-error.log").read_text()
 

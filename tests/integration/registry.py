@@ -145,6 +145,10 @@ class Registry:
             self.nginx.terminate()
             self.nginx.wait(timeout=30)
 
+    def nginx_workers(self) -> set[str]:
+        pid = self.nginx.pid
+        return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
     # Questions
 
     @property
@@ -193,7 +197,7 @@ class Registry:
 
     def worker_requests(self) -> int:
         """How many requests nginx has handed to a worker."""
-        return sum(1 for line in (self.dir / "access.log").read_text().splitlines() if not line.endswith(" -"))
+        return sum(1 for line in (self.dir / "access.log").read_text().splitlines() if str(self.socket) in line)
 
     def files(self) -> set[str]:
         return {str(p.relative_to(self.dir)) for top in (self.tree, self.state) for p in top.rglob("*") if not p.is_dir()}
