@@ -4,11 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <thread>
 
 #include "error.h"
 #include "layer/encoding.h"
+#include "os/file.h"
 
 namespace nixery {
 
@@ -73,6 +75,18 @@ std::vector<Rule> rules() {
        "package source: a git repository (https, ssh or file URL); tags are branches, tags or commits",
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.source.kind = nix::SourceSettings::Kind::git, c.source.location = v;
+       }},
+      {"NIXERY_PKGS_TOKEN_FILE", "",
+       "file with a token, or user:password, for a NIXERY_PKGS_REPO by http(s): read at start, shown nowhere",
+       [](Config& c, std::string_view v) {
+         if (v.empty()) return;
+         auto text = os::read_if_exists(absolute("NIXERY_PKGS_TOKEN_FILE", v));
+         if (!text) refuse("NIXERY_PKGS_TOKEN_FILE", v, "that file cannot be read");
+         while (!text->empty() && std::isspace(static_cast<unsigned char>(text->back()))) text->pop_back();
+         if (text->empty() || text->find('\n') != text->npos)
+           refuse("NIXERY_PKGS_TOKEN_FILE", v, "it must hold one line: a token, or user:password");
+         // What GitHub, GitLab and others take for a name where the token is all that counts.
+         c.source.credentials = text->find(':') == text->npos ? "x-access-token:" + *text : *text;
        }},
       {"NIXERY_PKGS_PATH", "", "package source: a directory with nixpkgs or a set of its shape; the only tag is latest",
        [](Config& c, std::string_view v) {

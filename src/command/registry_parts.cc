@@ -74,7 +74,10 @@ bool RegistryParts::has_attribute(const reference::AttributePath& path, const st
 }
 
 LoadedConfig load_config_from_environment() {
-  return load_config([](const char* name) { return std::getenv(name); });
+  LoadedConfig loaded = load_config([](const char* name) { return std::getenv(name); });
+  // It may hold a password, and nothing that we start needs it.
+  unsetenv("NIXERY_PKGS_REPO");
+  return loaded;
 }
 
 }  // namespace nixery::command

@@ -47,7 +47,8 @@ GitSource::GitSource(const SourceSettings& settings, const fs::path& directory)
     : url_(credentials_of(settings.location).empty() ? settings.location : without_credentials(settings.location)),
       allowed_branches_(settings.allowed_branches),
       directory_(directory / fmt::format("git-{}", image::KeyBuilder("git").add(url_).finish().substr(0, 16))) {
-  if (const std::string credentials = credentials_of(settings.location); !credentials.empty())
+  const std::string of_url = credentials_of(settings.location);
+  if (const std::string& credentials = of_url.empty() ? settings.credentials : of_url; !credentials.empty())
     authorization_ = basic_authorization(credentials);
 }
 

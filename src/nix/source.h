@@ -20,6 +20,7 @@ struct SourceSettings {
   std::string channel_url;
   std::string archive_url;
   std::string compare_url;
+  std::string credentials = {};  // "user:secret" for a git repository; may be empty
 };
 
 // What a tag stands for, now.

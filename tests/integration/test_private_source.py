@@ -1,0 +1,190 @@
+"""A private repository of packages, by token and by ssh key: it is served from, and the secret shows nowhere."""
+
+import asyncio
+import base64
+import functools
+import http.server
+import subprocess
+import threading
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from engines import check
+from registry import free_port
+from test_sources import SET, git
+
+SECRET = "tOkEn-0123456789-that-nobody-may-see"
+
+
+# A fixed-output derivation may ask for variables of whoever starts it, and prints them into a log that people see.
+NOSY = """  nosy = derivation { name = "nosy"; inherit system; builder = "/bin/sh"; impureEnvVars = [ "NIXERY_PKGS_REPO" "GIT_CONFIG_VALUE_0" ];
+    outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = builtins.hashString "sha256" "x";
+    args = [ "-c" "echo read: $NIXERY_PKGS_REPO $GIT_CONFIG_VALUE_0; exit 1" ]; };
+}
+"""
+
+
+@pytest.fixture
+def repository(directory):
+    origin = directory / "origin"
+    origin.mkdir()
+    git(origin, "init", "-q")
+    (origin / "default.nix").write_text(SET.replace("VERSION", "secretive").rstrip().removesuffix("}") + NOSY)
+    git(origin, "add", ".")
+    git(origin, "commit", "-q", "-m", "one")
+    check("git", "clone", "-q", "--bare", str(origin), str(directory / "packages.git"))
+    git(directory / "packages.git", "update-server-info")
+    return directory / "packages.git"
+
+
+class PrivateFiles(http.server.SimpleHTTPRequestHandler):
+    """A repository over git's dumb protocol, for whoever has the password."""
+
+    accepted = ["Basic " + base64.b64encode(f"{user}:{SECRET}".encode()).decode() for user in ("reader", "x-access-token")]
+
+    def do_GET(self):
+        if self.headers.get("Authorization") in self.accepted:
+            return super().do_GET()
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="packages"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def http_url(directory, repository):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(PrivateFiles, directory=str(directory)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"127.0.0.1:{server.server_port}/packages.git"
+    server.shutdown()
+
+
+class Watch:
+    """Looks at the arguments of all processes, and at the environment of nix's, again and again."""
+
+    def __init__(self, secret: str):
+        self.secret, self.seen, self.looks, self.over = secret.encode(), [], 0, threading.Event()
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self):
+        while not self.over.wait(0.002):
+            self.looks += 1
+            for process in Path("/proc").glob("[0-9]*"):
+                try:
+                    arguments = (process / "cmdline").read_bytes()
+                    if self.secret in arguments:
+                        self.seen.append(arguments)
+                    if arguments.startswith(b"nix") and self.secret in (process / "environ").read_bytes():
+                        self.seen.append(b"environment of " + arguments)
+                except OSError:
+                    pass
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+def assert_nowhere(registry, secret: str, *outputs: str):
+    encoded = base64.b64encode(f"reader:{secret}".encode()).decode()
+    for needle in (secret, encoded):
+        for output in outputs:
+            assert needle not in output
+        found = subprocess.run(["grep", "-rlaF", needle, str(registry.tree), str(registry.state), str(registry.dir / "access.log"),
+                                str(registry.dir / "nginx-error.log"), str(registry.worker_log)], capture_output=True, text=True)  # fmt: skip
+        assert found.stdout == ""
+
+
+@pytest.mark.parametrize("given", ["url", "file with a name", "file"])
+def test_a_token_opens_the_repository_and_shows_nowhere(new_registry, directory, http_url, given):
+    settings = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"http://{http_url}"}
+    if given == "url":
+        settings["NIXERY_PKGS_REPO"] = f"http://reader:{SECRET}@{http_url}"
+    else:
+        (directory / "token").write_text(f"reader:{SECRET}\n" if "name" in given else f"{SECRET}\n")
+        (directory / "token").chmod(0o600)
+        settings["NIXERY_PKGS_TOKEN_FILE"] = str(directory / "token")
+    with Watch(SECRET) as watch:
+        registry = new_registry(**settings)
+        image = registry.manifest("tool")
+        assert image.status == 200, image.body
+        missing, nosy = registry.manifest("tool", "nowhere"), registry.manifest("nosy")
+        assert (missing.status, nosy.status) == (404, 424)
+        assert "read:" in nosy.error["message"]
+    assert watch.looks > 20 and watch.seen == []
+    labels = registry.config("tool")["config"]["Labels"]
+    assert labels["org.opencontainers.image.source"] == f"http://{http_url}"
+    printed = registry.nixery("config", **settings)
+    assert printed.returncode == 0
+    referrers = registry.get(f"/v2/tool/referrers/{image.headers['Docker-Content-Digest']}")
+    assert_nowhere(registry, SECRET, printed.stdout, printed.stderr, image.body.decode(), missing.body.decode(), nosy.body.decode(),
+                   referrers.body.decode())
+
+
+def test_a_wrong_token_is_a_passing_failure_that_does_not_tell_it(new_registry, http_url):
+    wrong = "wrong-" + SECRET
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"http://reader:{wrong}@{http_url}")
+    answer = registry.manifest("tool")
+    assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE")
+    assert_nowhere(registry, wrong, answer.body.decode())
+
+
+def test_a_token_file_that_cannot_be_read_or_is_for_nothing_is_refused_at_start(new_registry, directory):
+    registry = new_registry()
+    (directory / "empty").touch()
+    for settings in ({"NIXERY_PKGS_TOKEN_FILE": "/nowhere/token"}, {"NIXERY_PKGS_TOKEN_FILE": str(directory / "empty")}):
+        done = registry.nixery("config", NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO="https://git.example.org/x", **settings)
+        assert done.returncode == 1 and "NIXERY_PKGS_TOKEN_FILE" in done.stderr
+
+
+@pytest.fixture
+def ssh_server(directory, repository):
+    """An ssh server that lets one key in, to read this repository."""
+    for name in ("host", "client", "stranger"):
+        check("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{directory}/{name}")
+
+    async def serve_git(process):
+        assert process.command and process.command.startswith("git-upload-pack "), process.command
+        upload = await asyncio.create_subprocess_exec("git-upload-pack", str(repository), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        await process.redirect(stdin=upload.stdin, stdout=upload.stdout)
+        process.exit(await upload.wait())
+
+    port, loop = free_port(), asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+
+    async def listen():
+        return await asyncssh.listen("127.0.0.1", port, server_host_keys=[f"{directory}/host"], encoding=None,
+                                     authorized_client_keys=f"{directory}/client.pub", process_factory=serve_git)  # fmt: skip
+
+    server = asyncio.run_coroutine_threadsafe(listen(), loop).result(30)
+    (directory / "known_hosts").write_text(f"[127.0.0.1]:{port} {(directory / 'host.pub').read_text()}")
+    yield f"ssh://git@127.0.0.1:{port}/packages.git"
+    loop.call_soon_threadsafe(server.close)
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def ssh_with(directory, key: str) -> str:
+    return f"ssh -F none -i {directory}/{key} -o IdentitiesOnly=yes -o UserKnownHostsFile={directory}/known_hosts -o BatchMode=yes"
+
+
+def test_an_ssh_key_opens_the_repository_and_shows_nowhere(new_registry, directory, ssh_server):
+    key = "".join((directory / "client").read_text().splitlines()[1:3])
+    with Watch(key) as watch:
+        registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=ssh_server, GIT_SSH_COMMAND=ssh_with(directory, "client"))
+        image = registry.manifest("tool")
+        assert image.status == 200, image.body
+    assert watch.looks > 20 and watch.seen == []
+    assert_nowhere(registry, key, image.body.decode())
+
+
+def test_another_key_is_let_in_nowhere(new_registry, directory, ssh_server):
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=ssh_server, GIT_SSH_COMMAND=ssh_with(directory, "stranger"))
+    assert registry.manifest("tool").status == 503
