@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import Containerd, Docker, Podman
+from engines import Containerd, Docker, ImageService, Podman
 from registry import ROOT, Registry
 
 
@@ -17,7 +17,7 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if {"docker", "podman", "containerd"} & set(item.fixturenames):
+        if {"docker", "podman", "containerd", "image_service"} & set(item.fixturenames):
             item.add_marker(pytest.mark.engine)
 
 
@@ -114,6 +114,12 @@ def docker():
 def containerd():
     with temporary_directory() as directory, running(Containerd(directory)) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def image_service():
+    with temporary_directory() as directory, running(Containerd(directory, cri=True)) as engine:
+        yield ImageService(engine.address)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import grpc
+
 from registry import wait_for
 
 
@@ -58,12 +60,13 @@ class Docker:
 
 
 class Containerd:
-    def __init__(self, directory: Path):
+    def __init__(self, directory: Path, cri: bool = False):
         self.dir = directory
         self.address = f"{directory}/containerd.sock"
         (directory / "config.toml").write_text(
             f'version = 2\nroot = "{directory}/root"\nstate = "{directory}/state"\n'
-            f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "{self.address}"\n'
+            + ("" if cri else 'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
+            + f'[grpc]\n  address = "{self.address}"\n'
         )
         self.log = open(directory / "containerd.log", "ab")
         self.daemon = subprocess.Popen(
@@ -78,6 +81,25 @@ class Containerd:
         self.daemon.terminate()
         self.daemon.wait(timeout=60)
         self.log.close()
+
+
+class ImageService:
+    """Kubernetes' way to an engine: the CRI's runtime.v1.ImageService (k8s.io/cri-api, api.proto), as kubelet calls it."""
+
+    def __init__(self, address: str):
+        self.channel = grpc.insecure_channel(f"unix://{address}")
+
+    def _call(self, method: str, image: str, timeout: float) -> bytes:
+        # Both requests are a message with an ImageSpec as field 1, whose field 1 is the image's name.
+        field = lambda content: b"\x0a" + bytes([len(content)]) + content
+        return self.channel.unary_unary(f"/runtime.v1.ImageService/{method}")(field(field(image.encode())), timeout=timeout)
+
+    def pull(self, image: str) -> bytes:
+        return self._call("PullImage", image, 300)
+
+    def status(self, image: str) -> bytes:
+        """Empty where the engine does not have it."""
+        return self._call("ImageStatus", image, 30)
 
 
 class Podman:

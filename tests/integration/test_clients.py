@@ -4,6 +4,7 @@ import json
 import os
 import stat
 
+import grpc
 import pytest
 
 from engines import check, program, skopeo
@@ -32,6 +33,21 @@ def test_containerd_pulls(registry, containerd, name):
     image = f"{registry.host}/{name}:latest"
     containerd.check("images", "pull", "--plain-http", image)
     assert image in containerd.check("images", "ls", "-q")
+
+
+def test_a_kubelet_pulls_by_tag_and_digest(registry, image_service):
+    name = f"{registry.host}/shell/curl"
+    digest = registry.manifest("shell/curl").headers["Docker-Content-Digest"]
+    for image in (f"{name}:latest", f"{name}@{digest}"):
+        assert b"sha256:" in image_service.pull(image)
+        assert digest.encode() in image_service.status(image)
+    assert image_service.status(f"{registry.host}/jq:latest") == b""
+
+
+def test_a_kubelet_is_told_why_there_is_no_image(registry, image_service):
+    with pytest.raises(grpc.RpcError) as raised:
+        image_service.pull(f"{registry.host}/crul:latest")
+    assert raised.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize("name", IMAGES)
