@@ -41,7 +41,7 @@ def test_a_hostile_name_is_an_error_and_touches_nothing(registry, name):
         assert is_clean_error(response), (response.status, response.body[:200])
     assert b"root:" not in response.body
     # One of them is within the grammar, and may be looked up.
-    written = {f for f in registry.files() - before if not f.startswith(("state/locks", "state/logs", "state/sources"))}
+    written = {f for f in registry.files() - before if not f.startswith(("state/locks", "state/logs", "state/sources", "state/attributes"))}
     assert written == set()
 
 
