@@ -82,7 +82,7 @@ bool is_sha512(std::string_view text) {
 }  // namespace
 
 Response tags_list(const tree::Tree& tree, std::string_view name, std::string_view query) {
-  if (!reference::is_repository(name)) reference::parse(name, "latest");  // throws and says why
+  reference::check_repository(name);
   const PageRequest page = read_page_request(query);
   auto tags = tree::tags(tree.layout(), name);
   // Signatures and the like: no images, and nothing that anybody would pull by hand.

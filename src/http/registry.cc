@@ -35,10 +35,6 @@ image::Digest parse_digest(std::string_view text) {
               "the digest is malformed: this registry knows 'sha256:' and 64 lower-case hex digits");
 }
 
-void check_name(std::string_view name) {
-  if (!reference::is_repository(name)) reference::parse(name, "latest");  // throws and says why
-}
-
 }  // namespace
 
 std::variant<Response, Waiting> Registry::answer(const Request& request) const {
@@ -65,11 +61,11 @@ std::variant<Response, Waiting> Registry::route(const Request& request) const {
   if (const auto route = split(path, "tags"); route && route->last == "list")
     return tags_list(tree_, route->name, request.query);
   if (const auto route = split(path, "referrers")) {
-    check_name(route->name);
+    reference::check_repository(route->name);
     return referrers(tree_, route->last, request.query);
   }
   if (const auto route = split(path, "blobs")) {
-    check_name(route->name);
+    reference::check_repository(route->name);
     return blob(request, route->last);
   }
   throw Error(Failure::unknown_route, "there is nothing at this address: images are at /v2/<name>/manifests/<tag>");
@@ -78,14 +74,14 @@ std::variant<Response, Waiting> Registry::route(const Request& request) const {
 std::variant<Response, Waiting> Registry::manifest(const Request& request, std::string_view repository,
                                                    std::string_view reference) const {
   if (reference.find(':') != reference.npos) {
-    check_name(repository);
+    reference::check_repository(repository);
     const auto digest = parse_digest(reference);
     if (const auto stored = tree_.manifest(digest)) return answer_manifest(*stored);
     throw Error(Failure::unknown_manifest,
                 fmt::format("no manifest {} here: pull the image by its tag to build it", digest.str()));
   }
   if (reference::is_digest_tag(reference)) {
-    check_name(repository);
+    reference::check_repository(repository);
     if (const auto digest = tree_.digest_of_tag(repository, reference))
       if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
     if (const auto subject = tree::subject_of_fallback_tag(reference))

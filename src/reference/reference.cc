@@ -106,6 +106,10 @@ bool is_repository(std::string_view text) {
   return std::all_of(parts.begin(), parts.end(), is_component);
 }
 
+void check_repository(std::string_view text) {
+  if (!is_repository(text)) parse(text, "latest");  // knows what is wrong with which part
+}
+
 bool is_tag(std::string_view text) {
   const auto is_word = [](char c) { return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '_'; };
   return !text.empty() && text.size() <= 128 && is_word(text[0]) &&

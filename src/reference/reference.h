@@ -21,6 +21,8 @@ inline constexpr std::size_t max_repository_length = 255;  // what clients and r
 inline constexpr std::size_t max_packages = 64;            // of one image
 
 bool is_repository(std::string_view text);
+// Throws Error{bad_name} that says what is wrong with it.
+void check_repository(std::string_view text);
 bool is_tag(std::string_view text);
 
 // A tag that is some client's probe rather than a revision: sha256-<hex>[.sig|.att|.sbom].
