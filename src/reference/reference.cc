@@ -58,20 +58,6 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
   }
 }
 
-void check_repository(std::string_view repository) {
-  if (repository.empty()) throw Error(Failure::bad_name, "an image name must name at least one package");
-  if (repository.size() > max_repository_length)
-    throw Error(Failure::bad_name, fmt::format("the image name is {} characters long; at most {} are allowed",
-                                               repository.size(), max_repository_length));
-  for (const std::string_view component : split(repository, '/'))
-    if (!is_component(component))
-      throw Error(
-          Failure::bad_name,
-          fmt::format("{} is no valid part of an image name: parts are lower-case letters and digits, joined by "
-                      "single '.', '_', '__' or dashes",
-                      quoted(component)));
-}
-
 void check_tag(std::string_view tag) {
   if (!is_tag(tag))
     throw Error(
@@ -106,8 +92,18 @@ bool is_repository(std::string_view text) {
   return std::all_of(parts.begin(), parts.end(), is_component);
 }
 
-void check_repository(std::string_view text) {
-  if (!is_repository(text)) parse(text, "latest");  // knows what is wrong with which part
+void check_repository(std::string_view repository) {
+  if (repository.empty()) throw Error(Failure::bad_name, "an image name must name at least one package");
+  if (repository.size() > max_repository_length)
+    throw Error(Failure::bad_name, fmt::format("the image name is {} characters long; at most {} are allowed",
+                                               repository.size(), max_repository_length));
+  for (const std::string_view component : split(repository, '/'))
+    if (!is_component(component))
+      throw Error(
+          Failure::bad_name,
+          fmt::format("{} is no valid part of an image name: parts are lower-case letters and digits, joined by "
+                      "single '.', '_', '__' or dashes",
+                      quoted(component)));
 }
 
 bool is_tag(std::string_view text) {
