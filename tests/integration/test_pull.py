@@ -198,6 +198,30 @@ def test_a_moving_tag_is_dropped_when_its_source_has_moved(new_registry, directo
     assert first.headers["Docker-Content-Digest"] != second.headers["Docker-Content-Digest"]
 
 
+def test_no_reader_sees_a_tag_or_manifest_half_written_while_it_is_replaced(new_registry):
+    registry = new_registry()
+    registry.manifest("hello")
+    over, seen, wrong = threading.Event(), set(), []
+
+    def read():
+        while not over.is_set():
+            answer = registry.get("/v2/hello/manifests/latest")
+            digest = "sha256:" + hashlib.sha256(answer.body).hexdigest()
+            seen.add(digest)
+            if answer.status != 200 or answer.headers["Docker-Content-Digest"] != digest:
+                wrong.append((answer.status, answer.headers["Docker-Content-Digest"], digest))
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for encoding in ["gzip-balanced", "gzip-fast"] * 5:
+        registry.nixery("build", "hello", NIXERY_ENCODING=encoding).check_returncode()
+    over.set()
+    for reader in readers:
+        reader.join()
+    assert len(seen) == 2 and wrong == []
+
+
 def test_a_build_survives_its_client(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set)
     try:
