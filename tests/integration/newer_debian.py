@@ -23,6 +23,7 @@ def unpack(suite: str, package: str, directory: Path) -> Path:
         "-o", f"Dir::Etc::sourcelist={directory}/sources.list", "-o", f"Dir::Etc::sourceparts={directory}/etc",
         "-o", f"Dir::Etc::preferencesparts={directory}/etc", "-o", f"Dir::State::lists={directory}/lists",
         "-o", f"Dir::State::status={directory}/status", "-o", f"Dir::Cache={directory}", "-o", "APT::Sandbox::User=root",
+        "-o", "Acquire::Check-Valid-Until=false",  # a mirror may be behind
     ]  # fmt: skip
     subprocess.run(["apt-get", *options, "-q", "update"], check=True, capture_output=True)
     subprocess.run(["apt-get", *options, "-q", "download", package], check=True, capture_output=True, cwd=directory)
