@@ -11,6 +11,7 @@
 #include "error.h"
 #include "layer/encoding.h"
 #include "os/file.h"
+#include "quantity.h"
 
 namespace nixery {
 
@@ -30,6 +31,11 @@ std::uint64_t number(std::string_view name, std::string_view text, std::uint64_t
   if (code != std::errc{} || end != text.data() + text.size() || value < least || value > most)
     refuse(name, text, fmt::format("give a number from {} to {}", least, most));
   return value;
+}
+
+seconds duration(std::string_view name, std::string_view text) {
+  if (const auto value = parse_duration(text)) return *value;
+  refuse(name, text, "give a duration such as 90s, 15m, 12h or 30d");
 }
 
 bool yes_or_no(std::string_view name, std::string_view text) {
@@ -203,6 +209,30 @@ std::vector<Rule> rules() {
        }},
       {"NIXERY_REFRESH_SECONDS", "300", "seconds between looks whether a moving tag's source has moved; 0: never",
        [](Config& c, std::string_view v) { c.refresh = seconds(number("NIXERY_REFRESH_SECONDS", v, 0, 31'536'000)); }},
+      {"NIXERY_GC_SECONDS", "0", "seconds between collections of images that were not used for long; 0: only by hand",
+       [](Config& c, std::string_view v) { c.gc_interval = seconds(number("NIXERY_GC_SECONDS", v, 0, 31'536'000)); }},
+      {"NIXERY_GC_MAX_AGE", "",
+       "a collection removes images that were last pulled longer ago, such as 30d; empty: none",
+       [](Config& c, std::string_view v) {
+         if (!v.empty()) c.gc.max_age = duration("NIXERY_GC_MAX_AGE", v);
+       }},
+      {"NIXERY_GC_MAX_SIZE", "",
+       "while the tree is larger, such as 50G, a collection removes the images that were not pulled for longest; "
+       "empty: no limit",
+       [](Config& c, std::string_view v) {
+         if (v.empty()) return;
+         c.gc.max_size = parse_size(v);
+         if (!c.gc.max_size) refuse("NIXERY_GC_MAX_SIZE", v, "give a size such as 500M, 50G or 2T");
+       }},
+      {"NIXERY_GC_GRACE", "1h", "what was pulled or built since then, no collection removes",
+       [](Config& c, std::string_view v) { c.gc.grace = duration("NIXERY_GC_GRACE", v); }},
+      {"NIXERY_GC_KEEP", "", "images that no collection removes: globs of repository or repository:tag",
+       [](Config& c, std::string_view v) { c.gc.keep = words(v); }},
+      {"NIXERY_USE_LOG", "",
+       "log of pulls that nginx writes (nixery-use.conf), from which collections know an image's last use",
+       [](Config& c, std::string_view v) {
+         if (!v.empty()) c.use_log = absolute("NIXERY_USE_LOG", v);
+       }},
       {"NIXERY_CHANNEL_URL", "https://channels.nixos.org/{channel}/git-revision", "where a channel's commit is told",
        [](Config& c, std::string_view v) { c.source.channel_url = v; }},
       {"NIXERY_ARCHIVE_URL", "https://github.com/NixOS/nixpkgs/archive/{revision}.tar.gz",

@@ -12,6 +12,7 @@
 #include "nix/nix.h"
 #include "nix/source.h"
 #include "tree/layout.h"
+#include "upkeep/selection.h"
 
 namespace nixery {
 
@@ -39,6 +40,9 @@ struct Config {
   std::string signing_identity;       // "registry.example.org"; may be empty
   std::chrono::seconds failure_memory{30};
   std::chrono::seconds refresh{300};
+  std::chrono::seconds gc_interval{0};  // 0: never
+  upkeep::Policy gc;
+  std::filesystem::path use_log;  // the web server's; empty: none
 };
 
 // One setting as it stands, for `nixery config` and the README's table.

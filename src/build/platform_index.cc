@@ -11,6 +11,7 @@
 #include "build/tagged_build.h"
 #include "error.h"
 #include "os/lock.h"
+#include "tree/hold.h"
 
 namespace nixery::build {
 
@@ -52,7 +53,8 @@ class MembersProgress {
 
 image::Descriptor describe(const tree::Tree& tree, const Member& member) {
   const auto stored = tree.manifest(member.built->manifest);
-  if (!stored) throw Error(Failure::unavailable, "an image was removed while its index was being made: try again");
+  if (!stored || !tree.renew_manifest(stored->digest))
+    throw Error(Failure::unavailable, "an image was removed while its index was being made: try again");
   return {stored->type, stored->digest, stored->bytes.size(), {}, platform_name(member.platform)};
 }
 
@@ -96,6 +98,7 @@ BuiltImage build_index(const Road& road, const tree::Tree& tree, const reference
   for (auto& each : building) members.push_back(each.get());
 
   BuiltImage whole{image::Digest::of(""), source.revision, {}};
+  const tree::Hold hold(tree.layout());  // until the index leads to its members
   image::Index index{road.settings().format, {}, annotations_of(source.revision, members)};
   for (const Member& member : members) {
     if (member.error) {

@@ -11,6 +11,7 @@
 #include "error.h"
 #include "layer/rootfs.h"
 #include "os/file.h"
+#include "tree/hold.h"
 
 namespace nixery::build {
 
@@ -149,7 +150,7 @@ BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource 
   // The same packages of the same revision, asked for under another name or tag.
   const fs::path known = tree_.layout().image(image.key);
   if (const auto hex = os::read_if_exists(known))
-    if (const auto digest = image::Digest::parse_hex(*hex); digest && tree_.manifest(*digest))
+    if (const auto digest = image::Digest::parse_hex(*hex); digest && tree_.renew_manifest(*digest))
       return {*digest, image.source.revision, {}};
 
   progress.enter(Phase::realising);
@@ -167,6 +168,7 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
   const auto [closure, layers] = plan(image);
 
   progress.enter(Phase::layering);
+  const tree::Hold hold(tree_.layout());  // until the manifest leads to the layers that are there already
   progress.total(layers.size() + 1, closure.nar_size());
   const layer::Rootfs root =
       layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "log.h"
 #include "os/lock.h"
+#include "tree/hold.h"
 
 namespace nixery::build {
 
@@ -27,6 +28,10 @@ std::string build_key(const reference::Reference& reference) {
 void publish_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference,
                  const image::Digest& manifest, std::string_view revision, bool moving) {
   if (tree.digest_of_tag(reference.repository, reference.tag) == manifest && tag_matches(road, tree, reference)) return;
+  const tree::Hold hold(tree.layout());
+  if (!tree.renew_manifest(manifest))
+    throw Error(Failure::unavailable,
+                fmt::format("the image {} was removed before it got its tag: try again", manifest.str()));
   const RoadSettings& settings = road.settings();
   if (settings.signing_key)
     attach_signatures(tree, *settings.signing_key, settings.signing_identity, reference.repository, manifest);

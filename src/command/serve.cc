@@ -12,6 +12,7 @@
 #include "command/registry_parts.h"
 #include "http/server.h"
 #include "log.h"
+#include "upkeep/collect.h"
 
 namespace nixery::command {
 
@@ -29,6 +30,34 @@ class Refresher {
           builder.refresh();
         } catch (const std::exception& error) {
           log::warning("cannot refresh", {{"error", error.what()}});
+        }
+      }
+    });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::jthread thread_;
+};
+
+// Collects garbage from time to time, beside the workers that may do so on other hosts.
+class Collector {
+ public:
+  explicit Collector(const Config& config) {
+    if (config.gc_interval.count() == 0) return;
+    thread_ = std::jthread([this, &config](const std::stop_token& stop) {
+      std::unique_lock lock(mutex_);
+      while (!changed_.wait_for(lock, stop, config.gc_interval, [&] { return stop.stop_requested(); })) {
+        try {
+          const auto done = upkeep::collect(config.layout, config.gc, config.use_log, upkeep::Mode::real);
+          log::info("garbage collected", {{"images", std::to_string(done.images.size())},
+                                          {"blobs", std::to_string(done.blobs)},
+                                          {"freed_bytes", std::to_string(done.freed)},
+                                          {"left_bytes", std::to_string(done.left)},
+                                          {"clock_jumped", done.clock_jumped ? "yes" : "no"}});
+        } catch (const std::exception& error) {
+          log::warning("cannot collect garbage", {{"error", error.what()}});
         }
       }
     });
@@ -120,6 +149,7 @@ int run(Words words) {
     return 0;
   }
   const Refresher refresher(builder, config.refresh);
+  const Collector collector(config);
   const DeclarationWatcher watcher(builder, parts);
   http::serve(registry, listener, {config.threads, config.max_waiting});
   return 0;

@@ -110,7 +110,7 @@ void LayerFile::publish(const Recipe& recipe) {
   const tree::fs::path target = layout_.blob(recipe.blob);
   struct stat info;
   const bool there = stat(target.c_str(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) == recipe.size;
-  if (!there) file_.publish(target);
+  if (!there || !os::renew(target)) file_.publish(target);
 }
 
 }  // namespace nixery::layer

@@ -17,6 +17,7 @@
 #include "layer/pipeline.h"
 #include "layer/tar.h"
 #include "layer/walk.h"
+#include "os/file.h"
 
 namespace nixery::layer {
 
@@ -170,7 +171,7 @@ class Writer::Call {
   bool reuse(std::size_t layer) {
     if (expected_) return false;  // what the index knows under this key may be another library's blob
     const std::optional<KnownLayer> known = find_layer(shared_.layout, keys_[layer]);
-    if (!known) return false;
+    if (!known || !os::renew(shared_.layout.blob(known->blob))) return false;
     ++reused_;
     done(layer, {known->blob, known->size, known->diff_id, known->tar_size, encoding_, true});
     return true;

@@ -68,7 +68,7 @@ class Writer {
   explicit Writer(tree::Layout layout, WriterOptions options = {});
   ~Writer();
 
-  // Publishes a blob for each of `layers`, all of whose store paths must be valid; may be called with some of an
+  // Publishes a blob for each of `layers`, and renews those that are there (tree/hold.h), all of whose store paths must be valid; may be called with some of an
   // image's layers while others are still being built. Their PathInfos must live until it returns.
   // Throws the first Error that any thread met (its message names the path); then nothing half-done is left, but
   // layers that were finished stay.

@@ -152,7 +152,7 @@ Revision GitSource::find_commit(std::string_view prefix) {
 PinnedSource GitSource::fetch(const Revision& revision) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
   const fs::path pinned = directory_ / revision.id / "source";
-  if (fs::exists(pinned)) return {pinned, revision};
+  if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
 
   const os::Lock lock(directory_ / "mirror.lock");
   if (fs::exists(pinned)) return {pinned, revision};

@@ -91,7 +91,10 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
 // The sentence behind the last "error:" of what nix printed, without its traces; empty if there is none.
 std::string error_message(std::string_view standard_error);
 
-// Whether that sentence tells of a nix-daemon that cannot be reached, or went away. A failed build's may quote its log.
-bool lost_daemon(std::string_view standard_error);
+// Whether that sentence tells of something from outside: a nix-daemon that cannot be reached, or went away, or a signal.
+// A failed build's may quote its log.
+bool cut_off(std::string_view standard_error);
+// Whether nix, or what it built, failed for the disk: it may pass.
+bool lacks_disk(std::string_view standard_error);
 
 }  // namespace nixery::nix

@@ -36,9 +36,12 @@ Error realise_error(const os::Outcome& outcome, std::chrono::seconds limit) {
                  fmt::format("the build took longer than {} s and was stopped: {}", limit.count(), said), end);
   if (mentions("is required to build") || (mentions("required system or feature") && mentions("not available")))
     return Error(Failure::unsupported_platform, fmt::format("nobody here can build for that platform: {}", said), end);
-  const auto passing = {"cannot connect to", "No space left on device", "unable to download",    "Temporary failure",
-                        "Could not resolve", "database is busy",        "cannot open connection"};
-  if ((outcome.code < failed && lost_daemon(log)) || std::any_of(passing.begin(), passing.end(), mentions))
+  // A builder that was killed fell to an operator, or to a kernel that ran out of memory.
+  const auto passing = {"cannot connect to",      "unable to download",     "Temporary failure",
+                        "Could not resolve",      "database is busy",       "cannot open connection",
+                        "failed due to signal 9", "failed due to signal 15"};
+  if ((outcome.code < failed && cut_off(log)) || lacks_disk(log) ||
+      std::any_of(passing.begin(), passing.end(), mentions))
     return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said), end);
   if (outcome.code >= failed || mentions("builder for"))
     return Error(Failure::build_failed, fmt::format("the build failed: {}", said), end);

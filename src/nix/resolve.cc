@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <csignal>
 
 #include "error.h"
 #include "json/json.h"
@@ -130,6 +131,12 @@ std::string without_markers(std::string text) {
   return text;
 }
 
+// Not by a fault of the evaluation's own: by an operator, or a kernel that ran out of memory.
+bool killed_from_outside(const os::Outcome& outcome) {
+  return outcome.end == os::Outcome::End::signalled &&
+         (outcome.code == SIGKILL || outcome.code == SIGTERM || outcome.code == SIGINT || outcome.code == SIGHUP);
+}
+
 Error evaluation_error(const os::Outcome& outcome, const std::string& resolving, const reference::Platform& platform,
                        std::chrono::seconds limit) {
   const std::string subject = resolving.empty() ? "the package set" : fmt::format("package '{}'", resolving);
@@ -142,7 +149,10 @@ Error evaluation_error(const os::Outcome& outcome, const std::string& resolving,
   if (mentions("is not supported on") || mentions("is not available on the requested hostPlatform"))
     return Error(Failure::unsupported_platform,
                  fmt::format("{} is not available for {}: {}", subject, platform.nix_system, said));
-  if (lost_daemon(outcome.error_tail) || mentions("No space left on device"))
+  if (outcome.end == os::Outcome::End::stopped || killed_from_outside(outcome))
+    return Error(Failure::unavailable,
+                 fmt::format("the evaluation of {} was cut off: nix {}", subject, outcome.describe()));
+  if (cut_off(outcome.error_tail) || lacks_disk(outcome.error_tail))
     return Error(Failure::unavailable, fmt::format("nix cannot evaluate {} now: {}", subject, said), printed);
   if (mentions("out of memory") || mentions("Out of memory") || mentions("std::bad_alloc"))
     return Error(Failure::evaluation_failed,
@@ -182,11 +192,17 @@ std::string error_message(std::string_view standard_error) {
   return message;
 }
 
-bool lost_daemon(std::string_view standard_error) {
+bool cut_off(std::string_view standard_error) {
   const std::string said = error_message(standard_error);
   for (const char* words : {"cannot connect to", "unexpected end-of-file", "disconnected unexpectedly",
-                            "Connection reset", "Connection refused", "Broken pipe"})
+                            "Connection reset", "Connection refused", "Broken pipe", "interrupted by the user"})
     if (said.find(words) != said.npos) return true;
+  return false;
+}
+
+bool lacks_disk(std::string_view standard_error) {
+  for (const char* words : {"No space left on device", "Disk quota exceeded", "Input/output error"})
+    if (standard_error.find(words) != standard_error.npos) return true;
   return false;
 }
 

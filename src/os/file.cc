@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -75,6 +76,25 @@ std::optional<std::string> read_if_exists(const fs::path& path) {
       throw_errno("read", path);
     }
   }
+}
+
+std::optional<Status> status_of(const fs::path& path) {
+  struct stat info;
+  if (lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+    throw_errno("look at", path);
+  }
+  const auto kind = S_ISREG(info.st_mode)   ? Status::Kind::file
+                    : S_ISDIR(info.st_mode) ? Status::Kind::directory
+                    : S_ISLNK(info.st_mode) ? Status::Kind::link
+                                            : Status::Kind::other;
+  return Status{kind, static_cast<std::uint64_t>(info.st_size),
+                Time(std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec))};
+}
+
+bool renew(const fs::path& path) {
+  if (utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) == 0) return true;
+  return errno != ENOENT && errno != ENOTDIR;
 }
 
 void make_directories(const fs::path& dir) {

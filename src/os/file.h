@@ -3,6 +3,8 @@
 // All functions throw Error{Failure::storage} that names the path and the system's reason.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -21,6 +23,21 @@ Fd open_for_reading(const fs::path& path);
 
 // The whole file, for small ones; nullopt where there is none.
 std::optional<std::string> read_if_exists(const fs::path& path);
+
+using Time = std::chrono::sys_time<std::chrono::nanoseconds>;
+
+struct Status {
+  enum class Kind { file, directory, link, other } kind;
+  std::uint64_t size;  // bytes
+  Time modified;
+};
+
+// Of the link itself, where it is one; nullopt where there is nothing of that name.
+std::optional<Status> status_of(const fs::path& path);
+
+// Sets the time of modification to now: "somebody counts on this". False where there is no such file; a file that is
+// not ours to touch counts as touched.
+bool renew(const fs::path& path);
 
 void make_directories(const fs::path& dir);
 

@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -21,11 +23,21 @@ Fd open_lock(const std::filesystem::path& path) {
   return fd;
 }
 
+// Whether the file that we hold is still the one of that name: else others hold another.
+bool still_there(const Fd& fd, const std::filesystem::path& path) {
+  struct stat held, named;
+  return fstat(fd.get(), &held) == 0 && stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino &&
+         held.st_dev == named.st_dev;
+}
+
 }  // namespace
 
-Lock::Lock(const std::filesystem::path& path) : fd_(open_lock(path)) {
-  while (flock(fd_.get(), LOCK_EX) != 0)
-    if (errno != EINTR) throw_errno("lock", path);
+Lock::Lock(const std::filesystem::path& path, Mode mode) {
+  do {
+    fd_ = open_lock(path);
+    while (flock(fd_.get(), mode == Mode::shared ? LOCK_SH : LOCK_EX) != 0)
+      if (errno != EINTR) throw_errno("lock", path);
+  } while (!still_there(fd_, path));
 }
 
 std::optional<Lock> Lock::try_lock(const std::filesystem::path& path) {
@@ -34,7 +46,13 @@ std::optional<Lock> Lock::try_lock(const std::filesystem::path& path) {
     if (errno == EWOULDBLOCK) return std::nullopt;
     if (errno != EINTR) throw_errno("lock", path);
   }
+  if (!still_there(fd, path)) return std::nullopt;
   return Lock(std::move(fd));
+}
+
+bool drop_free_lock(const std::filesystem::path& path) {
+  const auto held = Lock::try_lock(path);
+  return held && unlink(path.c_str()) == 0;
 }
 
 }  // namespace nixery::os

@@ -1,5 +1,5 @@
 // A lock between processes and hosts: a file that is held with flock(2). The kernel lets go of it when its holder dies,
-// however it dies. The file itself stays.
+// however it dies. The file itself stays until drop_free_lock() removes it.
 #pragma once
 
 #include <filesystem>
@@ -11,8 +11,10 @@ namespace nixery::os {
 
 class Lock {
  public:
+  enum class Mode { exclusive, shared };
+
   // Waits until it is ours. Throws Error{storage}.
-  explicit Lock(const std::filesystem::path& path);
+  explicit Lock(const std::filesystem::path& path, Mode mode = Mode::exclusive);
   // Only if it is free now.
   static std::optional<Lock> try_lock(const std::filesystem::path& path);
 
@@ -20,5 +22,9 @@ class Lock {
   explicit Lock(Fd fd) : fd_(std::move(fd)) {}
   Fd fd_;
 };
+
+// Removes a lock's file unless somebody holds it; whoever waits for it takes the next file of that name. True if it
+// did.
+bool drop_free_lock(const std::filesystem::path& path);
 
 }  // namespace nixery::os

@@ -15,6 +15,7 @@
 //   records/<repository>/_tags/<tag>.json        what a tag was built from
 //   sources/…  gcroots/…                         pinned package sets; nix's roots
 //   attributes/<64 hex>                          names of a package set's attributes
+//   uses                                         when which manifest was last pulled: see upkeep/last_use.h
 #pragma once
 
 #include <filesystem>
@@ -44,7 +45,7 @@ struct Layout {
   // The digest that a tag's link leads to; nullopt for a link of any other shape.
   static std::optional<image::Digest> digest_of_tag_target(const fs::path& target);
 
-  fs::path lock(std::string_view key) const;
+  fs::path lock(std::string_view key) const;  // a build key's, or one of hold.h's and upkeep/'s own names
   fs::path log(std::string_view key) const;
   fs::path failure(std::string_view key) const;
   fs::path recipe(const image::Digest& layer) const;
@@ -55,6 +56,7 @@ struct Layout {
   fs::path record(std::string_view repository, std::string_view tag) const;
   fs::path sources() const { return state / "sources"; }
   fs::path attribute_names() const { return state / "attributes"; }
+  fs::path uses() const { return state / "uses"; }
   fs::path gc_root(std::string_view key, std::size_t number) const;
 };
 

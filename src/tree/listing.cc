@@ -1,26 +1,13 @@
 #include "tree/listing.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 
-#include "error.h"
+#include "os/directory.h"
 #include "reference/reference.h"
 
 namespace nixery::tree {
 
 namespace {
-
-// Stops when `visit` returns false. A directory that has gone, or never was, has no entries.
-template <typename Visit>
-void for_each_entry(const fs::path& dir, Visit&& visit) {
-  std::error_code code;
-  fs::directory_iterator entry(dir, code), end;
-  for (; !code && entry != end; entry.increment(code))
-    if (!visit(*entry)) return;
-  if (code && code != std::errc::no_such_file_or_directory && code != std::errc::not_a_directory)
-    throw Error(Failure::storage, fmt::format("cannot list {}: {}", dir.string(), code.message()));
-}
 
 // As the web server sees it: only the digest counts, and what is served is the tree's own manifest of that digest.
 bool leads_to_manifest(const Layout& layout, const fs::path& link) {
@@ -33,7 +20,7 @@ bool leads_to_manifest(const Layout& layout, const fs::path& link) {
 
 template <typename Visit>
 void for_each_tag(const Layout& layout, const fs::path& dir, Visit&& visit) {
-  for_each_entry(dir, [&](const fs::directory_entry& entry) {
+  os::for_each_entry(dir, [&](const fs::directory_entry& entry) {
     std::string tag = entry.path().filename().string();
     if (!reference::is_tag(tag) || !leads_to_manifest(layout, entry.path())) return true;
     return visit(std::move(tag));
@@ -52,7 +39,7 @@ bool has_tags(const Layout& layout, std::string_view repository) {
 
 // `prefix` is empty or ends with a slash.
 void collect(const Layout& layout, const fs::path& dir, const std::string& prefix, std::vector<std::string>& found) {
-  for_each_entry(dir, [&](const fs::directory_entry& entry) {
+  os::for_each_entry(dir, [&](const fs::directory_entry& entry) {
     std::error_code gone;
     // Links are not followed: none of ours is a directory's, and they could lead round in circles.
     if (entry.is_symlink(gone) || !entry.is_directory(gone)) return true;

@@ -25,7 +25,7 @@ bool Tree::has_blob(const image::Digest& digest) const {
 
 image::Digest Tree::publish_blob(std::string_view bytes) const {
   const auto digest = image::Digest::of(bytes);
-  if (!has_blob(digest)) {
+  if (!has_blob(digest) || !os::renew(layout_.blob(digest))) {
     os::PendingFile pending(layout_.incoming());
     pending.write(bytes);
     pending.publish(layout_.blob(digest));
@@ -36,7 +36,7 @@ image::Digest Tree::publish_blob(std::string_view bytes) const {
 image::Digest Tree::publish_manifest(std::string_view bytes, image::MediaType type) const {
   const auto digest = image::Digest::of(bytes);
   const fs::path target = layout_.manifest(digest, type);
-  if (access(target.c_str(), R_OK) != 0) {
+  if (!renew_manifest(digest)) {
     os::PendingFile pending(layout_.incoming());
     pending.write(bytes);
     pending.publish(target);
@@ -49,6 +49,11 @@ std::optional<StoredManifest> Tree::manifest(const image::Digest& digest) const 
     if (auto bytes = os::read_if_exists(layout_.manifest(digest, type)); bytes && image::Digest::of(*bytes) == digest)
       return StoredManifest{digest, type, *std::move(bytes)};
   return std::nullopt;
+}
+
+bool Tree::renew_manifest(const image::Digest& digest) const {
+  const auto stored = manifest(digest);
+  return stored && os::renew(layout_.manifest(digest, stored->type));
 }
 
 void Tree::publish_tag(std::string_view repository, std::string_view tag, const image::Digest& manifest) const {

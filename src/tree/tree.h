@@ -1,6 +1,8 @@
 // The directory that nginx serves. Publish in the order blobs, manifest, tag: a reader then sees an image whole or not
 // at all, and a kill -9 at any point leaves at worst files that nothing leads to.
 //
+// What is published again is renewed: see hold.h for who has to hold the tree meanwhile.
+//
 // Thread-safe, and safe between processes and hosts that share the directory. Throws Error{storage}.
 #pragma once
 
@@ -34,6 +36,8 @@ class Tree {
   image::Digest publish_manifest(std::string_view bytes, image::MediaType type) const;
   // nullopt where there is none, and where its bytes do not match the digest.
   std::optional<StoredManifest> manifest(const image::Digest& digest) const;
+  // Renews a manifest that something is about to lead to. False where there is none, or its bytes are wrong.
+  bool renew_manifest(const image::Digest& digest) const;
 
   // Names must have passed the reference parser.
   void publish_tag(std::string_view repository, std::string_view tag, const image::Digest& manifest) const;

@@ -1,0 +1,60 @@
+// What lies in the tree, as plain values: the files with their times, and what leads to what.
+//
+// Reading takes no lock; what comes or goes meanwhile may be in it or not. Memory: about 150 bytes a blob and a
+// manifest, and 4 for each link between them. Throws Error{storage} for what is there and cannot be read.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "image/digest.h"
+#include "image/media_type.h"
+#include "os/file.h"
+#include "tree/layout.h"
+
+namespace nixery::upkeep {
+
+using Number = std::uint32_t;  // an index into one of Inventory's vectors
+
+struct Blob {
+  image::Digest digest;
+  std::uint64_t size;  // bytes
+  os::Time time;       // of publishing, or of being renewed (tree/hold.h)
+};
+
+struct Manifest {
+  image::Digest digest;
+  image::MediaType type;
+  std::uint64_t size;
+  os::Time time;
+  std::vector<Number> blobs;      // config and layers, those that are there
+  std::vector<Number> members;    // of an index, those that are there
+  bool is_attached = false;       // it has a subject, in the tree or not
+  std::optional<Number> subject;  // where it is in the tree
+};
+
+struct Tag {
+  std::string repository, tag;
+  os::Time time;
+  std::optional<Number> manifest;  // nullopt: it leads nowhere
+};
+
+struct Inventory {
+  std::vector<Blob> blobs;          // ascending by digest
+  std::vector<Manifest> manifests;  // likewise
+  std::vector<Tag> tags;            // ascending by name
+
+  std::optional<Number> blob(const image::Digest& digest) const;
+  std::optional<Number> manifest(const image::Digest& digest) const;
+};
+
+// Blobs and manifests without their links; no tags.
+Inventory list_files(const tree::Layout& layout);
+// Fills in the tags.
+void list_tags(const tree::Layout& layout, Inventory& inventory);
+// Fills in the links, reading every manifest, and the tags. A manifest that cannot be parsed has no links.
+void read_links(const tree::Layout& layout, Inventory& inventory);
+
+}  // namespace nixery::upkeep

@@ -1,0 +1,150 @@
+#include "upkeep/leftovers.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "tree/records.h"
+
+namespace nixery::upkeep {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::hours abandoned{24};       // nobody writes a file for that long
+constexpr std::chrono::hours forgotten{14 * 24};  // logs, failures
+constexpr std::chrono::hours unneeded{30 * 24};   // recipes of blobs that are gone, package sets that nobody built from
+
+class Sweeper {
+ public:
+  Sweeper(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays, os::Time now,
+          std::chrono::seconds grace, Mode mode)
+      : layout_(layout), stays_(stays), now_(now), grace_(grace), mode_(mode) {}
+
+  std::size_t sweep() {
+    sweep_temporary_files(layout_.incoming());
+    for (const char* dir : {"", "recipes", "groups", "images", "failures", "attributes"})
+      sweep_temporary_files(layout_.state / dir);
+    sweep_gc_roots();  // before what says whose they are
+    sweep_index(layout_.state / "images");
+    sweep_index(layout_.state / "groups");
+    os::for_each_entry(layout_.state / "segments", [&](const auto& shard) {
+      sweep_temporary_files(shard.path());
+      sweep_index(shard.path());
+    });
+    sweep_recipes();
+    for (const char* dir : {"logs", "failures"}) sweep_old(layout_.state / dir, forgotten);
+    sweep_old(layout_.attribute_names(), unneeded);
+    sweep_records();
+    sweep_locks();
+    sweep_sources();
+    return removed_;
+  }
+
+ private:
+  bool is_older(const fs::path& path, std::chrono::seconds age) const {
+    const auto status = os::status_of(path);
+    return status && now_ - status->modified >= age;
+  }
+
+  void remove(const fs::path& path) {
+    std::error_code code;
+    if (mode_ == Mode::dry_run || fs::remove_all(path, code) > 0) ++removed_;
+  }
+
+  void sweep_temporary_files(const fs::path& dir) {
+    os::for_each_entry(dir, [&](const auto& entry) {
+      if (entry.path().filename().string().starts_with(".tmp-") && is_older(entry.path(), abandoned))
+        remove(entry.path());
+    });
+  }
+
+  void sweep_old(const fs::path& dir, std::chrono::hours age) {
+    os::for_each_entry(dir, [&](const auto& entry) {
+      if (is_older(entry.path(), age)) remove(entry.path());
+    });
+  }
+
+  // Files that begin with the digest of what they lead to.
+  void sweep_index(const fs::path& dir) {
+    os::for_each_entry(dir, [&](const auto& entry) {
+      if (entry.path().filename().string().starts_with('.')) return;
+      const auto text = os::read_if_exists(entry.path());
+      const auto digest = text ? image::Digest::parse_hex(text->substr(0, 64)) : std::nullopt;
+      if (!digest || !stays_(*digest)) remove(entry.path());
+    });
+  }
+
+  void sweep_recipes() {
+    os::for_each_entry(layout_.state / "recipes", [&](const auto& entry) {
+      const auto digest = image::Digest::parse_hex(entry.path().stem().string());
+      if (digest && !stays_(*digest) && is_older(entry.path(), unneeded)) remove(entry.path());
+    });
+  }
+
+  // Roots belong to the image of their key, or to a build under way.
+  void sweep_gc_roots() {
+    os::for_each_entry(layout_.state / "gcroots", [&](const auto& entry) {
+      const std::string key = entry.path().filename().string();
+      const auto hex = os::read_if_exists(layout_.image(key));
+      const auto manifest = hex ? image::Digest::parse_hex(*hex) : std::nullopt;
+      if ((!manifest || !stays_(*manifest)) && is_older(entry.path(), manifest ? grace_ : abandoned))
+        remove(entry.path());
+    });
+  }
+
+  // A build writes the record before the tag.
+  void sweep_records() {
+    std::vector<tree::TagRecord> orphans;
+    tree::for_each_record(layout_, [&](const tree::TagRecord& record) {
+      if (!os::status_of(layout_.tag(record.repository, record.tag)) &&
+          is_older(layout_.record(record.repository, record.tag), abandoned))
+        orphans.push_back(record);
+    });
+    for (const tree::TagRecord& record : orphans) remove(layout_.record(record.repository, record.tag));
+  }
+
+  void sweep_locks() {
+    os::for_each_entry(layout_.lock("x").parent_path(), [&](const auto& entry) {
+      if (entry.path().stem().string().size() != 64 || !is_older(entry.path(), abandoned)) return;
+      if (mode_ == Mode::dry_run || os::drop_free_lock(entry.path())) ++removed_;
+    });
+  }
+
+  // STATE/sources/<source>/<revision>; a revision is renewed whenever it is built from.
+  void sweep_sources() {
+    std::set<std::string> needed;
+    tree::for_each_record(layout_, [&](const tree::TagRecord& record) { needed.insert(record.revision); });
+    os::for_each_entry(layout_.sources(), [&](const auto& source) {
+      os::for_each_entry(source.path(), [&](const auto& entry) {
+        const std::string revision = entry.path().filename().string();
+        const bool is_revision =
+            revision.size() == 40 && revision.find_first_not_of("0123456789abcdef") == revision.npos;
+        if (is_revision && !needed.contains(revision) && is_older(entry.path(), unneeded)) remove(entry.path());
+      });
+    });
+  }
+
+  const tree::Layout& layout_;
+  const std::function<bool(const image::Digest&)>& stays_;
+  const os::Time now_;
+  const std::chrono::seconds grace_;
+  const Mode mode_;
+  std::size_t removed_ = 0;
+};
+
+}  // namespace
+
+std::size_t remove_leftovers(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
+                             os::Time now, std::chrono::seconds grace, Mode mode) {
+  return Sweeper(layout, stays, now, grace, mode).sweep();
+}
+
+}  // namespace nixery::upkeep

@@ -1,0 +1,19 @@
+// What collected images leave in STATE, and what was left by processes that were killed.
+//
+// All of it can be made again, and all readers cope with its absence; so nothing is locked but what is a lock.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+
+#include "image/digest.h"
+#include "tree/layout.h"
+#include "upkeep/collect.h"
+
+namespace nixery::upkeep {
+
+// `stays` tells whether a blob or a manifest is in the tree. Returns how many files and directories went, or would.
+std::size_t remove_leftovers(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
+                             os::Time now, std::chrono::seconds grace, Mode mode);
+
+}  // namespace nixery::upkeep

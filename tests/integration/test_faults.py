@@ -1,0 +1,234 @@
+"""Hundreds of pulls while workers, nix and nginx are killed, the disk fails, and garbage is collected: nothing wrong is
+ever served, and nothing is lost."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from registry import NIXERY, Registry, wait_for
+
+PULLS = int(os.environ.get("NIXERY_TEST_PULLS", "500"))
+SEED = int(os.environ.get("NIXERY_TEST_SEED", "1"))
+PULLERS = 4
+
+# Thirty packages that are built in an instant and need each other, so that images share paths.
+PACKAGES = """
+{ system, ... }:
+let
+  package = n: derivation {
+    name = "faulty-SALT-p${toString n}"; inherit system;
+    builder = "/bin/sh";
+    below = if n > 3 then [ (package (n / 2)) (package (n / 3)) ] else [ ];
+    args = [ "-c" "PATH=/bin:/usr/bin; mkdir -p $out/bin; echo \\"$below\\" > $out/below; i=0; while [ $i -lt ${toString (n * 200)} ]; do echo p${toString n} $i $i; i=$((i+1)); done > $out/numbers; echo '#!/bin/sh' > $out/bin/p${toString n}; chmod +x $out/bin/p${toString n}" ];
+  };
+in builtins.listToAttrs (builtins.genList (n: { name = "p${toString n}"; value = package n; }) 30)
+"""
+
+
+def children_of(pid: int) -> list[int]:
+    try:
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        direct = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+    return direct + [further for child in direct for further in children_of(child)]
+
+
+def kill(pid: int, how: int = signal.SIGKILL):
+    try:
+        os.kill(pid, how)
+    except ProcessLookupError:
+        pass
+
+
+class Unavailable(Exception):
+    """To be tried again: what a client does at 429, 5xx and broken connections."""
+
+
+class Storm:
+    def __init__(self, registry: Registry, failing_disk: Path):
+        self.registry = registry
+        self.failing_disk = failing_disk
+        self.random = random.Random(SEED)
+        self.lock = threading.Lock()
+        self.left = PULLS
+        self.manifests: dict[str, str] = {}
+        self.wrong: list[str] = []
+        self.counts = {"pulls": 0, "tries": 0, "worker": 0, "nix": 0, "nginx": 0, "gc": 0, "disk": 0}
+
+    # Pulling
+
+    def names(self) -> list[str]:
+        singles = [f"p{n}" for n in range(30)]
+        return singles + [f"{a}/{b}" for a, b in zip(singles, singles[7:] + singles[:7])]
+
+    def get(self, target: str):
+        try:
+            answer = self.registry.get(target, timeout=60)
+        except Exception as error:  # the server went away before, or in the middle of, its answer
+            raise Unavailable(str(error)) from None
+        if answer.status in (429, 500, 502, 503, 504):
+            raise Unavailable(f"{answer.status} {answer.body}")
+        return answer
+
+    def try_to_pull(self, name: str):
+        target = f"/v2/{name}/manifests/latest"
+        for _ in range(11):
+            manifest = self.get(target)
+            if manifest.status != 307:
+                break
+            target = manifest.headers["Location"]
+        assert manifest.status == 200, f"{name}: {manifest.status} {manifest.body}"
+        digest = "sha256:" + hashlib.sha256(manifest.body).hexdigest()
+        assert manifest.headers["Docker-Content-Digest"] == digest, f"{name}: wrong manifest"
+        with self.lock:
+            assert self.manifests.setdefault(name, digest) == digest, f"{name}: another image than before"
+        for link in [manifest.json["config"], *manifest.json["layers"]]:
+            blob = self.get(f"/v2/{name}/blobs/{link['digest']}")
+            if blob.status == 404:  # collected since: a client begins anew
+                raise Unavailable("blob")
+            assert blob.status == 200, f"{name}: {link['digest']}: {blob.status} {blob.body[:200]}"
+            assert "sha256:" + hashlib.sha256(blob.body).hexdigest() == link["digest"], f"{name}: wrong bytes for {link['digest']}"
+
+    def pull(self, name: str):
+        deadline = time.monotonic() + 180
+        last = None
+        while time.monotonic() < deadline:
+            self.counts["tries"] += 1
+            try:
+                return self.try_to_pull(name)
+            except Unavailable as passing:
+                last = passing
+                time.sleep(0.1)
+        raise AssertionError(f"{name}: never pulled; at last: {last}")
+
+    def pull_on(self, number: int):
+        choose = random.Random(SEED * 1000 + number)
+        while not self.wrong:
+            with self.lock:
+                if self.left == 0:
+                    return
+                self.left -= 1
+            try:
+                self.pull(choose.choice(self.names()))
+                self.counts["pulls"] += 1
+            except AssertionError as error:
+                self.wrong.append(str(error))
+
+    # Harm
+
+    def start_worker(self, one_in: int = 0):
+        faults = {}
+        if one_in:
+            self.counts["disk"] += 1
+            faults = {"LD_PRELOAD": str(self.failing_disk), "FAIL_ONE_IN": str(one_in), "FAIL_DIRS": f"{self.registry.tree}:{self.registry.state}"}
+        self.registry.worker_log = self.registry.dir / "worker.log"
+        self.registry.worker = subprocess.Popen(
+            [NIXERY, "serve"], env={**self.registry.env, **faults}, stderr=open(self.registry.worker_log, "ab"), stdin=subprocess.DEVNULL
+        )
+
+    def kill_worker(self):
+        self.registry.stop_worker(signal.SIGKILL)
+        self.counts["worker"] += 1
+        self.start_worker(self.random.choice([0, 0, 30, 200]))
+
+    def kill_nix(self):
+        victims = children_of(self.registry.worker.pid)
+        if victims:
+            kill(self.random.choice(victims), self.random.choice([signal.SIGKILL, signal.SIGTERM]))
+            self.counts["nix"] += 1
+
+    def kill_nginx(self):
+        workers = self.registry.nginx_workers()
+        kill(self.registry.nginx.pid)
+        self.registry.nginx.wait()
+        for pid in workers:
+            kill(int(pid))
+        self.counts["nginx"] += 1
+        self.registry.start_nginx()
+
+    def collect(self):
+        self.counts["gc"] += 1
+        self.registry.nixery("gc", "--max-age", "0s", "--grace", self.random.choice(["0s", "1s"]))
+
+    def drop_tags(self):
+        """As a moved source does."""
+        for link in (self.registry.tree / "tags").rglob("_tags/*"):
+            if self.random.random() < 0.3:
+                link.unlink(missing_ok=True)
+
+    def rage(self):
+        harm = [self.kill_worker] * 4 + [self.kill_nix] * 4 + [self.kill_nginx, self.collect, self.drop_tags, self.drop_tags]
+        while self.left > 0 and not self.wrong:
+            time.sleep(self.random.uniform(0.05, 0.5))
+            if self.registry.worker.poll() is not None:
+                self.start_worker()  # as systemd does
+            self.random.choice(harm)()
+
+
+@pytest.fixture
+def failing_disk(directory):
+    library = directory / "failing_disk.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, Path(__file__).with_name("failing_disk.c"), "-ldl"], check=True)
+    return library
+
+
+@pytest.fixture
+def packages(directory):
+    source = directory / "packages"
+    source.mkdir()
+    (source / "default.nix").write_text(PACKAGES.replace("SALT", directory.name))
+    return str(source)
+
+
+def test_a_disk_that_fails_is_noticed_by_the_test_itself(directory, failing_disk):
+    """The tool that the next test relies on."""
+    tree, state = directory / "tree", directory / "state"
+    env = {**os.environ, "NIXERY_TREE": str(tree), "NIXERY_STATE": str(state), "LD_PRELOAD": str(failing_disk), "FAIL_DIRS": str(directory)}
+    assert subprocess.run([NIXERY, "verify"], env=env, capture_output=True).returncode == 0
+    shutil.rmtree(state)
+    done = subprocess.run([NIXERY, "verify"], env={**env, "FAIL_ONE_IN": "1"}, capture_output=True, text=True)
+    assert done.returncode == 1 and ("No space left" in done.stderr or "Input/output error" in done.stderr), done
+
+
+def test_nothing_wrong_is_served_and_nothing_is_lost_while_everything_is_killed_and_fails(new_registry, packages, failing_disk):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_HOP_SECONDS="5")
+    storm = Storm(registry, failing_disk)
+    pullers = [threading.Thread(target=storm.pull_on, args=(number,)) for number in range(PULLERS)]
+    for puller in pullers:
+        puller.start()
+    storm.rage()
+    for puller in pullers:
+        puller.join()
+    print(json.dumps(storm.counts))
+    assert not storm.wrong
+    assert storm.counts["pulls"] == PULLS
+    assert min(storm.counts.values()) > 0, storm.counts
+
+    # In the calm after it, whatever is there is right, also what nobody has asked for; what was left behind hinders nobody.
+    registry.stop_worker(signal.SIGKILL)
+    found = registry.nixery("verify", "--json")
+    assert found.returncode == 0, found.stdout
+    storm.start_worker()
+    wait_for(registry._worker_serves, "the worker to serve")
+    for name in storm.names():
+        storm.pull(name)
+    assert not storm.wrong
+    # Nothing of those that were killed goes on.
+    wait_for(lambda: not children_of(registry.worker.pid), "nix to end")
+    assert subprocess.run(["pgrep", "-f", f"nixery-packages={packages}"], capture_output=True, text=True).stdout == ""
+    # With everybody gone, a day later, nothing is left of the storm but what is pulled.
+    registry.stop_worker()
+    collected = registry.nixery("gc", "--grace", "0s", "--json")
+    assert collected.returncode == 0, collected.stderr
+    assert json.loads(collected.stdout)["images"] == []
+    assert registry.nixery("verify").returncode == 0

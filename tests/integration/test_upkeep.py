@@ -1,0 +1,210 @@
+"""Garbage collection and verification of a registry that works: gc, verify, the log of uses, the background."""
+
+import hashlib
+import json
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+from registry import ROOT, wait_for
+from test_faults import PACKAGES
+
+
+@pytest.fixture
+def packages(directory):
+    source = directory / "packages"
+    source.mkdir()
+    (source / "default.nix").write_text(PACKAGES.replace("SALT", directory.name))
+    return str(source)
+
+
+def pull(registry, name):
+    """The manifest and every blob, each proven."""
+    manifest = registry.manifest(name)
+    assert manifest.status == 200, manifest.body
+    for link in [manifest.json["config"], *manifest.json["layers"]]:
+        blob = registry.get(f"/v2/{name}/blobs/{link['digest']}")
+        while blob.status == 307:
+            blob = registry.get(blob.headers["Location"])
+        assert blob.status == 200, blob.body
+        assert "sha256:" + hashlib.sha256(blob.body).hexdigest() == link["digest"]
+    return manifest.headers["Docker-Content-Digest"]
+
+
+def collect(registry, *words):
+    done = registry.nixery("gc", "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def make_old(registry, hours):
+    then = time.time() - hours * 3600
+    for top in (registry.tree, registry.state):
+        for path in top.rglob("*"):
+            os.utime(path, (then, then), follow_symlinks=False)
+
+
+def names(collected):
+    return sorted(name for image in collected["images"] for name in image["names"])
+
+
+def test_what_was_not_pulled_for_long_goes_and_the_rest_still_pulls(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    for name in ("p9", "p11"):
+        pull(registry, name)
+    make_old(registry, 48)
+    digest = pull(registry, "p29")  # shares paths with both
+    roots = lambda: {path.name for path in (registry.state / "gcroots").iterdir()}
+    before, roots_before = registry.files(), roots()
+
+    planned = collect(registry, "--max-age", "24h", "--dry-run")
+    assert registry.files() - {"state/locks/upkeep.lock"} == before
+    assert planned["dryRun"] and names(planned) == ["p11:latest", "p9:latest"]
+    done = collect(registry, "--max-age", "24h")
+    assert {**planned, "dryRun": False} == done
+    assert done["blobs"] > 4 and done["freedBytes"] > 1000
+    assert sum(f.stat().st_size for f in registry.tree.rglob("*") if f.is_file()) >= done["leftBytes"]
+    assert len(roots_before) - len(roots()) == 2
+    assert registry.nixery("verify").returncode == 0
+
+    built = len(registry.events("image built"))
+    assert pull(registry, "p29") == digest
+    assert len(registry.events("image built")) == built  # still there
+    first = pull(registry, "p9")
+    assert len(registry.events("image built")) == built + 1
+    assert registry.manifest("p9").headers["Docker-Content-Digest"] == first
+
+
+def test_the_size_of_the_tree_is_kept_and_what_is_to_be_kept_is(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_GC_KEEP="p5")
+    for hours, name in ((60, "p5"), (50, "p20"), (40, "p25"), (0, "p28")):
+        pull(registry, name)
+        make_old(registry, hours) if hours else None
+    whole = collect(registry)["leftBytes"]
+    done = collect(registry, "--max-size", str(whole - 1))
+    assert len(done["images"]) == 1 and done["leftBytes"] < whole
+    assert "p5:latest" not in names(collect(registry, "--max-size", "1", "--keep", "p28"))
+    assert pull(registry, "p5") and pull(registry, "p28")
+    refused = registry.nixery("gc", "--max-size", "much")
+    assert refused.returncode == 2 and "500M, 50G or 2T" in refused.stderr
+    text = registry.nixery("gc", "--dry-run")
+    assert text.returncode == 0 and text.stdout.startswith("would remove 0 images"), text.stdout
+
+
+def test_nginx_tells_what_is_used(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    log = registry.dir / "use.log"
+    uses = (ROOT / "nginx/nixery-use.conf").read_text()
+    assert "/var/log/nginx/nixery-use.log" in uses
+    (registry.dir / "nixery-use.conf").write_text(uses.replace("/var/log/nginx/nixery-use.log", str(log)))
+    main = registry.dir / "nginx.conf"
+    main.write_text(main.read_text().replace("  server {", f"  include {registry.dir}/nixery-use.conf;\n  server {{", 1))
+    old = registry.nginx_workers()
+    registry.nginx.send_signal(1)
+    wait_for(lambda: not old & registry.nginx_workers(), "nginx's old workers to leave")
+
+    digests = {name: pull(registry, name) for name in ("p6", "p7", "p8", "p10")}
+    assert registry.manifest("nothing-of-this-name").status == 404
+    make_old(registry, 48)
+    log.write_text("")  # as if nobody had pulled them then
+    registry.nginx.send_signal(10)  # USR1: nginx opens its logs anew
+    assert registry.manifest("p6").status == 200  # by its tag
+    assert registry.get(f"/v2/any/name/manifests/{digests['p7']}").status == 200  # by its digest
+    assert registry.get("/v2/p8/manifests/latest", {"If-None-Match": f'"{digests["p8"]}"'}).status == 304
+    wait_for(lambda: len(log.read_text().splitlines()) == 3, "three lines in the log")
+    assert names(collect(registry, "--max-age", "24h", "--dry-run")) == ["p10:latest", "p6:latest", "p7:latest", "p8:latest"]
+    settings = {"NIXERY_USE_LOG": str(log), "NIXERY_GC_MAX_AGE": "1d"}
+    done = registry.nixery("gc", "--json", **settings)
+    assert names(json.loads(done.stdout)) == ["p10:latest"], done.stdout
+    # Known though the log has gone.
+    log.unlink()
+    assert json.loads(registry.nixery("gc", "--json", **settings).stdout)["images"] == []
+
+
+def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    stop, failures = threading.Event(), []
+
+    def collect_on():
+        while not stop.is_set():
+            done = registry.nixery("gc", "--max-age", "0s", "--grace", "0s")
+            if done.returncode != 0:
+                failures.append(done.stderr)
+            for link in (registry.tree / "tags").rglob("_tags/*"):
+                link.unlink(missing_ok=True)
+
+    def pull_on(number):
+        try:
+            for turn in range(12):
+                name = f"p{(turn * 5 + number) % 30}/p{number}"
+                for _ in range(50):
+                    manifest = registry.manifest(name)
+                    # Without any grace period an image may go as soon as it is there: the worker says so, and it is asked again.
+                    if manifest.status == 503 and "removed" in manifest.error["message"]:
+                        continue
+                    break
+                assert manifest.status == 200, manifest.body
+                for link in manifest.json["layers"]:
+                    blob = registry.get(f"/v2/{name}/blobs/{link['digest']}")
+                    while blob.status == 307:
+                        blob = registry.get(blob.headers["Location"])
+                    # The recipe stays, so the layer comes back.
+                    assert blob.status == 200, blob.body
+                    assert "sha256:" + hashlib.sha256(blob.body).hexdigest() == link["digest"]
+        except Exception as error:
+            failures.append(repr(error))
+
+    collector = threading.Thread(target=collect_on)
+    pullers = [threading.Thread(target=pull_on, args=(number,)) for number in range(3)]
+    for thread in [collector, *pullers]:
+        thread.start()
+    for thread in pullers:
+        thread.join()
+    stop.set()
+    collector.join()
+    assert failures == []
+    assert registry.nixery("verify").returncode == 0
+
+
+def test_the_worker_collects_by_itself(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_GC_SECONDS="1", NIXERY_GC_MAX_AGE="3s", NIXERY_GC_GRACE="1s")
+    assert registry.manifest("p4").status == 200
+    wait_for(lambda: registry.get("/v2/p4/tags/list").status == 404, "the image to be collected")
+    told = lambda: [event for event in registry.events("garbage collected") if event["images"] == "1"]
+    event = wait_for(told, "the worker to tell")[0]
+    assert int(event["freed_bytes"]) > 0
+
+
+def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    digest = pull(registry, "p12/p3")
+    sound = registry.nixery("verify")
+    assert sound.returncode == 0 and sound.stdout.endswith("all is well\n"), sound.stdout
+
+    manifest = registry.manifest("p12/p3").json
+    layer = max(manifest["layers"], key=lambda layer: layer["size"])["digest"].removeprefix("sha256:")
+    file = registry.tree / "blobs/sha256" / layer[:2] / layer
+    file.write_bytes(file.read_bytes()[:-20] + b"x" * 20)
+    found = registry.nixery("verify", "--json")
+    assert found.returncode == 1
+    problem, = json.loads(found.stdout)["problems"]
+    assert (problem["what"], problem["name"], problem["repaired"]) == ("blob", f"sha256:{layer}", False)
+    repaired = registry.nixery("verify", "--repair")
+    assert repaired.returncode == 0 and f"repaired: blob sha256:{layer}" in repaired.stdout
+    after = registry.nixery("verify")
+    assert after.returncode == 0 and "1 layers are made again when they are asked for" in after.stdout
+    assert pull(registry, "p12/p3") == digest  # the very bytes, from the recipe
+
+    # Without its recipe, the image is built anew.
+    file.unlink()
+    (registry.state / "recipes" / f"{layer}.json").unlink()
+    assert registry.nixery("verify").returncode == 1
+    assert registry.nixery("verify", "--repair").returncode == 0
+    assert registry.get("/v2/p12/p3/tags/list").status == 404
+    assert pull(registry, "p12/p3") == digest
+    assert registry.nixery("verify").returncode == 0
+    usage = registry.nixery("verify", "--quickly")
+    assert usage.returncode == 2 and "usage: nixery verify" in usage.stderr

@@ -1,0 +1,454 @@
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <thread>
+
+#include "image/manifest.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "quantity.h"
+#include "temporary_directory.h"
+#include "tree/hold.h"
+#include "tree/records.h"
+#include "tree/referrers.h"
+#include "tree/tree.h"
+#include "upkeep/collect.h"
+#include "upkeep/last_use.h"
+#include "upkeep/verify.h"
+
+using namespace nixery;
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using upkeep::DroppedImage;
+
+namespace {
+
+os::Time hours_ago(int hours) {
+  const auto now = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
+  return now - std::chrono::hours(hours);
+}
+
+// A tree of small images, each of whose files can be made old.
+class Images {
+ public:
+  Images() { tree.prepare(); }
+
+  image::Digest add(const std::string& name, const std::vector<std::string>& layers) {
+    const auto digest = manifest_of(layers, {});
+    tree::write_record(tree.layout(), {name, "latest", "r", false, digest.str()});
+    tree.publish_tag(name, "latest", digest);
+    return digest;
+  }
+
+  image::Digest manifest_of(const std::vector<std::string>& layers, const image::Annotations& annotations) {
+    const std::string config = R"({"of":")" + (layers.empty() ? "" : layers.front()) + "\"}";
+    image::Manifest manifest{image::Format::oci,
+                             {image::MediaType::oci_config, tree.publish_blob(config), config.size(), {}, {}},
+                             {},
+                             annotations};
+    for (const std::string& layer : layers)
+      manifest.layers.push_back({image::MediaType::oci_layer_gzip, tree.publish_blob(layer), layer.size(), {}, {}});
+    return tree.publish_manifest(image::to_json(manifest), image::MediaType::oci_manifest);
+  }
+
+  image::Digest add_index(const std::string& name, const std::vector<image::Digest>& members) {
+    image::Index index{image::Format::oci, {}, {}};
+    for (const auto& member : members)
+      index.manifests.push_back({image::MediaType::oci_manifest, member, tree.manifest(member)->bytes.size(), {}, {}});
+    const auto digest = tree.publish_manifest(image::to_json(index), image::MediaType::oci_index);
+    tree.publish_tag(name, "latest", digest);
+    return digest;
+  }
+
+  image::Digest attach(const image::Digest& subject, const std::string& document) {
+    const auto blob = tree.publish_blob(document);
+    const std::string bytes = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)"
+                              R"({"mediaType":"application/vnd.oci.empty.v1+json","digest":")" +
+                              tree.publish_blob("{}").str() +
+                              R"(","size":2},"layers":[{"mediaType":"text/plain","digest":")" + blob.str() +
+                              R"(","size":)" + std::to_string(document.size()) +
+                              R"(}],"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
+                              subject.str() + R"(","size":1}})";
+    const auto digest = tree.publish_manifest(bytes, image::MediaType::oci_manifest);
+    const image::Descriptor referrer{image::MediaType::oci_manifest, digest, bytes.size(), {}, {}, "text/plain"};
+    tree::publish_referrers(tree, subject, {{referrer}});
+    return digest;
+  }
+
+  // All that is there was made that long ago.
+  void age(int hours) {
+    const auto time = hours_ago(hours).time_since_epoch();
+    const timespec stamp{std::chrono::duration_cast<std::chrono::seconds>(time).count(), 0};
+    const timespec times[2] = {stamp, stamp};
+    for (const auto& entry : fs::recursive_directory_iterator(dir.path()))
+      REQUIRE(utimensat(AT_FDCWD, entry.path().c_str(), times, AT_SYMLINK_NOFOLLOW) == 0);
+  }
+
+  upkeep::Collection collect(const upkeep::Policy& policy, upkeep::Mode mode = upkeep::Mode::real) const {
+    return upkeep::collect(tree.layout(), policy, {}, mode);
+  }
+  bool has(const image::Digest& manifest) const { return tree.manifest(manifest).has_value(); }
+  bool has_layer(const std::string& bytes) const { return tree.has_blob(image::Digest::of(bytes)); }
+
+  const test::TemporaryDirectory dir;
+  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
+};
+
+upkeep::Policy older_than(std::chrono::seconds age) {
+  upkeep::Policy policy;
+  policy.max_age = age;
+  return policy;
+}
+
+}  // namespace
+
+TEST_CASE("quantities are read as people write them") {
+  CHECK(parse_duration("90") == 90s);
+  CHECK(parse_duration("15m") == 15min);
+  CHECK(parse_duration("30d") == 720h);
+  for (const char* wrong : {"", "d", "3 d", "-1s", "1.5h", "1w", "99999999999999999999", "40000d", "3dd"})
+    CHECK_MESSAGE(!parse_duration(wrong), wrong);
+  CHECK(parse_size("17") == 17);
+  CHECK(parse_size("50G") == 50'000'000'000);
+  for (const char* wrong : {"", "G", "50GB", "-1", "9999999T"}) CHECK_MESSAGE(!parse_size(wrong), wrong);
+  CHECK(format_duration(30s) == "30s");
+  CHECK(format_duration(36h) == "1.5d");
+  CHECK(format_size(31'200'000) == "31.2 MB");
+}
+
+TEST_CASE("an image that is too old goes with what only it needs; the others stay whole") {
+  Images images;
+  const auto old = images.add("old", {"shared", "only old"});
+  const auto document = images.attach(old, "its SBOM");
+  images.age(48);
+  const auto young = images.add("young", {"shared", "only young"});
+
+  const auto planned = images.collect(older_than(24h), upkeep::Mode::dry_run);
+  CHECK(images.has(old));
+  const auto done = images.collect(older_than(24h));
+  for (const upkeep::Collection& each : {planned, done}) {
+    REQUIRE(each.images.size() == 1);
+    CHECK(each.images[0].names == std::vector<std::string>{"old:latest"});
+    CHECK(each.images[0].reason == DroppedImage::Reason::age);
+    CHECK(each.tags == 1);
+    CHECK(each.manifests == 2);
+    CHECK(each.blobs == 3);  // its layer, the SBOM and its config; its own config is shared
+    CHECK(each.freed == planned.freed);
+    CHECK(each.left == planned.left);
+  }
+  CHECK_FALSE(images.has(old));
+  CHECK_FALSE(images.has(document));
+  CHECK_FALSE(images.has_layer("only old"));
+  CHECK_FALSE(fs::exists(images.tree.layout().tag("old", "latest").parent_path()));
+  CHECK_FALSE(tree::read_record(images.tree.layout(), "old", "latest"));
+  CHECK(tree::referrers_of(images.tree.layout(), old).empty());
+  CHECK(images.has(young));
+  CHECK(images.has_layer("shared"));
+  CHECK(images.tree.digest_of_tag("young", "latest") == young);
+  CHECK(upkeep::verify(images.tree.layout(), {}).problems.empty());
+  CHECK(images.collect(older_than(24h)).images.empty());
+}
+
+TEST_CASE("without limits nothing goes but what nothing leads to, once it is old") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.tree.publish_blob("left by a build that was killed");
+  images.age(48);
+  images.tree.publish_blob("of a build under way");
+  const auto done = images.collect({});
+  CHECK(done.images.empty());
+  CHECK(done.blobs == 1);
+  CHECK(done.freed == std::string("left by a build that was killed").size());
+  CHECK(images.has(image));
+  CHECK(images.has_layer("layer"));
+  CHECK(images.has_layer("of a build under way"));
+}
+
+TEST_CASE("a tree that is too large loses what was not used for longest, and no more than it must") {
+  Images images;
+  const std::string big(1000, 'x');
+  const auto first = images.add("first", {"1" + big});
+  images.age(72);
+  const auto second = images.add("second", {"2" + big});
+  fs::last_write_time(images.tree.layout().manifest(second, image::MediaType::oci_manifest),
+                      fs::file_time_type::clock::now() - 48h);
+  const auto third = images.add("third", {"3" + big});
+  upkeep::Policy policy;
+  policy.max_size = 6'000;
+  const auto done = images.collect(policy);
+  REQUIRE(done.images.size() == 1);
+  CHECK(done.images[0].manifest == first);
+  CHECK(done.images[0].reason == DroppedImage::Reason::size);
+  CHECK(done.left <= 6'000);
+  CHECK(images.has(second));
+  // What is within the grace period stays, though the tree stays too large.
+  policy.max_size = 1;
+  images.collect(policy);
+  CHECK_FALSE(images.has(second));
+  CHECK(images.has(third));
+}
+
+TEST_CASE("what a keep rule names stays, with its layers") {
+  Images images;
+  const auto kept = images.add("team/kept", {"a"});
+  const auto gone = images.add("other", {"b"});
+  images.age(48);
+  upkeep::Policy policy = older_than(1h);
+  policy.keep = {"team/*"};
+  images.collect(policy);
+  CHECK(images.has(kept));
+  CHECK(images.has_layer("a"));
+  CHECK_FALSE(images.has(gone));
+  policy.keep = {"team/kept:v2"};
+  images.collect(policy);
+  CHECK_FALSE(images.has(kept));
+}
+
+TEST_CASE("members live with their index, signatures with what they sign") {
+  Images images;
+  const auto amd64 = images.manifest_of({"amd64"}, {});
+  const auto arm64 = images.manifest_of({"arm64"}, {});
+  const auto index = images.add_index("both", {amd64, arm64});
+  const auto signature = images.attach(amd64, "signed");
+  images.tree.publish_tag("both", "sha256-" + amd64.hex() + ".sig", signature);
+  images.tree.publish_tag("arm64/both", "latest", arm64);
+  images.age(48);
+  SUBCASE("all at once") {
+    CHECK(images.collect(older_than(24h)).images.size() == 2);
+    for (const auto& digest : {index, amd64, arm64, signature}) CHECK_FALSE(images.has(digest));
+    CHECK(fs::is_empty(images.tree.layout().tree / "tags"));
+  }
+  SUBCASE("a pull of one member keeps its index, which keeps the other") {
+    REQUIRE(images.tree.renew_manifest(amd64));
+    CHECK(images.collect(older_than(24h)).images.size() == 1);  // the member's name of its own
+    for (const auto& digest : {index, amd64, arm64, signature}) CHECK(images.has(digest));
+    CHECK(images.tree.digest_of_tag("arm64/both", "latest") == arm64);
+  }
+  SUBCASE("a name of its own keeps a member without its index") {
+    REQUIRE(images.tree.renew_manifest(arm64));
+    images.tree.drop_tag("both", "latest");
+    const auto done = images.collect(older_than(24h));
+    CHECK(images.has(arm64));
+  }
+}
+
+TEST_CASE("the web server's log tells the last use, also across a rotation, and each line is read once") {
+  Images images;
+  const auto a = images.add("a", {"a"}), b = images.add("b", {"b"});
+  images.age(48);
+  const fs::path log = images.dir.path() / "use.log";
+  const auto line = [](const image::Digest& digest, os::Time time) {
+    return std::to_string(std::chrono::floor<std::chrono::seconds>(time).time_since_epoch().count()) + ".123 " +
+           digest.str() + "\n";
+  };
+  const auto seconds = [](os::Time time) { return std::chrono::floor<std::chrono::seconds>(time); };
+  std::ofstream(log) << line(a, hours_ago(30)) << "not a line of ours\n" << line(b, hours_ago(20)) << "176400";
+  {
+    upkeep::LastUse uses(images.tree.layout());
+    uses.read_log(log);
+    CHECK(seconds(uses.of(a)) == seconds(hours_ago(30)));
+    uses.save();
+  }
+  // The line that was not whole is finished, the log is rotated, and a new one begun.
+  std::ofstream(log, std::ios::app) << "0000.0 - \n" << line(a, hours_ago(3));
+  fs::rename(log, log.string() + ".1");
+  std::ofstream(log) << line(b, hours_ago(2));
+  upkeep::LastUse uses(images.tree.layout());
+  CHECK(seconds(uses.of(a)) == seconds(hours_ago(30)));
+  uses.read_log(log);
+  CHECK(seconds(uses.of(a)) == seconds(hours_ago(3)));
+  CHECK(seconds(uses.of(b)) == seconds(hours_ago(2)));
+  CHECK(uses.of(image::Digest::of("never pulled")) == os::Time{});
+
+  upkeep::Policy policy = older_than(24h);
+  CHECK(upkeep::collect(images.tree.layout(), policy, log, upkeep::Mode::real).images.empty());
+  CHECK(images.has(a));
+  CHECK(images.collect(policy).images.empty());  // what was learnt is kept
+}
+
+TEST_CASE("a clock that has jumped makes nothing old at once") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.collect({});
+  images.age(24 * 400);
+  os::write_file(
+      images.tree.layout().state / "collected",
+      std::to_string(std::chrono::floor<std::chrono::seconds>(hours_ago(24 * 399)).time_since_epoch().count()));
+  const auto done = images.collect(older_than(24h));
+  CHECK(done.clock_jumped);
+  CHECK(images.has(image));
+  CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+  CHECK_FALSE(images.has(image));
+}
+
+TEST_CASE("what a build counts on is not collected under it") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.tree.publish_blob("unreferenced");
+  images.age(48);
+  SUBCASE("a collection waits for who holds the tree") {
+    auto hold = std::make_unique<tree::Hold>(images.tree.layout());
+    std::atomic<bool> done{false};
+    std::jthread collector([&] {
+      images.collect(older_than(24h));
+      done = true;
+    });
+    CHECK(images.tree.publish_blob("unreferenced") == image::Digest::of("unreferenced"));  // renewed
+    REQUIRE(images.tree.renew_manifest(image));
+    std::this_thread::sleep_for(100ms);
+    CHECK_FALSE(done);
+    hold.reset();
+    collector.join();
+    CHECK(images.has(image));
+    CHECK(images.has_layer("unreferenced"));
+  }
+  SUBCASE("many hold at once, and nobody while one is alone") {
+    const tree::Hold first(images.tree.layout());
+    std::jthread([&] { const tree::Hold second(images.tree.layout()); }).join();
+  }
+  SUBCASE("one at a time") {
+    const os::Lock other(images.tree.layout().lock("upkeep"));
+    CHECK_THROWS_WITH(images.collect({}), doctest::Contains("another `nixery gc`"));
+    CHECK_THROWS_WITH(upkeep::verify(images.tree.layout(), {}), doctest::Contains("another `nixery gc`"));
+  }
+}
+
+TEST_CASE("the state follows the tree") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto old = images.add("old", {"layer"});
+  const auto other = std::string(64, '7');
+  os::make_directories(layout.gc_root(other, 0).parent_path());
+  os::make_directories(layout.image(other).parent_path());
+  os::write_file(layout.image(other), old.hex());
+  for (const auto& file : {layout.group(other), layout.segment(other)}) {
+    os::make_directories(file.parent_path());
+    os::write_file(file, image::Digest::of("layer").hex() + " 5 end\n");
+  }
+  for (const auto& file : {layout.lock(other), layout.log(other), layout.recipe(image::Digest::of("layer"))}) {
+    os::make_directories(file.parent_path());
+    os::write_file(file, "x");
+  }
+  os::write_file(layout.incoming() / ".tmp-1-2-3", "half");
+  const os::Lock held(layout.lock(std::string(64, '8')));
+  images.age(24 * 20);
+  images.add("young", {"young"});
+  const auto planned = images.collect(older_than(24h), upkeep::Mode::dry_run);
+  const auto done = images.collect(older_than(24h));
+  CHECK(done.state_files == 7);
+  CHECK(planned.state_files == 8);  // the lock that is held is found out only by trying
+  for (const auto& file : {layout.image(other), layout.group(other), layout.segment(other), layout.lock(other),
+                           layout.log(other), layout.gc_root(other, 0).parent_path(), layout.incoming() / ".tmp-1-2-3"})
+    CHECK_MESSAGE(!fs::exists(file), file.string());
+  CHECK(fs::exists(layout.lock(std::string(64, '8'))));
+  CHECK(fs::exists(layout.recipe(image::Digest::of("layer"))));  // it can be made again from this for a while
+}
+
+TEST_CASE("a lock whose file was removed is not shared with who comes later") {
+  const test::TemporaryDirectory dir;
+  const fs::path path = dir.path() / "x.lock";
+  { const os::Lock lock(path); }
+  CHECK(os::drop_free_lock(path));
+  CHECK_FALSE(fs::exists(path));
+  std::optional<os::Lock> first(std::in_place, path);
+  CHECK_FALSE(os::drop_free_lock(path));
+  std::atomic<bool> second_has_it{false};
+  std::jthread second([&] {
+    const os::Lock lock(path);
+    CHECK(fs::exists(path));
+    CHECK_FALSE(os::Lock::try_lock(path));
+    second_has_it = true;
+  });
+  std::this_thread::sleep_for(50ms);
+  CHECK_FALSE(second_has_it);
+  fs::remove(path);  // as drop_free_lock() does while it has the lock
+  first.reset();
+  second.join();
+  CHECK(second_has_it);
+}
+
+TEST_CASE("verify finds each kind of damage, and repairs it") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer", "other layer"});
+  const auto document = images.attach(image, "SBOM");
+  CHECK(upkeep::verify(layout, {}).problems.empty());
+
+  const auto overwrite = [](const fs::path& file, std::string_view bytes) {
+    std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
+  };
+  const fs::path manifest_file = layout.manifest(image, image::MediaType::oci_manifest);
+  std::string what;
+  bool image_stays = false;
+  SUBCASE("a blob with other bytes") {
+    overwrite(layout.blob(image::Digest::of("layer")), "reyal");
+    what = "blob";
+  }
+  SUBCASE("a blob that was cut") {
+    overwrite(layout.blob(image::Digest::of("layer")), "lay");
+    what = "blob";
+  }
+  SUBCASE("a layer that is gone, without a recipe") {
+    fs::remove(layout.blob(image::Digest::of("layer")));
+    what = "manifest";
+  }
+  SUBCASE("a manifest with other bytes") {
+    overwrite(manifest_file, "{}");
+    what = "manifest";
+  }
+  SUBCASE("a manifest that is gone") {
+    fs::remove_all(manifest_file.parent_path());
+    what = "tag";
+  }
+  SUBCASE("a tag that leads elsewhere") {
+    fs::remove(layout.tag("image", "latest"));
+    fs::create_symlink("/etc", layout.tag("image", "latest"));
+    what = "tag";
+  }
+  SUBCASE("a list of referrers that was cut") {
+    overwrite(tree::referrers_index_file(layout, image), "{");
+    what = "referrers";
+    image_stays = true;
+  }
+  SUBCASE("a document that is gone") {
+    fs::remove_all(layout.manifest_dir(document));
+    what = "referrers";
+    image_stays = true;
+  }
+  SUBCASE("a list of referrers that names what is not there") {
+    overwrite(
+        tree::referrers_index_file(layout, image),
+        tree::referrers_index({{image::MediaType::oci_manifest, image::Digest::of("x"), 1, {}, {}, "text/plain"}}));
+    what = "referrers";
+    image_stays = true;
+  }
+  const auto found = upkeep::verify(layout, {});
+  REQUIRE_FALSE(found.problems.empty());
+  CHECK(found.problems.front().what == what);
+  CHECK_FALSE(found.sound());
+  CHECK(upkeep::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  const auto after = upkeep::verify(layout, {});
+  for (const auto& problem : after.problems) MESSAGE(problem.what << " " << problem.name << ": " << problem.message);
+  CHECK(after.problems.empty());
+  CHECK((images.tree.digest_of_tag("image", "latest") == image) == image_stays);
+}
+
+TEST_CASE("what hinders nobody is no problem, and a repair removes it") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  images.attach(image, "SBOM");
+  os::make_directories(layout.group("x").parent_path());
+  os::write_file(layout.group(std::string(64, 'a')), "12");
+  tree::write_record(layout, {"gone", "latest", "r", false, image::Digest::of("gone").str()});
+  fs::remove(tree::referrers_index_file(layout, image));  // as before its first list is written
+  CHECK(upkeep::verify(layout, {}).problems.empty());
+  CHECK(upkeep::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).problems.size() == 3);
+  CHECK_FALSE(fs::exists(layout.group(std::string(64, 'a'))));
+  CHECK_FALSE(tree::read_record(layout, "gone", "latest"));
+  CHECK(fs::exists(tree::referrers_index_file(layout, image)));
+  CHECK(images.tree.digest_of_tag("image", "latest") == image);
+}
