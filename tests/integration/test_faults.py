@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import NIXERY, Registry, wait_for
+from registry import NIXERY, ROOT, Registry, wait_for
 
 PULLS = int(os.environ.get("NIXERY_TEST_PULLS", "500"))
 SEED = int(os.environ.get("NIXERY_TEST_SEED", "1"))
@@ -193,7 +193,8 @@ def packages(directory):
 def test_a_disk_that_fails_is_noticed_by_the_test_itself(directory, failing_disk):
     """The tool that the next test relies on."""
     tree, state = directory / "tree", directory / "state"
-    env = {**os.environ, "NIXERY_TREE": str(tree), "NIXERY_STATE": str(state), "LD_PRELOAD": str(failing_disk), "FAIL_DIRS": str(directory)}
+    env = {**os.environ, "NIXERY_TREE": str(tree), "NIXERY_STATE": str(state), "LD_PRELOAD": str(failing_disk), "FAIL_DIRS": str(directory),
+           "NIXERY_RESOLVE_NIX": str(ROOT / "nix/resolve.nix")}
     assert subprocess.run([NIXERY, "verify"], env=env, capture_output=True).returncode == 0
     shutil.rmtree(state)
     done = subprocess.run([NIXERY, "verify"], env={**env, "FAIL_ONE_IN": "1"}, capture_output=True, text=True)
