@@ -169,9 +169,18 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) { c.nix.blocked = words(v); }},
       {"NIXERY_THREADS", "4", "threads that accept requests",
        [](Config& c, std::string_view v) { c.threads = static_cast<unsigned>(number("NIXERY_THREADS", v, 1, 256)); }},
-      {"NIXERY_BUILDS", fmt::format("{}", cores), "images built at the same time",
+      {"NIXERY_BUILDS", fmt::format("{}", 2 * cores),
+       "images built at the same time; most of that is waiting for nix, which has limits of its own",
        [](Config& c, std::string_view v) {
          c.build_threads = static_cast<unsigned>(number("NIXERY_BUILDS", v, 1, 256));
+       }},
+      {"NIXERY_EVALUATIONS", fmt::format("{}", cores), "evaluations at the same time",
+       [](Config& c, std::string_view v) {
+         c.evaluations = static_cast<unsigned>(number("NIXERY_EVALUATIONS", v, 1, 256));
+       }},
+      {"NIXERY_COMPRESSORS", fmt::format("{}", cores), "threads that compress layers, for all builds together",
+       [](Config& c, std::string_view v) {
+         c.compressors = static_cast<unsigned>(number("NIXERY_COMPRESSORS", v, 1, 256));
        }},
       {"NIXERY_QUEUE", "100", "images that may wait to be built; further ones are told to come back",
        [](Config& c, std::string_view v) {

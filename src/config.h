@@ -29,6 +29,8 @@ struct Config {
   std::string listen;          // "unix:/path" or "host:port"
   unsigned threads = 0;        // that accept requests
   unsigned build_threads = 0;  // builds at the same time
+  unsigned evaluations = 0;    // of them, that evaluate
+  unsigned compressors = 0;    // threads that compress, for all of them
   unsigned queue_length = 0;   // builds that may wait
   unsigned max_waiting = 0;    // requests that may wait on builds
   std::chrono::seconds hop{20};

@@ -51,6 +51,17 @@ std::optional<store::StorePath> certificates_of(const nix::Resolution& resolutio
   return resolution.cacert->outputs.front().path;
 }
 
+class Turn {
+ public:
+  explicit Turn(std::counting_semaphore<>& turns) : turns_(turns) { turns_.acquire(); }
+  Turn(const Turn&) = delete;
+  Turn& operator=(const Turn&) = delete;
+  ~Turn() { turns_.release(); }
+
+ private:
+  std::counting_semaphore<>& turns_;
+};
+
 layer::Encoding encoding_of(const reference::Reference& reference, const RoadSettings& settings) {
   layer::Encoding encoding = settings.encoding;
   if (reference.encoding)
@@ -86,14 +97,17 @@ ResolvedImage Road::resolve(const reference::Reference& reference, nix::PinnedSo
   progress.enter(Phase::resolving);
   const auto platform = reference.platform.value_or(settings_.platforms.front());
   const auto encoding = encoding_of(reference, settings_);
-  auto resolution = nix::resolve(settings_.nix, source, reference.packages, platform, nix);
+  auto resolution = [&] {
+    const Turn turn(evaluations_);
+    return nix::resolve(settings_.nix, source, reference.packages, platform, nix);
+  }();
   ResolvedImage image{reference, platform, encoding, std::move(source), std::move(resolution), {}};
   image.key = image_key(image);
   return image;
 }
 
 Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer)
-    : settings_(std::move(settings)), tree_(tree), source_(source), writer_(writer) {
+    : settings_(std::move(settings)), tree_(tree), source_(source), writer_(writer), evaluations_(settings_.evaluations) {
   image::KeyBuilder key("popularity");
   for (const auto& [name, count] : settings_.plan.popularity) key.add(name).add(fmt::format("{}", count));
   popularity_key_ = key.finish();

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,7 @@ struct RoadSettings {
   image::Format format = image::Format::oci;
   layer::Encoding encoding;
   unsigned max_layers = 100;  // of an image, the root file system's among them
+  unsigned evaluations = 2;   // at the same time; builds beyond wait for their turn
   plan::Settings plan;        // its max_layers follows from ours
   bool documents = true;      // attach SBOMs and provenance
   std::string builder_id;     // what provenance calls us; may be empty
@@ -99,6 +101,7 @@ class Road {
   layer::Writer& writer_;
   std::string popularity_key_;  // of what settings_ holds: large, and always the same
   std::string settings_key_;
+  mutable std::counting_semaphore<> evaluations_;
 };
 
 }  // namespace nixery::build

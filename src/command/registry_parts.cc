@@ -36,6 +36,7 @@ build::RoadSettings road_settings(const Config& config) {
   settings.format = config.format;
   settings.encoding = *layer::Encoding::parse(config.encoding);
   settings.max_layers = config.max_layers;
+  settings.evaluations = config.evaluations;
   settings.documents = config.sbom;
   settings.builder_id = config.builder_id;
   if (!config.signing_key.empty()) settings.signing_key = supply::SigningKey::from_file(config.signing_key);
@@ -55,7 +56,7 @@ RegistryParts::RegistryParts(const Config& given)
     : config(given),
       tree(config.layout),
       source(nix::make_source(config.source, config.layout.sources())),
-      writer(prepared(tree).layout()),
+      writer(prepared(tree).layout(), {.threads = config.compressors}),
       road(road_settings(config), tree, *source, writer),
       declared(config.images) {}
 
