@@ -1,0 +1,131 @@
+"""The Debian package: installed into a throw-away Debian, started by systemd, pulled from."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from booted_debian import BootedDebian
+from conftest import running, temporary_directory
+from engines import check, program, run
+from registry import ROOT, free_port
+
+PACKAGES = """
+{ system, ... }:
+{
+  hello = derivation {
+    name = "hello-from-systemd-1"; inherit system;
+    builder = "/bin/sh"; args = [ "-c" "PATH=/bin:/usr/bin; mkdir -p $out/bin; cp /bin/busybox $out/bin/busybox; ln -s busybox $out/bin/echo" ];
+  };
+  spy = derivation { name = builtins.readFile "/etc/hostname"; inherit system; builder = "/bin/sh"; };
+}
+"""
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can boot a system in namespaces")
+
+
+@pytest.fixture(scope="module")
+def package():
+    if built := os.environ.get("NIXERY_TEST_DEB"):
+        yield Path(built)
+        return
+    with temporary_directory() as directory:
+        check(str(ROOT / "packaging/build-deb"), str(directory), timeout=1800)
+        yield next(directory.glob("nixery_*.deb"))
+
+
+@pytest.fixture(scope="module")
+def debian(package):
+    """With the package installed, but for nothing enabled or started by hand."""
+    with temporary_directory() as directory, running(BootedDebian(directory)) as debian:
+        debian.install(package, "nginx-light", "curl", "busybox-static")
+        debian.port = free_port()
+        packages = debian.root / "srv/packages"
+        packages.mkdir()
+        (packages / "default.nix").write_text(PACKAGES)
+        with open(debian.root / "etc/nixery/nixery.env", "a") as settings:
+            settings.write("NIXERY_PKGS_PATH=/srv/packages\n")
+        # Builders in a sandbox need mounts that a sandbox may not give.
+        with open(debian.root / "etc/nix/nix.conf", "a") as settings:
+            settings.write("\nsandbox = false\nfilter-syscalls = false\nsubstituters =\n")
+        site = debian.root / "etc/nginx/sites-available/nixery"
+        text = site.read_text()
+        assert "listen 127.0.0.1:8080;" in text
+        site.write_text(text.replace("127.0.0.1:8080", f"127.0.0.1:{debian.port}"))
+        (debian.root / "etc/nginx/sites-enabled/default").unlink()
+        # No device can be made here; the rest of the sandbox is in force.
+        drop_in = debian.root / "etc/systemd/system/nixery.service.d"
+        drop_in.mkdir()
+        (drop_in / "container.conf").write_text("[Service]\nPrivateDevices=no\n")
+        debian.boot()
+        yield debian
+
+
+def test_lintian_finds_nothing(package):
+    done = run(program("lintian", "lintian"), "--fail-on", "error,warning", "--allow-root", str(package))
+    assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr
+
+
+def test_the_package_holds_what_it_says(package):
+    files = check("dpkg-deb", "--contents", str(package))
+    for path in ("/usr/bin/nixery", "/lib/systemd/system/nixery.service", "/lib/systemd/system/nixery.socket", "/usr/lib/sysusers.d/nixery.conf",
+                 "/usr/lib/tmpfiles.d/nixery.conf", "/etc/nginx/sites-available/nixery", "/etc/nixery/nixery.env", "/usr/share/man/man1/nixery.1.gz",
+                 "/usr/share/bash-completion/completions/nixery", "/usr/share/zsh/vendor-completions/_nixery",
+                 "/usr/share/fish/vendor_completions.d/nixery.fish", "/usr/share/nixery/nginx/nixery-locations.conf", "/usr/share/nixery/resolve.nix"):
+        assert f" .{path}\n" in files, path
+    assert "sites-enabled" not in files
+
+
+def test_the_units_leave_a_worker_few_rights(package, directory):
+    check("dpkg-deb", "--extract", str(package), str(directory))
+    unit = directory / "lib/systemd/system/nixery.service"
+    said = check("systemd-analyze", "security", "--offline=true", str(unit))
+    score = float(re.search(r"Overall exposure level for nixery.service: ([0-9.]+)", said)[1])
+    assert score <= 1.5, said
+
+
+def test_installed_and_started_it_builds_and_serves(debian):
+    debian.check("systemctl", "start", "nixery.socket", "nginx")
+    (debian.root / "etc/nginx/sites-enabled/nixery").symlink_to("../sites-available/nixery")
+    debian.check("systemctl", "reload", "nginx")
+    manifest = json.loads(debian.check("curl", "-sSf", "--retry", "5", "--retry-all-errors", f"http://127.0.0.1:{debian.port}/v2/hello/manifests/latest"))
+    digest = manifest["layers"][0]["digest"]
+    debian.check("curl", "-sSf", "-o", "/root/layer", f"http://127.0.0.1:{debian.port}/v2/hello/blobs/{digest}")
+    assert debian.check("sha256sum", "/root/layer").split()[0] == digest.removeprefix("sha256:")
+    assert debian.check("systemctl", "is-active", "nixery.service") == "active\n"
+    worker = debian.check("systemctl", "show", "-p", "MainPID", "--value", "nixery.service").strip()
+    assert debian.check("stat", "-c", "%U", f"/proc/{worker}") == "nixery\n"
+    assert '"event":"image built"' in debian.check("journalctl", "--no-pager", "-u", "nixery")
+    # What is built is served without it.
+    debian.check("systemctl", "stop", "nixery.service", "nixery.socket")
+    debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/v2/hello/manifests/latest")
+    debian.check("systemctl", "start", "nixery.socket")
+
+
+def test_an_evaluation_reads_nothing_of_the_machine(debian):
+    answer = debian.check("curl", "-sS", "-w", "%{http_code}", f"http://127.0.0.1:{debian.port}/v2/spy/manifests/latest")
+    assert answer.endswith("422") and "access to absolute path" in answer, answer
+
+
+def test_gc_and_verify_run_as_the_workers_user(debian):
+    as_worker = ("setpriv", "--reuid", "nixery", "--regid", "nixery", "--init-groups", "sh", "-c")
+    command = "set -a; . /etc/nixery/nixery.env; NIX_REMOTE=daemon nixery "
+    assert "all is well" in debian.check(*as_worker, command + "verify")
+    assert json.loads(debian.check(*as_worker, command + "gc --json"))["images"] == []
+
+
+def test_completions_and_the_manual_know_every_command_and_setting(debian):
+    commands = re.findall(r"^  nixery (\S+)", debian.check("nixery", "help"), flags=re.M)
+    assert {"serve", "build", "gc", "verify"} <= set(commands)
+    manual = (debian.check("zcat", "/usr/share/man/man1/nixery.1.gz") if (debian.root / "usr/share/man/man1/nixery.1.gz").exists() else "").replace("\\-", "-")
+    for shell in ("bash-completion/completions/nixery", "zsh/vendor-completions/_nixery", "fish/vendor_completions.d/nixery.fish"):
+        text = (debian.root / "usr/share" / shell).read_text()
+        for command in commands:
+            assert command in text, (shell, command)
+        assert "dry-run" in text
+    for row in re.findall(r"^\| `(NIX\w+)`", debian.check("nixery", "config", "--markdown"), flags=re.M):
+        assert f".B {row}\n" in manual, row
+    completed = debian.check("bash", "-c", ". /usr/share/bash-completion/completions/nixery; COMP_WORDS=(nixery gc --d); COMP_CWORD=2; _nixery; echo ${COMPREPLY[@]}")
+    assert completed == "--dry-run\n"
