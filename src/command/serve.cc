@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "build/builder.h"
+#include "build/planner.h"
 #include "command/command.h"
 #include "command/registry_parts.h"
 #include "http/server.h"
@@ -110,7 +111,8 @@ int run(Words words) {
   RegistryParts parts(config);
   build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer, parts.declared,
                          {config.build_threads, config.queue_length, config.failure_memory});
-  const http::Registry registry(builder, parts.tree, {config.hop, config.hops, config.catalog});
+  build::Planner planner(parts.road, parts.tree, *parts.source, {1, config.queue_length, config.failure_memory});
+  const http::Registry registry(builder, planner, parts.tree, {config.hop, config.hops, config.catalog});
   builder.drop_outdated_tags();
   if (listener.cgi) {
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.
