@@ -33,13 +33,14 @@ std::shared_ptr<Flight> Builder::flight_of(const reference::Reference& reference
 // For whoever asks later. Not what passes, and not what was only asked for wrongly.
 void Builder::remember_failure(const reference::Reference& reference, const Error& error) const {
   const Failure failure = error.failure();
-  if (failure != Failure::evaluation_failed && failure != Failure::build_failed && failure != Failure::timed_out) return;
+  if (failure != Failure::evaluation_failed && failure != Failure::build_failed && failure != Failure::timed_out)
+    return;
   try {
-    tree::write_failure(tree_.layout(), build_key(reference),
-                        {reference.repository, reference.tag, name_of(failure), error.what(), error.detail(),
-                         std::chrono::duration_cast<std::chrono::seconds>(
-                             std::chrono::system_clock::now().time_since_epoch())
-                             .count()});
+    tree::write_failure(
+        tree_.layout(), build_key(reference),
+        {reference.repository, reference.tag, name_of(failure), error.what(), error.detail(),
+         std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+             .count()});
   } catch (const Error& unwritten) {
     log::warning("cannot keep a failure", {{"error", unwritten.what()}});
   }

@@ -25,10 +25,10 @@ namespace nixery::build {
 
 // How a flight ended.
 struct Landing {
-  std::optional<image::Digest> digest;  // of the manifest, or the blob, that is in the tree now
-  std::string revision;                 // of the package set, for a manifest
-  bool moving = false;                  // whether its tag may stand for another revision tomorrow
-  std::shared_ptr<const Error> error;   // set where neither `digest` nor `report` is
+  std::optional<image::Digest> digest;             // of the manifest, or the blob, that is in the tree now
+  std::string revision;                            // of the package set, for a manifest
+  bool moving = false;                             // whether its tag may stand for another revision tomorrow
+  std::shared_ptr<const Error> error;              // set where neither `digest` nor `report` is
   std::shared_ptr<const std::string> report = {};  // of a flight that only looked (planner.h)
 };
 

@@ -17,8 +17,8 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::minutes fresh{5};  // names older than this are looked up again, meanwhile they are used
 constexpr std::size_t kept_sets = 64;
 constexpr std::size_t kept_facts = 10'000;
-constexpr std::size_t listed = 500;            // of what is missing, in a plan
-constexpr std::ptrdiff_t deepest_set = 3;      // "a.b.c." is the last that is looked into
+constexpr std::size_t listed = 500;             // of what is missing, in a plan
+constexpr std::ptrdiff_t deepest_set = 3;       // "a.b.c." is the last that is looked into
 constexpr std::string_view no_attribute = "?";  // what no set has: asking for it lists what it has
 
 FlightLimits one_at_a_time(FlightLimits limits) {
@@ -135,9 +135,8 @@ Landing Planner::list(const std::string& set, Progress& progress) {
   {
     const std::lock_guard lock(mutex_);
     if (names_.size() >= kept_sets && !names_.contains(set))
-      names_.erase(std::min_element(names_.begin(), names_.end(), [](const auto& a, const auto& b) {
-        return a.second.learnt < b.second.learnt;
-      }));
+      names_.erase(std::min_element(names_.begin(), names_.end(),
+                                    [](const auto& a, const auto& b) { return a.second.learnt < b.second.learnt; }));
     names_[set] = {std::move(kept), Clock::now()};
   }
   Landing landing;
@@ -153,7 +152,8 @@ std::vector<std::string> Planner::names_of(const nix::PinnedSource& source, cons
   auto names = known.names(set);
   if (!names) {
     try {
-      nix::resolve(settings.nix, source, {reference::AttributePath{name_in(set, no_attribute)}}, platform, {{}, &stopping_});
+      nix::resolve(settings.nix, source, {reference::AttributePath{name_in(set, no_attribute)}}, platform,
+                   {{}, &stopping_});
     } catch (const Error& error) {
       if (error.failure() != Failure::unknown_package && error.failure() != Failure::not_a_package) throw;
     }

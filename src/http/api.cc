@@ -25,7 +25,8 @@ constexpr std::chrono::seconds listing_lasts{3};
 // What browsers may do with what we say: nothing but to hand it to the page that asked.
 Response guarded(Response response) {
   response.header("Cache-Control", "no-store")
-      .header("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+      .header("Content-Security-Policy",
+              "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
       .header("Cross-Origin-Resource-Policy", "same-origin")
       .header("Referrer-Policy", "no-referrer");
   return response;
@@ -62,8 +63,7 @@ Outcome Api::answer(const Request& request) const {
   if (path == "/api/failures") return failures();
   if (const auto name = name_behind(path, "plan")) return plan(request, find(*name));
   if (const auto name = name_behind(path, "image")) return image(find(*name));
-  if (const auto name = name_behind(path, "build"))
-    return http::answer(build_state(builder_, tree_, find(*name)));
+  if (const auto name = name_behind(path, "build")) return http::answer(build_state(builder_, tree_, find(*name)));
   if (const auto name = name_behind(path, "events")) return events(find(*name));
   throw Error(Failure::unknown_route, "there is nothing at this address under /api/");
 }

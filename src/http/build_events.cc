@@ -20,7 +20,7 @@ namespace nixery::http {
 
 namespace {
 
-constexpr std::size_t tail_size = 16u << 10;    // bytes of log that somebody who comes late is shown
+constexpr std::size_t tail_size = 16u << 10;     // bytes of log that somebody who comes late is shown
 constexpr std::size_t most_at_once = 32u << 10;  // bytes of log in one event
 constexpr std::size_t longest_line = 2000;
 constexpr std::size_t most_lines = 200;
@@ -221,12 +221,13 @@ std::optional<std::string> BuildEvents::next() {
   if (look.state == State::building || (began_ && look.state != State::queued)) events += new_lines();
   over_ = look.state == State::built || look.state == State::failed;
   if (look.state == State::built)
-    events += event("built", json::object([&](json::Writer& writer) { json::member(writer, "digest", look.digest->str()); }));
+    events +=
+        event("built", json::object([&](json::Writer& writer) { json::member(writer, "digest", look.digest->str()); }));
   if (look.state == State::failed) {
     events += event("failed", json::object([&](json::Writer& writer) {
-      json::member(writer, "failure", look.failure);
-      json::member(writer, "message", look.message);
-    }));
+                      json::member(writer, "failure", look.failure);
+                      json::member(writer, "message", look.message);
+                    }));
   }
   return events;
 }

@@ -61,7 +61,8 @@ ConfigFacts facts_of(const tree::Tree& tree, const image::Link& config) {
   if (!document) return facts;
   facts.architecture = json::string_or(*document, "architecture", "");
   facts.os = json::string_or(*document, "os", "");
-  if (const json::Value* inner = json::find(*document, "config")) facts.labels = strings_in(json::find(*inner, "Labels"));
+  if (const json::Value* inner = json::find(*document, "config"))
+    facts.labels = strings_in(json::find(*inner, "Labels"));
   if (const json::Value* history = json::find(*document, "history"); history && history->IsArray())
     for (const json::Value& entry : history->GetArray())
       facts.reasons.push_back(json::string_or(entry, "created_by", ""));
@@ -102,7 +103,8 @@ bool write_packages_of_sbom(json::Writer& writer, const json::Document& sbom) {
   std::vector<std::string> seen;
   for (const json::Value& component : components->GetArray()) {
     if (json::string_or(component, "type", "") != "application") continue;
-    const std::string name = json::string_or(component, "name", ""), version = json::string_or(component, "version", "");
+    const std::string name = json::string_or(component, "name", ""),
+                      version = json::string_or(component, "version", "");
     if (std::find(seen.begin(), seen.end(), name + " " + version) != seen.end()) continue;
     seen.push_back(name + " " + version);
     writer.StartObject();

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "http/answers.h"
+#include "http/compose_page.h"
 #include "http/discovery.h"
 #include "log.h"
 #include "reference/reference.h"
@@ -57,6 +58,7 @@ Outcome Registry::route(const Request& request) const {
   const std::string_view path = request.path;
   if (path == "/v2" || path == "/v2/") return answer_json("{}");
   if (Api::owns(path)) return api_.answer(request);
+  if (path == "/web/compose") return compose_page(request);
   if (const auto route = split(path, "manifests")) return manifest(request, route->name, route->last);
   if (path == "/v2/_catalog") return catalog(tree_, request.query, settings_.catalog);
   if (const auto route = split(path, "tags"); route && route->last == "list")
@@ -93,8 +95,7 @@ Outcome Registry::manifest(const Request& request, std::string_view repository, 
   }
   const auto wanted = builder_.find(repository, reference);
   // Between two workers, or without nginx, it may be there already.
-  if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag);
-      digest && builder_.tag_matches(wanted))
+  if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag); digest && builder_.tag_matches(wanted))
     if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
 
   return wait_for(request, builder_.start(wanted, request.client), [this, wanted](const build::Landing& landing) {

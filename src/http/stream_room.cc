@@ -14,8 +14,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds tick{250};
-constexpr std::chrono::seconds silence{15};   // after which something is sent, so that nobody thinks we are gone
-constexpr std::chrono::seconds patience{30};  // with a client that reads nothing
+constexpr std::chrono::seconds silence{15};        // after which something is sent, so that nobody thinks we are gone
+constexpr std::chrono::seconds patience{30};       // with a client that reads nothing
 constexpr std::string_view nothing_new = ":\n\n";  // a comment
 constexpr std::string_view come_back = "retry: 1000\n\n";
 

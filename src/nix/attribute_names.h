@@ -36,7 +36,8 @@ class AttributeNames {
  private:
   fs::path file_of(std::string_view within) const;
   std::optional<std::vector<std::string>> names_within(std::string_view within) const;
-  // How `path` is spelt, component by component; nullopt where a set on the way is not known. Throws Error{unknown_package}.
+  // How `path` is spelt, component by component; nullopt where a set on the way is not known. Throws
+  // Error{unknown_package}.
   std::optional<std::string> spelt(const std::string& path) const;
 
   const fs::path directory_;
