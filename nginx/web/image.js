@@ -1,5 +1,5 @@
 // The page of one image: /web/image.html?name=<name>:<tag>.
-import { ask, bytes, commands, element, facts, layerBars, legend, makeCopier, pathName, plural, shortName, treemap } from "./parts.js";
+import { ask, bytes, commands, element, facts, layerBars, makeCopier, pathName, plural, shortName, treemap } from "./parts.js";
 
 const kinds = {
   "application/spdx+json": "SPDX document",
@@ -10,10 +10,12 @@ const kinds = {
 
 function packagesOf(image) {
   const name = (each) => (/^https?:\/\//.test(each.homepage ?? "") ? element("a", { href: each.homepage, rel: "noreferrer" }, each.name) : each.name);
+  const packages = [...image.packages].sort((a, b) => (a.name < b.name ? -1 : 1));
   return element("div", { class: "scroll" }, element("table", {},
-    element("thead", {}, element("tr", {}, ...["Package", "Version", "Licences", ""].map((text) => element("th", { scope: "col" }, text)))),
-    element("tbody", {}, ...image.packages.map((each) => element("tr", {}, element("td", {}, name(each)), element("td", { class: "version" }, each.version),
-      element("td", {}, ...(each.licenses ?? []).map((license) => element("span", { class: "license" }, license))), element("td", { class: "hint" }, each.description ?? ""))))));
+    element("thead", {}, element("tr", {}, ...["Package", "Version", "Licences"].map((text) => element("th", { scope: "col" }, text)))),
+    element("tbody", {}, ...packages.map((each) => element("tr", {},
+      element("td", {}, name(each), element("span", { class: "hint" }, each.description ?? "")), element("td", { class: "version" }, each.version),
+      element("td", {}, ...(each.licenses ?? []).map((license) => element("span", { class: "license" }, license))))))));
 }
 
 function attachedList(referrers, signature) {
@@ -36,7 +38,7 @@ function pageOf(image, several) {
     several ? element("h2", {}, `${image.os}/${image.architecture}`) : null,
     facts([bytes(image.size), "to pull"], [layers.length, "layers"], ...(paths ? [[paths.toLocaleString("en"), "store paths"]] : []), [`${image.os}/${image.architecture}`, "platform"]),
     card("Packages", packagesOf(image)),
-    card("Layers", treemap(layers, `${plural(layers.length, "layer")}, ${bytes(image.size)} in all; the list below tells of each`), legend("compressed size", ""),
+    card("Layers", treemap(layers, `${plural(layers.length, "layer")}, ${bytes(image.size)} in all; the list below tells of each`), element("p", { class: "hint" }, "By compressed size."),
       element("details", {}, element("summary", {}, "One by one"), layerBars(layers))),
     card("Attached", attachedList(image.referrers)));
 }
@@ -63,7 +65,6 @@ async function show() {
     body.replaceChildren(
       element("p", { class: "digest" }, element("code", {}, report.digest)),
       commandBox(commands(repository, tag, repository.split("/").includes("shell") ? "bash" : "").docker),
-      element("p", { class: "actions" }),
       ...report.images.map((image) => pageOf(image, several)));
     if (report.referrers?.length || report.signature) body.append(card(several ? "Attached to the whole" : "Signature", attachedList(report.referrers ?? [], report.signature)));
   } catch (error) {

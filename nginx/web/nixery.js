@@ -182,9 +182,9 @@ function shownLayers(plan) {
 function planOf(plan, several) {
   const box = element("div");
   if (several) box.append(element("h3", {}, plan.system));
-  const list = element("table", {}, element("thead", {}, element("tr", {}, ...["Package", "Version", ""].map((text) => element("th", { scope: "col" }, text)))),
+  const list = element("table", {}, element("thead", {}, element("tr", {}, ...["Package", "Version"].map((text) => element("th", { scope: "col" }, text)))),
     element("tbody", {}, ...plan.packages.map((each) => element("tr", {},
-      element("td", {}, element("code", {}, each.attribute)), element("td", { class: "version" }, each.version), element("td", { class: "hint" }, each.description)))));
+      element("td", {}, element("code", {}, each.attribute), element("span", { class: "hint" }, each.description)), element("td", { class: "version" }, each.version)))));
   if (plan.layers) {
     const layers = shownLayers(plan);
     const there = layers.filter((layer) => layer.there).reduce((sum, layer) => sum + layer.size, 0);

@@ -162,23 +162,30 @@ function squarify(weights, x, y, width, height) {
   return places;
 }
 
-/** Layers ({label, size, there}) as areas. What it shows is in layerBars() too, so screen readers are told only that. */
+/** Layers ({label, short, size, there}) as areas. All of it is in layerBars() too: screen readers are sent there. */
 export function treemap(layers, label) {
-  const narrow = matchMedia("(max-width: 40rem)").matches;
-  const [width, height] = narrow ? [420, 320] : [880, 300];
   const sorted = layers.filter((layer) => layer.size > 0).sort((a, b) => b.size - a.size);
-  const picture = svg("svg", { class: "treemap", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label });
-  squarify(sorted.map((layer) => layer.size), 0, 0, width, height).forEach(([x, y, w, h], i) => {
-    const layer = sorted[i];
-    const group = svg("g", {}, svg("title", {}, `${layer.label}, ${bytes(layer.size)}`));
-    group.append(svg("rect", { x, y, width: Math.max(w, 0.5), height: Math.max(h, 0.5), rx: 3, class: layer.there ? "there" : "new" }));
-    const room = Math.floor((w - 16) / 7.3);  // characters
-    if (h > 26 && room > 3)
-      group.append(svg("text", { x: x + 9, y: y + 20 }, layer.short.length > room ? `${layer.short.slice(0, room - 1)}…` : layer.short));
-    if (h > 46 && room > 6) group.append(svg("text", { x: x + 9, y: y + 37, class: "size" }, bytes(layer.size)));
-    picture.append(group);
-  });
+  const narrow = matchMedia("(max-width: 40rem)");
+  const picture = svg("svg", { class: "treemap", role: "img", "aria-label": label });
+  const draw = () => {
+    const [width, height] = narrow.matches ? [420, 330] : [880, 300];
+    const places = squarify(sorted.map((layer) => layer.size), 0, 0, width, height);
+    picture.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    picture.replaceChildren(...places.map((place, i) => tile(sorted[i], i, ...place)));
+  };
+  narrow.addEventListener("change", draw);
+  draw();
   return picture;
+}
+
+function tile(layer, i, x, y, width, height) {
+  const room = Math.floor((width - 16) / 7.3);  // characters
+  const name = layer.short.length > room ? `${layer.short.slice(0, room - 1)}…` : layer.short;
+  return svg("g", {},
+    svg("title", {}, `${layer.label}, ${bytes(layer.size)}`),
+    svg("rect", { x, y, width: Math.max(width, 0.5), height: Math.max(height, 0.5), rx: 3, class: `${layer.there ? "there" : "new"} shade-${i % 3}` }),
+    height > 26 && room > 3 ? svg("text", { x: x + 9, y: y + 20 }, name) : null,
+    height > 46 && room > 6 ? svg("text", { x: x + 9, y: y + 37, class: "size" }, bytes(layer.size)) : null);
 }
 
 export function legend(there, fresh) {

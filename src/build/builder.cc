@@ -38,7 +38,8 @@ void Builder::remember_failure(const reference::Reference& reference, const Erro
   try {
     tree::write_failure(
         tree_.layout(), build_key(reference),
-        {reference.repository, reference.tag, name_of(failure), error.what(), error.detail(),
+        {reference.repository, reference.tag, name_of(failure), error.what(),
+         failure == Failure::build_failed ? error.detail() : "",
          std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
              .count()});
   } catch (const Error& unwritten) {

@@ -172,6 +172,7 @@ std::vector<std::string> Planner::pullable(const std::string& set, const std::ve
   for (const std::string& name : names) {
     std::string lowered = nix::lower_case(name);
     if (!reference::is_repository(lowered) || lowered.find_first_of("./") != lowered.npos) continue;
+    if (name == "recurseForDerivations") continue;
     if (std::any_of(blocked.begin(), blocked.end(), [&](const std::string& glob) {
           return nix::matches_glob(name_in(set, lowered), nix::lower_case(glob));
         }))

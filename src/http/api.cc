@@ -79,6 +79,8 @@ Outcome Api::search(const Request& request) const {
   const auto later = [this, text = *text] { return answer_later(matches_json(text, {})); };
   return Waiting{request, matches.lookup, Clock::now() + settings_.patience,
                  [this, text = *text, client = request.client, later](const build::Landing& landing) {
+                   if (landing.error && landing.error->failure() == Failure::unknown_package)
+                     return http::answer(matches_json(text, {{}, false, nullptr, true}));  // in no such set is nothing
                    if (landing.error) return guarded(answer_error(*landing.error));
                    const auto found = planner_.search(text, found_at_once, client);
                    return found.known ? http::answer(matches_json(text, found)) : later();

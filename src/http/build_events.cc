@@ -218,7 +218,8 @@ std::optional<std::string> BuildEvents::next() {
     events += event("state", json::object([&](json::Writer& writer) { write_state(writer, reference_, look, true); }));
   told_ = state;
   // Of an image that is not being built, the log is of another time.
-  if (look.state == State::building || (began_ && look.state != State::queued)) events += new_lines();
+  const bool just_failed = look.state == State::failed && flight_;
+  if (look.state == State::building || just_failed || (began_ && look.state != State::queued)) events += new_lines();
   over_ = look.state == State::built || look.state == State::failed;
   if (look.state == State::built)
     events +=

@@ -73,10 +73,11 @@ std::string page(std::string_view title, std::string_view body) {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{0} – Nixery</title>
+<link rel="icon" href="/web/icon.svg">
 <link rel="stylesheet" href="/web/nixery.css">
 </head>
 <body>
-<header class="top"><a class="brand" href="/">Nixery</a></header>
+<header class="top"><a class="brand" href="/"><img src="/web/icon.svg" alt="" width="28" height="28"> Nixery</a></header>
 <main class="page">
 <h1>{0}</h1>
 {1}
