@@ -1,5 +1,5 @@
 // The page of one image: /web/image.html?name=<name>:<tag>.
-import { ask, bytes, commands, element, facts, layerBars, makeCopier, pathName, plural, shortName, treemap } from "./parts.js";
+import { ask, bytes, commands, element, facts, layerBars, layerName, makeCopier, pathName, plural, treemap } from "./parts.js";
 
 const kinds = {
   "application/spdx+json": "SPDX document",
@@ -30,7 +30,7 @@ const card = (title, ...content) => element("section", { class: "card" }, elemen
 
 function pageOf(image, several) {
   const layers = image.layers.map((layer) => ({
-    label: layer.reason || layer.digest, short: shortName(layer.reason) || (layer.paths[0] ? pathName(layer.paths[0].path) : "layer"), size: layer.size, there: true,
+    label: layerName(layer.reason, layer.paths.map((each) => pathName(each.path))) || layer.digest, size: layer.size, there: true,
     paths: layer.paths.map((each) => `${pathName(each.path)} · ${bytes(each.size)}`),
   }));
   const paths = image.layers.reduce((sum, layer) => sum + layer.paths.length, 0);

@@ -1,5 +1,6 @@
 // The start page: composing an image, what it would hold, its build, and what was built last.
-import { ago, ask, bytes, commands, element, facts, imagePage, layerBars, legend, makeCopier, pathName, plural, reference, refusal, shortName, treemap } from "./parts.js";
+import { showLists } from "./lists.js";
+import { ask, bytes, commands, element, facts, imagePage, layerBars, layerName, legend, makeCopier, pathName, plural, reference, refusal, treemap } from "./parts.js";
 
 const find = (id) => document.getElementById(id);
 const form = find("compose");
@@ -175,7 +176,7 @@ let planning = null;
 
 function shownLayers(plan) {
   return plan.layers.map((layer) => ({
-    label: layer.reason, short: shortName(layer.reason) || pathName(layer.paths[0]), size: layer.bytes, there: layer.inTree, paths: layer.paths.map(pathName),
+    label: layerName(layer.reason, layer.paths.map(pathName)), size: layer.bytes, there: layer.inTree, paths: layer.paths.map(pathName),
   }));
 }
 
@@ -191,7 +192,7 @@ function planOf(plan, several) {
     box.append(facts([bytes(plan.closureBytes), "unpacked"], [plan.closurePaths.toLocaleString("en"), "store paths"], [layers.length, "layers"],
       [bytes(plan.closureBytes - there), "not in this registry yet"]));
     box.append(treemap(layers, `${plural(layers.length, "layer")}, ${bytes(plan.closureBytes)} in all; the list below tells of each`));
-    box.append(legend("shared with an image that is built", "new"));
+    box.append(legend(layers, "in this registry already, as part of other images", "new"));
     box.append(element("details", {}, element("summary", {}, "Packages"), element("div", { class: "scroll" }, list)));
     box.append(element("details", {}, element("summary", {}, "Layers, one by one"), layerBars(layers)));
   } else {
@@ -325,36 +326,13 @@ function startBuild() {
     .catch((error) => fail(`The registry cannot be reached: ${error.message}`));
 }
 
-// ---- What was built last ----
-
-async function showList(id, path, rows, none) {
-  try {
-    const list = rows(await ask(path));
-    find(id).replaceChildren(list.length ? element("ul", { class: "rows" }, ...list) : element("p", { class: "hint" }, none));
-  } catch (error) {
-    find(id).replaceChildren(element("p", { class: "hint" }, error.message));
-  }
-}
-
-const shortReference = (each) => (each.tag === "latest" ? each.name : reference(each.name, each.tag));
-
-function showLists() {
-  showList("images", "/api/images", (answer) => answer.images.slice(0, 12).map((each) => element("li", {},
-    element("a", { href: imagePage(each.name, each.tag) }, shortReference(each)),
-    element("span", { class: "hint" }, [bytes(each.size), plural(each.layers, "layer"), ...each.architectures].join(" · "), " · ", ago(each.time)))), "Nothing yet.");
-  showList("failures", "/api/failures", (answer) => answer.failures.slice(0, 8).map((each) => element("li", {},
-    element("code", {}, shortReference(each)), element("span", { class: "hint" }, each.failure.replaceAll("_", " "), " · ", ago(each.time)),
-    element("p", {}, each.message),
-    each.log ? element("details", {}, element("summary", {}, "End of its log"), element("pre", { class: "log", tabindex: "0" }, each.log)) : null)), "Nothing.");
-}
-
 // ---- Set up ----
 
 for (const node of document.querySelectorAll("[data-host]")) node.textContent = location.host;
 for (const [name, value] of Object.entries({ role: "combobox", "aria-expanded": "false", "aria-controls": "matches", "aria-autocomplete": "list" })) input.setAttribute(name, value);
 input.addEventListener("input", search);
 input.addEventListener("keydown", onKey);
-input.addEventListener("blur", () => setTimeout(closeList, 150));
+input.addEventListener("blur", closeList);
 document.querySelector(".picker").addEventListener("click", (event) => { if (event.target !== input) input.focus(); });
 matches.addEventListener("mousedown", (event) => event.preventDefault());  // the input keeps the focus
 matches.addEventListener("click", (event) => {
@@ -396,3 +374,4 @@ form.elements.tag.value = asked.get("tag") ?? "";
 input.value = "";
 choose(asked.get("packages") ?? "");
 showLists();
+setInterval(() => { if (!document.hidden) showLists(); }, 10000);

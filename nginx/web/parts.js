@@ -34,14 +34,18 @@ export function plural(count, one, many = `${one}s`) {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
 
-/** "3 minutes ago", with the exact time for whoever asks. */
-export function ago(seconds) {
-  const date = new Date(seconds * 1000);
+/** "3 minutes ago" */
+export function since(seconds) {
   const past = Math.max(0, Date.now() / 1000 - seconds);
   const steps = [[60, "second", 1], [3600, "minute", 60], [86400, "hour", 3600], [Infinity, "day", 86400]];
   const [, unit, size] = steps.find(([below]) => past < below);
-  const text = past < 10 ? "just now" : `${plural(Math.floor(past / size), unit)} ago`;
-  return element("time", { datetime: date.toISOString(), title: date.toLocaleString() }, text);
+  return past < 10 ? "just now" : `${plural(Math.floor(past / size), unit)} ago`;
+}
+
+/** Likewise, with the exact time for whoever asks. */
+export function ago(seconds) {
+  const date = new Date(seconds * 1000);
+  return element("time", { datetime: date.toISOString(), title: date.toLocaleString() }, since(seconds));
 }
 
 /** An error that the registry tells, or why there is no answer. */
@@ -162,7 +166,7 @@ function squarify(weights, x, y, width, height) {
   return places;
 }
 
-/** Layers ({label, short, size, there}) as areas. All of it is in layerBars() too: screen readers are sent there. */
+/** Layers ({label, size, there}) as areas. All of it is in layerBars() too: screen readers are sent there. */
 export function treemap(layers, label) {
   const sorted = layers.filter((layer) => layer.size > 0).sort((a, b) => b.size - a.size);
   const narrow = matchMedia("(max-width: 40rem)");
@@ -180,7 +184,7 @@ export function treemap(layers, label) {
 
 function tile(layer, i, x, y, width, height) {
   const room = Math.floor((width - 16) / 7.3);  // characters
-  const name = layer.short.length > room ? `${layer.short.slice(0, room - 1)}…` : layer.short;
+  const name = layer.label.length > room ? `${layer.label.slice(0, room - 1)}…` : layer.label;
   return svg("g", {},
     svg("title", {}, `${layer.label}, ${bytes(layer.size)}`),
     svg("rect", { x, y, width: Math.max(width, 0.5), height: Math.max(height, 0.5), rx: 3, class: `${layer.there ? "there" : "new"} shade-${i % 3}` }),
@@ -188,20 +192,22 @@ function tile(layer, i, x, y, width, height) {
     height > 46 && room > 6 ? svg("text", { x: x + 9, y: y + 37, class: "size" }, bytes(layer.size)) : null);
 }
 
-export function legend(there, fresh) {
+/** What the two colours mean; of layers that are all alike, only theirs. */
+export function legend(layers, there, fresh) {
   const item = (kind, text) =>
     element("li", {}, svg("svg", { viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("rect", { width: 10, height: 10, rx: 2, class: kind })), text);
-  return element("ul", { class: "legend" }, item("there", there), fresh ? item("new", fresh) : null);
+  return element("ul", { class: "legend" }, 
+    layers.some((layer) => layer.there) ? item("there", there) : null, layers.some((layer) => !layer.there) ? item("new", fresh) : null);
 }
 
-/** Layers ({label, size, there, paths: [text]}) as a list of bars. */
+/** Layers ({label, size, there, paths: [text]}) as a list of bars; the paths only where there are several. */
 export function layerBars(layers) {
   const most = Math.max(...layers.map((layer) => layer.size), 1);
   return element("ol", { class: "bars" }, ...layers.map((layer) => element("li", {},
     element("div", { class: "line" }, element("span", {}, layer.label), element("span", {}, bytes(layer.size), layer.there ? "" : " · new")),
     svg("svg", { viewBox: "0 0 100 4", preserveAspectRatio: "none", "aria-hidden": "true" },
       svg("rect", { width: Math.max((100 * layer.size) / most, 0.4), height: 4, class: layer.there ? "there" : "new" })),
-    layer.paths.length === 0 ? null : element("details", {}, element("summary", {}, plural(layer.paths.length, "store path")),
+    layer.paths.length < 2 ? null : element("details", {}, element("summary", {}, plural(layer.paths.length, "store path")),
       element("ul", { class: "paths" }, ...layer.paths.map((path) => element("li", {}, path)))))));
 }
 
@@ -210,9 +216,9 @@ export function pathName(path) {
   return path.replace(/^\/nix\/store\/[^-]*-/, "");
 }
 
-/** What a layer is called where there is little room: its largest or only path. */
-export function shortName(reason) {
-  return reason.replace(/:? *[\d.]+ [kMG]?B$/, "").replace(/^alone$/, "");
+/** What a layer is called, of its paths' names and why it is one: "alone: 41 MB", "krb5-1.20 with 3 paths that it brings: 1.9 MB". */
+export function layerName(reason, names) {
+  return names.length === 1 ? names[0] : reason.replace(/:? *[\d.]+ [kMG]?B$/, "");
 }
 
 export function facts(...pairs) {
