@@ -360,7 +360,7 @@ def test_a_hostile_name_is_a_json_error_and_touches_nothing(site, name):
     assert written == set()
 
 
-@pytest.mark.parametrize("target", ["/api/", "/api/x", "/api/search/x", "/api/plan/", "/api/plan", "/api/images/x", "/web/", "/web/x.html",
+@pytest.mark.parametrize("target", ["/api/", "/api/x", "/api/search/x", "/api/plan/", "/api/plan", "/api", "/api/images/x", "/web/", "/web/x.html",
                                     "/web/nixery.js/x", "/web/%2e%2e/nixery-http.conf", "/web/..%2fnixery-http.conf", "/web/.html", "/apix"])  # fmt: skip
 def test_other_addresses_are_404(site, target):
     response = raw(site, target)
@@ -438,7 +438,7 @@ def test_rules_by_repository_hold_for_the_api_too(new_site):
     site = new_site()
     assert site.manifest("jq").status == 200 and site.manifest("curl").status == 200
     main = site.dir / "nginx.conf"
-    rules = r'map "$remote_user $nixery_path" $nixery_denied { volatile; default ""; "~^[^ ]* /v2/jq/" 1; "~^[^ ]* /v2/_catalog\z" 1; }'
+    rules = r'map "$remote_user $nixery_path" $nixery_denied { volatile; default ""; "~^[^ ]* /v2/jq/manifests/latest\z" 1; "~^[^ ]* /v2/_catalog\z" 1; }'
     check = "auth_request /.nixery-rules; location = /.nixery-rules { internal; if ($nixery_denied) { return 403; } return 204; }"
     main.write_text(main.read_text().replace("  server {", f"  {rules}\n  server {{\n    {check}", 1))
     old = site.nginx_workers()
@@ -446,7 +446,7 @@ def test_rules_by_repository_hold_for_the_api_too(new_site):
     wait_for(lambda: not old & site.nginx_workers(), "nginx's old workers to leave")
     wait_for(lambda: site.get("/v2/jq/manifests/latest").status == 403, "the rules")
     for verb in ("plan", "image", "build", "events"):
-        for name in ("jq", "jq:latest"):
+        for name in ("jq", "jq:latest", "%6aq", "jq%3Alatest"):
             assert site.get(f"/api/{verb}/{name}").status == 403, (verb, name)
     for target in ("/api/images", "/api/failures", "/api/search?q=j"):
         assert site.get(target).status == 403, target
