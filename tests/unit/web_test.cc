@@ -181,6 +181,10 @@ TEST_CASE("an image is summed up from its manifest") {
   // Without config, SBOM and recipes it is a report all the same.
   const auto report = json::parse(http::image_report(shelf.tree, "curl", "latest", digest), "the report");
   CHECK(json::find(report, "images")->Size() == 1);
+  const auto both = json::parse(http::image_report(shelf.tree, "curl", "latest", whole), "the report");
+  CHECK(json::find(both, "images")->Size() == 1);
+  CHECK(json::string_or((*json::find(both, "images"))[0], "digest", "") == digest.str());
+  CHECK(json::find(both, "referrers"));
   CHECK_THROWS_AS(http::image_report(shelf.tree, "curl", "latest", image::Digest::of("gone")), Error);
 }
 
