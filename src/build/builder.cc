@@ -8,6 +8,7 @@
 #include "build/tagged_build.h"
 #include "log.h"
 #include "os/lock.h"
+#include "tree/failures.h"
 #include "tree/records.h"
 
 namespace nixery::build {
@@ -25,6 +26,27 @@ std::shared_ptr<Flight> Builder::start(const reference::Reference& reference, st
                        [this, reference](Progress& progress) { return build(reference, progress); });
 }
 
+std::shared_ptr<Flight> Builder::flight_of(const reference::Reference& reference) const {
+  return flights_.find(build_key(reference));
+}
+
+// For whoever asks later. Not what passes, and not what was only asked for wrongly.
+void Builder::remember_failure(const reference::Reference& reference, const Error& error) const {
+  const Failure failure = error.failure();
+  if (failure != Failure::evaluation_failed && failure != Failure::build_failed && failure != Failure::timed_out)
+    return;
+  try {
+    tree::write_failure(
+        tree_.layout(), build_key(reference),
+        {reference.repository, reference.tag, name_of(failure), error.what(),
+         failure == Failure::build_failed ? error.detail() : "",
+         std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+             .count()});
+  } catch (const Error& unwritten) {
+    log::warning("cannot keep a failure", {{"error", unwritten.what()}});
+  }
+}
+
 Landing Builder::build(const reference::Reference& reference, Progress& progress) {
   const auto name = fmt::format("{}:{}", reference.repository, reference.tag);
   const auto start = std::chrono::steady_clock::now();
@@ -34,6 +56,7 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
   try {
     const auto built = build_with_tag(road_, tree_, reference, progress, &stopping_, ExistingTag::is_good_enough);
     drop_if_changed(reference);
+    tree::remove_failure(tree_.layout(), build_key(reference));
     log::info("image built", {{"reference", name},
                               {"manifest", built.manifest.str()},
                               {"revision", built.revision.id},
@@ -46,6 +69,7 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
                                   {"error", error.what()},
                                   {"log", build_key(reference)},
                                   {"seconds", seconds()}});
+    remember_failure(reference, error);
     throw;
   }
 }

@@ -20,6 +20,8 @@ class Builder {
 
   // The flight that builds `reference` and publishes its tag. `address` is of the client. Throws Error{too_busy}.
   std::shared_ptr<Flight> start(const reference::Reference& reference, std::string_view address);
+  // The one that builds it, or failed to just now; null where there is none.
+  std::shared_ptr<Flight> flight_of(const reference::Reference& reference) const;
   // The tag of what landed, also where the flight began under another spelling of the same image.
   void publish_tag(const reference::Reference& reference, const Landing& landing) const;
 
@@ -43,6 +45,7 @@ class Builder {
 
  private:
   void drop_if_changed(const reference::Reference& reference) const;
+  void remember_failure(const reference::Reference& reference, const Error& error) const;
   Landing build(const reference::Reference& reference, Progress& progress);
   Landing rebuild(const std::string& key, const image::Digest& blob, Progress& progress);
 

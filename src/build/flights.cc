@@ -99,12 +99,19 @@ std::shared_ptr<Flight> Flights::join(const std::string& client, const std::stri
   return flight;
 }
 
+std::shared_ptr<Flight> Flights::find(const std::string& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto known = flights_.find(key);
+  return known == flights_.end() || is_old(*known->second, Clock::now()) ? nullptr : known->second;
+}
+
+bool Flights::is_old(const Flight& flight, Clock::time_point now) const {
+  const std::lock_guard lock(flight.mutex_);
+  return flight.landing_ && now - flight.landed_at_ >= limits_.failure_memory;
+}
+
 void Flights::forget_old(Clock::time_point now) {
-  std::erase_if(flights_, [&](const auto& entry) {
-    const Flight& flight = *entry.second;
-    const std::lock_guard lock(flight.mutex_);
-    return flight.landing_ && now - flight.landed_at_ >= limits_.failure_memory;
-  });
+  std::erase_if(flights_, [&](const auto& entry) { return is_old(*entry.second, now); });
 }
 
 void Flights::fly_queued() {
@@ -119,9 +126,10 @@ void Flights::fly_queued() {
     lock.lock();
     --flying_;
     changed_.notify_all();
-    // A success is in the tree now, and what may pass is worth another try; other failures are remembered for a while.
+    // A success is in the tree now, and what may pass is worth another try; other failures, and reports,
+    // are remembered for a while.
     const Landing landing = *flight->landing();
-    if (!landing.error || landing.error->transient()) flights_.erase(flight->key());
+    if (!landing.report && (!landing.error || landing.error->transient())) flights_.erase(flight->key());
   }
 }
 

@@ -25,10 +25,11 @@ namespace nixery::build {
 
 // How a flight ended.
 struct Landing {
-  std::optional<image::Digest> digest;  // of the manifest, or the blob, that is in the tree now
-  std::string revision;                 // of the package set, for a manifest
-  bool moving = false;                  // whether its tag may stand for another revision tomorrow
-  std::shared_ptr<const Error> error;   // set where `digest` is not
+  std::optional<image::Digest> digest;             // of the manifest, or the blob, that is in the tree now
+  std::string revision;                            // of the package set, for a manifest
+  bool moving = false;                             // whether its tag may stand for another revision tomorrow
+  std::shared_ptr<const Error> error;              // set where neither `digest` nor `report` is
+  std::shared_ptr<const std::string> report = {};  // of a flight that only looked (planner.h)
 };
 
 using Work = std::function<Landing(Progress&)>;
@@ -64,7 +65,7 @@ class Flight {
 struct FlightLimits {
   unsigned in_the_air = 2;
   unsigned queued = 100;
-  std::chrono::seconds failure_memory{30};
+  std::chrono::seconds failure_memory{30};  // a report is remembered as long
 };
 
 // Thread-safe.
@@ -78,12 +79,16 @@ class Flights {
   // it than others makes room for them, and learns from the landing that it was too busy.
   std::shared_ptr<Flight> join(const std::string& client, const std::string& key, Work work);
 
+  // The one of that key that is queued, in the air, or remembered; else null.
+  std::shared_ptr<Flight> find(const std::string& key) const;
+
   void wait_until_idle();
   std::size_t in_the_air() const;
   std::size_t queued() const;
 
  private:
   void fly_queued();
+  bool is_old(const Flight& flight, std::chrono::steady_clock::time_point now) const;
   void forget_old(std::chrono::steady_clock::time_point now);
 
   const FlightLimits limits_;

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
+#include "build/plan_report.h"
 #include "command/command.h"
 #include "command/registry_parts.h"
-#include "json/json.h"
 
 namespace nixery::command {
 
@@ -10,23 +10,6 @@ namespace {
 
 std::string megabytes(std::uint64_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
-}
-
-// A layer of the plan, with whether the tree has it.
-struct PlannedLayer {
-  const plan::Layer* layer;
-  bool present;
-};
-
-std::vector<PlannedLayer> look_up(const build::ResolvedImage& image, const build::LayeredClosure& layered,
-                                  const tree::Tree& tree) {
-  std::vector<PlannedLayer> planned;
-  for (const plan::Layer& layer : layered.layers) {
-    const layer::Contents contents{{}, build::paths_of(layer, layered.closure)};
-    planned.push_back(
-        {&layer, layer::find_layer(tree.layout(), layer::layer_key(image.encoding, contents)).has_value()});
-  }
-  return planned;
 }
 
 void print_text(const build::ResolvedImage& image, const nix::Missing& missing) {
@@ -44,86 +27,29 @@ void print_text(const build::ResolvedImage& image, const nix::Missing& missing) 
   fmt::print("the layers can be planned once all is there: run `nixery build`\n");
 }
 
-void print_layers(const build::LayeredClosure& layered, const std::vector<PlannedLayer>& planned) {
+void print_layers(const build::PlanReport& report) {
+  const auto& [closure, layers] = report.layered;
   std::uint64_t present = 0;
-  for (const PlannedLayer& entry : planned) present += entry.present ? entry.layer->nar_size : 0;
+  for (std::size_t i = 0; i < layers.size(); ++i) present += report.in_tree[i] ? layers[i].nar_size : 0;
   fmt::print("\nclosure: {} paths, {}, in {} layers and the root file system; {} of it is in the tree\n",
-             layered.closure.paths.size(), megabytes(layered.closure.nar_size()), layered.layers.size(),
-             megabytes(present));
-  for (std::size_t i = 0; i < planned.size(); ++i) {
-    fmt::print("{:3}. {:>10}  {}{}\n", i + 1, megabytes(planned[i].layer->nar_size), planned[i].layer->reason,
-               planned[i].present ? "  [in the tree]" : "");
-    for (const auto index : planned[i].layer->paths) {
-      const store::PathInfo& info = layered.closure.paths[index];
+             closure.paths.size(), megabytes(closure.nar_size()), layers.size(), megabytes(present));
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    fmt::print("{:3}. {:>10}  {}{}\n", i + 1, megabytes(layers[i].nar_size), layers[i].reason,
+               report.in_tree[i] ? "  [in the tree]" : "");
+    for (const auto index : layers[i].paths) {
+      const store::PathInfo& info = closure.paths[index];
       fmt::print("       {:>10}  {}\n", megabytes(info.nar_size), info.path.name());
     }
   }
 }
 
-void write_strings(json::Writer& writer, std::string_view key, const std::vector<std::string>& strings) {
-  json::key(writer, key);
-  writer.StartArray();
-  for (const std::string& text : strings) json::string(writer, text);
-  writer.EndArray();
-}
-
-void print_json(const build::ResolvedImage& image, const nix::Missing& missing, const build::LayeredClosure& layered,
-                const std::vector<PlannedLayer>& planned) {
-  json::Buffer buffer;
-  json::Writer writer(buffer);
-  writer.StartObject();
-  json::member(writer, "reference", fmt::format("{}:{}", image.reference.repository, image.reference.tag));
-  json::member(writer, "system", image.platform.nix_system);
-  json::member(writer, "encoding", image.encoding.name());
-  json::member(writer, "revision", image.source.revision.id);
-  json::key(writer, "packages");
-  writer.StartArray();
-  for (const nix::Package* package : image.contents()) {
-    writer.StartObject();
-    json::member(writer, "attribute", package->attribute);
-    json::member(writer, "version", package->version);
-    json::member(writer, "description", package->description);
-    json::member(writer, "derivation", package->drv_path);
-    std::vector<std::string> outputs;
-    for (const nix::Output& output : package->outputs) outputs.push_back(output.path.str());
-    write_strings(writer, "outputs", outputs);
-    writer.EndObject();
-  }
-  writer.EndArray();
-  write_strings(writer, "toBuild", missing.to_build);
-  write_strings(writer, "toFetch", missing.to_fetch);
-  if (missing.complete()) {
-    json::member(writer, "closurePaths", layered.closure.paths.size());
-    json::member(writer, "closureBytes", layered.closure.nar_size());
-    json::key(writer, "layers");
-    writer.StartArray();
-    for (const PlannedLayer& entry : planned) {
-      writer.StartObject();
-      json::member(writer, "bytes", entry.layer->nar_size);
-      json::member(writer, "reason", entry.layer->reason);
-      json::key(writer, "inTree");
-      writer.Bool(entry.present);
-      std::vector<std::string> paths;
-      for (const auto index : entry.layer->paths) paths.push_back(layered.closure.paths[index].path.str());
-      write_strings(writer, "paths", paths);
-      writer.EndObject();
-    }
-    writer.EndArray();
-  }
-  writer.EndObject();
-  fmt::print("{}\n", buffer.GetString());
-}
-
-void show(const RegistryParts& parts, const build::ResolvedImage& image, bool as_json) {
-  const auto missing = nix::missing_for(image.contents());
-  build::LayeredClosure layered;
-  if (missing.complete()) layered = parts.road.plan(image);
-  const auto planned = look_up(image, layered, parts.tree);
+void show(const RegistryParts& parts, build::ResolvedImage image, bool as_json) {
+  const auto report = build::report_plan(parts.road, parts.tree, std::move(image));
   if (as_json) {
-    print_json(image, missing, layered, planned);
+    fmt::print("{}\n", build::to_json(report));
   } else {
-    print_text(image, missing);
-    if (missing.complete()) print_layers(layered, planned);
+    print_text(report.image, report.missing);
+    if (report.missing.complete()) print_layers(report);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "build/builder.h"
+#include "build/planner.h"
 #include "command/command.h"
 #include "command/registry_parts.h"
 #include "http/server.h"
@@ -139,8 +140,9 @@ int run(Words words) {
   RegistryParts parts(config);
   build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer, parts.declared,
                          {config.build_threads, config.queue_length, config.failure_memory});
-  const http::Registry registry(builder, parts.tree, {config.hop, config.hops, config.catalog});
   builder.drop_outdated_tags();
+  build::Planner planner(parts.road, parts.tree, *parts.source, {1, config.queue_length, config.failure_memory});
+  const http::Registry registry(builder, planner, parts.tree, {config.hop, config.hops, config.catalog});
   if (listener.cgi) {
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);

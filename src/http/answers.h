@@ -12,6 +12,10 @@ namespace nixery::http {
 // 404, 422 or 424, and drop that of a 5xx. So what will fail again the same way is a 4xx; 429 and 503 with Retry-After
 // are for what may succeed later.
 Response answer_error(const Error& error);
+// What the puller is told of it: nothing that is the operator's business, and no control characters.
+std::string message_of(const Error& error);
+// Without what would do something to a terminal; lines and tabs stay.
+std::string without_controls(std::string_view text);
 
 Response answer_manifest(const tree::StoredManifest& manifest);
 Response answer_blob(const image::Digest& digest, const std::filesystem::path& file);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <netdb.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -118,6 +119,24 @@ void Exchange::answer(const Response& response) {
     }
   }
   raw_.reset();
+}
+
+bool Exchange::begin(const Response& head) {
+  // Whatever readiness() may have missed, nobody waits long for one client.
+  const timeval patience{1, 0};
+  setsockopt(raw_->ipcFd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  return send(head_of(head));
+}
+
+bool Exchange::send(std::string_view text) {
+  return FCGX_PutStr(text.data(), static_cast<int>(text.size()), raw_->out) >= 0 && FCGX_FFlush(raw_->out) == 0;
+}
+
+Exchange::Readiness Exchange::readiness() const {
+  pollfd socket{raw_->ipcFd, POLLOUT | POLLRDHUP, 0};
+  if (poll(&socket, 1, 0) < 0) return Readiness::busy;
+  if (socket.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) return Readiness::gone;
+  return socket.revents & POLLOUT ? Readiness::ready : Readiness::busy;
 }
 
 Listener find_listener(const std::string& address) {

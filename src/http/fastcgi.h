@@ -9,11 +9,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "http/message.h"
 #include "os/fd.h"
 
 namespace nixery::http {
+
+// Bytes of one piece of an answer that comes in pieces, at most: half of what a socket takes that says it is writable.
+inline constexpr std::size_t piece_size = 48u << 10;
 
 // One request in our hands. It can be moved to another thread and answered there; dropped, it is ended unanswered.
 class Exchange {
@@ -27,6 +31,14 @@ class Exchange {
   bool pending() const { return raw_ != nullptr; }
   // Sends the answer (its head only, for HEAD) and ends the request.
   void answer(const Response& response);
+
+  // An answer in pieces: begin() with its head, send() as often as ready() says, and drop the exchange to end it. Both
+  // are false where nobody listens any more.
+  bool begin(const Response& head);
+  bool send(std::string_view text);
+  // Whether a piece of `piece_size` could be sent now without waiting for a slow client.
+  enum class Readiness { ready, busy, gone };
+  Readiness readiness() const;
 
  private:
   struct Finish {

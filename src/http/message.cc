@@ -81,12 +81,15 @@ Request read_request(const std::function<const char*(const char*)>& get) {
   request.path = percent_decode(path).value_or(path);
   request.id = text("NIXERY_REQUEST_ID");
   request.client = text("REMOTE_ADDR");
+  request.scheme = text("REQUEST_SCHEME");
+  request.host = text("HTTP_HOST");
   return request;
 }
 
 std::string_view reason_phrase(int status) {
   switch (status) {
     case 200: return "OK";
+    case 202: return "Accepted";
     case 206: return "Partial Content";
     case 304: return "Not Modified";
     case 307: return "Temporary Redirect";
@@ -106,6 +109,7 @@ std::string_view reason_phrase(int status) {
 std::string head_of(const Response& response) {
   std::string head = fmt::format("Status: {} {}\r\n", response.status, reason_phrase(response.status));
   for (const auto& [name, value] : response.headers) head += fmt::format("{}: {}\r\n", name, value);
+  if (response.streamed) return head + "\r\n";
   std::uintmax_t length = response.body.size();
   if (response.file) length = std::filesystem::file_size(*response.file);
   head += fmt::format("Content-Length: {}\r\n\r\n", length);

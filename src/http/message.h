@@ -19,6 +19,8 @@ struct Request {
   std::string query;   // undecoded
   std::string id;      // nginx's request id, for logs; may be empty
   std::string client;  // address
+  std::string scheme;  // "https"; empty where the server does not say
+  std::string host;    // as the client wrote it, with the port; may hold any byte
 };
 
 // CGI's variables (RFC 3875) and nginx's additions -> Request; `get` returns null for what is not set.
@@ -37,6 +39,7 @@ struct Response {
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
   std::optional<std::filesystem::path> file;  // the body, where it is a file
+  bool streamed = false;                      // the body comes later, and nobody knows how long it will be
 
   Response& header(std::string name, std::string value) {
     headers.emplace_back(std::move(name), std::move(value));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "http/answers.h"
+#include "http/compose_page.h"
 #include "http/discovery.h"
 #include "log.h"
 #include "reference/reference.h"
@@ -37,7 +38,7 @@ image::Digest parse_digest(std::string_view text) {
 
 }  // namespace
 
-std::variant<Response, Waiting> Registry::answer(const Request& request) const {
+Outcome Registry::answer(const Request& request) const {
   try {
     return route(request);
   } catch (const Error& error) {
@@ -51,11 +52,13 @@ std::variant<Response, Waiting> Registry::answer(const Request& request) const {
   }
 }
 
-std::variant<Response, Waiting> Registry::route(const Request& request) const {
+Outcome Registry::route(const Request& request) const {
   if (request.method != "GET" && request.method != "HEAD")
     throw Error(Failure::unsupported_method, "this registry is for pulling only: images are built from their names");
   const std::string_view path = request.path;
   if (path == "/v2" || path == "/v2/") return answer_json("{}");
+  if (Api::owns(path)) return api_.answer(request);
+  if (path == "/web/compose") return compose_page(request);
   if (const auto route = split(path, "manifests")) return manifest(request, route->name, route->last);
   if (path == "/v2/_catalog") return catalog(tree_, request.query, settings_.catalog);
   if (const auto route = split(path, "tags"); route && route->last == "list")
@@ -71,8 +74,7 @@ std::variant<Response, Waiting> Registry::route(const Request& request) const {
   throw Error(Failure::unknown_route, "there is nothing at this address: images are at /v2/<name>/manifests/<tag>");
 }
 
-std::variant<Response, Waiting> Registry::manifest(const Request& request, std::string_view repository,
-                                                   std::string_view reference) const {
+Outcome Registry::manifest(const Request& request, std::string_view repository, std::string_view reference) const {
   if (reference.find(':') != reference.npos) {
     reference::check_repository(repository);
     const auto digest = parse_digest(reference);
@@ -93,8 +95,7 @@ std::variant<Response, Waiting> Registry::manifest(const Request& request, std::
   }
   const auto wanted = builder_.find(repository, reference);
   // Between two workers, or without nginx, it may be there already.
-  if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag);
-      digest && builder_.tag_matches(wanted))
+  if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag); digest && builder_.tag_matches(wanted))
     if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
 
   return wait_for(request, builder_.start(wanted, request.client), [this, wanted](const build::Landing& landing) {
@@ -106,7 +107,7 @@ std::variant<Response, Waiting> Registry::manifest(const Request& request, std::
   });
 }
 
-std::variant<Response, Waiting> Registry::blob(const Request& request, std::string_view text) const {
+Outcome Registry::blob(const Request& request, std::string_view text) const {
   const auto digest = parse_digest(text);
   if (tree_.has_blob(digest)) return answer_blob(digest, tree_.layout().blob(digest));
   if (!builder_.can_rebuild(digest))
@@ -120,12 +121,13 @@ std::variant<Response, Waiting> Registry::blob(const Request& request, std::stri
 
 Waiting Registry::wait_for(const Request& request, std::shared_ptr<build::Flight> flight,
                            std::function<Response(const build::Landing&)> when_landed) const {
-  return {request, std::move(flight), std::chrono::steady_clock::now() + settings_.hop, std::move(when_landed)};
+  return {request, std::move(flight), std::chrono::steady_clock::now() + settings_.hop, std::move(when_landed), {}};
 }
 
 Response Registry::resume(const Waiting& waiting) const {
   try {
     if (const auto landing = waiting.flight->landing()) return waiting.when_landed(*landing);
+    if (waiting.when_late) return waiting.when_late();
     const unsigned hop = hop_of(waiting.request);
     if (hop < settings_.hops) return answer_redirect(waiting.request, hop + 1);
     return answer_error(

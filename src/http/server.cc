@@ -23,7 +23,8 @@ namespace {
 // Accepting fails at once when descriptors run out; the requests in the air free some soon.
 constexpr std::chrono::milliseconds breath{50};
 
-void accept_until(int stop, const Registry& registry, const Listener& listener, WaitingRoom& room) {
+void accept_until(int stop, const Registry& registry, const Listener& listener, WaitingRoom& room,
+                  StreamRoom& streams) {
   for (;;) {
     pollfd polls[2] = {{listener.fd.get(), POLLIN, 0}, {stop, POLLIN, 0}};
     if (poll(polls, 2, -1) < 0) continue;
@@ -36,6 +37,8 @@ void accept_until(int stop, const Registry& registry, const Listener& listener, 
     auto answer = registry.answer(exchange->request());
     if (auto* response = std::get_if<Response>(&answer)) {
       exchange->answer(*response);
+    } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
+      streams.enter(*std::move(exchange), std::move(*streaming));
     } else {
       room.enter(*std::move(exchange), std::get<Waiting>(std::move(answer)));
     }
@@ -50,9 +53,10 @@ void serve(const Registry& registry, const Listener& listener, const ServerSetti
   const os::Fd stop(eventfd(0, EFD_CLOEXEC));
   {
     WaitingRoom room(registry, settings.max_waiting);
+    StreamRoom streams(settings.streams);
     std::vector<std::thread> threads;
     for (unsigned i = 0; i < settings.threads; ++i)
-      threads.emplace_back([&] { accept_until(stop.get(), registry, listener, room); });
+      threads.emplace_back([&] { accept_until(stop.get(), registry, listener, room, streams); });
     log::info("serving", {{"listener", listener.origin}});
 
     sigset_t signals;
@@ -75,6 +79,11 @@ void serve_cgi(const Registry& registry) {
   if (auto* waiting = std::get_if<Waiting>(&answer)) {
     waiting->flight->wait_until(waiting->deadline);
     response = registry.resume(*waiting);
+  } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
+    // One look: whoever follows comes back for the next.
+    response = std::move(streaming->head);
+    response.streamed = false;
+    response.body = streaming->next().value_or("");
   } else {
     response = std::get<Response>(std::move(answer));
   }

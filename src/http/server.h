@@ -3,16 +3,18 @@
 
 #include "http/fastcgi.h"
 #include "http/registry.h"
+#include "http/stream_room.h"
 
 namespace nixery::http {
 
 struct ServerSettings {
   unsigned threads = 4;
   std::size_t max_waiting = 600;
+  StreamLimits streams = {};
 };
 
 // Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread. Then: no new requests, running
-// answers finish, waiting ones are redirected to themselves.
+// answers finish, waiting ones are redirected to themselves, streams end.
 void serve(const Registry& registry, const Listener& listener, const ServerSettings& settings);
 
 // Answers the one request of the environment (RFC 3875) on standard output and closes it; builds may go on.

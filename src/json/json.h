@@ -35,4 +35,15 @@ void member(Writer& writer, std::string_view key, std::uint64_t value);
 void key(Writer& writer, std::string_view key);
 void string(Writer& writer, std::string_view value);
 
+// {…}, with the members that `write(Writer&)` writes.
+template <typename Write>
+std::string object(Write&& write) {
+  Buffer buffer;
+  Writer writer(buffer);
+  writer.StartObject();
+  write(writer);
+  writer.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
 }  // namespace nixery::json

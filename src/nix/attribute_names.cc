@@ -70,19 +70,28 @@ std::optional<std::vector<std::string>> AttributeNames::names_within(std::string
   return names;
 }
 
-void AttributeNames::refuse_unknown(const std::vector<reference::AttributePath>& paths) const {
-  for (const reference::AttributePath& path : paths) {
-    std::string within;
-    for (std::size_t start = 0; start <= path.text.size();) {
-      const auto names = names_within(within);
-      if (!names) break;
-      const std::size_t dot = std::min(path.text.find('.', start), path.text.size());
-      const std::string* spelt = spelling(*names, std::string_view(path.text).substr(start, dot - start));
-      if (!spelt) throw unknown_package(path.text, within, *names);
-      within += (within.empty() ? "" : ".") + *spelt;
-      start = dot + 1;
-    }
+std::optional<std::string> AttributeNames::spelt(const std::string& path) const {
+  std::string within;
+  for (std::size_t start = 0; start <= path.size();) {
+    const auto names = names_within(within);
+    if (!names) return std::nullopt;
+    const std::size_t dot = std::min(path.find('.', start), path.size());
+    const std::string* found = spelling(*names, std::string_view(path).substr(start, dot - start));
+    if (!found) throw unknown_package(path, within, *names);
+    within += (within.empty() ? "" : ".") + *found;
+    start = dot + 1;
   }
+  return within;
+}
+
+void AttributeNames::refuse_unknown(const std::vector<reference::AttributePath>& paths) const {
+  for (const reference::AttributePath& path : paths) spelt(path.text);
+}
+
+std::optional<std::vector<std::string>> AttributeNames::names(std::string_view set) const {
+  if (set.empty()) return names_within({});
+  const auto within = spelt(std::string(set));
+  return within ? names_within(*within) : std::nullopt;
 }
 
 void AttributeNames::remember(std::string_view within, const std::vector<std::string>& names) const {

@@ -26,12 +26,19 @@ class AttributeNames {
   // Throws Error{unknown_package} for the first of `paths` that is known not to be there.
   void refuse_unknown(const std::vector<reference::AttributePath>& paths) const;
 
+  // All attributes of a set, "" for the outermost, in whatever case `set` is written; nullopt where they are not known.
+  // Throws as refuse_unknown(), where it is known that there is no such set.
+  std::optional<std::vector<std::string>> names(std::string_view set) const;
+
   // `names` are all attributes of the set `within`, as it is spelt; the outermost where that is empty.
   void remember(std::string_view within, const std::vector<std::string>& names) const;
 
  private:
   fs::path file_of(std::string_view within) const;
   std::optional<std::vector<std::string>> names_within(std::string_view within) const;
+  // How `path` is spelt, component by component; nullopt where a set on the way is not known. Throws
+  // Error{unknown_package}.
+  std::optional<std::string> spelt(const std::string& path) const;
 
   const fs::path directory_;
   const std::string revision_;

@@ -50,6 +50,12 @@ std::optional<Lock> Lock::try_lock(const std::filesystem::path& path) {
   return Lock(std::move(fd));
 }
 
+bool Lock::is_held(const std::filesystem::path& path) {
+  // A shared lock, so that those who only look are not taken for holders by each other.
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return fd && flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+}
+
 bool drop_free_lock(const std::filesystem::path& path) {
   const auto held = Lock::try_lock(path);
   return held && unlink(path.c_str()) == 0;

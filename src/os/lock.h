@@ -17,6 +17,8 @@ class Lock {
   explicit Lock(const std::filesystem::path& path, Mode mode = Mode::exclusive);
   // Only if it is free now.
   static std::optional<Lock> try_lock(const std::filesystem::path& path);
+  // Whether somebody holds it now; makes no file.
+  static bool is_held(const std::filesystem::path& path);
 
  private:
   explicit Lock(Fd fd) : fd_(std::move(fd)) {}

@@ -28,6 +28,7 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     include {root}/nginx/nixery-locations.conf;
+    {server}
   }}
 }}
 """
@@ -74,6 +75,8 @@ class Answer:
 
 
 class Registry:
+    server = ""  # more directives of the server {}
+
     def __init__(self, directory: Path, settings: dict[str, str]):
         self.dir = directory
         self.tree = directory / "tree"
@@ -99,8 +102,9 @@ class Registry:
         conf = (ROOT / "nginx/nixery-http.conf").read_text()
         assert "/var/lib/nixery/tree" in conf and "/run/nixery/nixery.sock" in conf
         conf = conf.replace("/var/lib/nixery/tree", str(self.tree)).replace("/run/nixery/nixery.sock", str(self.socket))
+        conf = conf.replace("/usr/local/share/nixery/nginx/web", str(ROOT / "nginx/web"))
         (self.dir / "nixery-http.conf").write_text(conf)
-        (self.dir / "nginx.conf").write_text(NGINX_CONF.format(dir=self.dir, port=self.port, root=ROOT))
+        (self.dir / "nginx.conf").write_text(NGINX_CONF.format(dir=self.dir, port=self.port, root=ROOT, server=self.server))
         self.tree.mkdir(parents=True, exist_ok=True)
         self.nginx = subprocess.Popen(
             ["nginx", "-c", str(self.dir / "nginx.conf"), "-e", str(self.dir / "nginx-error.log"), "-g", "daemon off;"]

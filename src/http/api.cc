@@ -1,0 +1,204 @@
+#include "http/api.h"
+
+#include <fmt/format.h>
+
+#include "error.h"
+#include "http/answers.h"
+#include "http/build_events.h"
+#include "http/image_report.h"
+#include "json/json.h"
+#include "reference/reference.h"
+#include "tree/failures.h"
+#include "tree/recent.h"
+
+namespace nixery::http {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t found_at_once = 50;
+constexpr std::size_t listed_at_once = 50;
+constexpr std::size_t longest_search = 100;  // characters
+constexpr std::chrono::seconds listing_lasts{3};
+
+// What browsers may do with what we say: nothing but to hand it to the page that asked.
+Response guarded(Response response) {
+  response.header("Cache-Control", "no-store")
+      .header("Content-Security-Policy",
+              "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+      .header("Cross-Origin-Resource-Policy", "same-origin")
+      .header("Referrer-Policy", "no-referrer");
+  return response;
+}
+
+Response answer(std::string body) {
+  return guarded(answer_json(std::move(body)));
+}
+
+Response answer_later(std::string body) {
+  Response response = answer(std::move(body));
+  response.status = 202;
+  response.header("Retry-After", "2");
+  return response;
+}
+
+// "/api/plan/shell/git:latest" -> "shell/git:latest" for "plan"; nullopt for other routes.
+std::optional<std::string_view> name_behind(std::string_view path, std::string_view route) {
+  const std::string prefix = fmt::format("/api/{}/", route);
+  if (!path.starts_with(prefix)) return std::nullopt;
+  return path.substr(prefix.size());
+}
+
+}  // namespace
+
+Outcome Api::answer(const Request& request) const {
+  const std::string_view path = request.path;
+  const auto find = [this](std::string_view name_and_tag) {
+    const auto [name, tag] = reference::split_tag(name_and_tag);
+    return builder_.find(name, tag);
+  };
+  if (path == "/api/search") return search(request);
+  if (path == "/api/images") return images();
+  if (path == "/api/failures") return failures();
+  if (const auto name = name_behind(path, "plan")) return plan(request, find(*name));
+  if (const auto name = name_behind(path, "image")) return image(find(*name));
+  if (const auto name = name_behind(path, "build")) return http::answer(build_state(builder_, tree_, find(*name)));
+  if (const auto name = name_behind(path, "events")) return events(find(*name));
+  throw Error(Failure::unknown_route, "there is nothing at this address under /api/");
+}
+
+Outcome Api::search(const Request& request) const {
+  const auto text = percent_decode(query_parameter(request.query, "q").value_or(""));
+  if (!text) throw Error(Failure::bad_query, "the parameter 'q' has a malformed %-escape");
+  if (text->size() > longest_search)
+    throw Error(Failure::bad_query, fmt::format("the parameter 'q' is longer than {} characters", longest_search));
+  const auto matches = planner_.search(*text, found_at_once, request.client);
+  if (matches.known || !matches.lookup) return http::answer(matches_json(*text, matches));
+
+  const auto later = [this, text = *text] { return answer_later(matches_json(text, {})); };
+  return Waiting{request, matches.lookup, Clock::now() + settings_.patience,
+                 [this, text = *text, client = request.client, later](const build::Landing& landing) {
+                   if (landing.error && landing.error->failure() == Failure::unknown_package)
+                     return http::answer(matches_json(text, {{}, false, nullptr, true}));  // in no such set is nothing
+                   if (landing.error) return guarded(answer_error(*landing.error));
+                   const auto found = planner_.search(text, found_at_once, client);
+                   return found.known ? http::answer(matches_json(text, found)) : later();
+                 },
+                 later};
+}
+
+std::string Api::matches_json(const std::string& text, const build::Planner::Matches& matches) const {
+  return json::object([&](json::Writer& writer) {
+    json::member(writer, "query", text);
+    json::key(writer, "known");
+    writer.Bool(matches.known);
+    json::key(writer, "more");
+    writer.Bool(matches.more);
+    json::key(writer, "packages");
+    writer.StartArray();
+    for (const std::string& name : matches.names) {
+      auto facts = planner_.facts_of(name);
+      const auto digest = tree_.digest_of_tag(name, "latest");
+      if (digest && facts.version.empty() && facts.description.empty()) {
+        const auto summary = summary_of(tree_, *digest);
+        facts = {summary.version, summary.description};
+      }
+      writer.StartObject();
+      json::member(writer, "name", name);
+      json::member(writer, "version", facts.version);
+      json::member(writer, "description", facts.description);
+      json::key(writer, "built");
+      writer.Bool(digest.has_value());
+      writer.EndObject();
+    }
+    writer.EndArray();
+  });
+}
+
+Outcome Api::plan(const Request& request, const reference::Reference& reference) const {
+  const auto flight = planner_.start_plan(reference, request.client);
+  return Waiting{request, flight, Clock::now() + settings_.patience,
+                 [](const build::Landing& landing) {
+                   return landing.error ? guarded(answer_error(*landing.error)) : http::answer(*landing.report);
+                 },
+                 [flight, reference] {
+                   return answer_later(json::object([&](json::Writer& writer) {
+                     json::member(writer, "reference", fmt::format("{}:{}", reference.repository, reference.tag));
+                     json::member(writer, "text", flight->progress().snapshot().text());
+                   }));
+                 }};
+}
+
+void Api::check_lists() const {
+  if (!settings_.lists)
+    throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
+}
+
+Response Api::images() const {
+  check_lists();
+  const std::lock_guard lock(listing_);
+  if (listed_.empty() || Clock::now() - listed_at_ >= listing_lasts) {
+    listed_ = json::object([&](json::Writer& writer) {
+      json::key(writer, "images");
+      writer.StartArray();
+      for (const tree::RecentTag& recent : tree::recent_tags(tree_, listed_at_once)) {
+        const auto summary = summary_of(tree_, recent.manifest);
+        writer.StartObject();
+        json::member(writer, "name", recent.repository);
+        json::member(writer, "tag", recent.tag);
+        json::member(writer, "digest", recent.manifest.str());
+        json::member(writer, "time", static_cast<std::uint64_t>(std::max<std::int64_t>(recent.time, 0)));
+        json::member(writer, "size", summary.size);
+        json::member(writer, "layers", summary.layers);
+        json::key(writer, "architectures");
+        writer.StartArray();
+        for (const std::string& architecture : summary.architectures) json::string(writer, architecture);
+        writer.EndArray();
+        writer.EndObject();
+      }
+      writer.EndArray();
+    });
+    listed_at_ = Clock::now();
+  }
+  return http::answer(listed_);
+}
+
+Response Api::image(const reference::Reference& reference) const {
+  const auto digest = tree_.digest_of_tag(reference.repository, reference.tag);
+  if (!digest || !builder_.tag_matches(reference))
+    throw Error(Failure::unknown_tag, fmt::format("'{}:{}' is not built yet: an image is built when it is pulled",
+                                                  reference.repository, reference.tag));
+  return http::answer(image_report(tree_, reference.repository, reference.tag, *digest));
+}
+
+Response Api::failures() const {
+  check_lists();
+  return http::answer(json::object([&](json::Writer& writer) {
+    json::key(writer, "failures");
+    writer.StartArray();
+    for (const tree::FailureRecord& record : tree::recent_failures(tree_.layout(), listed_at_once)) {
+      writer.StartObject();
+      json::member(writer, "name", record.repository);
+      json::member(writer, "tag", record.tag);
+      json::member(writer, "failure", record.failure);
+      json::member(writer, "message", without_controls(record.message));
+      json::member(writer, "log", without_controls(record.detail));
+      json::member(writer, "time", static_cast<std::uint64_t>(std::max<std::int64_t>(record.time, 0)));
+      writer.EndObject();
+    }
+    writer.EndArray();
+  }));
+}
+
+Outcome Api::events(const reference::Reference& reference) const {
+  Response head;
+  head.streamed = true;
+  head.header("Content-Type", "text/event-stream")
+      .header("X-Content-Type-Options", "nosniff")
+      .header("X-Accel-Buffering", "no");  // else nginx would keep it until it has enough
+  const auto feed = std::make_shared<BuildEvents>(builder_, tree_, reference);
+  return Streaming{guarded(std::move(head)), [feed] { return feed->next(); }};
+}
+
+}  // namespace nixery::http

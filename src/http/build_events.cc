@@ -1,0 +1,236 @@
+#include "http/build_events.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "build/tagged_build.h"
+#include "http/answers.h"
+#include "json/json.h"
+#include "os/fd.h"
+#include "os/lock.h"
+#include "tree/failures.h"
+
+namespace nixery::http {
+
+namespace {
+
+constexpr std::size_t tail_size = 16u << 10;     // bytes of log that somebody who comes late is shown
+constexpr std::size_t most_at_once = 32u << 10;  // bytes of log in one event
+constexpr std::size_t longest_line = 2000;
+constexpr std::size_t most_lines = 200;
+
+enum class State { absent, queued, building, built, failed };
+
+std::string_view name_of(State state) {
+  switch (state) {
+    case State::absent: return "absent";
+    case State::queued: return "queued";
+    case State::building: return "building";
+    case State::built: return "built";
+    case State::failed: return "failed";
+  }
+  return {};
+}
+
+struct Look {
+  State state = State::absent;
+  std::optional<build::Snapshot> progress;  // of a flight of ours
+  std::optional<image::Digest> digest;      // where it is built
+  std::string failure, message;             // where it failed
+};
+
+std::optional<image::Digest> published(const build::Builder& builder, const tree::Tree& tree,
+                                       const reference::Reference& reference) {
+  if (!builder.tag_matches(reference)) return std::nullopt;
+  return tree.digest_of_tag(reference.repository, reference.tag);
+}
+
+Look failed_with(const Error& error) {
+  Look look;
+  look.state = State::failed;
+  look.failure = nixery::name_of(error.failure());
+  look.message = message_of(error);
+  return look;
+}
+
+Look look_at(const build::Builder& builder, const tree::Tree& tree, const reference::Reference& reference,
+             const std::shared_ptr<build::Flight>& flight) {
+  Look look;
+  if (flight) {
+    const auto landing = flight->landing();
+    if (landing && landing->error) return failed_with(*landing->error);
+    if (landing && landing->digest) {
+      look.state = State::built;
+      look.digest = landing->digest;
+      return look;
+    }
+    if (!landing) {
+      look.progress = flight->progress().snapshot();
+      look.state = look.progress->phase == build::Phase::queued ? State::queued : State::building;
+      return look;
+    }
+  }
+  look.digest = published(builder, tree, reference);
+  if (look.digest) {
+    look.state = State::built;
+    return look;
+  }
+  const std::string key = build::build_key(reference);
+  if (os::Lock::is_held(tree.layout().lock(key))) {
+    look.state = State::building;
+  } else if (const auto failure = tree::read_failure(tree.layout(), key)) {
+    look.state = State::failed;
+    look.failure = failure->failure;
+    look.message = failure->message;
+  }
+  return look;
+}
+
+void write_state(json::Writer& writer, const reference::Reference& reference, const Look& look, bool with_time) {
+  json::member(writer, "reference", fmt::format("{}:{}", reference.repository, reference.tag));
+  json::member(writer, "state", name_of(look.state));
+  if (look.progress) {
+    json::member(writer, "phase", build::name_of(look.progress->phase));
+    json::member(writer, "text", look.progress->what());
+    json::member(writer, "layersDone", look.progress->layers_done);
+    json::member(writer, "layersTotal", look.progress->layers_total);
+    json::member(writer, "bytesDone", look.progress->bytes_done);
+    json::member(writer, "bytesTotal", look.progress->bytes_total);
+    if (with_time) {
+      const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(look.progress->elapsed).count();
+      json::member(writer, "seconds", static_cast<std::uint64_t>(std::max<std::int64_t>(seconds, 0)));
+    }
+  } else if (look.state == State::building) {
+    json::member(writer, "text", "another process builds it");
+  }
+  if (look.digest) json::member(writer, "digest", look.digest->str());
+  if (look.state == State::failed) {
+    json::member(writer, "failure", look.failure);
+    json::member(writer, "message", look.message);
+  }
+}
+
+void write_lines(json::Writer& writer, std::string_view key, const std::vector<std::string>& lines) {
+  json::key(writer, key);
+  writer.StartArray();
+  for (const std::string& line : lines) json::string(writer, without_controls(line.substr(0, longest_line)));
+  writer.EndArray();
+}
+
+std::string event(std::string_view name, std::string_view data) {
+  return fmt::format("event: {}\ndata: {}\n\n", name, data);
+}
+
+// What lies behind the byte `from` of a file, at most `most_at_once`; nothing where it cannot be read. A file that has
+// become shorter is another one.
+struct Piece {
+  std::string text;
+  std::size_t end = 0;
+  bool skipped = false;  // bytes before `text` were left out
+};
+Piece read_behind(const std::string& file, std::size_t from) {
+  const os::Fd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status {};
+  if (!fd || fstat(fd.get(), &status) != 0) return {{}, from, false};
+  const auto size = static_cast<std::size_t>(status.st_size);
+  Piece piece;
+  if (size < from) from = 0;
+  if (size - from > most_at_once) {
+    from = size - tail_size;
+    piece.skipped = true;
+  }
+  piece.text.resize(size - from);
+  const ssize_t got = pread(fd.get(), piece.text.data(), piece.text.size(), static_cast<off_t>(from));
+  piece.text.resize(static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+  piece.end = from + piece.text.size();
+  return piece;
+}
+
+// The lines that are whole; what is behind them stays in `text`.
+std::vector<std::string> take_lines(std::string& text) {
+  std::vector<std::string> lines;
+  std::size_t start = 0;
+  for (std::size_t end; (end = text.find('\n', start)) != text.npos; start = end + 1)
+    lines.push_back(text.substr(start, end - start));
+  text.erase(0, start);
+  return lines;
+}
+
+std::vector<std::string> last_lines(const std::string& file) {
+  Piece piece = read_behind(file, 0);
+  if (piece.skipped) piece.text.erase(0, piece.text.find('\n') + 1);
+  auto lines = take_lines(piece.text);
+  if (lines.size() > most_lines) lines.erase(lines.begin(), lines.end() - most_lines);
+  return lines;
+}
+
+}  // namespace
+
+std::string build_state(const build::Builder& builder, const tree::Tree& tree, const reference::Reference& reference) {
+  const Look look = look_at(builder, tree, reference, builder.flight_of(reference));
+  return json::object([&](json::Writer& writer) {
+    write_state(writer, reference, look, true);
+    if (look.state == State::building || look.state == State::failed)
+      write_lines(writer, "log", last_lines(tree.layout().log(build::build_key(reference))));
+  });
+}
+
+BuildEvents::BuildEvents(const build::Builder& builder, const tree::Tree& tree, reference::Reference reference)
+    : builder_(builder),
+      tree_(tree),
+      reference_(std::move(reference)),
+      log_(tree.layout().log(build::build_key(reference_))) {}
+
+std::string BuildEvents::new_lines() {
+  Piece piece = read_behind(log_, read_);
+  if (piece.end < read_) unfinished_line_.clear();
+  std::vector<std::string> lines;
+  if (piece.skipped) {
+    lines.emplace_back("…");
+    unfinished_line_.clear();
+    piece.text.erase(0, piece.text.find('\n') + 1);
+  }
+  read_ = piece.end;
+  unfinished_line_ += piece.text;
+  for (std::string& line : take_lines(unfinished_line_)) lines.push_back(std::move(line));
+  if (unfinished_line_.size() > longest_line) lines.push_back(std::exchange(unfinished_line_, {}));
+  if (lines.empty()) return {};
+  return event("log", json::object([&](json::Writer& writer) { write_lines(writer, "lines", lines); }));
+}
+
+std::optional<std::string> BuildEvents::next() {
+  if (over_) return std::nullopt;
+  if (!flight_) flight_ = builder_.flight_of(reference_);
+  Look look = look_at(builder_, tree_, reference_, flight_);
+  // One that failed earlier, with nobody at it now, is no end: it is about to be tried again.
+  if (look.state == State::failed && !flight_ && !began_) look = {};
+  began_ = began_ || look.state == State::building || look.state == State::queued;
+
+  std::string events;
+  const std::string state = json::object([&](json::Writer& writer) { write_state(writer, reference_, look, false); });
+  if (state != told_)
+    events += event("state", json::object([&](json::Writer& writer) { write_state(writer, reference_, look, true); }));
+  told_ = state;
+  // Of an image that is not being built, the log is of another time.
+  const bool just_failed = look.state == State::failed && flight_;
+  if (look.state == State::building || just_failed || (began_ && look.state != State::queued)) events += new_lines();
+  over_ = look.state == State::built || look.state == State::failed;
+  if (look.state == State::built)
+    events +=
+        event("built", json::object([&](json::Writer& writer) { json::member(writer, "digest", look.digest->str()); }));
+  if (look.state == State::failed) {
+    events += event("failed", json::object([&](json::Writer& writer) {
+                      json::member(writer, "failure", look.failure);
+                      json::member(writer, "message", look.message);
+                    }));
+  }
+  return events;
+}
+
+}  // namespace nixery::http

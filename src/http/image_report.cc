@@ -1,0 +1,298 @@
+#include "http/image_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "error.h"
+#include "image/links.h"
+#include "json/json.h"
+#include "layer/recipe.h"
+#include "os/file.h"
+#include "supply/cyclonedx.h"
+#include "tree/referrers.h"
+
+namespace nixery::http {
+
+namespace {
+
+constexpr std::uint64_t largest_document = 16u << 20;  // bytes: what is larger is not looked into
+constexpr std::size_t most_paths = 20'000;             // of an image
+constexpr const char* title_prefix = "org.opencontainers.image.";
+
+std::optional<json::Document> document_of(const tree::Tree& tree, const image::Link& blob) {
+  if (blob.size > largest_document) return std::nullopt;
+  const auto text = os::read_if_exists(tree.layout().blob(blob.digest));
+  if (!text) return std::nullopt;
+  try {
+    return json::parse(*text, blob.digest.str());
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+tree::StoredManifest manifest_of(const tree::Tree& tree, const image::Digest& digest) {
+  if (auto stored = tree.manifest(digest)) return *std::move(stored);
+  throw Error(Failure::unknown_manifest, fmt::format("the manifest {} is gone: pull the image again", digest.str()));
+}
+
+std::map<std::string, std::string> strings_in(const json::Value* object) {
+  std::map<std::string, std::string> strings;
+  if (object && object->IsObject())
+    for (const auto& member : object->GetObject())
+      if (member.value.IsString())
+        strings.emplace(std::string(member.name.GetString(), member.name.GetStringLength()),
+                        std::string(member.value.GetString(), member.value.GetStringLength()));
+  return strings;
+}
+
+// What its config says: labels and what each layer is.
+struct ConfigFacts {
+  std::string architecture, os;
+  std::map<std::string, std::string> labels;
+  std::vector<std::string> reasons;  // of each layer
+};
+ConfigFacts facts_of(const tree::Tree& tree, const image::Link& config) {
+  ConfigFacts facts;
+  const auto document = document_of(tree, config);
+  if (!document) return facts;
+  facts.architecture = json::string_or(*document, "architecture", "");
+  facts.os = json::string_or(*document, "os", "");
+  if (const json::Value* inner = json::find(*document, "config"))
+    facts.labels = strings_in(json::find(*inner, "Labels"));
+  if (const json::Value* history = json::find(*document, "history"); history && history->IsArray())
+    for (const json::Value& entry : history->GetArray())
+      facts.reasons.push_back(json::string_or(entry, "created_by", ""));
+  return facts;
+}
+
+void write_map(json::Writer& writer, std::string_view key, const std::map<std::string, std::string>& strings) {
+  json::key(writer, key);
+  writer.StartObject();
+  for (const auto& [name, value] : strings) json::member(writer, name, value);
+  writer.EndObject();
+}
+
+std::vector<std::string> licenses_in(const json::Value& component) {
+  std::vector<std::string> names;
+  const json::Value* list = json::find(component, "licenses");
+  if (!list || !list->IsArray()) return names;
+  for (const json::Value& entry : list->GetArray()) {
+    std::string name = json::string_or(entry, "expression", "");
+    if (const json::Value* license = json::find(entry, "license"))
+      name = json::string_or(*license, "id", json::string_or(*license, "name", ""));
+    if (!name.empty()) names.push_back(std::move(name));
+  }
+  return names;
+}
+
+std::string homepage_in(const json::Value& component) {
+  if (const json::Value* list = json::find(component, "externalReferences"); list && list->IsArray())
+    for (const json::Value& entry : list->GetArray())
+      if (json::string_or(entry, "type", "") == "website") return json::string_or(entry, "url", "");
+  return {};
+}
+
+// From the SBOM, which knows most of them; a package may be in it by several outputs.
+bool write_packages_of_sbom(json::Writer& writer, const json::Document& sbom) {
+  const json::Value* components = json::find(sbom, "components");
+  if (!components || !components->IsArray()) return false;
+  std::vector<std::string> seen;
+  for (const json::Value& component : components->GetArray()) {
+    if (json::string_or(component, "type", "") != "application") continue;
+    const std::string name = json::string_or(component, "name", ""),
+                      version = json::string_or(component, "version", "");
+    if (std::find(seen.begin(), seen.end(), name + " " + version) != seen.end()) continue;
+    seen.push_back(name + " " + version);
+    writer.StartObject();
+    json::member(writer, "name", name);
+    json::member(writer, "version", version);
+    json::member(writer, "description", json::string_or(component, "description", ""));
+    json::member(writer, "homepage", homepage_in(component));
+    json::member(writer, "purl", json::string_or(component, "purl", ""));
+    json::key(writer, "licenses");
+    writer.StartArray();
+    for (const std::string& license : licenses_in(component)) json::string(writer, license);
+    writer.EndArray();
+    writer.EndObject();
+  }
+  return true;
+}
+
+// "git=2.39 curl=8.0": all that is known where there is no SBOM.
+void write_packages_of_label(json::Writer& writer, std::string_view label) {
+  while (!label.empty()) {
+    const auto end = std::min(label.find(' '), label.size());
+    const std::string_view entry = label.substr(0, end);
+    const auto equals = std::min(entry.find('='), entry.size());
+    if (!entry.empty()) {
+      writer.StartObject();
+      json::member(writer, "name", entry.substr(0, equals));
+      json::member(writer, "version", entry.substr(std::min(equals + 1, entry.size())));
+      writer.EndObject();
+    }
+    label.remove_prefix(std::min(end + 1, label.size()));
+  }
+}
+
+void write_layers(json::Writer& writer, const tree::Tree& tree, const image::Links& links, const ConfigFacts& facts) {
+  std::size_t written = 0;
+  json::key(writer, "layers");
+  writer.StartArray();
+  for (std::size_t i = 0; i < links.layers.size(); ++i) {
+    const image::Link& layer = links.layers[i];
+    const auto recipe = layer::read_recipe(tree.layout(), layer.digest);
+    writer.StartObject();
+    json::member(writer, "digest", layer.digest.str());
+    json::member(writer, "size", layer.size);
+    if (recipe) json::member(writer, "unpacked", recipe->tar_size);
+    json::member(writer, "reason", i < facts.reasons.size() ? facts.reasons[i] : "");
+    json::key(writer, "paths");
+    writer.StartArray();
+    if (recipe)
+      for (const layer::Segment& segment : recipe->segments) {
+        if (segment.path.empty() || written++ >= most_paths) continue;
+        writer.StartObject();
+        json::member(writer, "path", segment.path);
+        json::member(writer, "size", segment.tar_length);
+        writer.EndObject();
+      }
+    writer.EndArray();
+    writer.EndObject();
+  }
+  writer.EndArray();
+}
+
+struct Attached {
+  image::Descriptor descriptor;
+  std::optional<image::Link> document;  // the one blob that it stands for
+};
+
+std::vector<Attached> attached_to(const tree::Tree& tree, const image::Digest& subject) {
+  std::vector<Attached> all;
+  for (image::Descriptor& descriptor : tree::referrers_of(tree.layout(), subject)) {
+    std::optional<image::Link> document;
+    try {
+      if (const auto stored = tree.manifest(descriptor.digest))
+        if (auto links = image::links_of(stored->bytes, stored->digest); links.layers.size() == 1)
+          document = links.layers.front();
+    } catch (const Error&) {  // of its list it stays a part
+    }
+    all.push_back({std::move(descriptor), std::move(document)});
+  }
+  return all;
+}
+
+void write_attached(json::Writer& writer, std::string_view repository, const std::vector<Attached>& attached) {
+  json::key(writer, "referrers");
+  writer.StartArray();
+  for (const auto& [descriptor, document] : attached) {
+    writer.StartObject();
+    json::member(writer, "type", descriptor.artifact_type);
+    json::member(writer, "digest", descriptor.digest.str());
+    json::member(writer, "manifest", fmt::format("/v2/{}/manifests/{}", repository, descriptor.digest.str()));
+    if (document) {
+      json::member(writer, "document", fmt::format("/v2/{}/blobs/{}", repository, document->digest.str()));
+      json::member(writer, "size", document->size);
+    }
+    writer.EndObject();
+  }
+  writer.EndArray();
+}
+
+void write_image(json::Writer& writer, const tree::Tree& tree, std::string_view repository,
+                 const tree::StoredManifest& stored, const image::Links& links) {
+  const ConfigFacts facts = facts_of(tree, *links.config);
+  const auto attached = attached_to(tree, stored.digest);
+  std::uint64_t size = links.config->size;
+  for (const image::Link& layer : links.layers) size += layer.size;
+
+  writer.StartObject();
+  json::member(writer, "digest", stored.digest.str());
+  json::member(writer, "mediaType", image::name_of(stored.type));
+  json::member(writer, "os", facts.os);
+  json::member(writer, "architecture", facts.architecture);
+  json::member(writer, "size", size);
+  write_map(writer, "labels", facts.labels);
+  json::key(writer, "packages");
+  writer.StartArray();
+  const auto sbom = std::find_if(attached.begin(), attached.end(), [](const Attached& each) {
+    return each.document && each.descriptor.artifact_type == supply::cyclonedx_media_type;
+  });
+  const auto document = sbom == attached.end() ? std::nullopt : document_of(tree, *sbom->document);
+  if (!document || !write_packages_of_sbom(writer, *document)) {
+    const auto label = facts.labels.find("io.nixery.packages");
+    write_packages_of_label(writer, label == facts.labels.end() ? "" : label->second);
+  }
+  writer.EndArray();
+  write_layers(writer, tree, links, facts);
+  write_attached(writer, repository, attached);
+  writer.EndObject();
+}
+
+}  // namespace
+
+std::string image_report(const tree::Tree& tree, std::string_view repository, std::string_view tag,
+                         const image::Digest& manifest) {
+  const auto stored = manifest_of(tree, manifest);
+  const auto links = image::links_of(stored.bytes, manifest);
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::member(writer, "reference", fmt::format("{}:{}", repository, tag));
+  json::member(writer, "digest", manifest.str());
+  json::member(writer, "mediaType", image::name_of(stored.type));
+  const std::string signature = fmt::format("sha256-{}.sig", manifest.hex());
+  if (tree.digest_of_tag(repository, signature))
+    json::member(writer, "signature", fmt::format("/v2/{}/manifests/{}", repository, signature));
+  json::key(writer, "images");
+  writer.StartArray();
+  if (links.config) {
+    write_image(writer, tree, repository, stored, links);
+  } else {
+    for (const image::Link& member : links.members) {
+      const auto one = manifest_of(tree, member.digest);
+      if (const auto parts = image::links_of(one.bytes, one.digest); parts.config)
+        write_image(writer, tree, repository, one, parts);
+    }
+  }
+  writer.EndArray();
+  if (!links.config) write_attached(writer, repository, attached_to(tree, manifest));
+  writer.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+ImageSummary summary_of(const tree::Tree& tree, const image::Digest& manifest) {
+  ImageSummary summary;
+  const auto stored = tree.manifest(manifest);
+  if (!stored) return summary;
+  try {
+    const auto links = image::links_of(stored->bytes, manifest);
+    for (const image::Link& member : links.members)
+      if (!member.architecture.empty()) summary.architectures.push_back(member.architecture);
+    if (!links.config && !links.members.empty()) {
+      const auto architectures = summary.architectures;
+      summary = summary_of(tree, links.members.front().digest);
+      summary.architectures = architectures;
+      return summary;
+    }
+    if (!links.config) return summary;
+    summary.size = links.config->size;
+    summary.layers = links.layers.size();
+    for (const image::Link& layer : links.layers) summary.size += layer.size;
+    const auto annotations = strings_in(json::find(json::parse(stored->bytes, manifest.str()), "annotations"));
+    const auto told = [&](const char* name) {
+      const auto found = annotations.find(std::string(title_prefix) + name);
+      return found == annotations.end() ? std::string() : found->second;
+    };
+    summary.description = told("description");
+    summary.version = told("version");
+  } catch (const Error&) {  // a manifest that somebody else put there
+  }
+  return summary;
+}
+
+}  // namespace nixery::http

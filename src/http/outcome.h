@@ -1,0 +1,34 @@
+// What becomes of a request: an answer, a wait for a flight, or an answer in pieces.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "build/flights.h"
+#include "http/message.h"
+
+namespace nixery::http {
+
+// A request whose answer is being built.
+struct Waiting {
+  Request request;
+  std::shared_ptr<build::Flight> flight;
+  std::chrono::steady_clock::time_point deadline;
+  std::function<Response(const build::Landing&)> when_landed;
+  std::function<Response()> when_late = {};  // at the deadline; empty: it is redirected to itself
+};
+
+// An answer that goes on for a while. `next` returns what is new, at once and perhaps nothing; nullopt at the end.
+// It may throw, which is the end too.
+struct Streaming {
+  Response head;  // with no body
+  std::function<std::optional<std::string>()> next;
+};
+
+using Outcome = std::variant<Response, Waiting, Streaming>;
+
+}  // namespace nixery::http

@@ -1,0 +1,33 @@
+// The last failure of each build, for whoever asks why: STATE/failures/<build key>.json, the newest kept_failures of
+// them. Thread-safe, and safe between processes; what a power cut tore is passed over.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tree/layout.h"
+
+namespace nixery::tree {
+
+inline constexpr std::size_t kept_failures = 100;
+
+struct FailureRecord {
+  std::string repository, tag;
+  std::string failure;    // name_of(Failure)
+  std::string message;    // for the person who pulls
+  std::string detail;     // the log's end; may be empty
+  std::int64_t time = 0;  // seconds since 1970
+};
+
+// In place of an earlier one of the same key; the oldest of all are removed. Throws Error{storage}.
+void write_failure(const Layout& layout, std::string_view key, const FailureRecord& record);
+std::optional<FailureRecord> read_failure(const Layout& layout, std::string_view key);
+void remove_failure(const Layout& layout, std::string_view key);
+
+// At most `count`, the newest first.
+std::vector<FailureRecord> recent_failures(const Layout& layout, std::size_t count);
+
+}  // namespace nixery::tree

@@ -1,0 +1,23 @@
+// What was built last, read off the tags' links. Walks all of them: whoever asks often keeps the answer for a while.
+// Thread-safe. Throws Error{storage} as tree/listing.h.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "image/digest.h"
+#include "tree/tree.h"
+
+namespace nixery::tree {
+
+struct RecentTag {
+  std::string repository, tag;
+  image::Digest manifest;
+  std::int64_t time;  // when the tag was published: seconds since 1970
+};
+
+// At most `count`, the newest first. Signatures and the like are left out.
+std::vector<RecentTag> recent_tags(const Tree& tree, std::size_t count);
+
+}  // namespace nixery::tree
