@@ -1,0 +1,156 @@
+#include <doctest/doctest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstring>
+#include <memory>
+#include <thread>
+
+#include "http/stream_room.h"
+#include "temporary_directory.h"
+
+using namespace nixery;
+using namespace std::chrono_literals;
+
+namespace {
+
+// The web server's end of FastCGI: connects, asks, and reads or does not.
+class Asker {
+ public:
+  Asker(const std::string& path, std::string_view address) : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
+    REQUIRE(connect(fd_.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0);
+    std::string parameters;
+    for (const auto& [key, value] : {std::pair<std::string_view, std::string_view>{"REQUEST_METHOD", "GET"},
+                                     {"REQUEST_URI", "/"},
+                                     {"REMOTE_ADDR", address}}) {
+      parameters += static_cast<char>(key.size());
+      parameters += static_cast<char>(value.size());
+      parameters.append(key).append(value);
+    }
+    record(1, std::string("\0\1\0\0\0\0\0\0", 8));
+    record(4, parameters);
+    record(4, "");
+    record(5, "");
+  }
+
+  // All that comes until `enough` bytes are there or nothing comes any more.
+  std::string read_until(std::size_t enough) {
+    std::string got;
+    char buffer[65536];
+    while (got.size() < enough) {
+      pollfd readable{fd_.get(), POLLIN, 0};
+      REQUIRE(poll(&readable, 1, 60'000) == 1);
+      const ssize_t n = read(fd_.get(), buffer, sizeof buffer);
+      if (n <= 0) break;
+      got.append(buffer, static_cast<std::size_t>(n));
+    }
+    return got;
+  }
+  std::string read_all() { return read_until(std::string::npos); }
+  void leave() { fd_ = os::Fd(); }
+
+ private:
+  void record(char type, const std::string& content) {
+    const std::string head{'\1', type, '\0', '\1', '\0', static_cast<char>(content.size()), '\0', '\0'};
+    REQUIRE(write(fd_.get(), (head + content).data(), head.size() + content.size()) > 0);
+  }
+  os::Fd fd_;
+};
+
+struct Room {
+  const test::TemporaryDirectory dir;
+  const std::string path = (dir.path() / "s").string();
+  http::Listener listener = http::find_listener("unix:" + path);
+  http::StreamRoom room;
+
+  explicit Room(http::StreamLimits limits) : room(limits) {}
+  // Somebody at `address` who follows `next`.
+  std::unique_ptr<Asker> follow(std::function<std::optional<std::string>()> next,
+                                std::string_view address = "1.2.3.4") {
+    auto asker = std::make_unique<Asker>(path, address);
+    auto exchange = http::Exchange::accept(listener.fd.get());
+    REQUIRE(exchange);
+    http::Response head;
+    head.streamed = true;
+    room.enter(*std::move(exchange), {head, std::move(next)});
+    return asker;
+  }
+};
+
+std::optional<std::string> silence() {
+  return "";
+}
+
+bool holds(std::string_view text, std::string_view part) {
+  return text.find(part) != text.npos;
+}
+
+}  // namespace
+
+TEST_CASE("a stream has its head, what its feed says, and an end") {
+  Room room({});
+  int said = 0;
+  const auto text = room.follow([&]() -> std::optional<std::string> {
+                          return ++said > 2 ? std::nullopt : std::optional("piece " + std::to_string(said) + "\n");
+                        })
+                        ->read_all();
+  CHECK(holds(text, "Status: 200 OK"));
+  CHECK_FALSE(holds(text, "Content-Length"));
+  CHECK(holds(text, "piece 1\n"));
+  CHECK(holds(text, "piece 2\n"));
+}
+
+TEST_CASE("a stream that goes on too long ends and asks to come back; one that throws ends") {
+  Room room({64, 8, 100ms});
+  CHECK(holds(room.follow(silence)->read_all(), "retry: "));
+  CHECK_FALSE(holds(room.follow([]() -> std::optional<std::string> { throw std::runtime_error("odd"); })->read_all(),
+                    "retry: "));
+}
+
+TEST_CASE("a client that reads nothing is not asked for, and holds nobody up") {
+  Room room({});
+  std::atomic<int> unread = 0, read = 0;
+  const auto feed = [](std::atomic<int>& count) {
+    return [&count]() -> std::optional<std::string> {
+      ++count;
+      return std::string(http::piece_size * 3 / 2, 'x');
+    };
+  };
+  const auto stuck = room.follow(feed(unread));
+  const auto reader = room.follow(feed(read));
+  CHECK(reader->read_until(10 * http::piece_size).size() >= 10 * http::piece_size);
+  CHECK(read >= 6);
+  CHECK(unread < read);
+}
+
+TEST_CASE("there are so many streams, and each client has so many; who leaves makes room") {
+  Room room({3, 2, 1h});
+  auto first = room.follow(silence, "1.1.1.1"), second = room.follow(silence, "1.1.1.1");
+  CHECK(holds(room.follow(silence, "1.1.1.1")->read_all(), "503"));
+  const auto third = room.follow(silence, "2.2.2.2");
+  CHECK(holds(room.follow(silence, "3.3.3.3")->read_all(), "503"));
+  first->leave();
+  // It is seen with the next look at all streams.
+  bool entered = false;
+  for (int tries = 0; tries < 100 && !entered; ++tries) {
+    entered =
+        holds(room.follow([]() -> std::optional<std::string> { return std::nullopt; }, "1.1.1.1")->read_all(), "200");
+    if (!entered) std::this_thread::sleep_for(100ms);
+  }
+  CHECK(entered);
+}
+
+TEST_CASE("the room's end is the streams' end") {
+  std::unique_ptr<Asker> asker;
+  {
+    Room room({});
+    asker = room.follow(silence);
+  }
+  CHECK(holds(asker->read_all(), "200"));
+}
