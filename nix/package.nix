@@ -1,0 +1,40 @@
+# Nixery as a package of nixpkgs: pkgs.callPackage ./package.nix { }
+{ lib, stdenv, meson, ninja, pkg-config, python3, makeWrapper
+, curl, fcgi, fmt, libarchive, libdeflate, openssl, rapidjson, zstd
+, nix, git, openssh, cacert
+}:
+
+let
+  # What the package is made of, so that a change elsewhere builds nothing anew.
+  parts = [ "/meson.build" "/meson_options.txt" "/src" "/nginx" "/nix/resolve.nix" "/packaging" ];
+  # A directory on the way to a part is one too.
+  isPart = path: builtins.any (part: part == path || lib.hasPrefix "${part}/" path || lib.hasPrefix "${path}/" part) parts;
+in
+stdenv.mkDerivation {
+  pname = "nixery";
+  version = builtins.head (builtins.match "project\\('nixery', 'cpp',[ \n]*version: '([^']*)'.*" (builtins.readFile ../meson.build));
+
+  src = builtins.path {
+    name = "nixery-source";
+    path = ./..;
+    filter = path: _: isPart (lib.removePrefix (toString ./..) (toString path));
+  };
+
+  nativeBuildInputs = [ meson ninja pkg-config python3 makeWrapper ];
+  buildInputs = [ curl fcgi fmt libarchive libdeflate openssl rapidjson zstd ];
+  mesonFlags = [ "-Dtests=false" ];
+  postPatch = "patchShebangs packaging";
+
+  # The programs that a worker runs, and where it finds whom to trust; a service's own PATH goes first.
+  postInstall = ''
+    wrapProgram $out/bin/nixery --suffix PATH : ${lib.makeBinPath [ nix git openssh ]} \
+      --set-default SSL_CERT_FILE ${cacert}/etc/ssl/certs/ca-bundle.crt
+  '';
+
+  meta = {
+    description = "Container registry that builds an image from its name when it is pulled";
+    license = lib.licenses.asl20;
+    platforms = [ "x86_64-linux" "aarch64-linux" ];
+    mainProgram = "nixery";
+  };
+}
