@@ -27,6 +27,7 @@ stdenv.mkDerivation {
 
   # The programs that a worker runs, and where it finds whom to trust; a service's own PATH goes first.
   postInstall = ''
+    mv $out/share/zsh/vendor-completions $out/share/zsh/site-functions  # the one is Debian's name, the other nixpkgs'
     wrapProgram $out/bin/nixery --suffix PATH : ${lib.makeBinPath [ nix git openssh ]} \
       --set-default SSL_CERT_FILE ${cacert}/etc/ssl/certs/ca-bundle.crt
   '';

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 import tempfile
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import Containerd, Docker, ImageService, Podman
+from engines import Containerd, Docker, ImageService, Podman, check
 from registry import ROOT, Registry
 
 
@@ -60,6 +61,18 @@ def slow_set(package_set):
         assert 'pname = "slow-s' in text
         file.write_text(text.replace('pname = "slow-s', f'pname = "slow-{uuid.uuid4().hex}-s'))
         yield str(directory / "set")
+
+
+@pytest.fixture(scope="session")
+def package():
+    """The Debian package. NIXERY_TEST_DEB names one that is built already; else it is built, which takes minutes."""
+    if built := os.environ.get("NIXERY_TEST_DEB"):
+        yield Path(built)
+        return
+    with temporary_directory() as directory:
+        check(str(ROOT / "packaging/build-deb"), str(directory), timeout=1800)
+        (deb,) = directory.glob("nixery_*.deb")
+        yield deb
 
 
 @pytest.fixture

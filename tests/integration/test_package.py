@@ -3,14 +3,13 @@
 import json
 import os
 import re
-from pathlib import Path
 
 import pytest
 
 from booted_debian import BootedDebian
 from conftest import running, temporary_directory
 from engines import check, program, run
-from registry import ROOT, free_port
+from registry import free_port
 
 PACKAGES = """
 { system, ... }:
@@ -24,16 +23,6 @@ PACKAGES = """
 """
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can boot a system in namespaces")
-
-
-@pytest.fixture(scope="module")
-def package():
-    if built := os.environ.get("NIXERY_TEST_DEB"):
-        yield Path(built)
-        return
-    with temporary_directory() as directory:
-        check(str(ROOT / "packaging/build-deb"), str(directory), timeout=1800)
-        yield next(directory.glob("nixery_*.deb"))
 
 
 @pytest.fixture(scope="module")
