@@ -112,7 +112,7 @@ def test_the_module_runs_the_package_s_units_behind_nginx(nix):
     included = re.findall(r"include /PACKAGE/share/nixery/nginx/(\S+);", nginx["commonHttpConfig"])
     included += re.findall(r"include /PACKAGE/share/nixery/nginx/(\S+);", nginx["virtualHosts"]["r.example.org"]["extraConfig"])
     assert included == ["nixery-http.conf", "nixery-use.conf", "nixery-locations.conf"]
-    installed = re.search(r"install_data\('nginx/.*?\)", (ROOT / "meson.build").read_text(), flags=re.S).group()
+    installed = (ROOT / "meson.build").read_text()
     assert all(f"'nginx/{name}'" in installed for name in included)
 
 

@@ -202,6 +202,13 @@ def layer_files(registry: Registry, manifest: dict) -> dict[str, bytes]:
 # The package as it is
 
 
+def test_every_snippet_for_nginx_is_there_and_names_the_page_where_it_is(files):
+    places = files / "usr/share/nixery/nginx"
+    assert {path.name for path in places.glob("*.conf")} == {path.name for path in (ROOT / "nginx").glob("*.conf")}
+    (page,) = re.findall(r"^map \S+ \$nixery_web \{ default (\S+); \}", (places / "nixery-http.conf").read_text(), flags=re.M)
+    assert (files / page.lstrip("/") / "index.html").is_file(), page
+
+
 def test_it_depends_on_what_the_worker_runs_and_recommends_nginx(package):
     depends, recommends = (check("dpkg-deb", "-f", str(package), field) for field in ("Depends", "Recommends"))
     for name in ("nix-bin", "git", "ca-certificates", "libfcgi0ldbl", "libarchive13", "libcurl4"):
