@@ -194,7 +194,7 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) { c.hop = seconds(number("NIXERY_HOP_SECONDS", v, 1, 3600)); }},
       {"NIXERY_HOPS", "9", "such redirects of one request; clients follow ten at most",
        [](Config& c, std::string_view v) { c.hops = static_cast<unsigned>(number("NIXERY_HOPS", v, 0, 9)); }},
-      {"NIXERY_CATALOG", "1", "0 to keep the list of what has been built (/v2/_catalog) to yourself",
+      {"NIXERY_CATALOG", "1", "0 to keep the lists of what has been built, and of what failed, to yourself (/v2/_catalog, the web page)",
        [](Config& c, std::string_view v) { c.catalog = yes_or_no("NIXERY_CATALOG", v); }},
       {"NIXERY_SBOM", "1", "0 to attach no SPDX and CycloneDX documents and no provenance to images",
        [](Config& c, std::string_view v) { c.sbom = yes_or_no("NIXERY_SBOM", v); }},
