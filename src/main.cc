@@ -14,9 +14,10 @@ namespace {
 using nixery::command::Command;
 using nixery::command::Words;
 
-constexpr const Command* commands[] = {
-    &nixery::command::serve,      &nixery::command::build,  &nixery::command::plan,  &nixery::command::export_images,
-    &nixery::command::popularity, &nixery::command::images, &nixery::command::config};
+constexpr const Command* commands[] = {&nixery::command::serve,      &nixery::command::build,
+                                       &nixery::command::plan,       &nixery::command::export_images,
+                                       &nixery::command::popularity, &nixery::command::images,
+                                       &nixery::command::controller, &nixery::command::config};
 
 void print_help() {
   fmt::print("nixery {}: a container registry that builds an image from its name when it is pulled\n\n",
