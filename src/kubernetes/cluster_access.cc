@@ -121,7 +121,8 @@ ClusterAccess parse_kubeconfig(std::string_view text, std::string_view file, con
   if (context_name.empty()) yaml.refuse("it has no current-context");
   const yaml_node_t* context = yaml.named("contexts", "context", context_name);
   const yaml_node_t* cluster = yaml.named("clusters", "cluster", yaml.text(context, "cluster"));
-  if (yaml.find(cluster, "proxy-url")) yaml.refuse("proxy-url is not supported");
+  for (const char* key : {"proxy-url", "tls-server-name"})
+    if (yaml.find(cluster, key)) yaml.refuse(fmt::format("{} is not supported", key));
 
   const auto path = [&](const yaml_node_t* map, std::string_view key) {
     const std::string given = yaml.text(map, key);
@@ -135,7 +136,6 @@ ClusterAccess parse_kubeconfig(std::string_view text, std::string_view file, con
   access.server = without_slash(yaml.text(cluster, "server"));
   access.ca_pem = pem(cluster, "certificate-authority-data");
   if (access.ca_pem.empty()) access.ca_file = path(cluster, "certificate-authority");
-  access.tls_server_name = yaml.text(cluster, "tls-server-name");
   access.insecure = yaml.text(cluster, "insecure-skip-tls-verify") == "true";
 
   if (const std::string user_name = yaml.text(context, "user"); !user_name.empty()) {

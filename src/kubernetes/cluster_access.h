@@ -12,7 +12,6 @@ struct ClusterAccess {
   std::string server;                // "https://10.0.0.1:443", perhaps with a path; no slash at the end
   std::filesystem::path ca_file;     // empty: ca_pem, or else the system's
   std::string ca_pem;                // empty: ca_file
-  std::string tls_server_name;       // empty: the server's host
   bool insecure = false;             // the server's certificate is not checked
   std::filesystem::path token_file;  // read again for each request, as kubelet replaces it
   std::string token;                 // where there is no token_file
@@ -28,9 +27,9 @@ using Environment = std::function<const char*(const char* name)>;
 ClusterAccess find_cluster(const Environment& environment);
 
 // The current context's cluster and user. Relative paths are relative to `directory`. Understood are, of a cluster:
-// server, certificate-authority(-data), insecure-skip-tls-verify, tls-server-name; of a user: token, tokenFile,
-// client-certificate(-data), client-key(-data). Plugins (exec, auth-provider), names with passwords, impersonation and
-// proxies are refused rather than left out. Throws Error{bad_config} that begins with `file`.
+// server, certificate-authority(-data), insecure-skip-tls-verify; of a user: token, tokenFile,
+// client-certificate(-data), client-key(-data). Plugins (exec, auth-provider), names with passwords, impersonation,
+// proxies and tls-server-name are refused rather than left out. Throws Error{bad_config} that begins with `file`.
 ClusterAccess parse_kubeconfig(std::string_view yaml, std::string_view file, const std::filesystem::path& directory);
 
 }  // namespace nixery::kubernetes
