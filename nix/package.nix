@@ -1,6 +1,6 @@
 # Nixery as a package of nixpkgs: pkgs.callPackage ./package.nix { }
 { lib, stdenv, meson, ninja, pkg-config, python3, makeWrapper
-, curl, fcgi, fmt, libarchive, libdeflate, openssl, rapidjson, zstd
+, curl, fcgi, fmt, libarchive, libdeflate, libyaml, openssl, rapidjson, zstd
 , nix, git, openssh, cacert
 }:
 
@@ -21,7 +21,7 @@ stdenv.mkDerivation {
   };
 
   nativeBuildInputs = [ meson ninja pkg-config python3 makeWrapper ];
-  buildInputs = [ curl fcgi fmt libarchive libdeflate openssl rapidjson zstd ];
+  buildInputs = [ curl fcgi fmt libarchive libdeflate libyaml openssl rapidjson zstd ];
   mesonFlags = [ "-Dtests=false" ];
   postPatch = "patchShebangs packaging";
 

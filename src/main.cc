@@ -17,7 +17,7 @@ using nixery::command::Words;
 constexpr const Command* commands[] = {
     &nixery::command::serve,      &nixery::command::build,  &nixery::command::plan, &nixery::command::export_images,
     &nixery::command::popularity, &nixery::command::images, &nixery::command::gc,   &nixery::command::verify,
-    &nixery::command::config};
+    &nixery::command::controller, &nixery::command::config};
 
 void print_help() {
   fmt::print("nixery {}: a container registry that builds an image from its name when it is pulled\n\n",

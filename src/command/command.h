@@ -22,6 +22,6 @@ struct Misuse {
   const char* reason;
 };
 
-extern const Command serve, build, plan, export_images, popularity, images, gc, verify, config;
+extern const Command serve, build, plan, export_images, popularity, images, gc, verify, controller, config;
 
 }  // namespace nixery::command

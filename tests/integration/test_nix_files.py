@@ -27,7 +27,7 @@ rec {
     licenses.asl20 = "Apache-2.0";
   };
   packages = builtins.listToAttrs (map (name: { inherit name; value = name; }) [
-    "meson" "ninja" "pkg-config" "python3" "makeWrapper" "curl" "fcgi" "fmt" "libarchive" "libdeflate" "openssl"
+    "meson" "ninja" "pkg-config" "python3" "makeWrapper" "curl" "fcgi" "fmt" "libarchive" "libdeflate" "libyaml" "openssl"
     "rapidjson" "zstd" "nix" "git" "openssh" "cacert" ]);
   scope = packages // { inherit lib callPackage; stdenv.mkDerivation = given: given // { outPath = "/PACKAGE"; }; };
   # As nixpkgs': what a package asks for has to exist.
@@ -76,8 +76,8 @@ def test_the_package_has_the_project_s_version_and_libraries(nix):
     text = (ROOT / "meson.build").read_text()
     package = nix(f"builtins.removeAttrs (callPackage {ROOT}/nix/package.nix {{ }}) [ \"outPath\" ]")
     assert f"version: '{package['version']}'" in text
-    libraries = {"RapidJSON": "rapidjson", "libcurl": "curl", "libcrypto": "openssl", "libzstd": "zstd"}
-    for name in set(re.findall(r"^  dependency\('(\w+)'", text, flags=re.M)) - {"threads"}:
+    libraries = {"RapidJSON": "rapidjson", "libcurl": "curl", "libcrypto": "openssl", "libzstd": "zstd", "yaml-0.1": "libyaml"}
+    for name in set(re.findall(r"^  dependency\('([\w.-]+)'", text, flags=re.M)) - {"threads"}:
         assert libraries.get(name, name) in package["buildInputs"], name
     assert "nix/bin:git/bin:openssh/bin" in package["postInstall"]
 

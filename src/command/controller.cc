@@ -1,0 +1,86 @@
+#include <fmt/format.h>
+#include <signal.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <thread>
+#include <vector>
+
+#include "command/command.h"
+#include "kubernetes/lease.h"
+#include "kubernetes/reconcile.h"
+#include "log.h"
+
+namespace nixery::command {
+
+namespace {
+
+using namespace kubernetes;
+
+std::string collection_path(const Settings& settings) {
+  if (settings.only_namespace.empty()) return fmt::format("/apis/{}/niximages", api_version);
+  return fmt::format("/apis/{}/namespaces/{}/niximages", api_version, settings.only_namespace);
+}
+
+int run(Words words) {
+  if (!words.empty()) throw Misuse{"controller takes no words; its settings are environment variables"};
+  // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+
+  const auto environment = [](const char* name) -> const char* { return std::getenv(name); };
+  const Settings settings = load_settings(environment);
+  const ClusterAccess access = find_cluster(environment);
+  log::info("following NixImages", {{"server", access.server}, {"images", settings.images.string()}});
+
+  std::atomic<bool> stop{false};
+  const ApiClient client(access, stop);
+  LeaderElection election(client, settings.lease_namespace, settings.lease_name, settings.identity);
+  const bool elects = !settings.lease_name.empty();
+  Reconciler reconciler(
+      settings, client, [&] { return !elects || election.leads(); }, stop);
+  const Collection collection{collection_path(settings)};
+  const Observer observer = reconciler.observer();
+
+  std::vector<std::thread> threads;
+  if (elects) threads.emplace_back([&] { election.run(stop, [&] { reconciler.look_at_all(); }); });
+  for (unsigned i = 0; i < settings.builds; ++i) threads.emplace_back([&] { reconciler.work(); });
+  threads.emplace_back([&] { follow(client, collection, observer, stop); });
+
+  int signal = 0;
+  sigwait(&signals, &signal);
+  stop = true;
+  reconciler.stop();
+  for (std::thread& thread : threads) thread.join();
+  if (elects) {
+    const std::atomic<bool> never{false};
+    election.release(ApiClient(access, never));
+  }
+  return 0;
+}
+
+}  // namespace
+
+const Command controller = {
+    "controller", "nixery controller", "keep Kubernetes' NixImage objects: declared images that the cluster knows",
+    "Follows the NixImages of the cluster that KUBECONFIG names, or else of the one that the pod is in. Writes each "
+    "as\n"
+    "a declared image into NIXERY_IMAGES, pulls it from the registry, which builds it, and keeps its status. Needs no\n"
+    "Nix. Settings are environment variables:\n"
+    "  NIXERY_IMAGES                   directory, the same one as the registry's\n"
+    "  NIXERY_CONTROLLER_REGISTRY      the registry: http://127.0.0.1:8080\n"
+    "  NIXERY_CONTROLLER_HOST          what clients write before an image's name; stands in status.reference\n"
+    "  NIXERY_CONTROLLER_NAMESPACE     the one namespace that is followed; default: all\n"
+    "  NIXERY_CONTROLLER_SHORT_NAMES   a namespace whose images are also called by their name alone\n"
+    "  NIXERY_CONTROLLER_QUOTA         images of a namespace; default 0: any number\n"
+    "  NIXERY_CONTROLLER_BUILDS        images that are pulled at the same time: 4\n"
+    "  NIXERY_CONTROLLER_RESYNC        seconds between looks at an image that is there: 300\n"
+    "  NIXERY_CONTROLLER_SETTLE_MS     milliseconds that the registry has to notice a file: 3000\n"
+    "  NIXERY_CONTROLLER_LEASE         namespace/name of a Lease: of several controllers one writes status\n"
+    "  NIXERY_CONTROLLER_IDENTITY      this one's name in the Lease; default: POD_NAME, or the host's name\n",
+    run};
+
+}  // namespace nixery::command

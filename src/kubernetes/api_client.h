@@ -1,0 +1,62 @@
+// Requests to the API server, and to the registry: HTTP by libcurl.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "error.h"
+#include "kubernetes/cluster_access.h"
+
+namespace nixery::kubernetes {
+
+struct Response {
+  long status = 0;
+  std::string body;
+  std::string digest;                               // Docker-Content-Digest
+  std::optional<std::chrono::seconds> retry_after;  // never more than an hour
+};
+
+// An answer that is no success: of the API server a Status object, whose message and reason these are.
+struct ApiError : Error {
+  explicit ApiError(const std::string& request, const Response& response);
+  long status;
+  std::string reason;  // "Expired", "Conflict", "AlreadyExists"; may be empty
+  std::optional<std::chrono::seconds> retry_after;
+};
+
+inline constexpr const char* json_type = "application/json";
+inline constexpr const char* apply_type = "application/apply-patch+yaml";  // JSON is YAML
+
+// Thread-safe. Requests end early, with Error{unavailable}, once `stop` is true.
+class ApiClient {
+ public:
+  ApiClient(ClusterAccess access, const std::atomic<bool>& stop) : access_(std::move(access)), stop_(stop) {}
+
+  // `path` begins with a slash and may have a query. Answers of 2xx; others throw ApiError, and no answer
+  // Error{unavailable}.
+  Response request(const std::string& method, const std::string& path, std::string_view body = {},
+                   const char* content_type = json_type) const;
+
+  // GET whose body is handed over as it comes, for as long as it takes; a connection that is dead is noticed by TCP's
+  // keep-alive, a server that never ends its answer after `limit`. What `sink` throws ends the request and is thrown
+  // on.
+  void stream(const std::string& path, std::chrono::seconds limit,
+              const std::function<void(std::string_view)>& sink) const;
+
+ private:
+  ClusterAccess access_;
+  const std::atomic<bool>& stop_;
+};
+
+// GET without credentials; any status. Follows up to `redirects` redirects within http and https.
+Response get(const std::string& url, const std::string& accept, long redirects, std::chrono::seconds limit,
+             const std::atomic<bool>& stop);
+
+// Of a query's value: all but unreserved characters as %XX.
+std::string percent_encoded(std::string_view text);
+
+}  // namespace nixery::kubernetes

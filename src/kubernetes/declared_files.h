@@ -1,0 +1,29 @@
+// The files of declared images that stand for NixImages: niximage.<namespace>.<name>.json, and, for names without a
+// namespace, niximage..<name>.json. Other files of the directory are never touched.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+
+namespace nixery::kubernetes {
+
+class DeclaredFiles {
+ public:
+  // Makes the directory.
+  explicit DeclaredFiles(std::filesystem::path directory);
+
+  // True if the file was not there, or said something else. Throws Error{storage}, as the others.
+  bool write(std::string_view namespace_name, std::string_view name, std::string_view text);
+  void remove(std::string_view namespace_name, std::string_view name);
+  // Removes the files of our kind of which `wanted`, given a file's name, is not true.
+  void keep_only(const std::function<bool(const std::string& file)>& wanted);
+
+  static std::string file_name(std::string_view namespace_name, std::string_view name);
+
+ private:
+  const std::filesystem::path directory_;
+};
+
+}  // namespace nixery::kubernetes

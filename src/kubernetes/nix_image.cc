@@ -1,0 +1,203 @@
+#include "kubernetes/nix_image.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "error.h"
+#include "reference/declared.h"
+
+namespace nixery::kubernetes {
+
+namespace {
+
+constexpr std::size_t max_note = 1000;  // bytes; Kubernetes allows 1024
+
+// At most `most` bytes, never ending within a character.
+std::string shortened(std::string_view text, std::size_t most) {
+  if (text.size() <= most) return std::string(text);
+  most -= 3;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0) == 0x80) --most;
+  return std::string(text.substr(0, most)) + "…";
+}
+
+Condition parse_condition(const json::Value& value) {
+  return {json::string_or(value, "type", ""),
+          json::string_or(value, "status", ""),
+          json::string_or(value, "reason", ""),
+          json::string_or(value, "message", ""),
+          json::integer_at(value, "observedGeneration").value_or(0),
+          json::string_or(value, "lastTransitionTime", "")};
+}
+
+Status parse_status(const json::Value& value) {
+  Status status;
+  status.observed_generation = json::integer_at(value, "observedGeneration").value_or(0);
+  if (const json::Value* conditions = json::find(value, "conditions"); conditions && conditions->IsArray())
+    for (const json::Value& condition : conditions->GetArray()) status.conditions.push_back(parse_condition(condition));
+  status.digest = json::string_or(value, "digest", "");
+  status.reference = json::string_or(value, "reference", "");
+  const auto count = [&](const char* key) -> std::optional<std::uint64_t> {
+    const auto number = json::integer_at(value, key);
+    if (!number || *number < 0) return std::nullopt;
+    return static_cast<std::uint64_t>(*number);
+  };
+  status.size = count("size");
+  status.layers = count("layers");
+  status.last_error = json::string_or(value, "lastError", "");
+  return status;
+}
+
+void write_condition(json::Writer& writer, const Condition& condition) {
+  writer.StartObject();
+  json::member(writer, "type", condition.type);
+  json::member(writer, "status", condition.status);
+  json::key(writer, "observedGeneration");
+  writer.Int64(condition.observed_generation);
+  json::member(writer, "lastTransitionTime", condition.last_transition);
+  json::member(writer, "reason", condition.reason);
+  json::member(writer, "message", condition.message);
+  writer.EndObject();
+}
+
+void write_kind(json::Writer& writer) {
+  json::member(writer, "apiVersion", api_version);
+  json::member(writer, "kind", "NixImage");
+}
+
+}  // namespace
+
+NixImage parse_nix_image(const json::Value& object) {
+  const json::Value* metadata = json::find(object, "metadata");
+  if (!metadata) throw Error(Failure::bad_config, "a NixImage has no metadata");
+  NixImage image;
+  image.namespace_name = json::string_or(*metadata, "namespace", "");
+  image.name = json::string_or(*metadata, "name", "");
+  // These become a path: what Kubernetes would never let through must not get further here.
+  const auto is_name_letter = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
+  };
+  for (const std::string& part : {image.namespace_name, image.name})
+    if (part.empty() || part[0] == '.' || !std::all_of(part.begin(), part.end(), is_name_letter))
+      throw Error(Failure::bad_config, "a NixImage has no valid name and namespace");
+  image.uid = json::string_or(*metadata, "uid", "");
+  image.generation = json::integer_at(*metadata, "generation").value_or(0);
+  image.created = json::string_or(*metadata, "creationTimestamp", "");
+  image.tag = "latest";
+  if (const json::Value* data = json::find(object, "data")) {
+    image.tag = json::string_or(*data, "tag", "latest");
+    json::Buffer buffer;
+    json::Writer writer(buffer);
+    data->Accept(writer);
+    image.data = buffer.GetString();
+  }
+  if (const json::Value* status = json::find(object, "status")) image.status = parse_status(*status);
+  return image;
+}
+
+std::string declared_json(const NixImage& image, const std::string& name) {
+  if (image.name.size() > max_object_name)
+    throw Error(Failure::bad_config, fmt::format("the object's name has more than {} characters", max_object_name));
+  const json::Document data = json::parse(image.data.empty() ? "{}" : image.data, "data");
+  if (!data.IsObject()) throw Error(Failure::bad_config, "data: it must be an object");
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::member(writer, "name", name);
+  for (const auto& field : data.GetObject()) {
+    json::key(writer, {field.name.GetString(), field.name.GetStringLength()});
+    field.value.Accept(writer);
+  }
+  writer.EndObject();
+  const std::string text(buffer.GetString(), buffer.GetSize());
+  reference::parse_declared(text, "data");
+  return text;
+}
+
+std::string status_patch(const NixImage& image, const Status& status) {
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  write_kind(writer);
+  json::key(writer, "metadata");
+  writer.StartObject();
+  json::member(writer, "namespace", image.namespace_name);
+  json::member(writer, "name", image.name);
+  // Another object of the same name is not meant.
+  if (!image.uid.empty()) json::member(writer, "uid", image.uid);
+  writer.EndObject();
+  json::key(writer, "status");
+  writer.StartObject();
+  json::key(writer, "observedGeneration");
+  writer.Int64(status.observed_generation);
+  json::key(writer, "conditions");
+  writer.StartArray();
+  for (const Condition& condition : status.conditions) write_condition(writer, condition);
+  writer.EndArray();
+  if (!status.digest.empty()) json::member(writer, "digest", status.digest);
+  if (!status.reference.empty()) json::member(writer, "reference", status.reference);
+  if (status.size) json::member(writer, "size", *status.size);
+  if (status.layers) json::member(writer, "layers", *status.layers);
+  if (!status.last_error.empty()) json::member(writer, "lastError", status.last_error);
+  writer.EndObject();
+  writer.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+Status with_transitions(Status wanted, const Status& current, const std::string& now) {
+  for (Condition& condition : wanted.conditions) {
+    const auto before = std::find_if(current.conditions.begin(), current.conditions.end(),
+                                     [&](const Condition& other) { return other.type == condition.type; });
+    const bool same = before != current.conditions.end() && before->status == condition.status;
+    condition.last_transition = same && !before->last_transition.empty() ? before->last_transition : now;
+    condition.message = shortened(condition.message, max_message);
+  }
+  wanted.last_error = shortened(wanted.last_error, max_message);
+  return wanted;
+}
+
+std::string event_json(const NixImage& image, const Happening& happening, const std::string& instance,
+                       const std::string& now) {
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::member(writer, "apiVersion", "events.k8s.io/v1");
+  json::member(writer, "kind", "Event");
+  json::key(writer, "metadata");
+  writer.StartObject();
+  json::member(writer, "generateName", image.name.substr(0, 60) + ".");
+  json::member(writer, "namespace", image.namespace_name);
+  writer.EndObject();
+  json::member(writer, "eventTime", now);
+  json::member(writer, "reportingController", "k8s.nixos.org/nixery-controller");
+  json::member(writer, "reportingInstance", instance);
+  json::member(writer, "action", happening.action);
+  json::member(writer, "reason", happening.reason);
+  json::member(writer, "type", happening.warning ? "Warning" : "Normal");
+  json::member(writer, "note", shortened(happening.note, max_note));
+  json::key(writer, "regarding");
+  writer.StartObject();
+  write_kind(writer);
+  json::member(writer, "namespace", image.namespace_name);
+  json::member(writer, "name", image.name);
+  json::member(writer, "uid", image.uid);
+  writer.EndObject();
+  writer.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+std::string timestamp_now() {
+  const auto now = std::chrono::floor<std::chrono::seconds>(std::chrono::system_clock::now());
+  return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
+}
+
+std::string micro_timestamp_now() {
+  const auto now = std::chrono::system_clock::now();
+  const auto second = std::chrono::floor<std::chrono::seconds>(now);
+  const auto micros = std::chrono::duration_cast<std::chrono::microseconds>(now - second).count();
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:06}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(second)), micros);
+}
+
+}  // namespace nixery::kubernetes

@@ -1,0 +1,78 @@
+// The custom resource NixImage: what its objects declare, and what is told in their status. Pure.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "json/json.h"
+
+namespace nixery::kubernetes {
+
+inline constexpr const char* api_version = "k8s.nixos.org/v1alpha";
+inline constexpr const char* field_manager = "nixery-controller";
+inline constexpr std::size_t max_object_name = 128;  // so that the image's name and the file's stay short enough
+inline constexpr std::size_t max_message = 4096;     // of a condition; Kubernetes allows 32768
+
+struct Condition {
+  std::string type;    // "Ready"
+  std::string status;  // "True", "False" or "Unknown"
+  std::string reason;  // "BuildFailed"
+  std::string message;
+  std::int64_t observed_generation = 0;
+  std::string last_transition;  // "2026-01-02T03:04:05Z"
+
+  bool operator==(const Condition&) const = default;
+};
+
+struct Status {
+  std::int64_t observed_generation = 0;
+  std::vector<Condition> conditions;  // Resolved, Built, Ready, in this order
+  std::string digest, reference;      // empty: not there
+  std::optional<std::uint64_t> size, layers;
+  std::string last_error;
+
+  bool operator==(const Status&) const = default;
+};
+
+struct NixImage {
+  std::string namespace_name, name, uid;
+  std::int64_t generation = 0;
+  std::string created;  // "2026-01-02T03:04:05Z": sorts by time
+  std::string tag;      // latest where the object says nothing
+  std::string data;     // the field `data`, as JSON
+  Status status;
+
+  std::string key() const { return namespace_name + "/" + name; }
+};
+
+// Throws Error{bad_config} for what has no name or namespace. `data` is not looked at: see declared_json().
+NixImage parse_nix_image(const json::Value& object);
+
+// The file of a declared image (reference/declared.h) of this name, checked as the registry does.
+// Throws Error{bad_config} with what is wrong with the object's data.
+std::string declared_json(const NixImage& image, const std::string& name);
+
+// For the status subresource, as a server-side apply: all fields that we own, and no others.
+std::string status_patch(const NixImage& image, const Status& status);
+
+// `wanted` with the transition times of `current` where a condition's status is the same, and else `now`.
+Status with_transitions(Status wanted, const Status& current, const std::string& now);
+
+struct Happening {
+  bool warning;
+  std::string reason;  // "Built"
+  std::string action;  // "Build"
+  std::string note;
+};
+
+// Of events.k8s.io/v1. `now` has microseconds: "2026-01-02T03:04:05.678901Z".
+std::string event_json(const NixImage& image, const Happening& happening, const std::string& instance,
+                       const std::string& now);
+
+std::string timestamp_now();        // seconds
+std::string micro_timestamp_now();  // microseconds
+
+}  // namespace nixery::kubernetes

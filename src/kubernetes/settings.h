@@ -1,0 +1,29 @@
+// The controller's own settings: environment variables, checked once at start.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+
+#include "kubernetes/cluster_access.h"
+
+namespace nixery::kubernetes {
+
+struct Settings {
+  std::filesystem::path images;  // NIXERY_IMAGES; files in it that begin with niximage. are the controller's
+  std::string registry;  // NIXERY_CONTROLLER_REGISTRY: where images are pulled to build them, "http://127.0.0.1:8080"
+  std::string host;      // NIXERY_CONTROLLER_HOST: what clients write before an image's name; may be empty
+  std::string only_namespace;     // NIXERY_CONTROLLER_NAMESPACE: the one that is looked at; empty: all
+  std::string short_names;        // NIXERY_CONTROLLER_SHORT_NAMES: whose images also get names without it; may be empty
+  unsigned quota = 0;             // NIXERY_CONTROLLER_QUOTA: images of a namespace; 0: any number
+  unsigned builds = 0;            // NIXERY_CONTROLLER_BUILDS: images pulled at the same time
+  std::chrono::seconds resync{};  // NIXERY_CONTROLLER_RESYNC: between pulls of an image that is there
+  std::chrono::milliseconds settle{};  // NIXERY_CONTROLLER_SETTLE_MS: from writing a file until the registry knows it
+  std::string lease_namespace, lease_name;  // NIXERY_CONTROLLER_LEASE: namespace/name; empty: this one writes status
+  std::string identity;                     // NIXERY_CONTROLLER_IDENTITY, or POD_NAME, or the host's name
+};
+
+// Throws Error{bad_config} that names the variable.
+Settings load_settings(const Environment& environment);
+
+}  // namespace nixery::kubernetes

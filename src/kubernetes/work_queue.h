@@ -1,0 +1,69 @@
+// Which objects are to be looked at, and when: each once however often it is named, never two times at once, and after
+// failures ever later.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+
+namespace nixery::kubernetes {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+// `least`, doubled for each failure before, at most `most`; of that a random part between half and all, so that many
+// who fail at once do not come back at once. `random` is in [0, 1).
+milliseconds back_off(unsigned failures, milliseconds least, milliseconds most, double random);
+double random_part();  // in [0, 1), thread-safe
+
+// The queue's rules, with the time as a parameter. Not thread-safe.
+class Schedule {
+ public:
+  Schedule(milliseconds least, milliseconds most) : least_(least), most_(most) {}
+
+  // Due at `when`, or earlier if it was due earlier. One that is worked on becomes due once it is done.
+  void add(const std::string& key, Clock::time_point when);
+  // Due after its back-off, which grows with each call until forgive().
+  void add_after_failure(const std::string& key, Clock::time_point now, double random);
+  void forgive(const std::string& key) { failures_.erase(key); }
+
+  // The one that has been due longest; it is worked on until done().
+  std::optional<std::string> take(Clock::time_point now);
+  void done(const std::string& key);
+  std::optional<Clock::time_point> next_due() const;
+
+ private:
+  void enter(const std::string& key, Clock::time_point when);
+
+  const milliseconds least_, most_;
+  std::map<std::string, Clock::time_point> due_;                     // waiting
+  std::set<std::pair<Clock::time_point, std::string>> by_time_;      // the same
+  std::map<std::string, std::optional<Clock::time_point>> working_;  // and when it is due again
+  std::map<std::string, unsigned> failures_;
+};
+
+// Thread-safe.
+class WorkQueue {
+ public:
+  WorkQueue(milliseconds least, milliseconds most) : schedule_(least, most) {}
+
+  void add(const std::string& key, milliseconds delay = milliseconds(0));
+  void add_after_failure(const std::string& key);
+  void forgive(const std::string& key);
+  // Waits; nullopt once stopped.
+  std::optional<std::string> take();
+  void done(const std::string& key);
+  void stop();
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Schedule schedule_;
+  bool stopped_ = false;
+};
+
+}  // namespace nixery::kubernetes
