@@ -1,0 +1,174 @@
+"""A disk that is full, a state that cannot be written, many who ask for the same, workers that share a tree, clients that
+hardly read: it says what is wrong, serves what is there, and goes on when it can."""
+
+import json
+import os
+import socket
+import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from engines import check, program
+from registry import NIXERY, wait_for
+from test_faults import PACKAGES
+
+
+@pytest.fixture
+def packages(directory):
+    source = directory / "packages"
+    source.mkdir()
+    (source / "default.nix").write_text(PACKAGES.replace("SALT", directory.name))
+    return str(source)
+
+
+@contextmanager
+def disk_of(path, size):
+    """A file system of its own, with so many bytes; only root can mount one."""
+    path.mkdir(exist_ok=True)
+    check("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path))
+    try:
+        yield lambda *options: check("mount", "-o", ",".join(["remount", *options]), str(path))
+    finally:
+        check("umount", "-l", str(path))
+
+
+@pytest.fixture
+def counted(directory):
+    """A PATH on which evaluations and builds leave a line each in a file."""
+    shims = directory / "shims"
+    shims.mkdir()
+    for name, mark in (("nix-instantiate", "evaluation"), ("nix-store", "$*")):
+        shim = shims / name
+        shim.write_text(f'#!/bin/sh\necho "{mark}" >> {directory}/runs\nexec {program(name, "nix-bin")} "$@"\n')
+        shim.chmod(0o755)
+    (directory / "runs").touch()
+    return {"PATH": f"{shims}:{os.environ['PATH']}"}, lambda: (directory / "runs").read_text().splitlines()
+
+
+def test_two_hundred_clients_and_two_workers_make_one_evaluation_and_one_build(new_registry, packages, counted, directory):
+    env, runs = counted
+    registry = new_registry(NIXERY_PKGS_PATH=packages, **env)
+    # Another host's worker, on the same directories; nginx deals requests out to both.
+    other = f"{directory}/other.sock"
+    conf = registry.dir / "nixery-http.conf"
+    conf.write_text(conf.read_text().replace(f"server unix:{registry.socket};", f"server unix:{registry.socket}; server unix:{other};"))
+    old = registry.nginx_workers()
+    registry.nginx.send_signal(1)
+    wait_for(lambda: not old & registry.nginx_workers(), "nginx's old workers to leave")
+    log = open(directory / "other.log", "ab")
+    second = subprocess.Popen([NIXERY, "serve"], env={**registry.env, "NIXERY_LISTEN": f"unix:{other}"}, stderr=log)
+    try:
+        wait_for(lambda: os.path.exists(other), "the other worker")
+        with ThreadPoolExecutor(200) as pool:
+            answers = list(pool.map(lambda _: registry.manifest("p27/p26"), range(200)))
+    finally:
+        second.terminate()
+        second.wait(timeout=60)
+        log.close()
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.headers["Docker-Content-Digest"] for answer in answers}) == 1
+    assert runs().count("evaluation") == 1
+    assert len([run for run in runs() if "--realise" in run and "--dry-run" not in run]) == 1, runs()
+    used = (registry.dir / "access.log").read_text()
+    assert other in used and str(registry.socket) in used  # both were asked
+
+
+def test_a_full_tree_is_503_serves_what_is_there_and_goes_on_when_there_is_room(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    registry.stop_worker()
+    with disk_of(registry.tree, "1m"):
+        registry.start_worker()
+        assert registry.manifest("p4").status == 200
+        filler = registry.tree / "filler"
+        with pytest.raises(OSError):
+            with open(filler, "wb", buffering=0) as file:
+                while True:
+                    file.write(b"x" * 4096)
+        answer = registry.manifest("p29/p28")
+        assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE"), answer.body
+        assert "a problem of its own" in answer.error["message"] and int(answer.headers["Retry-After"]) > 0
+        assert any("No space left on device" in event["error"] for event in registry.events("build failed"))
+        assert registry.manifest("p4").status == 200
+        assert not list((registry.tree / "incoming").iterdir())  # nothing half-written stays
+        filler.unlink()
+        assert registry.manifest("p29/p28").status == 200
+        assert registry.nixery("verify").returncode == 0
+
+
+def test_a_state_that_cannot_be_written_is_503_and_what_is_built_is_served(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    registry.stop_worker()
+    with disk_of(registry.state, "8m") as remount:
+        registry.start_worker()
+        assert registry.manifest("p5").status == 200
+        remount("ro")
+        assert registry.manifest("p5").status == 200
+        answer = registry.manifest("p6")
+        assert answer.status == 503 and "a problem of its own" in answer.error["message"], answer.body
+        assert any("Read-only file system" in event["error"] for event in registry.events("build failed"))
+        remount("rw")
+        assert registry.manifest("p6").status == 200
+        registry.stop_worker()
+        remount("ro")
+        # A worker that starts then says why it cannot.
+        done = subprocess.run([NIXERY, "serve"], env=registry.env, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1 and str(registry.state) in done.stderr and "Read-only" in done.stderr, done.stderr
+
+
+def test_clients_that_hardly_read_hold_up_nobody(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_THREADS="2", NIXERY_BUILDS="2")
+    assert registry.manifest("p29").status == 200
+    layer = registry.manifest("p29").json["layers"][0]["digest"]
+    stop = threading.Event()
+
+    def sip(target):
+        with socket.create_connection(("127.0.0.1", registry.port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            while not stop.wait(1):
+                if not client.recv(1):
+                    return
+
+    # Hits, misses and errors alike, more of them than the worker has threads.
+    targets = [f"/v2/p29/blobs/{layer}", "/v2/p28/manifests/latest", "/v2/no-such-package/manifests/latest", "/v2/_catalog"] * 5
+    sippers = [threading.Thread(target=sip, args=(target,)) for target in targets]
+    for sipper in sippers:
+        sipper.start()
+    try:
+        for number in range(8, 14):
+            assert registry.manifest(f"p{number}").status == 200
+    finally:
+        stop.set()
+        for sipper in sippers:
+            sipper.join()
+
+
+def test_a_clock_that_jumps_loses_nothing(new_registry, packages, directory):
+    """The worker's clock only: a library tells it another time."""
+    source = directory / "clock.c"
+    source.write_text(
+        "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <stdlib.h>\n#include <time.h>\n"
+        "int clock_gettime(clockid_t id, struct timespec* now) {\n"
+        "  int (*real)(clockid_t, struct timespec*) = dlsym(RTLD_NEXT, \"clock_gettime\");\n"
+        "  const int done = real(id, now);\n  const char* ahead = getenv(\"CLOCK_AHEAD\");\n"
+        "  if (id == CLOCK_REALTIME && ahead) now->tv_sec += atol(ahead);\n  return done;\n}\n"
+    )
+    check("cc", "-shared", "-fPIC", "-o", str(directory / "clock.so"), str(source), "-ldl")
+    jumped = lambda seconds: {"LD_PRELOAD": str(directory / "clock.so"), "CLOCK_AHEAD": str(seconds)}
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    assert registry.manifest("p7").status == 200
+    policy = ("gc", "--json", "--max-age", "30d")
+    assert json.loads(registry.nixery(*policy).stdout)["images"] == []
+    year = 365 * 86400
+    done = json.loads(registry.nixery(*policy, **jumped(year)).stdout)
+    assert done["clockJumped"] and done["images"] == []
+    done = json.loads(registry.nixery(*policy).stdout)  # and back again
+    assert done["clockJumped"] and done["images"] == []
+    registry.stop_worker()
+    registry.start_worker(**jumped(-year))
+    assert registry.manifest("p8").status == 200
+    assert registry.manifest("p7").status == 200
+    assert registry.nixery("verify").returncode == 0
