@@ -78,7 +78,9 @@ class BootedDebian:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         if not children:
             return subprocess.CompletedProcess(words, 1, "", "not there yet")
-        return run("nsenter", "-t", children[0], "-m", "-p", "-u", "-i", "-C", "-r", "-w", "--", *words, timeout=300)
+        # Nothing of the tests' own environment: their settings would be taken for the machine's.
+        return run("nsenter", "-t", children[0], "-m", "-p", "-u", "-i", "-C", "-r", "-w", "--",
+                   "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", *words, timeout=300)
 
     def check(self, *words: str) -> str:
         done = self(*words)
