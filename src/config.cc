@@ -12,6 +12,7 @@
 #include "layer/encoding.h"
 #include "os/file.h"
 #include "quantity.h"
+#include "reference/near_matches.h"
 
 namespace nixery {
 
@@ -287,6 +288,33 @@ LoadedConfig load_config(const Environment& environment) {
   if (loaded.config.format == image::Format::docker && loaded.config.encoding.starts_with("zstd"))
     throw Error(Failure::bad_config, "NIXERY_ENCODING: zstd layers exist in OCI manifests only; set NIXERY_FORMAT=oci");
   return loaded;
+}
+
+std::vector<std::string> strange_settings(const std::vector<Setting>& known, const std::vector<std::string>& names) {
+  static const std::map<std::string, std::string> elsewhere = {
+      {"NIXERY_STORAGE_BACKEND", "images are kept in the directory NIXERY_TREE, which nginx serves"},
+      {"STORAGE_PATH", "images are kept in the directory NIXERY_TREE, which nginx serves"},
+      {"GCS_BUCKET", "images are kept in the directory NIXERY_TREE; put a CDN before nginx"},
+      {"WEB_DIR", "nginx serves the web page: see nixery-web.conf"},
+  };
+  std::vector<std::string> settings;
+  for (const Setting& setting : known) settings.push_back(setting.name);
+
+  std::vector<std::string> told;
+  for (const std::string& name : names) {
+    if (const auto there = elsewhere.find(name); there != elsewhere.end()) {
+      told.push_back(fmt::format("{} is a setting of the Go Nixery; here, {}", name, there->second));
+      continue;
+    }
+    // The controller's own, what web servers hand over, and what the tests are told.
+    if (!name.starts_with("NIXERY_") || name.starts_with("NIXERY_CONTROLLER_") || name.starts_with("NIXERY_TEST_") ||
+        name == "NIXERY_REQUEST_ID" || name == "NIXERY_BIN" || std::ranges::find(settings, name) != settings.end())
+      continue;
+    const auto near = reference::near_matches(name, settings, 1);
+    told.push_back(fmt::format("{} is no setting of nixery{}", name,
+                               near.empty() ? "; `nixery config` lists them" : ": did you mean " + near[0] + "?"));
+  }
+  return told;
 }
 
 }  // namespace nixery

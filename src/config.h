@@ -65,4 +65,8 @@ using Environment = std::function<const char*(const char* name)>;
 // Throws Error{bad_config} that names the variable, what was given and what is allowed.
 LoadedConfig load_config(const Environment& environment);
 
+// A sentence for each of `names` (of environment variables) that looks like a setting and is none: mistyped, or of the
+// Go Nixery.
+std::vector<std::string> strange_settings(const std::vector<Setting>& known, const std::vector<std::string>& names);
+
 }  // namespace nixery

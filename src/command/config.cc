@@ -28,6 +28,8 @@ void print_json(const std::vector<Setting>& settings) {
 
 int run(Words words) {
   const auto loaded = load_config_from_environment();
+  for (const std::string& problem : strange_settings_of_environment(loaded.settings))
+    fmt::print(stderr, "nixery: {}\n", problem);
   if (words.empty()) {
     for (const Setting& setting : loaded.settings)
       fmt::print("{}={}\n    {}; {}\n", setting.name, setting.value,

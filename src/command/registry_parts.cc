@@ -1,6 +1,7 @@
 #include "command/registry_parts.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -79,6 +80,15 @@ LoadedConfig load_config_from_environment() {
   // It may hold a password, and nothing that we start needs it.
   unsetenv("NIXERY_PKGS_REPO");
   return loaded;
+}
+
+std::vector<std::string> strange_settings_of_environment(const std::vector<Setting>& known) {
+  std::vector<std::string> names;
+  for (char** variable = environ; *variable; ++variable) {
+    const std::string_view text = *variable;
+    names.emplace_back(text.substr(0, text.find('=')));
+  }
+  return strange_settings(known, names);
 }
 
 }  // namespace nixery::command

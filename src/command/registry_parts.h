@@ -30,5 +30,7 @@ struct RegistryParts {
 };
 
 LoadedConfig load_config_from_environment();
+// What in the environment looks like a setting and is none (config.h).
+std::vector<std::string> strange_settings_of_environment(const std::vector<Setting>& known);
 
 }  // namespace nixery::command

@@ -135,7 +135,8 @@ int run(Words words) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   http::limit_descriptors();
 
-  const Config config = load_config_from_environment().config;
+  const LoadedConfig loaded = load_config_from_environment();
+  const Config& config = loaded.config;
   const http::Listener listener = http::find_listener(config.listen);
   RegistryParts parts(config);
   build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer, parts.declared,
@@ -150,6 +151,8 @@ int run(Words words) {
     builder.wait_until_idle();
     return 0;
   }
+  for (const std::string& problem : strange_settings_of_environment(loaded.settings))
+    log::warning("setting ignored", {{"problem", problem}});
   const Refresher refresher(builder, config.refresh);
   const Collector collector(config);
   const DeclarationWatcher watcher(builder, parts);
