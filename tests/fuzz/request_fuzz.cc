@@ -130,12 +130,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto decoded = http::percent_decode(request.path))
     require(decoded->size() <= request.path.size(), "decoding never grows", request.path);
 
-  build::Builder builder(house.road, house.tree, house.source, house.writer, house.declared,
-                         {0, 1, std::chrono::seconds(30)});
-  const http::Registry registry(builder, house.tree, {.hop = std::chrono::seconds(0), .hops = 3});
+  constexpr build::FlightLimits nothing_flies{0, 1, std::chrono::seconds(30)};
+  build::Builder builder(house.road, house.tree, house.source, house.writer, house.declared, nothing_flies);
+  build::Planner planner(house.road, house.tree, house.source, nothing_flies);
+  const http::Registry registry(builder, planner, house.tree, {.hop = std::chrono::seconds(0), .hops = 3});
   const auto answer = registry.answer(request);
   if (const auto* response = std::get_if<http::Response>(&answer)) {
     check(request, *response);
+    return 0;
+  }
+  if (const auto* streaming = std::get_if<http::Streaming>(&answer)) {
+    check(request, streaming->head);
     return 0;
   }
   const auto& waiting = std::get<http::Waiting>(answer);

@@ -43,6 +43,14 @@ def children_of(pid: int) -> list[int]:
     return direct + [further for child in direct for further in children_of(child)]
 
 
+def parent_is_ours_or_nix(pid: int) -> bool:
+    try:
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+        return Path(f"/proc/{parent}/comm").read_text().startswith(("nix", "git"))
+    except OSError:
+        return False
+
+
 def kill(pid: int, how: int = signal.SIGKILL):
     try:
         os.kill(pid, how)
@@ -142,7 +150,8 @@ class Storm:
         self.start_worker(self.random.choice([0, 0, 30, 200]))
 
     def kill_nix(self):
-        victims = children_of(self.registry.worker.pid)
+        """And builders, but not what a builder runs: a script that goes on without its mkdir has failed by itself."""
+        victims = [pid for pid in children_of(self.registry.worker.pid) if parent_is_ours_or_nix(pid)]
         if victims:
             kill(self.random.choice(victims), self.random.choice([signal.SIGKILL, signal.SIGTERM]))
             self.counts["nix"] += 1
