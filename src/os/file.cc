@@ -28,6 +28,15 @@ void fsync_directory(const fs::path& dir) {
   if (!fd || fsync(fd.get()) != 0) throw_errno("sync directory", dir);
 }
 
+// What is not there yet, each new entry synced into its parent: whoever then publishes below it loses nothing with it.
+void make_durable_directories(const fs::path& dir) {
+  std::error_code unknown;
+  if (dir.empty() || fs::is_directory(dir, unknown)) return;
+  make_durable_directories(dir.parent_path());
+  if (mkdir(dir.c_str(), 0777) != 0 && errno != EEXIST) throw_errno("create", dir);
+  fsync_directory(dir.parent_path());
+}
+
 Fd create_exclusively(const fs::path& dir, fs::path& path) {
   for (;;) {
     path = dir / temporary_name();
@@ -144,7 +153,7 @@ void PendingFile::publish(const fs::path& target) {
   if (fsync(fd_.get()) != 0) throw_errno("sync", path_);
   if (rename(path_.c_str(), target.c_str()) != 0) {
     if (errno != ENOENT) throw_errno("publish", target);
-    make_directories(target.parent_path());
+    make_durable_directories(target.parent_path());
     if (rename(path_.c_str(), target.c_str()) != 0) throw_errno("publish", target);
   }
   path_.clear();
@@ -163,7 +172,7 @@ void write_file(const fs::path& target, std::string_view bytes, bool durable) {
 }
 
 void publish_symlink(const fs::path& link, const fs::path& points_to) {
-  make_directories(link.parent_path());
+  make_durable_directories(link.parent_path());
   const fs::path temporary = link.parent_path() / temporary_name();
   if (symlink(points_to.c_str(), temporary.c_str()) != 0) throw_errno("create link", temporary);
   if (rename(temporary.c_str(), link.c_str()) != 0) {
