@@ -131,10 +131,12 @@ std::string without_markers(std::string text) {
   return text;
 }
 
-// Not by a fault of the evaluation's own: by an operator, or a kernel that ran out of memory.
+// Not by a fault of the evaluation's own: by an operator, or a kernel that ran out of memory. (Nix that is told to end
+// while it starts ends by the SIGUSR1 that it interrupts its own threads with.)
 bool killed_from_outside(const os::Outcome& outcome) {
+  constexpr int own_faults[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGXCPU};
   return outcome.end == os::Outcome::End::signalled &&
-         (outcome.code == SIGKILL || outcome.code == SIGTERM || outcome.code == SIGINT || outcome.code == SIGHUP);
+         std::find(std::begin(own_faults), std::end(own_faults), outcome.code) == std::end(own_faults);
 }
 
 Error evaluation_error(const os::Outcome& outcome, const std::string& resolving, const reference::Platform& platform,

@@ -19,6 +19,7 @@ from registry import NIXERY, ROOT, Registry, wait_for
 PULLS = int(os.environ.get("NIXERY_TEST_PULLS", "500"))
 SEED = int(os.environ.get("NIXERY_TEST_SEED", "1"))
 PULLERS = 4
+MOST_HARM = 2  # acts for each pull, on average
 
 # Thirty packages that are built in an instant and need each other, so that images share paths.
 PACKAGES = """
@@ -177,8 +178,12 @@ class Storm:
 
     def rage(self):
         harm = [self.kill_worker] * 4 + [self.kill_nix] * 4 + [self.kill_nginx, self.collect, self.drop_tags, self.drop_tags]
+        done = 0
         while self.left > 0 and not self.wrong:
             time.sleep(self.random.uniform(0.05, 0.5))
+            if done > MOST_HARM * (self.counts["pulls"] + PULLERS):
+                continue  # a slow machine is to come to an end, too
+            done += 1
             if self.registry.worker.poll() is not None:
                 self.start_worker()  # as systemd does
             self.random.choice(harm)()
@@ -220,7 +225,7 @@ def test_nothing_wrong_is_served_and_nothing_is_lost_while_everything_is_killed_
     for puller in pullers:
         puller.join()
     print(json.dumps(storm.counts))
-    assert not storm.wrong
+    assert not storm.wrong, "\n".join(storm.wrong)
     assert storm.counts["pulls"] == PULLS
     assert min(storm.counts.values()) > 0, storm.counts
 
