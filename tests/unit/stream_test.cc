@@ -67,9 +67,10 @@ struct Room {
   const test::TemporaryDirectory dir;
   const std::string path = (dir.path() / "s").string();
   http::Listener listener = http::find_listener("unix:" + path);
+  metrics::Gauge open;
   http::StreamRoom room;
 
-  explicit Room(http::StreamLimits limits) : room(limits) {}
+  explicit Room(http::StreamLimits limits) : room(limits, open) {}
   // Somebody at `address` who follows `next`.
   std::unique_ptr<Asker> follow(std::function<std::optional<std::string>()> next,
                                 std::string_view address = "1.2.3.4") {
