@@ -53,6 +53,7 @@ class Site(Served):
         (self.dir / "nixery-http.conf").write_text(http_conf)
         shutil.copy(NGINX / "nixery-locations.conf", self.dir)
         shutil.copy(NGINX / "nixery-web.conf", self.dir)
+        shutil.copy(NGINX / "nixery-status.conf", self.dir)
         (self.dir / "nginx.conf").write_text(CONF.format(dir=self.dir))
         self.nginx = subprocess.Popen(
             [program("nginx", "nginx"), "-c", self.dir / "nginx.conf", "-e", self.dir / "nginx-error.log", "-g", "daemon off;"]
