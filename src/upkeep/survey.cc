@@ -18,8 +18,9 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds lasts{5};
 constexpr int lasts_times_what_it_took = 50;
 
-// The files below `blobs` two levels deep, which is how blobs lie. What goes meanwhile is passed over.
-void count(const std::filesystem::path& blobs, Surveyed& into, const std::stop_token& stop) {
+// The files below `blobs` two levels deep, which is how blobs lie. What goes meanwhile is passed over. False where they
+// cannot be read.
+bool count(const std::filesystem::path& blobs, Surveyed& into, const std::stop_token& stop) {
   std::error_code gone;
   for (auto shard = std::filesystem::directory_iterator(blobs, gone);
        !gone && shard != std::filesystem::directory_iterator() && !stop.stop_requested(); shard.increment(gone)) {
@@ -34,6 +35,7 @@ void count(const std::filesystem::path& blobs, Surveyed& into, const std::stop_t
       into.bytes += static_cast<std::uint64_t>(info.st_size);
     }
   }
+  return !gone || gone == std::errc::no_such_file_or_directory;  // nothing was published yet
 }
 
 }  // namespace
@@ -64,7 +66,7 @@ void Survey::run(const std::stop_token& stop) {
     lock.unlock();
     const auto start = Clock::now();
     Surveyed now;
-    count(layout_.blobs(), now, stop);
+    const bool counted = count(layout_.blobs(), now, stop);
     try {
       if (pulls_) now.pulls = pulls_->look();
     } catch (const std::exception& error) {
@@ -74,7 +76,7 @@ void Survey::run(const std::stop_token& stop) {
     const auto took = Clock::now() - start;
     lock.lock();
     if (stop.stop_requested()) return;
-    latest_ = now;
+    latest_ = counted ? std::optional(now) : std::nullopt;
     old_at_ = Clock::now() + std::max<Clock::duration>(lasts, lasts_times_what_it_took * took);
     wanted_ = false;
   }

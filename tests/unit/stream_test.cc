@@ -136,6 +136,7 @@ TEST_CASE("there are so many streams, and each client has so many; who leaves ma
   CHECK(holds(room.follow(silence, "1.1.1.1")->read_all(), "503"));
   const auto third = room.follow(silence, "2.2.2.2");
   CHECK(holds(room.follow(silence, "3.3.3.3")->read_all(), "503"));
+  CHECK(room.open.value() == 3);
   first->leave();
   // It is seen with the next look at all streams.
   bool entered = false;
