@@ -111,7 +111,7 @@ def site():
 def test_nginx_takes_the_sample_site_as_it_is(directory):
     """Everything but the certificate's place: ports and addresses too."""
     make_certificate(directory)
-    for name in ("nixery-site.conf", "nixery-http.conf", "nixery-locations.conf", "nixery-web.conf"):
+    for name in ("nixery-site.conf", "nixery-http.conf", "nixery-locations.conf", "nixery-web.conf", "nixery-status.conf"):
         text = (NGINX / name).read_text().replace("/etc/nginx/nixery/", f"{directory}/")
         text = text.replace("/etc/ssl/certs/registry.example.org.pem", f"{directory}/cert.pem")
         (directory / name).write_text(text.replace("/etc/ssl/private/registry.example.org.key", f"{directory}/key.pem"))
