@@ -195,7 +195,8 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) { c.hop = seconds(number("NIXERY_HOP_SECONDS", v, 1, 3600)); }},
       {"NIXERY_HOPS", "9", "such redirects of one request; clients follow ten at most",
        [](Config& c, std::string_view v) { c.hops = static_cast<unsigned>(number("NIXERY_HOPS", v, 0, 9)); }},
-      {"NIXERY_CATALOG", "1", "0 to keep the lists of what has been built, and of what failed, to yourself (/v2/_catalog, the web page)",
+      {"NIXERY_CATALOG", "1",
+       "0 to keep the lists of what has been built, and of what failed, to yourself (/v2/_catalog, the web page)",
        [](Config& c, std::string_view v) { c.catalog = yes_or_no("NIXERY_CATALOG", v); }},
       {"NIXERY_SBOM", "1", "0 to attach no SPDX and CycloneDX documents and no provenance to images",
        [](Config& c, std::string_view v) { c.sbom = yes_or_no("NIXERY_SBOM", v); }},
@@ -242,6 +243,20 @@ std::vector<Rule> rules() {
        "log of pulls that nginx writes (nixery-use.conf), from which collections know an image's last use",
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.use_log = absolute("NIXERY_USE_LOG", v);
+       }},
+      {"NIXERY_MIN_FREE", "1G",
+       "disk space below which, in the tree or the state, /readyz says that the worker is not ready",
+       [](Config& c, std::string_view v) {
+         const auto size = parse_size(v);
+         if (!size) refuse("NIXERY_MIN_FREE", v, "give a size such as 500M or 5G, or 0");
+         c.min_free = *size;
+       }},
+      {"NIXERY_LOG_LEVEL", "info",
+       "lines of the log: error, warning, info (with what was built), or debug (with every request of a worker)",
+       [](Config& c, std::string_view v) {
+         const auto level = log::level_of(v);
+         if (!level) refuse("NIXERY_LOG_LEVEL", v, "give error, warning, info or debug");
+         c.log_level = *level;
        }},
       {"NIXERY_CHANNEL_URL", "https://channels.nixos.org/{channel}/git-revision", "where a channel's commit is told",
        [](Config& c, std::string_view v) { c.source.channel_url = v; }},

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "image/manifest.h"
+#include "log.h"
 #include "nix/nix.h"
 #include "nix/source.h"
 #include "tree/layout.h"
@@ -45,6 +46,8 @@ struct Config {
   std::chrono::seconds gc_interval{0};  // 0: never
   upkeep::Policy gc;
   std::filesystem::path use_log;  // the web server's; empty: none
+  std::uint64_t min_free = 0;     // bytes of disk with less of which it is not ready
+  log::Level log_level = log::Level::info;
 };
 
 // One setting as it stands, for `nixery config` and the README's table.

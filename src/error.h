@@ -4,6 +4,7 @@
 // text return std::optional or throw Error{bad_…}, as their headers say.
 #pragma once
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -36,6 +37,7 @@ enum class Failure {
   storage,               // the tree or the state directory cannot be written or read
   corrupt,               // bytes do not match their digest
 };
+inline constexpr std::size_t failure_count = static_cast<std::size_t>(Failure::corrupt) + 1;  // it is the last one
 
 class Error : public std::runtime_error {
  public:

@@ -13,6 +13,26 @@
 
 namespace nixery::build {
 
+namespace {
+
+// What was only asked for wrongly is no news: whoever tries names at random fills no log.
+log::Level level_of(Failure failure) {
+  switch (failure) {
+    case Failure::bad_name:
+    case Failure::bad_tag:
+    case Failure::unknown_tag:
+    case Failure::unknown_package:
+    case Failure::not_a_package:
+    case Failure::unsupported_platform:
+    case Failure::forbidden: return log::Level::debug;
+    case Failure::storage:
+    case Failure::corrupt: return log::Level::error;
+    default: return log::Level::warning;
+  }
+}
+
+}  // namespace
+
 Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
                  DeclaredSet& declared, FlightLimits limits)
     : road_(road), tree_(tree), source_(source), writer_(writer), declared_(declared), flights_(limits) {}
@@ -22,8 +42,21 @@ Builder::~Builder() {
 }
 
 std::shared_ptr<Flight> Builder::start(const reference::Reference& reference, std::string_view address) {
-  return flights_.join(client_of_address(address), build_key(reference),
-                       [this, reference](Progress& progress) { return build(reference, progress); });
+  return join(metrics().tags, address, build_key(reference),
+              [this, reference](Progress& progress) { return build(reference, progress); });
+}
+
+std::shared_ptr<Flight> Builder::join(metrics::LookUps& look_ups, std::string_view address, const std::string& key,
+                                      Work work) {
+  try {
+    Joining how{};
+    auto flight = flights_.join(client_of_address(address), key, std::move(work), &how);
+    (how == Joining::began ? look_ups.began : how == Joining::joined ? look_ups.joined : look_ups.remembered).add();
+    return flight;
+  } catch (const Error&) {
+    look_ups.refused.add();
+    throw;
+  }
 }
 
 std::shared_ptr<Flight> Builder::flight_of(const reference::Reference& reference) const {
@@ -57,18 +90,27 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
     const auto built = build_with_tag(road_, tree_, reference, progress, &stopping_, ExistingTag::is_good_enough);
     drop_if_changed(reference);
     tree::remove_failure(tree_.layout(), build_key(reference));
+    if (built.found) {
+      metrics().found.add();
+    } else {
+      metrics().built.add();
+      metrics().build_duration.observe(std::chrono::steady_clock::now() - start);
+    }
     log::info("image built", {{"reference", name},
                               {"manifest", built.manifest.str()},
                               {"revision", built.revision.id},
+                              {"found", built.found ? "yes" : "no"},
                               {"log", build_key(reference)},
                               {"seconds", seconds()}});
     return {built.manifest, built.revision.id, built.revision.moving, nullptr};
   } catch (const Error& error) {
-    log::warning("build failed", {{"reference", name},
-                                  {"failure", name_of(error.failure())},
-                                  {"error", error.what()},
-                                  {"log", build_key(reference)},
-                                  {"seconds", seconds()}});
+    count_failure(error);
+    log::write(level_of(error.failure()), "build failed",
+               {{"reference", name},
+                {"failure", name_of(error.failure())},
+                {"error", error.what()},
+                {"log", build_key(reference)},
+                {"seconds", seconds()}});
     remember_failure(reference, error);
     throw;
   }
@@ -99,14 +141,30 @@ bool Builder::can_rebuild(const image::Digest& blob) const {
 
 std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {
   const std::string key = image::KeyBuilder("rebuild").add(blob.hex()).finish();
-  return flights_.join(client_of_address(address), key,
-                       [this, key, blob](Progress& progress) { return rebuild(key, blob, progress); });
+  return join(metrics().blobs, address, key, [this, key, blob](Progress& progress) {
+    try {
+      return rebuild(key, blob, progress);
+    } catch (const Error& error) {
+      count_failure(error);
+      log::warning(
+          "blob not rebuilt",
+          {{"digest", blob.str()}, {"failure", name_of(error.failure())}, {"error", error.what()}, {"log", key}});
+      throw;
+    }
+  });
+}
+
+void Builder::count_failure(const Error& error) const {
+  metrics().failed[static_cast<std::size_t>(error.failure())].add();
 }
 
 Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress) {
   const os::Lock lock(tree_.layout().lock(key));
   const Landing there{blob, {}, false, nullptr};
-  if (tree_.has_blob(blob)) return there;
+  if (tree_.has_blob(blob)) {
+    metrics().found.add();
+    return there;
+  }
   const auto recipe = layer::read_recipe(tree_.layout(), blob);
   if (!recipe)
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", blob.str()));
@@ -119,6 +177,7 @@ Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Prog
   if (!paths.empty()) nix::realise_paths(road_.settings().nix, paths, log.attend(progress, &stopping_));
   progress.enter(Phase::layering);
   writer_.rebuild(blob);
+  metrics().built.add();
   log::info("blob rebuilt", {{"digest", blob.str()}});
   return there;
 }

@@ -40,10 +40,16 @@ class Builder {
   // Looks whether the sources of moving tags have moved, and drops the tags of those that have. How many.
   std::size_t refresh();
 
+  std::size_t queued() const { return flights_.queued(); }
+  std::size_t in_the_air() const { return flights_.in_the_air(); }
+  metrics::Metrics& metrics() const { return road_.metrics(); }
+
   // Until every flight that was begun has landed.
   void wait_until_idle() { flights_.wait_until_idle(); }
 
  private:
+  std::shared_ptr<Flight> join(metrics::LookUps& look_ups, std::string_view address, const std::string& key, Work work);
+  void count_failure(const Error& error) const;
   void drop_if_changed(const reference::Reference& reference) const;
   void remember_failure(const reference::Reference& reference, const Error& error) const;
   Landing build(const reference::Reference& reference, Progress& progress);

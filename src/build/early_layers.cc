@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "build/road.h"
+#include "cause.h"
 #include "error.h"
 #include "log.h"
 
@@ -45,7 +46,8 @@ EarlyLayers::EarlyLayers(std::vector<const nix::Package*> packages, layer::Encod
   if (std::all_of(outputs.begin(), outputs.end(),
                   [](const auto& path) { return access(path.str().c_str(), F_OK) == 0; }))
     return;
-  thread_ = std::jthread([this](const std::stop_token& stop) {
+  thread_ = std::jthread([this, cause = current_cause()](const std::stop_token& stop) {
+    const CauseScope scope(cause);
     try {
       run(stop);
     } catch (const std::exception& error) {

@@ -37,6 +37,7 @@ void Flight::on_landing(std::function<void()> callback) {
 }
 
 void Flight::fly() {
+  const CauseScope scope(cause_);
   try {
     land(work_(progress_));
   } catch (const Error& error) {
@@ -75,7 +76,7 @@ Flights::~Flights() {
     queue_.pop()->land(crash(Error(Failure::unavailable, "the registry is shutting down: try again")));
 }
 
-std::shared_ptr<Flight> Flights::join(const std::string& client, const std::string& key, Work work) {
+std::shared_ptr<Flight> Flights::join(const std::string& client, const std::string& key, Work work, Joining* how) {
   std::shared_ptr<Flight> flight, displaced;
   const auto too_busy = [this] {
     return Error(Failure::too_busy,
@@ -83,7 +84,11 @@ std::shared_ptr<Flight> Flights::join(const std::string& client, const std::stri
   };
   std::unique_lock lock(mutex_);
   forget_old(Clock::now());
-  if (const auto known = flights_.find(key); known != flights_.end()) return known->second;
+  if (const auto known = flights_.find(key); known != flights_.end()) {
+    if (how) *how = known->second->landing() ? Joining::remembered : Joining::joined;
+    return known->second;
+  }
+  if (how) *how = Joining::began;
   if (queue_.size() >= limits_.queued + (limits_.in_the_air > flying_ ? limits_.in_the_air - flying_ : 0)) {
     displaced = queue_.displace_for(client);
     if (!displaced) throw too_busy();

@@ -18,6 +18,7 @@
 
 #include "build/fair_queue.h"
 #include "build/progress.h"
+#include "cause.h"
 #include "error.h"
 #include "image/digest.h"
 
@@ -54,6 +55,7 @@ class Flight {
 
   const std::string key_;
   const Work work_;
+  const Cause cause_ = current_cause();  // of whoever began it
   Progress progress_;
   mutable std::mutex mutex_;  // guards what follows
   mutable std::condition_variable landed_;
@@ -61,6 +63,9 @@ class Flight {
   std::chrono::steady_clock::time_point landed_at_{};
   std::vector<std::function<void()>> callbacks_;
 };
+
+// How join() came by its flight.
+enum class Joining { began, joined, remembered };
 
 struct FlightLimits {
   unsigned in_the_air = 2;
@@ -76,8 +81,8 @@ class Flights {
 
   // The flight of that key: the one in the air, one that failed just now, or a new one that will do `work` when it is
   // the turn of `client` (client_of_address()). Throws Error{too_busy} where the queue is full; one who has far more in
-  // it than others makes room for them, and learns from the landing that it was too busy.
-  std::shared_ptr<Flight> join(const std::string& client, const std::string& key, Work work);
+  // it than others makes room for them, and learns from the landing that it was too busy. `how` may be null.
+  std::shared_ptr<Flight> join(const std::string& client, const std::string& key, Work work, Joining* how = nullptr);
 
   // The one of that key that is queued, in the air, or remembered; else null.
   std::shared_ptr<Flight> find(const std::string& key) const;

@@ -9,6 +9,7 @@
 
 #include "build/compose.h"
 #include "build/tagged_build.h"
+#include "cause.h"
 #include "error.h"
 #include "os/lock.h"
 #include "tree/hold.h"
@@ -75,7 +76,8 @@ BuiltImage build_index(const Road& road, const tree::Tree& tree, const reference
                        const std::atomic<bool>* stop) {
   const auto& platforms = road.settings().platforms;
   MembersProgress members_progress(progress, platforms);
-  const auto build_member = [&](std::size_t number) {
+  const auto build_member = [&, cause = current_cause()](std::size_t number) {
+    const CauseScope scope(cause);
     const reference::Platform& platform = platforms[number];
     reference::Reference wanted = reference;
     wanted.platform = platform;
@@ -97,7 +99,7 @@ BuiltImage build_index(const Road& road, const tree::Tree& tree, const reference
   for (auto& each : building) each.wait();  // all of them, before one's exception ends this
   for (auto& each : building) members.push_back(each.get());
 
-  BuiltImage whole{image::Digest::of(""), source.revision, {}};
+  BuiltImage whole{image::Digest::of(""), source.revision, {}, false};
   const tree::Hold hold(tree.layout());  // until the index leads to its members
   image::Index index{road.settings().format, {}, annotations_of(source.revision, members)};
   for (const Member& member : members) {

@@ -89,6 +89,7 @@ std::vector<const nix::Package*> ResolvedImage::contents() const {
 
 nix::PinnedSource Road::pin(const reference::Reference& reference, Progress& progress) const {
   progress.enter(Phase::resolving);
+  const metrics::Timer timer(metrics_.source);
   return source_.fetch(source_.find(reference.source_tag()));
 }
 
@@ -106,8 +107,14 @@ ResolvedImage Road::resolve(const reference::Reference& reference, nix::PinnedSo
   return image;
 }
 
-Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer)
-    : settings_(std::move(settings)), tree_(tree), source_(source), writer_(writer), evaluations_(settings_.evaluations) {
+Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
+           metrics::Metrics& metrics)
+    : settings_(std::move(settings)),
+      tree_(tree),
+      source_(source),
+      writer_(writer),
+      metrics_(metrics),
+      evaluations_(settings_.evaluations) {
   image::KeyBuilder key("popularity");
   for (const auto& [name, count] : settings_.plan.popularity) key.add(name).add(fmt::format("{}", count));
   popularity_key_ = key.finish();
@@ -159,17 +166,21 @@ plan::Settings Road::plan_settings() const {
 
 BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
                        const nix::Attendance& nix) const {
-  const ResolvedImage image = resolve(reference, std::move(source), progress, nix);
+  const ResolvedImage image = [&] {
+    const metrics::Timer timer(metrics_.resolve);
+    return resolve(reference, std::move(source), progress, nix);
+  }();
 
   // The same packages of the same revision, asked for under another name or tag.
   const fs::path known = tree_.layout().image(image.key);
   if (const auto hex = os::read_if_exists(known))
     if (const auto digest = image::Digest::parse_hex(*hex); digest && tree_.renew_manifest(*digest))
-      return {*digest, image.source.revision, {}};
+      return {*digest, image.source.revision, {}, true};
 
   progress.enter(Phase::realising);
   const plan::Settings plan = plan_settings();
   {
+    const metrics::Timer timer(metrics_.realise);
     const EarlyLayers meanwhile(image.contents(), image.encoding, plan, writer_);
     nix::realise(settings_.nix, image.contents(), tree_.layout().gc_root(image.key, 0), nix);
   }
@@ -179,6 +190,7 @@ BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource 
 }
 
 BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progress) const {
+  std::optional<metrics::Timer> timer(metrics_.layer);
   const auto [closure, layers] = plan(image);
 
   progress.enter(Phase::layering);
@@ -196,6 +208,7 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
           .layers;
 
   progress.enter(Phase::publishing);
+  timer.emplace(metrics_.publish);
   const Facts facts{image.reference,           image.platform, image.source.revision,
                     image.resolution.packages, root.programs,  root.has_certificates};
   std::vector<image::ConfigLayer> config_layers;
@@ -222,7 +235,7 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
                       image.source.revision,
                       closure},
                      settings_.builder_id);
-  return {digest, image.source.revision, root.warnings};
+  return {digest, image.source.revision, root.warnings, false};
 }
 
 }  // namespace nixery::build

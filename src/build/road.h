@@ -13,6 +13,7 @@
 #include "image/manifest.h"
 #include "layer/encoding.h"
 #include "layer/writer.h"
+#include "metrics/metrics.h"
 #include "nix/nix.h"
 #include "plan/plan.h"
 #include "reference/reference.h"
@@ -63,11 +64,13 @@ struct BuiltImage {
   image::Digest manifest;
   nix::Revision revision;
   std::vector<std::string> warnings;  // such as files that two packages bring
+  bool found = false;                 // it was there, under this name or another
 };
 
 class Road {
  public:
-  Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer);
+  Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
+       metrics::Metrics& metrics);
 
   // What the reference's tag stands for, brought to disk.
   nix::PinnedSource pin(const reference::Reference& reference, Progress& progress) const;
@@ -87,6 +90,7 @@ class Road {
   }
 
   const RoadSettings& settings() const { return settings_; }
+  metrics::Metrics& metrics() const { return metrics_; }
   // 64 hex, of those settings on which the bytes of images depend: tags made under others stand for other images.
   const std::string& settings_key() const { return settings_key_; }
 
@@ -99,6 +103,7 @@ class Road {
   const tree::Tree& tree_;
   nix::Source& source_;
   layer::Writer& writer_;
+  metrics::Metrics& metrics_;
   std::string popularity_key_;  // of what settings_ holds: large, and always the same
   std::string settings_key_;
   mutable std::counting_semaphore<> evaluations_;

@@ -96,7 +96,7 @@ BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const refere
     if (const auto digest = tree.digest_of_tag(reference.repository, reference.tag); digest && tree.manifest(*digest))
       if (const auto record = tree::read_record(tree.layout(), reference.repository, reference.tag);
           record && tag_matches(road, tree, reference))
-        return {*digest, {record->revision, {}, record->moving}, {}};
+        return {*digest, {record->revision, {}, record->moving}, {}, true};
 
   const BuildLog log(tree.layout().log(key));
   try {

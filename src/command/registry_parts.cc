@@ -29,10 +29,11 @@ plan::Popularity load_popularity(const std::string& place) {
   return plan::parse_popularity(*text, "NIX_POPULARITY_URL");
 }
 
-build::RoadSettings road_settings(const Config& config) {
+build::RoadSettings road_settings(const Config& config, metrics::Metrics& metrics) {
   build::RoadSettings settings;
   settings.nix = config.nix;
   settings.nix.attribute_names = config.layout.attribute_names();
+  settings.nix.evaluations = &metrics.evaluations;
   settings.platforms = config.platforms;
   settings.format = config.format;
   settings.encoding = *layer::Encoding::parse(config.encoding);
@@ -58,7 +59,7 @@ RegistryParts::RegistryParts(const Config& given)
       tree(config.layout),
       source(nix::make_source(config.source, config.layout.sources())),
       writer(prepared(tree).layout(), {.threads = config.compressors}),
-      road(road_settings(config), tree, *source, writer),
+      road(road_settings(config, metrics), tree, *source, writer, metrics),
       declared(config.images) {}
 
 reference::Reference RegistryParts::find(std::string_view name_and_tag) {
@@ -77,6 +78,7 @@ bool RegistryParts::has_attribute(const reference::AttributePath& path, const st
 
 LoadedConfig load_config_from_environment() {
   LoadedConfig loaded = load_config([](const char* name) { return std::getenv(name); });
+  log::set_level(loaded.config.log_level);
   // It may hold a password, and nothing that we start needs it.
   unsetenv("NIXERY_PKGS_REPO");
   return loaded;

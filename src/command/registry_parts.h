@@ -8,6 +8,7 @@
 #include "build/road.h"
 #include "config.h"
 #include "layer/writer.h"
+#include "metrics/metrics.h"
 #include "nix/source.h"
 #include "tree/tree.h"
 
@@ -17,6 +18,7 @@ struct RegistryParts {
   explicit RegistryParts(const Config& config);
 
   const Config config;
+  metrics::Metrics metrics;
   const tree::Tree tree;
   const std::unique_ptr<nix::Source> source;
   layer::Writer writer;

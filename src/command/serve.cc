@@ -13,7 +13,9 @@
 #include "command/registry_parts.h"
 #include "http/server.h"
 #include "log.h"
+#include "os/usage.h"
 #include "upkeep/collect.h"
+#include "upkeep/survey.h"
 
 namespace nixery::command {
 
@@ -125,6 +127,53 @@ class DeclarationWatcher {
   std::jthread thread_;  // last: it uses the rest
 };
 
+// What /metrics tells beside what was counted.
+class Measure {
+ public:
+  Measure(const RegistryParts& parts, const build::Builder& builder, std::string listener)
+      : parts_(parts),
+        builder_(builder),
+        listener_(std::move(listener)),
+        survey_(parts.config.layout, parts.config.use_log) {}
+
+  metrics::Readings take() {
+    metrics::Readings readings;
+    readings.version = NIXERY_VERSION;
+    readings.listener = listener_;
+    readings.builds_queued = builder_.queued();
+    readings.builds_running = builder_.in_the_air();
+    const layer::WriteStats layers = parts_.writer.totals();
+    readings.compressed = layers.compressed;
+    readings.copied = layers.copied;
+    readings.written = layers.written;
+    readings.layers_reused = layers.layers_reused;
+    readings.tree_disk = disk(parts_.config.layout.tree);
+    readings.state_disk = disk(parts_.config.layout.state);
+    readings.min_free = parts_.config.min_free;
+    if (const auto counted = survey_.latest()) {
+      readings.tree = {counted->blobs, counted->bytes, counted->time};
+      readings.pulls = counted->pulls;
+    }
+    const os::Usage usage = os::own_usage();
+    readings.process = {usage.resident_bytes, usage.virtual_bytes, usage.open_fds, usage.max_fds,
+                        usage.threads,        usage.cpu_seconds,   start_};
+    return readings;
+  }
+
+ private:
+  static std::optional<metrics::Disk> disk(const std::filesystem::path& directory) {
+    const auto space = os::disk_space(directory);
+    if (!space) return std::nullopt;
+    return metrics::Disk{space->free, space->size};
+  }
+
+  const RegistryParts& parts_;
+  const build::Builder& builder_;
+  const std::string listener_;
+  const std::chrono::system_clock::time_point start_ = std::chrono::system_clock::now();
+  upkeep::Survey survey_;
+};
+
 int run(Words words) {
   if (!words.empty()) throw Misuse{"serve takes no words; its settings are environment variables"};
   // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
@@ -143,8 +192,9 @@ int run(Words words) {
                          {config.build_threads, config.queue_length, config.failure_memory});
   builder.drop_outdated_tags();
   build::Planner planner(parts.road, parts.tree, *parts.source, {1, config.queue_length, config.failure_memory});
-  const http::Registry registry(builder, planner, parts.tree, {config.hop, config.hops, config.catalog});
+  const http::RegistrySettings registry_settings{config.hop, config.hops, config.catalog};
   if (listener.cgi) {
+    const http::Registry registry(builder, planner, parts.tree, registry_settings);
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.
     pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
     http::serve_cgi(registry);
@@ -156,7 +206,10 @@ int run(Words words) {
   const Refresher refresher(builder, config.refresh);
   const Collector collector(config);
   const DeclarationWatcher watcher(builder, parts);
-  http::serve(registry, listener, {config.threads, config.max_waiting});
+  Measure measure(parts, builder, listener.origin);
+  http::Status status(parts.metrics, [&] { return measure.take(); }, config.layout, {config.min_free});
+  const http::Registry registry(builder, planner, parts.tree, registry_settings, &status);
+  http::serve(registry, status, parts.metrics, listener, {config.threads, config.max_waiting});
   return 0;
 }
 

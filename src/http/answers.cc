@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "cause.h"
 #include "json/json.h"
 
 namespace nixery::http {
@@ -116,6 +117,7 @@ Response answer_error(const Error& error) {
   json::key(writer, "detail");
   writer.StartObject();
   json::member(writer, "failure", name_of(error.failure()));
+  if (const std::string& request = current_cause().request; !request.empty()) json::member(writer, "request", request);
   writer.EndObject();
   writer.EndObject();
   writer.EndArray();

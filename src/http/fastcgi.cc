@@ -92,24 +92,37 @@ void Exchange::Finish::operator()(FCGX_Request* raw) const {
   delete raw;
 }
 
-Exchange::Exchange(std::unique_ptr<FCGX_Request, Finish> raw)
+Exchange::Exchange(std::unique_ptr<FCGX_Request, Finish> raw, const Journal* journal)
     : raw_(std::move(raw)),
-      request_(read_request([this](const char* name) { return FCGX_GetParam(name, raw_->envp); })) {}
+      request_(read_request([this](const char* name) { return FCGX_GetParam(name, raw_->envp); })),
+      journal_(journal) {}
 
-std::optional<Exchange> Exchange::accept(int listener) {
+Exchange::~Exchange() {
+  end();
+}
+
+// Noted first: who has got the whole answer will find it counted.
+void Exchange::end() {
+  if (raw_ && journal_ && answered_.status != 0) journal_->note(request_, answered_);
+  raw_.reset();
+}
+
+std::optional<Exchange> Exchange::accept(int listener, const Journal* journal) {
   static std::once_flag initialised;
   std::call_once(initialised, [] { FCGX_Init(); });
   std::unique_ptr<FCGX_Request, Finish> raw(new FCGX_Request);
   FCGX_InitRequest(raw.get(), listener, FCGI_FAIL_ACCEPT_ON_INTR);
   if (FCGX_Accept_r(raw.get()) < 0) return std::nullopt;
   fcntl(raw->ipcFd, F_SETFD, FD_CLOEXEC);  // nix must not inherit it
-  return Exchange(std::move(raw));
+  return Exchange(std::move(raw), journal);
 }
 
 void Exchange::answer(const Response& response) {
-  const std::string head = head_of(response);
+  const std::string head = head_of(response, request_.cause.request);
+  answered_.status = response.status;
   FCGX_PutStr(head.data(), static_cast<int>(head.size()), raw_->out);
   if (request_.method != "HEAD") {
+    answered_.bytes = length_of(response);
     FCGX_PutStr(response.body.data(), static_cast<int>(response.body.size()), raw_->out);
     if (response.file) {
       const os::Fd file = os::open_for_reading(*response.file);
@@ -118,17 +131,23 @@ void Exchange::answer(const Response& response) {
         if (FCGX_PutStr(buffer, static_cast<int>(n), raw_->out) < 0) break;
     }
   }
-  raw_.reset();
+  end();
 }
 
 bool Exchange::begin(const Response& head) {
   // Whatever readiness() may have missed, nobody waits long for one client.
   const timeval patience{1, 0};
   setsockopt(raw_->ipcFd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-  return send(head_of(head));
+  answered_.status = head.status;
+  return put(head_of(head, request_.cause.request));
 }
 
 bool Exchange::send(std::string_view text) {
+  answered_.bytes += text.size();
+  return put(text);
+}
+
+bool Exchange::put(std::string_view text) {
   return FCGX_PutStr(text.data(), static_cast<int>(text.size()), raw_->out) >= 0 && FCGX_FFlush(raw_->out) == 0;
 }
 

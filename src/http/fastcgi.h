@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "http/journal.h"
 #include "http/message.h"
 #include "os/fd.h"
 
@@ -23,12 +24,16 @@ inline constexpr std::size_t piece_size = 48u << 10;
 class Exchange {
  public:
   // Waits for the next request on `listener`; nullopt where none came (another thread took it, or too many
-  // descriptors).
-  static std::optional<Exchange> accept(int listener);
+  // descriptors). The answer is noted in `journal`, where there is one, which must outlive it.
+  static std::optional<Exchange> accept(int listener, const Journal* journal = nullptr);
+  Exchange(Exchange&&) = default;
+  ~Exchange();
 
   const Request& request() const { return request_; }
   // Whether it still wants an answer.
   bool pending() const { return raw_ != nullptr; }
+  // It waits for a flight, or did.
+  void waits() { answered_.waited = true; }
   // Sends the answer (its head only, for HEAD) and ends the request.
   void answer(const Response& response);
 
@@ -44,10 +49,14 @@ class Exchange {
   struct Finish {
     void operator()(FCGX_Request* raw) const;
   };
-  explicit Exchange(std::unique_ptr<FCGX_Request, Finish> raw);
+  Exchange(std::unique_ptr<FCGX_Request, Finish> raw, const Journal* journal);
+  bool put(std::string_view text);
+  void end();
 
   std::unique_ptr<FCGX_Request, Finish> raw_;  // on the heap: its streams point back to it
   Request request_;
+  const Journal* journal_;
+  Answered answered_;
 };
 
 // How we were started.

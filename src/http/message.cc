@@ -79,7 +79,7 @@ Request read_request(const std::function<const char*(const char*)>& get) {
   // What cannot be decoded stays as it is; no route or name has a '%'.
   const std::string path = request.target.substr(0, question);
   request.path = percent_decode(path).value_or(path);
-  request.id = text("NIXERY_REQUEST_ID");
+  request.cause = {checked_request_id(text("NIXERY_REQUEST_ID")), TraceParent::parse(text("HTTP_TRACEPARENT"))};
   request.client = text("REMOTE_ADDR");
   request.scheme = text("REQUEST_SCHEME");
   request.host = text("HTTP_HOST");
@@ -106,14 +106,16 @@ std::string_view reason_phrase(int status) {
   }
 }
 
-std::string head_of(const Response& response) {
+std::uint64_t length_of(const Response& response) {
+  return response.file ? std::filesystem::file_size(*response.file) : response.body.size();
+}
+
+std::string head_of(const Response& response, std::string_view request_id) {
   std::string head = fmt::format("Status: {} {}\r\n", response.status, reason_phrase(response.status));
   for (const auto& [name, value] : response.headers) head += fmt::format("{}: {}\r\n", name, value);
+  if (!request_id.empty()) head += fmt::format("X-Request-Id: {}\r\n", request_id);
   if (response.streamed) return head + "\r\n";
-  std::uintmax_t length = response.body.size();
-  if (response.file) length = std::filesystem::file_size(*response.file);
-  head += fmt::format("Content-Length: {}\r\n\r\n", length);
-  return head;
+  return head + fmt::format("Content-Length: {}\r\n\r\n", length_of(response));
 }
 
 }  // namespace nixery::http

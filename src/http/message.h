@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "cause.h"
+
 namespace nixery::http {
 
 struct Request {
@@ -17,7 +19,7 @@ struct Request {
   std::string target;  // as it came: path and query, undecoded
   std::string path;    // decoded, without the query; may hold any byte
   std::string query;   // undecoded
-  std::string id;      // nginx's request id, for logs; may be empty
+  Cause cause;         // nginx's id of it, and the client's trace
   std::string client;  // address
   std::string scheme;  // "https"; empty where the server does not say
   std::string host;    // as the client wrote it, with the port; may hold any byte
@@ -49,7 +51,10 @@ struct Response {
 
 std::string_view reason_phrase(int status);
 
-// "Status: 200 OK\r\n…\r\n\r\n", for CGI and FastCGI. Content-Length is added where the body is known.
-std::string head_of(const Response& response);
+// "Status: 200 OK\r\n…\r\n\r\n", for CGI and FastCGI. Content-Length is added where the body is known, and X-Request-Id
+// where there is one.
+std::string head_of(const Response& response, std::string_view request_id = {});
+// Bytes of its body, as far as it is known.
+std::uint64_t length_of(const Response& response);
 
 }  // namespace nixery::http

@@ -13,27 +13,15 @@ namespace nixery::http {
 
 namespace {
 
-// "/v2/<name>/<verb>/<last>" -> its parts; `verb` stands before the last component.
-struct Route {
-  std::string_view name, last;
-};
-
-std::optional<Route> split(std::string_view path, std::string_view verb) {
-  constexpr std::string_view root = "/v2/";
-  if (!path.starts_with(root)) return std::nullopt;
-  path.remove_prefix(root.size());
-  const auto last = path.rfind('/');
-  if (last == path.npos) return std::nullopt;
-  const std::string_view head = path.substr(0, last);
-  if (!head.ends_with(verb) || head.size() <= verb.size() || head[head.size() - verb.size() - 1] != '/')
-    return std::nullopt;
-  return Route{head.substr(0, head.size() - verb.size() - 1), path.substr(last + 1)};
-}
-
 image::Digest parse_digest(std::string_view text) {
   if (auto digest = image::Digest::parse(text)) return *std::move(digest);
   throw Error(Failure::bad_digest,
               "the digest is malformed: this registry knows 'sha256:' and 64 lower-case hex digits");
+}
+
+void log_failure(const Request& request, Failure failure, std::string_view why) {
+  const auto level = failure == Failure::storage ? log::Level::error : log::Level::warning;
+  log::write(level, "request failed", {{"path", request.path.substr(0, 300)}, {"error", std::string(why)}});
 }
 
 }  // namespace
@@ -42,12 +30,10 @@ Outcome Registry::answer(const Request& request) const {
   try {
     return route(request);
   } catch (const Error& error) {
-    if (error.transient())
-      log::warning("request failed",
-                   {{"request", request.id}, {"path", request.path.substr(0, 300)}, {"error", error.what()}});
+    if (error.transient()) log_failure(request, error.failure(), error.what());
     return answer_error(error);
   } catch (const std::exception& error) {
-    log::warning("request failed", {{"request", request.id}, {"error", error.what()}});
+    log_failure(request, Failure::unavailable, error.what());
     return answer_error(Error(Failure::unavailable, "the registry could not answer: try again later"));
   }
 }
@@ -55,21 +41,29 @@ Outcome Registry::answer(const Request& request) const {
 Outcome Registry::route(const Request& request) const {
   if (request.method != "GET" && request.method != "HEAD")
     throw Error(Failure::unsupported_method, "this registry is for pulling only: images are built from their names");
-  const std::string_view path = request.path;
-  if (path == "/v2" || path == "/v2/") return answer_json("{}");
-  if (Api::owns(path)) return api_.answer(request);
-  if (path == "/web/compose") return compose_page(request);
-  if (const auto route = split(path, "manifests")) return manifest(request, route->name, route->last);
-  if (path == "/v2/_catalog") return catalog(tree_, request.query, settings_.catalog);
-  if (const auto route = split(path, "tags"); route && route->last == "list")
-    return tags_list(tree_, route->name, request.query);
-  if (const auto route = split(path, "referrers")) {
-    reference::check_repository(route->name);
-    return referrers(tree_, route->last, request.query);
-  }
-  if (const auto route = split(path, "blobs")) {
-    reference::check_repository(route->name);
-    return blob(request, route->last);
+  const Place place = place_of(request.path);
+  switch (place.route) {
+    case Route::base: return answer_json("{}");
+    case Route::api:
+    case Route::events: return api_.answer(request);
+    case Route::page: return compose_page(request);
+    case Route::manifest: return manifest(request, place.repository, place.reference);
+    case Route::catalog: return catalog(tree_, request.query, settings_.catalog);
+    case Route::tags: return tags_list(tree_, place.repository, request.query);
+    case Route::referrers:
+      reference::check_repository(place.repository);
+      return referrers(tree_, place.reference, request.query);
+    case Route::blob: reference::check_repository(place.repository); return blob(request, place.reference);
+    case Route::metrics:
+      if (status_) return status_->metrics();
+      break;
+    case Route::health:
+      if (status_) return status_->health();
+      break;
+    case Route::ready:
+      if (status_) return status_->ready(request);
+      break;
+    case Route::none: break;
   }
   throw Error(Failure::unknown_route, "there is nothing at this address: images are at /v2/<name>/manifests/<tag>");
 }
@@ -96,7 +90,10 @@ Outcome Registry::manifest(const Request& request, std::string_view repository, 
   const auto wanted = builder_.find(repository, reference);
   // Between two workers, or without nginx, it may be there already.
   if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag); digest && builder_.tag_matches(wanted))
-    if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
+    if (const auto stored = tree_.manifest(*digest)) {
+      builder_.metrics().tags.there.add();
+      return answer_manifest(*stored);
+    }
 
   return wait_for(request, builder_.start(wanted, request.client), [this, wanted](const build::Landing& landing) {
     if (landing.error) return answer_error(*landing.error);
@@ -109,7 +106,10 @@ Outcome Registry::manifest(const Request& request, std::string_view repository, 
 
 Outcome Registry::blob(const Request& request, std::string_view text) const {
   const auto digest = parse_digest(text);
-  if (tree_.has_blob(digest)) return answer_blob(digest, tree_.layout().blob(digest));
+  if (tree_.has_blob(digest)) {
+    builder_.metrics().blobs.there.add();
+    return answer_blob(digest, tree_.layout().blob(digest));
+  }
   if (!builder_.can_rebuild(digest))
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
   // Once it is there, the web server sends it better than we could.
@@ -137,7 +137,7 @@ Response Registry::resume(const Waiting& waiting) const {
   } catch (const Error& error) {
     return answer_error(error);
   } catch (const std::exception& error) {
-    log::warning("request failed", {{"request", waiting.request.id}, {"error", error.what()}});
+    log_failure(waiting.request, Failure::unavailable, error.what());
     return answer_error(Error(Failure::unavailable, "the registry could not answer: try again later"));
   }
 }

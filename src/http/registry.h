@@ -8,6 +8,8 @@
 #include "build/planner.h"
 #include "http/api.h"
 #include "http/outcome.h"
+#include "http/place.h"
+#include "http/status.h"
 
 namespace nixery::http {
 
@@ -20,10 +22,13 @@ struct RegistrySettings {
 // Thread-safe.
 class Registry {
  public:
-  Registry(build::Builder& builder, build::Planner& planner, const tree::Tree& tree, RegistrySettings settings)
+  // Without a `status` there are no such addresses.
+  Registry(build::Builder& builder, build::Planner& planner, const tree::Tree& tree, RegistrySettings settings,
+           Status* status = nullptr)
       : builder_(builder),
         tree_(tree),
         settings_(settings),
+        status_(status),
         api_(builder, planner, tree, {settings.hop, settings.catalog}) {}
 
   // Never throws: every failure is an answer.
@@ -42,6 +47,7 @@ class Registry {
   build::Builder& builder_;
   const tree::Tree& tree_;
   const RegistrySettings settings_;
+  Status* const status_;
   const Api api_;
 };
 

@@ -23,17 +23,18 @@ namespace {
 // Accepting fails at once when descriptors run out; the requests in the air free some soon.
 constexpr std::chrono::milliseconds breath{50};
 
-void accept_until(int stop, const Registry& registry, const Listener& listener, WaitingRoom& room,
-                  StreamRoom& streams) {
+void accept_until(int stop, const Registry& registry, const Listener& listener, const Journal& journal,
+                  WaitingRoom& room, StreamRoom& streams) {
   for (;;) {
     pollfd polls[2] = {{listener.fd.get(), POLLIN, 0}, {stop, POLLIN, 0}};
     if (poll(polls, 2, -1) < 0) continue;
     if (polls[1].revents) return;
-    auto exchange = Exchange::accept(listener.fd.get());
+    auto exchange = Exchange::accept(listener.fd.get(), &journal);
     if (!exchange) {
       if (errno == EMFILE || errno == ENFILE) std::this_thread::sleep_for(breath);
       continue;
     }
+    const CauseScope scope(exchange->request().cause);
     auto answer = registry.answer(exchange->request());
     if (auto* response = std::get_if<Response>(&answer)) {
       exchange->answer(*response);
@@ -47,16 +48,18 @@ void accept_until(int stop, const Registry& registry, const Listener& listener, 
 
 }  // namespace
 
-void serve(const Registry& registry, const Listener& listener, const ServerSettings& settings) {
+void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, const Listener& listener,
+           const ServerSettings& settings) {
   // Several threads (and processes) wake for one connection; those that come too late must not stay in accept().
   fcntl(listener.fd.get(), F_SETFL, fcntl(listener.fd.get(), F_GETFL) | O_NONBLOCK);
   const os::Fd stop(eventfd(0, EFD_CLOEXEC));
   {
-    WaitingRoom room(registry, settings.max_waiting);
-    StreamRoom streams(settings.streams);
+    const Journal journal(metrics);
+    WaitingRoom room(registry, settings.max_waiting, metrics.waiting);
+    StreamRoom streams(settings.streams, metrics.streams);
     std::vector<std::thread> threads;
     for (unsigned i = 0; i < settings.threads; ++i)
-      threads.emplace_back([&] { accept_until(stop.get(), registry, listener, room, streams); });
+      threads.emplace_back([&] { accept_until(stop.get(), registry, listener, journal, room, streams); });
     log::info("serving", {{"listener", listener.origin}});
 
     sigset_t signals;
@@ -66,6 +69,7 @@ void serve(const Registry& registry, const Listener& listener, const ServerSetti
     int signal = 0;
     sigwait(&signals, &signal);
     log::info("draining", {{"signal", strsignal(signal)}});
+    status.drain();
     const std::uint64_t one = 1;
     [[maybe_unused]] const auto written = write(stop.get(), &one, sizeof one);
     for (std::thread& thread : threads) thread.join();
@@ -74,6 +78,7 @@ void serve(const Registry& registry, const Listener& listener, const ServerSetti
 
 void serve_cgi(const Registry& registry) {
   const Request request = read_request([](const char* name) { return std::getenv(name); });
+  const CauseScope scope(request.cause);
   auto answer = registry.answer(request);
   Response response;
   if (auto* waiting = std::get_if<Waiting>(&answer)) {
@@ -87,7 +92,7 @@ void serve_cgi(const Registry& registry) {
   } else {
     response = std::get<Response>(std::move(answer));
   }
-  os::write_all(STDOUT_FILENO, head_of(response), "standard output");
+  os::write_all(STDOUT_FILENO, head_of(response, request.cause.request), "standard output");
   if (request.method != "HEAD") {
     os::write_all(STDOUT_FILENO, response.body, "standard output");
     if (response.file) {

@@ -14,8 +14,9 @@ struct ServerSettings {
 };
 
 // Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread. Then: no new requests, running
-// answers finish, waiting ones are redirected to themselves, streams end.
-void serve(const Registry& registry, const Listener& listener, const ServerSettings& settings);
+// answers finish, waiting ones are redirected to themselves, streams end, and it is not ready any more.
+void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, const Listener& listener,
+           const ServerSettings& settings);
 
 // Answers the one request of the environment (RFC 3875) on standard output and closes it; builds may go on.
 void serve_cgi(const Registry& registry);

@@ -21,7 +21,8 @@ constexpr std::string_view come_back = "retry: 1000\n\n";
 
 }  // namespace
 
-StreamRoom::StreamRoom(StreamLimits limits) : limits_(limits), attendant_([this] { attend(); }) {}
+StreamRoom::StreamRoom(StreamLimits limits, metrics::Gauge& open)
+    : limits_(limits), open_(open), attendant_([this] { attend(); }) {}
 
 StreamRoom::~StreamRoom() {
   {
@@ -44,7 +45,7 @@ void StreamRoom::enter(Exchange exchange, Streaming streaming) {
     std::size_t& of_client = clients_[client];
     if (size_ < limits_.streams && of_client < limits_.of_a_client && !closing_) {
       ++of_client;
-      ++size_;
+      open_.set(++size_);
       const auto now = Clock::now();
       arrivals_.push_back({std::move(exchange), std::move(streaming), client, now + limits_.length, now, {}});
     } else if (of_client == 0) {
@@ -103,17 +104,18 @@ void StreamRoom::attend() {
     for (auto guest = guests.begin(); guest != guests.end();) {
       const auto next = std::next(guest);
       bool stays = false;
+      const CauseScope scope(guest->exchange.request().cause);
       try {
         stays = goes_on(*guest);
       } catch (const std::exception& error) {
-        log::warning("a stream broke off", {{"request", guest->exchange.request().id}, {"error", error.what()}});
+        log::warning("a stream broke off", {{"error", error.what()}});
       }
       if (!stays) leaving.splice(leaving.end(), guests, guest);
       guest = next;
     }
     lock.lock();
     for (const Guest& guest : leaving) {
-      --size_;
+      open_.set(--size_);
       if (--clients_[guest.client] == 0) clients_.erase(guest.client);
     }
     lock.unlock();

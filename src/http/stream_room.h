@@ -26,7 +26,8 @@ struct StreamLimits {
 // Thread-safe.
 class StreamRoom {
  public:
-  explicit StreamRoom(StreamLimits limits);
+  // `open` always tells how many there are.
+  StreamRoom(StreamLimits limits, metrics::Gauge& open);
   ~StreamRoom();  // ends all streams
 
   // Takes the request; answers 503 at once where there are too many.
@@ -44,6 +45,7 @@ class StreamRoom {
   bool goes_on(Guest& guest) const;
 
   const StreamLimits limits_;
+  metrics::Gauge& open_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::list<Guest> arrivals_;

@@ -12,8 +12,8 @@ using Clock = std::chrono::steady_clock;
 
 }  // namespace
 
-WaitingRoom::WaitingRoom(const Registry& registry, std::size_t capacity)
-    : registry_(registry), capacity_(capacity), attendant_([this] { attend(); }) {}
+WaitingRoom::WaitingRoom(const Registry& registry, std::size_t capacity, metrics::Gauge& waiting)
+    : registry_(registry), capacity_(capacity), waiting_(waiting), attendant_([this] { attend(); }) {}
 
 WaitingRoom::~WaitingRoom() {
   {
@@ -22,15 +22,22 @@ WaitingRoom::~WaitingRoom() {
   }
   bell_->rung.notify_all();
   attendant_.join();
-  for (Guest& guest : guests_) guest.exchange.answer(registry_.resume(guest.waiting));
+  for (Guest& guest : guests_) answer(guest);
+}
+
+void WaitingRoom::answer(Guest& guest) const {
+  const CauseScope scope(guest.waiting.request.cause);
+  guest.exchange.answer(registry_.resume(guest.waiting));
 }
 
 void WaitingRoom::enter(Exchange exchange, Waiting waiting) {
   const auto flight = waiting.flight;
+  exchange.waits();
   {
     const std::lock_guard lock(bell_->mutex);
     if (guests_.size() < capacity_ && !closing_) {
       guests_.push_back({std::move(exchange), std::move(waiting)});
+      waiting_.set(guests_.size());
       bell_->ringing = true;  // the attendant's next deadline may be this one
     }
   }
@@ -64,6 +71,7 @@ std::list<WaitingRoom::Guest> WaitingRoom::leaving() {
       leaving.splice(leaving.end(), guests_, guest);
     guest = next;
   }
+  waiting_.set(guests_.size());
   return leaving;
 }
 
@@ -82,7 +90,7 @@ void WaitingRoom::attend() {
     bell_->ringing = false;
     auto done = leaving();
     lock.unlock();
-    for (Guest& guest : done) guest.exchange.answer(registry_.resume(guest.waiting));
+    for (Guest& guest : done) answer(guest);
     done.clear();
     lock.lock();
   }

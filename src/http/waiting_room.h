@@ -16,7 +16,8 @@ namespace nixery::http {
 // Thread-safe.
 class WaitingRoom {
  public:
-  WaitingRoom(const Registry& registry, std::size_t capacity);
+  // `waiting` always tells how many are in it.
+  WaitingRoom(const Registry& registry, std::size_t capacity, metrics::Gauge& waiting);
   // Answers everybody who still waits with a redirect to the same address, where another worker may take them.
   ~WaitingRoom();
 
@@ -36,10 +37,12 @@ class WaitingRoom {
     bool ringing = false;
   };
   void attend();
+  void answer(Guest& guest) const;
   std::list<Guest> leaving();
 
   const Registry& registry_;
   const std::size_t capacity_;
+  metrics::Gauge& waiting_;
   const std::shared_ptr<Bell> bell_ = std::make_shared<Bell>();
   std::list<Guest> guests_;  // guarded by bell_->mutex, as is closing_
   bool closing_ = false;

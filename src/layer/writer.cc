@@ -70,6 +70,17 @@ unsigned threads_of(const WriterOptions& options) {
 
 }  // namespace
 
+struct Totals {
+  void add(const WriteStats& stats) {
+    tarred += stats.tarred;
+    compressed += stats.compressed;
+    written += stats.written;
+    copied += stats.copied;
+    layers_reused += stats.layers_reused;
+  }
+  std::atomic<std::uint64_t> tarred{0}, compressed{0}, written{0}, copied{0}, layers_reused{0};
+};
+
 struct Writer::Shared {
   Shared(tree::Layout where, WriterOptions with)
       : layout(std::move(where)),
@@ -80,6 +91,7 @@ struct Writer::Shared {
   const tree::Layout layout;
   const WriterOptions options;
   InFlight in_flight;
+  Totals totals;
   ChunkPool pool;
   Compressors compressors;  // last: its threads use the pool
 };
@@ -108,6 +120,9 @@ class Writer::Call {
     pass(todo, true);
     if (!stale_.empty()) pass(std::exchange(stale_, {}), false);
   }
+
+  // What was done counts, however it ended.
+  ~Call() { shared_.totals.add(stats()); }
 
   std::vector<std::optional<LayerBlob>>& blobs() { return blobs_; }
 
@@ -331,6 +346,11 @@ Writer::Writer(tree::Layout layout, WriterOptions options)
     : shared_(std::make_unique<Shared>(std::move(layout), std::move(options))) {}
 
 Writer::~Writer() = default;
+
+WriteStats Writer::totals() const {
+  const Totals& of = shared_->totals;
+  return {of.tarred, of.compressed, of.written, of.copied, of.layers_reused};
+}
 
 Written Writer::write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress) {
   Call call(*shared_, layers, encoding, progress, nullptr);

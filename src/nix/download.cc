@@ -8,6 +8,7 @@
 #include <memory>
 #include <mutex>
 
+#include "cause.h"
 #include "error.h"
 #include "nix/source.h"
 #include "os/file.h"
@@ -44,6 +45,11 @@ long transfer(const std::string& url, Sink sink, void* target) {
   curl_easy_setopt(curl.get(), CURLOPT_ERRORBUFFER, reason);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, sink);
   curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, target);
+  std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers(nullptr, curl_slist_free_all);
+  if (const auto& trace = current_cause().trace) {
+    headers.reset(curl_slist_append(nullptr, fmt::format("traceparent: {}", trace->str()).c_str()));
+    curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
+  }
   const CURLcode code = curl_easy_perform(curl.get());
   if (code != CURLE_OK)
     throw Error(Failure::unavailable, fmt::format("cannot get {}: {}", without_credentials(url),

@@ -11,7 +11,8 @@ struct Answer {
   std::string body;  // at most 4 MiB
 };
 
-// Follows redirects, http and https only. Throws Error{unavailable} where no answer comes. Thread-safe.
+// Follows redirects, http and https only; tells the trace that the thread works for (cause.h). Throws
+// Error{unavailable} where no answer comes. Thread-safe.
 Answer get(const std::string& url);
 
 // Unpacks the archive at `url` (tar, any compression) into `directory`, less the first component of every name.

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "metrics/metrics.h"
 #include "nix/source.h"
 #include "reference/platform.h"
 #include "reference/reference.h"
@@ -26,9 +27,10 @@ struct NixSettings {
   std::uint64_t evaluation_memory = 4ull << 30;  // bytes of address space
   std::chrono::seconds build_limit{3600};        // of one derivation
   bool allow_unfree = false;
-  bool substitute_only = false;      // take from binary caches, never compile
-  std::vector<std::string> blocked;  // globs of attribute paths and package names that nobody may have
-  fs::path attribute_names;          // directory for nix/attribute_names.h; empty: nothing is kept
+  bool substitute_only = false;                 // take from binary caches, never compile
+  std::vector<std::string> blocked;             // globs of attribute paths and package names that nobody may have
+  fs::path attribute_names;                     // directory for nix/attribute_names.h; empty: nothing is kept
+  metrics::Evaluations* evaluations = nullptr;  // where they are counted; null: nowhere
 };
 
 // Who listens to a running nix, line by line of its standard error, and who may stop it.
@@ -81,6 +83,9 @@ Missing missing_for(const std::vector<const Package*>& packages);
 // Those of `paths` that are in the store, whole.
 std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths);
 
+// Asks the store, or its daemon, something small. Throws Error{unavailable} where it does not answer within seconds.
+void check_store(const std::atomic<bool>* stop);
+
 // Everything that `paths` refer to, and they themselves; all of them must be valid.
 store::Closure closure_of(const std::vector<store::StorePath>& paths);
 
@@ -91,8 +96,8 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
 // The sentence behind the last "error:" of what nix printed, without its traces; empty if there is none.
 std::string error_message(std::string_view standard_error);
 
-// Whether that sentence tells of something from outside: a nix-daemon that cannot be reached, or went away, or a signal.
-// A failed build's may quote its log.
+// Whether that sentence tells of something from outside: a nix-daemon that cannot be reached, or went away, or a
+// signal. A failed build's may quote its log.
 bool cut_off(std::string_view standard_error);
 // Whether nix, or what it built, failed for the disk: it may pass.
 bool lacks_disk(std::string_view standard_error);

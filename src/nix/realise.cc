@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::size_t log_lines_shown = 10;
 constexpr std::size_t paths_per_command = 1000;  // stays far below ARG_MAX
+constexpr std::chrono::seconds answer_limit{10};
 
 // What `nix-store --realise` says by its status, each bit a finding (nix-store(1), "Exit status").
 constexpr int failed = 100, build_timeout_bit = 1;
@@ -147,6 +148,19 @@ std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& path
   for (std::size_t i = 0; i < paths.size(); ++i)
     if (std::find(invalid.begin(), invalid.end(), asked[i]) == invalid.end()) valid.push_back(paths[i]);
   return valid;
+}
+
+void check_store(const std::atomic<bool>* stop) {
+  os::Command command;
+  command.argv = {"nix-store", "--check-validity", "--print-invalid",
+                  fmt::format("{}/00000000000000000000000000000000-nothing", store::store_dir)};
+  command.limit = answer_limit;
+  command.stop = stop;
+  const os::Outcome outcome = os::run(command);
+  const std::string said = error_message(outcome.error_tail);
+  if (!outcome.ok())
+    throw Error(Failure::unavailable,
+                fmt::format("nix-store {}{}", outcome.describe(), said.empty() ? "" : ": " + said));
 }
 
 store::Closure closure_of(const std::vector<store::StorePath>& paths) {

@@ -213,7 +213,13 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const Attendance& attendance) {
   refuse_blocked(settings.blocked, names);
   const AttributeNames known(settings.attribute_names, source.revision, platform);
-  known.refuse_unknown(names);
+  try {
+    known.refuse_unknown(names);
+  } catch (const Error&) {
+    if (settings.evaluations) settings.evaluations->spared.add();
+    throw;
+  }
+  if (settings.evaluations) settings.evaluations->run.add();
 
   std::string resolving;
   os::Command command;

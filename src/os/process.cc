@@ -13,6 +13,7 @@
 #include <climits>
 #include <cstring>
 
+#include "cause.h"
 #include "error.h"
 #include "os/fd.h"
 
@@ -60,12 +61,14 @@ class Words {
   std::vector<char*> pointers_;
 };
 
+// What it is started for stands in TRACEPARENT; what stood there when we were started is of another matter.
 Words environment_of(const Command& command) {
   Words words;
+  if (const auto& trace = current_cause().trace) words.add("TRACEPARENT=" + trace->str());
   for (char** entry = environ; *entry; ++entry) {
     const std::string_view text = *entry;
     const std::string name(text.substr(0, text.find('=')));
-    if (!command.env.contains(name)) words.add(std::string(text));
+    if (!command.env.contains(name) && name != "TRACEPARENT") words.add(std::string(text));
   }
   for (const auto& [name, value] : command.env)
     if (!value.empty()) words.add(name + "=" + value);

@@ -17,7 +17,7 @@ namespace nixery::os {
 
 struct Command {
   std::vector<std::string> argv;              // argv[0] is looked up in PATH
-  std::map<std::string, std::string> env;     // added to ours; an empty value removes the variable
+  std::map<std::string, std::string> env;     // added to ours, with TRACEPARENT; an empty value removes the variable
   std::string input;                          // its standard input; /dev/null where empty
   std::optional<std::chrono::seconds> limit;  // then its whole process group is killed
   std::uint64_t memory_limit = 0;             // bytes of address space (RLIMIT_AS); 0: none

@@ -35,6 +35,7 @@ struct Layout {
   fs::path state;
 
   fs::path incoming() const { return tree / "incoming"; }
+  fs::path blobs() const { return tree / "blobs/sha256"; }
   fs::path blob(const image::Digest& digest) const;
   fs::path manifest_dir(const image::Digest& digest) const;
   fs::path manifest(const image::Digest& digest, image::MediaType type) const;

@@ -26,7 +26,8 @@ struct House {
   const tree::Tree tree{{directory / "tree", directory / "state"}};
   NoSource source;
   layer::Writer writer{prepared().layout()};
-  const build::Road road{{}, tree, source, writer};
+  metrics::Metrics metrics;
+  const build::Road road{{}, tree, source, writer, metrics};
   build::DeclaredSet declared{{}};
 
   House() {

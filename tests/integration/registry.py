@@ -28,6 +28,7 @@ http {{
   server {{
     listen 127.0.0.1:{port};
     include {root}/nginx/nixery-locations.conf;
+    include {root}/nginx/nixery-status.conf;
     {server}
   }}
 }}

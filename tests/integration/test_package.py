@@ -86,7 +86,13 @@ def test_installed_and_started_it_builds_and_serves(debian):
     assert debian.check("systemctl", "is-active", "nixery.service") == "active\n"
     worker = debian.check("systemctl", "show", "-p", "MainPID", "--value", "nixery.service").strip()
     assert debian.check("stat", "-c", "%U", f"/proc/{worker}") == "nixery\n"
-    assert '"event":"image built"' in debian.check("journalctl", "--no-pager", "-u", "nixery")
+    assert '"event":"image built"' in debian.check("journalctl", "--no-pager", "-u", "nixery", "-p", "info..info")
+    # Its sandbox hides nothing that it tells of itself.
+    assert json.loads(debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/readyz"))["ready"] is True
+    page = debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/metrics")
+    assert 'nixery_worker_info{listener="systemd"} 1' in page
+    for name in ("process_resident_memory_bytes", "process_open_fds", 'nixery_disk_free_bytes{directory="state"}'):
+        assert float(re.search(f"^{re.escape(name)} (.*)$", page, flags=re.M)[1]) > 0, name
     # What is built is served without it.
     debian.check("systemctl", "stop", "nixery.service", "nixery.socket")
     debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/v2/hello/manifests/latest")

@@ -53,6 +53,7 @@ class Site(Served):
         (self.dir / "nixery-http.conf").write_text(http_conf)
         shutil.copy(NGINX / "nixery-locations.conf", self.dir)
         shutil.copy(NGINX / "nixery-web.conf", self.dir)
+        shutil.copy(NGINX / "nixery-status.conf", self.dir)
         (self.dir / "nginx.conf").write_text(CONF.format(dir=self.dir))
         self.nginx = subprocess.Popen(
             [program("nginx", "nginx"), "-c", self.dir / "nginx.conf", "-e", self.dir / "nginx-error.log", "-g", "daemon off;"]
@@ -110,7 +111,7 @@ def site():
 def test_nginx_takes_the_sample_site_as_it_is(directory):
     """Everything but the certificate's place: ports and addresses too."""
     make_certificate(directory)
-    for name in ("nixery-site.conf", "nixery-http.conf", "nixery-locations.conf", "nixery-web.conf"):
+    for name in ("nixery-site.conf", "nixery-http.conf", "nixery-locations.conf", "nixery-web.conf", "nixery-status.conf"):
         text = (NGINX / name).read_text().replace("/etc/nginx/nixery/", f"{directory}/")
         text = text.replace("/etc/ssl/certs/registry.example.org.pem", f"{directory}/cert.pem")
         (directory / name).write_text(text.replace("/etc/ssl/private/registry.example.org.key", f"{directory}/key.pem"))

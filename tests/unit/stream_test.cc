@@ -67,9 +67,10 @@ struct Room {
   const test::TemporaryDirectory dir;
   const std::string path = (dir.path() / "s").string();
   http::Listener listener = http::find_listener("unix:" + path);
+  metrics::Gauge open;
   http::StreamRoom room;
 
-  explicit Room(http::StreamLimits limits) : room(limits) {}
+  explicit Room(http::StreamLimits limits) : room(limits, open) {}
   // Somebody at `address` who follows `next`.
   std::unique_ptr<Asker> follow(std::function<std::optional<std::string>()> next,
                                 std::string_view address = "1.2.3.4") {
@@ -135,6 +136,7 @@ TEST_CASE("there are so many streams, and each client has so many; who leaves ma
   CHECK(holds(room.follow(silence, "1.1.1.1")->read_all(), "503"));
   const auto third = room.follow(silence, "2.2.2.2");
   CHECK(holds(room.follow(silence, "3.3.3.3")->read_all(), "503"));
+  CHECK(room.open.value() == 3);
   first->leave();
   // It is seen with the next look at all streams.
   bool entered = false;

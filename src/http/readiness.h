@@ -1,0 +1,55 @@
+// Whether this worker could build an image now: nix answers, both directories can be written, and there is room.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "build/flights.h"
+#include "tree/layout.h"
+
+namespace nixery::http {
+
+struct ReadinessSettings {
+  std::uint64_t min_free = 0;  // bytes, on each of the two file systems
+};
+
+struct Check {
+  std::string name;
+  std::string why;  // it is not so; empty: all is well. Names no path but those of the settings' names
+};
+
+// {"ready":false,"checks":{"nix":{"ok":true},"tree":{"ok":false,"why":"…"},…}}
+std::string readiness_report(const std::vector<Check>& checks);
+
+// Looking takes a process and two small files, so it is done for all who ask within five seconds, once; a failure is
+// looked at anew. It never holds a thread that serves requests. Thread-safe.
+class Readiness {
+ public:
+  Readiness(tree::Layout layout, ReadinessSettings settings);
+  ~Readiness();  // stops what nix is asked
+
+  // Lands with a report; or, where something is wrong, with Error{unavailable} whose detail is the report.
+  std::shared_ptr<build::Flight> look();
+
+  // From now on it is not ready, whatever is found. The report then says so.
+  void drain() { draining_ = true; }
+  bool draining() const { return draining_; }
+
+ private:
+  std::vector<Check> checks() const;
+  build::Landing land(const std::vector<Check>& checks);
+
+  const tree::Layout layout_;
+  const ReadinessSettings settings_;
+  std::atomic<bool> draining_{false};
+  std::string told_;  // what is wrong, as the log was last told; only the one flight in the air touches it
+  std::atomic<bool> stop_{false};
+  build::Flights flights_;  // last: its thread uses the rest
+};
+
+}  // namespace nixery::http

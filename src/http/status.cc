@@ -1,0 +1,51 @@
+#include "http/status.h"
+
+#include <fmt/format.h>
+
+#include "http/answers.h"
+#include "metrics/exposition.h"
+
+namespace nixery::http {
+
+namespace {
+
+constexpr std::chrono::seconds patience{3};  // shorter than whoever probes has
+
+Response answer(int status, std::string body) {
+  Response response = answer_json(std::move(body) + "\n");
+  response.status = status;
+  response.header("Cache-Control", "no-store");
+  return response;
+}
+
+}  // namespace
+
+Response Status::metrics() const {
+  Response response;
+  response.header("Content-Type", std::string(metrics::Exposition::content_type)).header("Cache-Control", "no-store");
+  response.body = metrics::page(metrics_, read_());
+  return response;
+}
+
+Response Status::health() const {
+  return answer(200, R"({"alive":true})");
+}
+
+Waiting Status::ready(const Request& request) {
+  return {
+      request, readiness_.look(), std::chrono::steady_clock::now() + patience,
+      [this](const build::Landing& landing) {
+        return ready_or_draining(landing.error ? answer(503, landing.error->detail()) : answer(200, *landing.report));
+      },
+      [this] {
+        const std::string why = fmt::format("the checks have not ended within {} s", patience.count());
+        return ready_or_draining(answer(503, readiness_report({{"answer", why}})));
+      }};
+}
+
+Response Status::ready_or_draining(Response response) const {
+  if (!readiness_.draining()) return response;
+  return answer(503, readiness_report({{"draining", "the worker is about to end"}}));
+}
+
+}  // namespace nixery::http

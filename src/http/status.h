@@ -1,0 +1,40 @@
+// How the registry is, for those who watch over it:
+//
+//   /metrics   what it counts (metrics/page.h), of this worker alone
+//   /healthz   200 as long as the worker lives
+//   /readyz    200 if it could build now, else 503; a JSON body names each check (readiness.h)
+//
+// Who may ask is the web server's business (nginx/nixery-status.conf).
+#pragma once
+
+#include <functional>
+
+#include "http/outcome.h"
+#include "http/readiness.h"
+#include "metrics/page.h"
+
+namespace nixery::http {
+
+// Thread-safe, if `read` is.
+class Status {
+ public:
+  using Read = std::function<metrics::Readings()>;
+  Status(const metrics::Metrics& metrics, Read read, tree::Layout layout, ReadinessSettings settings)
+      : metrics_(metrics), read_(std::move(read)), readiness_(std::move(layout), settings) {}
+
+  Response metrics() const;
+  Response health() const;
+  Waiting ready(const Request& request);
+
+  // The end has begun: it is no longer ready.
+  void drain() { readiness_.drain(); }
+
+ private:
+  Response ready_or_draining(Response response) const;
+
+  const metrics::Metrics& metrics_;
+  const Read read_;
+  Readiness readiness_;
+};
+
+}  // namespace nixery::http

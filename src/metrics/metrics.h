@@ -1,0 +1,68 @@
+// All that is counted of a registry, in one place: the rooms that do the work are given this and count in it, and
+// page.h shows it. A plain value: whoever puts a registry together owns one, and a process may have several.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <string_view>
+
+#include "error.h"
+#include "metrics/value.h"
+
+namespace nixery::metrics {
+
+// What was asked for: the label of a request. http/place.h tells which path is which.
+enum class Route { base, manifest, blob, tags, catalog, referrers, api, events, page, metrics, health, ready, none };
+inline constexpr std::size_t route_count = static_cast<std::size_t>(Route::none) + 1;
+std::string_view name_of(Route route);  // "manifest"
+
+// By route and HTTP status.
+class RequestCounts {
+ public:
+  Counter& of(Route route, int status) {
+    return (*counts_)[static_cast<std::size_t>(route)][status < 0 || status >= statuses ? 0 : std::size_t(status)];
+  }
+  template <typename Visit>  // (Route, int status, std::uint64_t)
+  void for_each(Visit&& visit) const {
+    for (std::size_t route = 0; route < route_count; ++route)
+      for (int status = 0; status < statuses; ++status)
+        if (const auto count = (*counts_)[route][std::size_t(status)].value(); count > 0 || status == 200)
+          visit(static_cast<Route>(route), status, count);
+  }
+
+ private:
+  static constexpr int statuses = 600;
+  using Counts = std::array<std::array<Counter, statuses>, route_count>;
+  std::unique_ptr<Counts> counts_ = std::make_unique<Counts>();
+};
+
+// How it went for a request that nginx could not answer by itself.
+struct LookUps {
+  Counter there;       // between two workers, or without nginx
+  Counter began;       // a build
+  Counter joined;      // one that was queued or in the air
+  Counter remembered;  // that it failed a moment ago
+  Counter refused;     // the queue was full
+};
+
+struct Evaluations {
+  Counter run;
+  Counter spared;  // the set's names were known, and this was none of them
+};
+
+struct Metrics {
+  RequestCounts requests;
+  std::array<Histogram, route_count> request_durations;
+  Counter response_bytes;
+  Gauge waiting, streams;  // requests
+
+  LookUps tags, blobs;
+  Counter built, found;                                // builds that ended well
+  std::array<Counter, failure_count> failed;           // and those that did not
+  Histogram build_duration;                            // of those that were built
+  Histogram source, resolve, realise, layer, publish;  // their phases, also of builds that failed
+  Evaluations evaluations;
+};
+
+}  // namespace nixery::metrics

@@ -1,0 +1,578 @@
+"""What those who watch over a registry see: /metrics, /healthz, /readyz, the log, and that dashboard and alerts speak of
+numbers that there are."""
+
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engines import program
+from registry import ROOT, wait_for
+from test_sources import Channels, channels  # noqa: F401  (a fixture)
+
+MONITORING = ROOT / "packaging/monitoring"
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SPAN = "00f067aa0ba902b7"
+TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
+
+SET = """
+{ system, ... }:
+let
+  package = name: script: derivation {
+    name = "${name}-SALT"; inherit system; builder = "/bin/sh";
+    args = [ "-c" "PATH=/bin:/usr/bin; ${script}; mkdir -p $out/bin; echo '#!/bin/sh' > $out/bin/${name}; chmod +x $out/bin/${name}; echo ${name} > $out/text" ];
+  };
+in {
+  good = package "good" "true";
+  other = package "other" "true";
+  broken = package "broken" "echo the reason; exit 1";
+  slow = package "slow" "sleep 4";
+}
+"""
+
+
+@pytest.fixture
+def packages(directory):
+    source = directory / "packages"
+    source.mkdir()
+    (source / "default.nix").write_text(SET.replace("SALT", uuid.uuid4().hex))
+    return str(source)
+
+
+SAMPLE = re.compile(r"^([a-z_]+)(\{.*\})? (\S+)$")
+
+
+def parsed(text: str) -> dict[str, float]:
+    """Sample with labels, as it stands there -> value."""
+    samples = {}
+    for line in text.splitlines():
+        if line.startswith("#"):
+            continue
+        match = SAMPLE.match(line)
+        assert match, line
+        assert match[1] + (match[2] or "") not in samples, f"twice: {line}"
+        samples[match[1] + (match[2] or "")] = float(match[3])
+    return samples
+
+
+def scrape(registry) -> dict[str, float]:
+    answer = registry.get("/metrics")
+    assert answer.status == 200, answer.body
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return parsed(answer.body.decode())
+
+
+def grown(before: dict, after: dict) -> dict[str, float]:
+    """What counters and histograms' counts grew by, without those that did not."""
+    names = {name for name in after if re.match(r"nixery_\w+(_total|_count)(\{|$)", name)}
+    return {name: after[name] - before.get(name, 0) for name in names if after[name] != before.get(name, 0)}
+
+
+def lines_of(registry) -> list[dict]:
+    return [json.loads(line) for line in registry.worker_log.read_text().splitlines() if line.startswith("{")]
+
+
+def reload(registry):
+    """nginx takes its files anew; those of its workers that go by the old ones are gone."""
+    old = registry.nginx_workers()
+    registry.nginx.send_signal(signal.SIGHUP)
+    wait_for(lambda: (now := registry.nginx_workers()) and not old & now, "nginx to take its new settings")
+
+
+# Metrics
+
+
+def test_a_pull_a_failure_and_an_unknown_name_are_counted_exactly(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    before = scrape(registry)
+    assert before['nixery_requests_total{route="manifest",status="200"}'] == 0
+    assert registry.manifest("good").status == 200
+    assert registry.manifest("broken").status == 424
+    assert registry.manifest("absent").status == 404
+    assert registry.manifest("abcent").status == 404  # by now the set's names are known
+    assert registry.get("/v2/good/blobs/sha256:" + "0" * 64).status == 404
+    assert registry.get("/v2/good/tags/list").status == 200
+    assert registry.get("/v2/good/manifests/latest").status == 200  # by nginx
+    after = scrape(registry)
+    change = grown(before, after)
+    written = change.pop("nixery_layer_written_bytes_total")
+    assert 0 < written < change.pop("nixery_layer_compressed_bytes_total")
+    assert change.pop("nixery_response_bytes_total") > 0
+    assert change == {
+        'nixery_requests_total{route="manifest",status="200"}': 1,
+        'nixery_requests_total{route="manifest",status="424"}': 1,
+        'nixery_requests_total{route="manifest",status="404"}': 2,
+        'nixery_requests_total{route="blob",status="404"}': 1,
+        'nixery_requests_total{route="tags",status="200"}': 1,
+        'nixery_requests_total{route="metrics",status="200"}': 1,  # the first scrape
+        'nixery_request_duration_seconds_count{route="manifest"}': 4,
+        'nixery_request_duration_seconds_count{route="blob"}': 1,
+        'nixery_request_duration_seconds_count{route="tags"}': 1,
+        'nixery_request_duration_seconds_count{route="metrics"}': 1,
+        'nixery_lookups_total{kind="tag",result="began"}': 4,
+        'nixery_builds_total{outcome="built"}': 1,
+        'nixery_builds_total{outcome="build_failed"}': 1,
+        'nixery_builds_total{outcome="unknown_package"}': 2,
+        "nixery_build_duration_seconds_count": 1,
+        'nixery_build_phase_duration_seconds_count{phase="source"}': 4,
+        'nixery_build_phase_duration_seconds_count{phase="resolve"}': 4,
+        'nixery_build_phase_duration_seconds_count{phase="realise"}': 2,
+        'nixery_build_phase_duration_seconds_count{phase="layer"}': 1,
+        'nixery_build_phase_duration_seconds_count{phase="publish"}': 1,
+        "nixery_evaluations_total": 3,
+        "nixery_evaluations_spared_total": 1,
+    }
+
+
+def test_what_is_remembered_found_again_or_made_of_known_segments_is_told_apart(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    assert registry.manifest("good").status == 200
+    assert registry.manifest("broken").status == 424
+    before = scrape(registry)
+    assert registry.manifest("broken").status == 424
+    (registry.tree / "tags/good/_tags/latest").unlink()
+    assert registry.manifest("good").status == 200
+    change = grown(before, scrape(registry))
+    assert change['nixery_lookups_total{kind="tag",result="remembered"}'] == 1
+    assert change['nixery_builds_total{outcome="found"}'] == 1
+    assert 'nixery_builds_total{outcome="built"}' not in change
+
+    before = scrape(registry)
+    assert registry.manifest("good/other").status == 200
+    change = grown(before, scrape(registry))
+    assert change['nixery_builds_total{outcome="built"}'] == 1
+    assert change.get("nixery_layers_reused_total", 0) + change.get("nixery_layer_reused_bytes_total", 0) > 0
+
+
+def test_builds_and_clients_that_wait_show_while_they_do(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_BUILDS="1", NIXERY_HOP_SECONDS="20")
+    answers = []
+    clients = [threading.Thread(target=lambda name=name: answers.append(registry.manifest(name).status)) for name in ("slow", "slow", "good")]
+    for client in clients[:1] + clients[2:]:
+        client.start()
+    wait_for(lambda: scrape(registry)["nixery_builds_running"] == 1 and scrape(registry)["nixery_builds_queued"] == 1, "two builds")
+    clients[1].start()
+    wait_for(lambda: scrape(registry)["nixery_requests_waiting"] == 3, "three clients")
+    assert scrape(registry)['nixery_lookups_total{kind="tag",result="joined"}'] == 1
+    for client in clients:
+        client.join()
+    assert answers == [200, 200, 200]
+    now = scrape(registry)
+    assert (now["nixery_builds_running"], now["nixery_builds_queued"], now["nixery_requests_waiting"]) == (0, 0, 0)
+
+
+def test_the_tree_the_disks_and_the_process_are_measured(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_MIN_FREE="7K")
+    assert registry.manifest("good").status == 200
+    blobs = [path for path in (registry.tree / "blobs").rglob("*") if path.is_file()]
+    wait_for(lambda: scrape(registry).get("nixery_tree_blobs") == len(blobs), "the tree to be counted")
+    now = scrape(registry)
+    assert now["nixery_tree_blob_bytes"] == sum(path.stat().st_size for path in blobs)
+    assert abs(now["nixery_tree_counted_timestamp_seconds"] - time.time()) < 600
+    disk = os.statvfs(registry.tree)
+    for directory in ("tree", "state"):
+        assert now[f'nixery_disk_size_bytes{{directory="{directory}"}}'] == disk.f_blocks * disk.f_frsize
+        assert 0 < now[f'nixery_disk_free_bytes{{directory="{directory}"}}'] <= disk.f_blocks * disk.f_frsize
+    assert now["nixery_disk_min_free_bytes"] == 7000
+    pid = registry.worker.pid
+    assert now["process_resident_memory_bytes"] > 1 << 20
+    assert abs(now["process_open_fds"] - len(os.listdir(f"/proc/{pid}/fd"))) < 10
+    assert abs(now["process_start_time_seconds"] - time.time()) < 600
+    assert now[f'nixery_worker_info{{listener="unix:{registry.socket}"}}'] == 1
+
+
+def test_pulls_that_nginx_answered_alone_are_counted_from_its_log(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    log = registry.dir / "use.log"
+    conf = (ROOT / "nginx/nixery-use.conf").read_text().replace("/var/log/nginx/nixery-use.log", str(log))
+    (registry.dir / "nixery-use.conf").write_text(conf)
+    text = (registry.dir / "nginx.conf").read_text()
+    (registry.dir / "nginx.conf").write_text(text.replace("  server {", f"  include {registry.dir}/nixery-use.conf;\n  server {{", 1))
+    reload(registry)
+    registry.stop_worker()
+    registry.start_worker(NIXERY_USE_LOG=str(log))
+    wait_for(lambda: "nixery_pulls_total" in scrape(registry), "the log to be read")
+    before = scrape(registry)["nixery_pulls_total"]
+    for _ in range(5):
+        assert registry.manifest("good").status == 200
+    wait_for(lambda: scrape(registry)["nixery_pulls_total"] == before + 5, "five pulls", 60)
+    assert scrape(registry)['nixery_requests_total{route="manifest",status="200"}'] == 1
+
+
+def promtool(*words: str, text: str = "") -> None:
+    done = subprocess.run([program("promtool", "prometheus"), *words], input=text, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+
+
+def test_promtool_finds_nothing_wrong_with_them(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    assert registry.manifest("good").status == 200
+    promtool("check", "metrics", text=registry.get("/metrics").body.decode())
+    assert "UNTYPED" not in registry.get("/metrics").body.decode()
+
+
+def test_the_dashboard_and_the_alerts_speak_of_numbers_that_there_are(new_registry, packages):
+    promtool("check", "rules", str(MONITORING / "nixery-alerts.yml"))
+    promtool("check", "config", str(MONITORING / "prometheus.yml"))
+    dashboard = json.loads((MONITORING / "nixery-dashboard.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    assert len(expressions) > 20
+    (group,) = yaml.safe_load((MONITORING / "nixery-alerts.yml").read_text())["groups"]
+    assert len(group["rules"]) > 5
+    expressions += [rule["expr"] for rule in group["rules"]]
+    expressions += [variable["definition"] for variable in dashboard["templating"]["list"] if "definition" in variable]
+
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_USE_LOG=str(ROOT / "README.md"))
+    wait_for(lambda: "nixery_tree_blobs" in scrape(registry), "the tree to be counted")
+    there = {name.split("{")[0] for name in scrape(registry)}
+    named = {name for text in expressions for name in re.findall(r"\b(?:nixery|process)_[a-z_]+", text)}
+    assert len(named) > 25
+    assert named <= there, named - there
+    # And labels: what is selected by a label is a label of that name, with that value.
+    samples = " ".join(scrape(registry))
+    selected = re.findall(r'(phase|route|result|outcome|directory|kind)(?:=|!=|=~|!~)"([a-z_0-9|]+)"', " ".join(expressions))
+    assert len(selected) > 5
+    for label, values in selected:
+        for value in values.split("|"):
+            assert f'{label}="{value}"' in samples, (label, value)
+
+
+def test_the_alerts_fire_when_they_should(directory):
+    """promtool's own way of testing rules, with series of ours."""
+    shutil.copy(MONITORING / "nixery-alerts.yml", directory)
+    series = lambda name, values: f"      - series: '{name}'\n        values: '{values}'\n"
+    (directory / "test.yml").write_text(
+        "rule_files: [nixery-alerts.yml]\nevaluation_interval: 1m\ntests:\n  - interval: 1m\n    input_series:\n"
+        + series('up{job="nixery",instance="a"}', "0x30")
+        + series('nixery_disk_free_bytes{instance="a",directory="tree"}', "1500000000x60")
+        + series('nixery_disk_free_bytes{instance="a",directory="state"}', "9000000000x60")
+        + series('nixery_disk_size_bytes{instance="a",directory="tree"}', "10000000000x60")
+        + series('nixery_disk_size_bytes{instance="a",directory="state"}', "10000000000x60")
+        + series('nixery_disk_min_free_bytes{instance="a"}', "1000000000x60")
+        + series('nixery_builds_total{instance="a",outcome="storage"}', "0+10x60")
+        + series('nixery_builds_total{instance="a",outcome="built"}', "0+10x60")
+        + "    alert_rule_test:\n"
+        "      - {eval_time: 5m, alertname: NixeryWorkerDown, exp_alerts: [{exp_labels: {severity: critical, job: nixery, instance: a}}]}\n"
+        "      - {eval_time: 1m, alertname: NixeryWorkerDown, exp_alerts: []}\n"
+        "      - {eval_time: 20m, alertname: NixeryDiskNearlyFull, exp_alerts: [{exp_labels: {severity: warning, instance: a, directory: tree}}]}\n"
+        "      - {eval_time: 40m, alertname: NixeryBuildsFail, exp_alerts: [{exp_labels: {severity: critical, instance: a}}]}\n"
+        "      - {eval_time: 40m, alertname: NixeryQueueLong, exp_alerts: []}\n"
+    )
+    # Texts are for people and may change: compared without.
+    rules = (directory / "nixery-alerts.yml").read_text()
+    rules = re.sub(r"\n        annotations:\n(?:          .*\n)+", "\n", rules)
+    (directory / "nixery-alerts.yml").write_text(rules)
+    promtool("test", "rules", str(directory / "test.yml"))
+
+
+def test_ten_scrape_while_images_are_pulled_and_no_counter_runs_back(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    over, wrong = threading.Event(), []
+    scrapes = [0] * 10
+
+    def watch(number: int):
+        last: dict = {}
+        try:
+            while not over.is_set() or scrapes[number] < 3:
+                now = scrape(registry)
+                back = {name for name in last if re.search(r"_(total|count|bucket)(\{|$)", name) and now[name] < last[name]}
+                if back:
+                    wrong.append(back)
+                last = now
+                scrapes[number] += 1
+        except BaseException as error:
+            wrong.append(repr(error))
+
+    watchers = [threading.Thread(target=watch, args=(number,)) for number in range(10)]
+    for watcher in watchers:
+        watcher.start()
+    statuses = [registry.manifest(name).status for name in ("good", "other", "good/other", "broken", "absent")]
+    over.set()
+    for watcher in watchers:
+        watcher.join()
+    assert statuses == [200, 200, 200, 424, 404]
+    assert not wrong and min(scrapes) >= 3
+    now = scrape(registry)
+    assert now['nixery_requests_total{route="metrics",status="200"}'] == sum(scrapes)
+    assert now['nixery_builds_total{outcome="built"}'] == 3
+
+
+def ask_from(registry, address: str, target: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", registry.port, timeout=60, source_address=(address, 0))
+    connection.request("GET", target)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_only_this_machine_may_see_metrics_and_all_may_probe(registry):
+    assert ask_from(registry, "127.0.0.1", "/metrics") == 200
+    assert ask_from(registry, "127.0.0.2", "/metrics") == 403
+    assert ask_from(registry, "127.0.0.2", "/healthz") == 200
+    assert ask_from(registry, "127.0.0.2", "/readyz") == 200
+    assert registry.request("POST", "/metrics").status == 405
+    assert registry.head("/healthz").status == 200
+
+
+# Health
+
+
+def checks_of(answer) -> dict:
+    assert answer.headers["Content-Type"] == "application/json" and answer.headers["Cache-Control"] == "no-store"
+    return {name: check.get("why", "") for name, check in answer.json["checks"].items()}
+
+
+def test_a_worker_that_could_build_is_ready(registry):
+    assert (registry.get("/healthz").status, registry.get("/healthz").json) == (200, {"alive": True})
+    answer = registry.get("/readyz")
+    assert (answer.status, answer.json["ready"]) == (200, True)
+    assert checks_of(answer) == {"nix": "", "tree": "", "state": "", "tree space": "", "state space": ""}
+
+
+@pytest.mark.parametrize("what, broken", [("state", "state"), ("tree", "tree/incoming")])
+def test_a_directory_that_cannot_be_written_is_not_ready_until_it_can(new_registry, packages, what, broken):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    assert registry.get("/readyz").status == 200
+    place = registry.dir / broken
+    place.rename(registry.dir / "aside")
+    place.write_text("no directory\n")
+    answer = wait_for(lambda: (answer := registry.get("/readyz")).status == 503 and answer, "it to be noticed")
+    assert "Not a directory" in checks_of(answer)[what] and checks_of(answer)["nix"] == ""
+    assert str(registry.dir) not in answer.body.decode()  # who may ask may not know where things lie
+    assert registry.get("/healthz").status == 200
+    place.unlink()
+    (registry.dir / "aside").rename(place)
+    wait_for(lambda: registry.get("/readyz").status == 200, "it to be ready again")
+    (told,) = registry.events("not ready")
+    assert told["level"] == "error" and f"{what}: " in told["error"]
+    assert len(registry.events("ready again")) == 1
+
+
+def programs(directory: Path) -> Path:
+    """A PATH with nix in it that can be taken away."""
+    bin = directory / "bin"
+    bin.mkdir()
+    for name in ("nix-store", "nix-instantiate"):
+        (bin / name).symlink_to(program(name, "nix-bin"))
+    for name in ("sh", "sleep", "cat", "git"):
+        (bin / name).symlink_to(shutil.which(name))
+    return bin
+
+
+def test_without_nix_it_lives_but_is_not_ready(new_registry, packages, directory):
+    bin = programs(directory)
+    registry = new_registry(NIXERY_PKGS_PATH=packages, PATH=str(bin))
+    assert registry.get("/readyz").status == 200
+    (bin / "nix-store").unlink()
+    answer = wait_for(lambda: (answer := registry.get("/readyz")).status == 503 and answer, "it to be noticed")
+    assert "cannot run nix-store" in checks_of(answer)["nix"]
+    assert registry.get("/healthz").status == 200 and registry.get("/metrics").status == 200
+    (bin / "nix-store").symlink_to(program("nix-store", "nix-bin"))
+    wait_for(lambda: registry.get("/readyz").status == 200, "nix to be found")
+
+
+def test_a_disk_with_too_little_room_is_not_ready(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_MIN_FREE="900T")
+    answer = registry.get("/readyz")
+    assert answer.status == 503 and answer.json["ready"] is False
+    assert "NIXERY_MIN_FREE" in checks_of(answer)["tree space"] and "NIXERY_MIN_FREE" in checks_of(answer)["state space"]
+    assert registry.manifest("good").status == 200  # it says so, and goes on
+
+
+def hanging_nix(directory: Path) -> Path:
+    """A nix-store that hangs as long as the file `hang` is there; `hung` tells that it does."""
+    bin = programs(directory)
+    (bin / "nix-store").unlink()
+    (bin / "nix-store").write_text(
+        f"#!/bin/sh\nif [ -e {directory}/hang ]; then echo >> {directory}/hung; exec sleep 600; fi\nexec {program('nix-store', 'nix-bin')} \"$@\"\n"
+    )
+    (bin / "nix-store").chmod(0o755)
+    return bin
+
+
+def test_a_nix_that_hangs_holds_up_nobody_who_asks_how_it_is(new_registry, packages, directory):
+    bin = hanging_nix(directory)
+    registry = new_registry(NIXERY_PKGS_PATH=packages, PATH=str(bin), NIXERY_THREADS="1")
+    (directory / "hang").touch()
+    answers = []
+    asking = [threading.Thread(target=lambda: answers.append(registry.get("/readyz"))) for _ in range(8)]
+    for thread in asking:
+        thread.start()
+    wait_for((directory / "hung").exists, "nix to hang")
+    assert registry.get("/healthz").status == 200 and registry.get("/metrics").status == 200  # with the one thread
+    for thread in asking:
+        thread.join()
+    assert [answer.status for answer in answers] == [503] * 8
+    assert all("have not ended" in checks_of(answer)["answer"] for answer in answers)
+    (directory / "hang").unlink()
+    wait_for(lambda: registry.get("/readyz").status == 200, "nix to answer again", 60)
+
+
+def test_one_that_drains_is_not_ready(new_registry, packages, directory):
+    bin = hanging_nix(directory)
+    registry = new_registry(NIXERY_PKGS_PATH=packages, PATH=str(bin))
+    (directory / "hang").touch()
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(registry.get("/readyz")))
+    asking.start()
+    wait_for((directory / "hung").exists, "nix to hang")
+    assert registry.stop_worker() == 0
+    asking.join()
+    assert answers[0].status == 503 and list(checks_of(answers[0])) == ["draining"]
+    answer = registry.get("/readyz")
+    assert answer.status == 503 and list(checks_of(answer)) == ["worker"]
+    assert registry.get("/healthz").status == 503 and registry.get("/metrics").status == 503
+
+
+# The log
+
+
+def recording_nix(directory: Path) -> Path:
+    bin = programs(directory)
+    for name in ("nix-store", "nix-instantiate"):
+        (bin / name).unlink()
+        (bin / name).write_text(f'#!/bin/sh\necho "{name} $TRACEPARENT" >> {directory}/traces\nexec {program(name, "nix-bin")} "$@"\n')
+        (bin / name).chmod(0o755)
+    return bin
+
+
+def test_a_request_and_the_build_that_it_began_have_its_id_and_its_trace_everywhere(new_registry, packages, directory):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, PATH=str(recording_nix(directory)), TRACEPARENT="00-of-the-worker-itself-00")
+    pulled = registry.get("/v2/good/manifests/latest", {"traceparent": TRACEPARENT})
+    assert pulled.status == 200
+    id = pulled.headers["X-Request-Id"]
+    assert re.fullmatch("[0-9a-f]{32}", id)
+    for event in ("image built", "request"):
+        (line,) = registry.events(event)
+        assert (line["request"], line["trace_id"], line["span_id"]) == (id, TRACE, SPAN)
+    traces = (directory / "traces").read_text().splitlines()
+    assert {line.split()[0] for line in traces} == {"nix-store", "nix-instantiate"}
+    assert {line.split()[1] for line in traces} == {TRACEPARENT}
+
+    failed = registry.get("/v2/broken/manifests/latest")
+    id = failed.headers["X-Request-Id"]
+    assert failed.error["detail"] == {"failure": "build_failed", "request": id}
+    (line,) = registry.events("build failed")
+    assert line["request"] == id and "trace_id" not in line
+    assert (registry.state / "logs" / f"{line['log']}.log").read_text().find("the reason") >= 0
+    assert (directory / "traces").read_text().splitlines()[-1].endswith(" ")  # no trace: none is made up
+
+
+@pytest.mark.parametrize("parent", ["nonsense", "00-" + "0" * 32 + f"-{SPAN}-01", TRACEPARENT.upper(), TRACEPARENT + '"}'])
+def test_a_malformed_trace_is_none(new_registry, packages, parent):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    assert registry.get("/v2/good/manifests/latest", {"traceparent": parent}).status == 200
+    assert not any("trace_id" in line for line in lines_of(registry))
+
+
+def test_the_trace_goes_on_to_where_a_channel_is_fetched_from(new_registry, channels, monkeypatch):  # noqa: F811
+    seen = []
+    answer = Channels.do_GET
+    monkeypatch.setattr(Channels, "do_GET", lambda self: (seen.append((self.path, self.headers.get("traceparent"))), answer(self))[1])
+    registry = new_registry(**channels)
+    assert registry.get("/v2/tool/manifests/latest", {"traceparent": TRACEPARENT}).status == 200
+    assert any("/archive/" in path for path, _ in seen)
+    assert {parent for _, parent in seen} == {TRACEPARENT}
+
+
+def test_every_answer_has_an_id_whoever_gives_it(registry):
+    digest = registry.manifest("hello").headers["Docker-Content-Digest"]
+    targets = ["/v2/", f"/v2/hello/manifests/{digest}", "/v2/hello/manifests/latest", f"/v2/hello/referrers/sha256:{'0' * 64}",
+               "/v2/hello/tags/list", "/v2/hello/manifests/..", "/v2/HELLO/manifests/latest", "/healthz", "/readyz", "/metrics"]  # fmt: skip
+    ids = set()
+    for target in targets:
+        answer = registry.get(target)
+        (id,) = answer.headers.get_all("X-Request-Id")
+        assert re.fullmatch("[0-9a-f]{32}", id), target
+        if answer.status >= 400 and "errors" in answer.json:
+            assert answer.error["detail"]["request"] == id
+        ids.add(id)
+    assert len(ids) == len(targets)
+    ranged = registry.get(f"/v2/hello/manifests/{digest}", {"Range": "bytes=999999-"})
+    assert ranged.status == 416 and len(ranged.headers.get_all("X-Request-Id")) == 1
+
+
+def test_a_clients_id_is_taken_only_where_nginx_is_told_to(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    given = {"X-Request-Id": "from-the-proxy.1"}
+    assert registry.get("/v2/absent/manifests/latest", given).headers["X-Request-Id"] != "from-the-proxy.1"
+    conf = registry.dir / "nixery-http.conf"
+    text = conf.read_text()
+    unset = 'map "" $nixery_given_request_id { default ""; }'
+    assert unset in text
+    conf.write_text(text.replace(unset, 'map "" $nixery_given_request_id { default $http_x_request_id; }'))
+    reload(registry)
+    ask = lambda headers: registry.get("/v2/absent/manifests/latest", headers)
+    assert ask(given).headers["X-Request-Id"] == "from-the-proxy.1"
+    assert ask(given).error["detail"]["request"] == "from-the-proxy.1"
+    for odd in ('a"b', "a b", "x" * 129, ""):
+        assert re.fullmatch("[0-9a-f]{32}", ask({"X-Request-Id": odd}).headers["X-Request-Id"])
+
+
+def test_scanners_fill_no_log_unless_one_wants_to_see_them(new_registry, packages):
+    # Clients that look for signatures ask for such tags.
+    signature = f"/v2/good/manifests/sha256-{'0' * 64}.sig"
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    probe = lambda: [registry.get(target).status for target in (signature, "/v2/wordpress/manifests/v1", "/v2/wp-admin", "/v2/good/tags/list?token=hush")]
+    probe()
+    registry.get("/readyz")
+    assert {line["event"] for line in lines_of(registry)} == {"serving"}
+
+    registry.stop_worker()
+    registry.start_worker(NIXERY_LOG_LEVEL="debug")
+    probe()
+    requests = {line.get("path") or line["reference"]: line for line in registry.events("request")}
+    assert set(requests) == {signature.rpartition("/")[2], "v1", "/v2/wp-admin", "list"}
+    line = requests[signature.rpartition("/")[2]]
+    assert (line["level"], line["route"], line["method"], line["repository"], line["status"], line["client"]) == (
+        "debug", "manifest", "GET", "good", "404", "127.0.0.1")  # fmt: skip
+    assert float(line["seconds"]) < 30 and int(line["bytes"]) > 0
+    assert "hush" not in registry.worker_log.read_text()  # a query is nobody's business
+
+
+def test_a_pull_that_builds_is_one_line_of_info(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    answer = registry.manifest("good")
+    (line,) = registry.events("request")
+    assert (line["level"], line["route"], line["repository"], line["reference"], line["status"]) == ("info", "manifest", "good", "latest", "200")
+    assert int(line["bytes"]) == len(answer.body)
+
+
+@pytest.mark.parametrize("level, expected", [("error", set()), ("warning", {"warning"}), ("info", {"info", "warning"}), ("debug", {"info", "warning", "debug"})])
+def test_levels_leave_out_what_is_beyond_them(new_registry, packages, level, expected):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_LOG_LEVEL=level)
+    assert registry.manifest("good").status == 200
+    assert registry.manifest("broken").status == 424
+    assert registry.get("/v2/good/tags/list").status == 200
+    assert {line["level"] for line in lines_of(registry)} == expected
+
+
+def test_a_level_that_is_none_is_refused_at_start(registry):
+    done = registry.nixery("config", NIXERY_LOG_LEVEL="loud")
+    assert done.returncode == 1 and "NIXERY_LOG_LEVEL: 'loud' is not valid" in done.stderr
+
+
+def test_for_the_journal_and_nobody_else_lines_have_their_priority_in_front(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    registry.stop_worker()
+    status = registry.worker_log.stat()
+    registry.start_worker(JOURNAL_STREAM=f"{status.st_dev}:{status.st_ino}")
+    assert registry.manifest("broken").status == 424
+    marked = [line for line in registry.worker_log.read_text().splitlines() if line.startswith("<")]
+    assert marked and {(line[:3], json.loads(line[3:])["level"]) for line in marked} == {("<6>", "info"), ("<4>", "warning")}
+    # The journal's name is inherited by what is started with another standard error.
+    registry.stop_worker()
+    registry.start_worker(JOURNAL_STREAM=f"{status.st_dev}:{status.st_ino + 1}")
+    assert registry.manifest("good").status == 200
+    assert registry.events("image built")

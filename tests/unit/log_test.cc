@@ -1,0 +1,67 @@
+#include "log.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "cause.h"
+#include "json/json.h"
+#include "os/file.h"
+#include "temporary_directory.h"
+
+using namespace nixery;
+
+namespace {
+
+// What `write` puts into the log.
+template <typename Write>
+std::string logged(Write&& write) {
+  const test::TemporaryDirectory dir;
+  const auto file = dir.path() / "log";
+  const os::Fd before(dup(STDERR_FILENO)), instead(open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+  dup2(instead.get(), STDERR_FILENO);
+  write();
+  dup2(before.get(), STDERR_FILENO);
+  return *os::read_if_exists(file);
+}
+
+}  // namespace
+
+TEST_CASE("a line is JSON, with what the thread works for") {
+  const CauseScope scope({"r-1", TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")});
+  const auto line = logged([] { log::warning("x \"y\"", {{"a", "b\nc"}}); });
+  CHECK(line.find('\n') == line.size() - 1);
+  const auto document = json::parse(line, "the line");
+  CHECK(json::string_or(document, "level", "") == "warning");
+  CHECK(json::string_or(document, "event", "") == "x \"y\"");
+  CHECK(json::string_or(document, "a", "") == "b\nc");
+  CHECK(json::string_or(document, "request", "") == "r-1");
+  CHECK(json::string_or(document, "trace_id", "") == "4bf92f3577b34da6a3ce929d0e0e4736");
+  CHECK(json::string_or(document, "span_id", "") == "00f067aa0ba902b7");
+}
+
+TEST_CASE("lines beyond the level are left out") {
+  const auto lines = [] {
+    return logged([] {
+      log::error("e");
+      log::warning("w");
+      log::info("i");
+      log::debug("d");
+    });
+  };
+  const auto count = [](const std::string& text) { return std::count(text.begin(), text.end(), '\n'); };
+  CHECK(count(lines()) == 3);  // info, unless it is set
+  log::set_level(log::Level::error);
+  CHECK(count(lines()) == 1);
+  log::set_level(log::Level::debug);
+  CHECK(count(lines()) == 4);
+  log::set_level(log::Level::info);
+}
+
+TEST_CASE("levels have names") {
+  CHECK(log::level_of("error") == log::Level::error);
+  CHECK(log::level_of("debug") == log::Level::debug);
+  CHECK_FALSE(log::level_of("verbose"));
+}
