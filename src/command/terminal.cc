@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 namespace nixery::command {
@@ -14,17 +15,19 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds redraw{100};
 
-std::size_t columns() {
+}  // namespace
+
+std::size_t columns_of(int terminal) {
   winsize size{};
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  if (ioctl(terminal, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
   return size.ws_col;
 }
-
-}  // namespace
 
 ProgressLine::Style ProgressLine::style_for_standard_error() {
   return isatty(STDERR_FILENO) ? Style::terminal : Style::lines;
 }
+
+ProgressLine::ProgressLine(Style style) : style_(style), ink_(Ink::of(STDERR_FILENO)) {}
 
 ProgressLine::~ProgressLine() {
   if (open_line_) fmt::print(stderr, "\r\033[K");
@@ -38,7 +41,9 @@ void ProgressLine::show(const build::Snapshot& snapshot) {
   if (style_ == Style::terminal) {
     if (!new_phase && Clock::now() - shown_at_ < redraw) return;
     shown_at_ = Clock::now();
-    fmt::print(stderr, "\r\033[K{}", snapshot.text().substr(0, columns() - 1));
+    const std::string text = snapshot.text().substr(0, columns_of(STDERR_FILENO) - 1), what = snapshot.what();
+    const auto end = std::min(what.size(), text.size());
+    fmt::print(stderr, "\r\033[K{}{}", text.substr(0, end), ink_.dim(text.substr(end)));
     std::fflush(stderr);
     open_line_ = true;
     return;
