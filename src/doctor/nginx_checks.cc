@@ -59,6 +59,10 @@ Finding check_nginx_configuration(const Nginx& nginx, bool as_root) {
   if (!as_root)
     return warning("nginx.configuration", fmt::format("nginx cannot be asked: {}", complaint),
                    "run this as root, who may read all of nginx's files");
+  // The two parts name each other's variables.
+  if (complaint.starts_with("unknown \"nixery_"))
+    return failure("nginx.configuration", fmt::format("nginx does not take {}: {}", file, complaint),
+                   "include both: nixery-http.conf in http {} and nixery-locations.conf in the registry's server {}");
   return failure("nginx.configuration", fmt::format("nginx does not take {}: {}", file, complaint),
                  "mend that file and line, check with `nginx -t`, then `nginx -s reload`");
 }

@@ -120,21 +120,17 @@ Finding judge_nix_version(std::string_view said) {
 
 Finding judge_advisories(const Version& version, std::string_view whose) {
   const auto advisories = escape_advisories(version);
-  const std::string who = fmt::format("{} is Nix {}", whose, version.str());
-  if (!advisories.open) return ok("nix.advisories", fmt::format("{}, which mends the known escapes of builds", who));
-  const std::string patches = "a distribution may have patched it without a new number, which cannot be seen from here";
-  if (advisories.mended_in)
-    return warning("nix.advisories",
-                   fmt::format("{}; as released, builds can escape its sandbox (mended in {}); {}", who,
-                               advisories.mended_in->str(), patches),
-                   fmt::format("update to {} or later, or see your distribution's advisories; meanwhile serve only "
-                               "packages that you trust, or NIXERY_SUBSTITUTE_ONLY=1",
-                               advisories.mended_in->str()));
-  return warning(
-      "nix.advisories",
-      fmt::format("{}, older than every series that was mended for known escapes of builds; {}", who, patches),
-      "see your distribution's advisories (Debian: the security tracker's page of nix), or install a later "
-      "Nix; meanwhile serve only packages that you trust, or NIXERY_SUBSTITUTE_ONLY=1");
+  const std::string who = fmt::format("{} {}", whose, version.str());
+  if (!advisories.open) return ok("nix.advisories", fmt::format("{} mends the known escapes of builds", who));
+  const std::string seen = fmt::format(
+      "{} is older than {}: as the project released it, builds can escape its sandbox; whether your distribution has "
+      "patched it without a new number cannot be seen from here",
+      who, advisories.mended_in ? advisories.mended_in->str() : "every series that was mended for known escapes");
+  return warning("nix.advisories", seen,
+                 fmt::format("{}, or see your distribution's advisories (Debian: its security tracker, package nix); "
+                             "meanwhile serve only packages that you trust, or set NIXERY_SUBSTITUTE_ONLY=1",
+                             advisories.mended_in ? fmt::format("update to {} or later", advisories.mended_in->str())
+                                                  : "install a later Nix"));
 }
 
 std::vector<Finding> judge_building(std::string_view configuration, const Building& building) {
@@ -198,7 +194,7 @@ std::vector<Finding> check_nix(const Setup& setup) {
   findings.push_back(judge_nix_version(said));
   if (findings.back().verdict == Verdict::failure) return findings;
 
-  std::string builder = said, whose = "this machine's Nix";
+  std::string builder = said, whose = "Nix";
   const auto [daemon, other] = store_access();
   if (daemon.empty()) {
     findings.push_back(check_own_store(setup, other));
