@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 #include <vector>
@@ -60,7 +61,9 @@ int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a peer that hangs up is an error of one write, not our end
   const std::vector<std::string_view> words(argv + 1, argv + argc);
   try {
-    return run(words);
+    const int status = run(words);
+    if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return status;
+    fmt::print(stderr, "nixery: cannot write to standard output\n");
   } catch (const nixery::Error& error) {
     report_failure(name_of(error.failure()), error.what(), error.detail(), asks_for_json(words));
   } catch (const std::exception& error) {

@@ -134,6 +134,7 @@ Account worker_of(const Arguments& arguments, const std::filesystem::path& state
                                     worker.name, we.name)));
     return we;
   }
+  worker = doctor::with_groups_of_running(std::move(worker), "nixery");
   findings.push_back(doctor::ok("user", fmt::format("the worker is taken to run as {}", worker.name)));
   return worker;
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -9,9 +10,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
+#include <sstream>
 #include <thread>
 
 #include "error.h"
+#include "os/file.h"
 
 namespace nixery::doctor {
 
@@ -63,12 +67,41 @@ Account ourselves() {
   return account;
 }
 
+Account with_groups_of_running(Account account, const std::string& program) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator("/proc", ignored)) {
+    if (entry.path().filename().string().find_first_not_of("0123456789") != std::string::npos) continue;
+    try {
+      if (os::read_if_exists(entry.path() / "comm") != program + "\n") continue;
+      const std::string status = os::read_if_exists(entry.path() / "status").value_or("");
+      const auto numbers = [&](std::string_view name) {
+        const auto at = status.find(fmt::format("\n{}:", name));
+        const auto start = at == status.npos ? status.size() : at + name.size() + 2;
+        std::istringstream line(status.substr(start, status.find('\n', start) - start));
+        return std::vector<gid_t>(std::istream_iterator<gid_t>(line), {});
+      };
+      const auto uids = numbers("Uid"), groups = numbers("Groups");
+      if (!uids.empty() && uids[0] == account.uid)
+        account.groups.insert(account.groups.end(), groups.begin(), groups.end());
+    } catch (const Error&) {
+      // It has ended meanwhile.
+    }
+  }
+  std::ranges::sort(account.groups);
+  account.groups.erase(std::ranges::unique(account.groups).begin(), account.groups.end());
+  return account;
+}
+
 bool can_become(const Account& account) {
-  return geteuid() == 0 || geteuid() == account.uid;
+  if (geteuid() == account.uid) return true;
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  constexpr unsigned needed = 1U << CAP_SETUID | 1U << CAP_SETGID;
+  return geteuid() == 0 && syscall(SYS_capget, &header, data) == 0 && (data[0].effective & needed) == needed;
 }
 
 void act_as(const Account& account, const std::function<void()>& work) {
-  if (geteuid() != 0 || account.uid == 0) return work();
+  if (geteuid() == account.uid || !can_become(account)) return work();
   std::exception_ptr thrown;
   std::thread([&] {
     try {

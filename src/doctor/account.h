@@ -27,7 +27,12 @@ Account account_of(uid_t uid);
 // As whom this thread acts, with the groups that it has.
 Account ourselves();
 
-// Whether act_as() would act as that account: root may be anybody, others only themselves.
+// The account with the groups, too, that running processes called `program` have of it: systemd may give more than the
+// group file does (SupplementaryGroups=).
+Account with_groups_of_running(Account account, const std::string& program);
+
+// Whether act_as() would act as that account: root may be anybody (where it has not been deprived of that), others only
+// themselves.
 bool can_become(const Account& account);
 
 // Runs `work` as that account, on a thread of its own (on Linux, credentials are a thread's); what it starts is the

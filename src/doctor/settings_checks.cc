@@ -8,7 +8,10 @@
 
 #include "build/declared_set.h"
 #include "error.h"
+#include "nix/download.h"
+#include "nix/source.h"
 #include "os/file.h"
+#include "plan/popularity.h"
 #include "supply/signing_key.h"
 
 namespace nixery::doctor {
@@ -44,6 +47,29 @@ Finding judge_secret(const std::string& name, const fs::path& file, const std::s
     return warning(name, fmt::format("{} {}, and others may read it, too", what, file.string()),
                    fmt::format("chmod 600 {}", file.string()));
   return ok(name, fmt::format("{} {}", what, file.string()));
+}
+
+// The worker does not start without it (command/registry_parts).
+Finding check_popularity(const std::string& place) {
+  const bool http = place.starts_with("http://") || place.starts_with("https://");
+  const std::string shown = nix::without_credentials(place);
+  try {
+    std::optional<std::string> text;
+    if (http) {
+      const nix::Answer answer = nix::get(place);
+      if (answer.status == 200) text = answer.body;
+    } else {
+      text = os::read_if_exists(place.starts_with("file://") ? place.substr(7) : place);
+    }
+    if (!text) throw Error(Failure::bad_config, fmt::format("there is nothing at {}", shown));
+    plan::parse_popularity(*text, shown);
+    return ok("popularity", fmt::format("packages are counted in {}", shown));
+  } catch (const Error& error) {
+    return failure(
+        "popularity", fmt::format("NIX_POPULARITY_URL: {}", error.what()),
+        "make it with `nixery popularity >FILE`, or leave NIX_POPULARITY_URL unset: without it a worker starts, "
+        "with one that is wrong it does not");
+  }
 }
 
 }  // namespace
@@ -112,6 +138,24 @@ std::vector<Finding> check_files(const Setup& setup) {
     findings.push_back(failure("resolve.nix",
                                fmt::format("{} may not read {}", setup.worker.name, config.nix.resolve_nix.string()),
                                fmt::format("chmod a+r {}, and a+x its directories", config.nix.resolve_nix.string())));
+  if (!config.use_log.empty()) {
+    std::error_code absent;
+    if (may(ourselves(), config.use_log, {.read = true}))
+      findings.push_back(ok("use-log", fmt::format("nginx tells of pulls in {}", config.use_log.string())));
+    else if (fs::exists(config.use_log, absent))
+      findings.push_back(warning(
+          "use-log",
+          fmt::format("{} may not read {}: images seem never to be pulled", setup.worker.name, config.use_log.string()),
+          "let the worker be in the log's group (Debian: adm)"));
+    else
+      findings.push_back(
+          warning("use-log",
+                  fmt::format("there is no {} that {} can see: images seem never to be pulled", config.use_log.string(),
+                              setup.worker.name),
+                  "include nixery-use.conf in http {}, with that file in its access_log, and reload nginx; "
+                  "the first pull writes it"));
+  }
+  if (!config.popularity.empty()) findings.push_back(check_popularity(config.popularity));
   if (!config.images.empty()) {
     const auto declarations = build::DeclaredSet(config.images).current();
     const auto& problems = declarations->problems();

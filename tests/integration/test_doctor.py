@@ -323,6 +323,17 @@ def test_a_source_that_never_answers_is_not_waited_for_and_nothing_stays_behind(
         registries.wait_for(lambda: subprocess.run(["pgrep", "-f", f"127.0.0.1:{port}/x.git"]).returncode == 1, "git to be gone")
 
 
+def test_where_there_is_no_store_yet_none_is_made(registry):
+    if os.path.exists("/nix/var/nix/daemon-socket/socket"):
+        pytest.skip("this machine's Nix has a daemon")
+    empty = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /nix && "$@"; status=$?; ls -A /nix >&2; exit $status', "sh")
+    report = ask(registry, within=empty)
+    assert report.status == 0, report.text
+    (store,) = [f for f in report.json["findings"] if f["name"] == "nix.store"]
+    assert "there is no store yet" in store["seen"]
+    assert report.text.endswith("}\n"), "something was made in /nix"
+
+
 # Directories
 
 
@@ -432,6 +443,39 @@ def test_keys_and_tokens_are_looked_at_and_never_shown(registry, directory):
     assert "source" in reports[-1].failures
     for shown in reports:
         assert SECRET not in shown.text and "PRIVATE KEY" not in shown.text
+
+
+def test_files_that_settings_name(registry, directory):
+    (directory / "popularity.json").write_text('{"tool": 3}')
+    report = ask(registry, NIX_POPULARITY_URL=f"{directory}/popularity.json", NIXERY_USE_LOG=f"{directory}/use.log")
+    assert report.status == 0 and "popularity" in report.of("ok")
+    assert "include nixery-use.conf" in report.of("warning")["use-log"]["mend"]
+    (directory / "popularity.json").write_text("[]")
+    assert "popularity" in ask(registry, NIX_POPULARITY_URL=f"{directory}/popularity.json").fails_only("popularity")["seen"]
+    (directory / "use.log").write_text("")
+    assert "use-log" in ask(registry, NIXERY_USE_LOG=f"{directory}/use.log").of("ok")
+
+
+def test_the_worker_has_the_groups_that_it_was_started_with(registry, directory):
+    """As systemd's SupplementaryGroups= gives it more than /etc/group says."""
+    directory.chmod(0o755)
+    log, group = directory / "use.log", 54321
+    log.write_text("")
+    os.chown(log, 0, group)
+    log.chmod(0o640)
+    own = {"NIXERY_USE_LOG": str(log)}
+    assert "may not read" in ask(registry, "--user", "nobody", **own).of("warning")["use-log"]["seen"]
+    env = {**registry.env, "NIXERY_TREE": f"{directory}/tree", "NIXERY_STATE": f"{directory}/state", "NIXERY_LISTEN": f"unix:{directory}/socket/s"}
+    for name in ("tree", "state", "socket"):
+        (directory / name).mkdir()
+        os.chown(directory / name, NOBODY.pw_uid, NOBODY.pw_gid)
+    worker = subprocess.Popen([NIXERY, "serve"], env=env, user=NOBODY.pw_uid, group=NOBODY.pw_gid, extra_groups=[group], stderr=subprocess.DEVNULL)
+    try:
+        registries.wait_for((directory / "socket/s").exists, "the worker to listen")
+        assert "use-log" in ask(registry, "--user", "nobody", **own).of("ok")
+    finally:
+        worker.kill()
+        worker.wait()
 
 
 def test_declared_images_that_are_wrong(registry, directory):

@@ -155,6 +155,12 @@ def test_failures_are_json_where_json_was_asked_for(registry, directory):
     assert done.stdout == "" and "curl" in done.stderr
 
 
+def test_a_result_that_cannot_be_written_is_a_failure(registry):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([NIXERY, "config", "--json"], env=registry.env, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "cannot write to standard output" in done.stderr
+
+
 # Help
 
 
