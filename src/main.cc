@@ -1,5 +1,6 @@
 // nixery: a container registry that builds an image from its name when it is pulled.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <csignal>
@@ -66,6 +67,10 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "nixery: cannot write to standard output\n");
   } catch (const nixery::Error& error) {
     report_failure(name_of(error.failure()), error.what(), error.detail(), asks_for_json(words));
+    const bool of_the_set_up = error.failure() == nixery::Failure::bad_config ||
+                               error.failure() == nixery::Failure::unavailable ||
+                               error.failure() == nixery::Failure::storage;
+    if (of_the_set_up && isatty(STDERR_FILENO)) fmt::print(stderr, "`nixery doctor` checks the whole set-up.\n");
   } catch (const std::exception& error) {
     report_failure("unknown", error.what(), {}, asks_for_json(words));
   }

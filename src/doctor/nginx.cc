@@ -28,12 +28,16 @@ std::string field_of(const std::string& status, std::string_view name) {
   return status.substr(start, status.find_first_of("\t\n", start) - start);
 }
 
+// Those of containers show here, too, but their files do not: where it can be seen, only processes of our own
+// namespace.
 std::vector<Process> nginx_processes() {
   std::vector<Process> processes;
-  std::error_code ignored;
+  std::error_code ignored, hidden;
+  const fs::path ours = fs::read_symlink("/proc/self/ns/pid", ignored);
   for (const auto& entry : fs::directory_iterator("/proc", ignored)) {
     const std::string pid = entry.path().filename();
     if (pid.find_first_not_of("0123456789") != pid.npos) continue;
+    if (const fs::path theirs = fs::read_symlink(entry.path() / "ns/pid", hidden); !hidden && theirs != ours) continue;
     try {
       std::string title = os::read_if_exists(entry.path() / "cmdline").value_or("");
       if (!title.starts_with("nginx: ")) continue;
@@ -113,7 +117,7 @@ Nginx look_at_nginx(std::string main_file, std::chrono::seconds limit) {
     std::vector<const Process*> masters;
     for (const Process& process : processes)
       if (process.title.starts_with("nginx: master")) masters.push_back(&process);
-    // One in a container of its own shows here, too; its files do not.
+    // Its files may be in another mount namespace.
     if (std::error_code absent; masters.size() == 1 && fs::exists(main_file_of(masters[0]->title), absent))
       main_file = main_file_of(masters[0]->title);
   }

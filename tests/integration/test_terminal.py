@@ -102,6 +102,13 @@ def test_doctor_colours_its_verdicts_and_keeps_to_the_terminals_width(registry):
     assert not too_long, too_long
 
 
+def test_who_fails_for_the_set_up_is_pointed_to_the_doctor(registry):
+    status, shown = at_terminal(registry.env, "build", "hello", NIXERY_FORMAT="tar")
+    assert status == 1 and "NIXERY_FORMAT: 'tar'" in shown and "`nixery doctor` checks" in shown
+    status, shown = at_terminal(registry.env, "build", "crul")
+    assert status == 1 and "nixery doctor" not in shown  # the name is wrong, not the set-up
+
+
 # For programs
 
 
