@@ -1,67 +1,58 @@
 // nixery: a container registry that builds an image from its name when it is pulled.
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <string_view>
 #include <vector>
 
 #include "command/command.h"
+#include "command/output.h"
 #include "error.h"
 
 namespace {
 
-using nixery::command::Command;
-using nixery::command::Words;
+using namespace nixery::command;
 
-constexpr const Command* commands[] = {
-    &nixery::command::serve,      &nixery::command::build,  &nixery::command::plan, &nixery::command::export_images,
-    &nixery::command::popularity, &nixery::command::images, &nixery::command::gc,   &nixery::command::verify,
-    &nixery::command::controller, &nixery::command::config};
-
-void print_help() {
-  fmt::print("nixery {}: a container registry that builds an image from its name when it is pulled\n\n",
-             NIXERY_VERSION);
-  for (const Command* command : commands) fmt::print("  nixery {:10} {}\n", command->name, command->summary);
-  fmt::print(
-      "  nixery {:10} show what a command does and takes\n\n"
-      "Exit status: 0 done, 1 failed, 2 used wrongly.\n"
-      "Try it:  nixery plan shell/git     then     nixery build shell/git\n",
-      "help");
+bool is_help(std::string_view word) {
+  return word == "--help" || word == "-h";
 }
 
-const Command* find(std::string_view name) {
-  for (const Command* command : commands)
-    if (command->name == name) return command;
-  return nullptr;
+bool asks_for_json(Words words) {
+  return std::ranges::find(words, "--json") != words.end();
+}
+
+int misused(const std::string& reason, const std::string& usage, bool as_json) {
+  report_failure("misuse", reason, usage, as_json);
+  return 2;
 }
 
 int help(Words words) {
-  const Command* command = words.empty() ? nullptr : find(words[0]);
-  if (!command) return print_help(), 0;
-  fmt::print("{}\n\n{}", command->synopsis, command->help);
+  if (words.empty() || is_help(words[0]) || words[0] == "help") return print_overview(), 0;
+  const Command* command = find_command(words[0]);
+  if (!command) return misused(fmt::format("there is no command '{}'{}", words[0], near_command(words[0])), "", false);
+  print_help(*command);
   return 0;
 }
 
 int run(Words words) {
   // A web server that starts a CGI program gives it no words.
-  if (words.empty() && std::getenv("GATEWAY_INTERFACE")) return nixery::command::serve.run({});
-  if (words.empty() || words[0] == "--help" || words[0] == "-h" || words[0] == "help")
-    return help(words.empty() ? words : words.subspan(1));
-  if (words[0] == "--version") return fmt::print("nixery {}\n", NIXERY_VERSION), 0;
+  if (words.empty() && std::getenv("GATEWAY_INTERFACE")) return serve.run({});
+  if (words.empty() || is_help(words[0]) || words[0] == "help") return help(words.empty() ? words : words.subspan(1));
+  if (words[0] == "--version") return version.run({});
 
-  const Command* command = find(words[0]);
-  if (!command) {
-    fmt::print(stderr, "nixery: there is no command '{}'; `nixery help` lists them\n", words[0]);
-    return 2;
-  }
-  for (const std::string_view word : words.subspan(1))
-    if (word == "--help" || word == "-h") return help(words);
+  const Command* command = find_command(words[0]);
+  if (!command)
+    return misused(fmt::format("there is no command '{}'{}", words[0], near_command(words[0])), "",
+                   asks_for_json(words));
+  if (std::ranges::any_of(words.subspan(1), is_help)) return print_help(*command), 0;
   try {
-    return command->run(words.subspan(1));
-  } catch (const nixery::command::Misuse& misuse) {
-    fmt::print(stderr, "nixery: {}\nusage: {}\n", misuse.reason, command->synopsis);
-    return 2;
+    return command->run(Arguments::parse(*command, words.subspan(1)));
+  } catch (const Misuse& misuse) {
+    return misused(misuse.reason, "usage: " + synopsis_of(*command), asks_for_json(words));
   }
 }
 
@@ -69,14 +60,19 @@ int run(Words words) {
 
 int main(int argc, char** argv) {
   std::signal(SIGPIPE, SIG_IGN);  // a peer that hangs up is an error of one write, not our end
+  const std::vector<std::string_view> words(argv + 1, argv + argc);
   try {
-    return run(std::vector<std::string_view>(argv + 1, argv + argc));
+    const int status = run(words);
+    if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return status;
+    fmt::print(stderr, "nixery: cannot write to standard output\n");
   } catch (const nixery::Error& error) {
-    fmt::print(stderr, "nixery: {}\n", error.what());
-    if (!error.detail().empty()) fmt::print(stderr, "\n{}\n", error.detail());
-    return 1;
+    report_failure(name_of(error.failure()), error.what(), error.detail(), asks_for_json(words));
+    const bool of_the_set_up = error.failure() == nixery::Failure::bad_config ||
+                               error.failure() == nixery::Failure::unavailable ||
+                               error.failure() == nixery::Failure::storage;
+    if (of_the_set_up && isatty(STDERR_FILENO)) fmt::print(stderr, "`nixery doctor` checks the whole set-up.\n");
   } catch (const std::exception& error) {
-    fmt::print(stderr, "nixery: {}\n", error.what());
-    return 1;
+    report_failure("unknown", error.what(), {}, asks_for_json(words));
   }
+  return 1;
 }

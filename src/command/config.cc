@@ -1,59 +1,64 @@
 #include "config.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "command/command.h"
+#include "command/ink.h"
+#include "command/output.h"
 #include "command/registry_parts.h"
-#include "json/json.h"
 
 namespace nixery::command {
 
 namespace {
 
-void print_json(const std::vector<Setting>& settings) {
-  json::Buffer buffer;
-  json::Writer writer(buffer);
-  writer.StartObject();
-  for (const Setting& setting : settings) {
-    json::key(writer, setting.name);
-    writer.StartObject();
-    json::member(writer, "value", setting.value);
-    json::member(writer, "origin", setting.from_environment ? "environment" : "default");
-    json::member(writer, "description", setting.description);
-    writer.EndObject();
-  }
-  writer.EndObject();
-  fmt::print("{}\n", buffer.GetString());
+void print_settings(const std::vector<Setting>& settings) {
+  print_json([&](json::Writer& writer) {
+    for (const Setting& setting : settings) {
+      json::key(writer, setting.name);
+      writer.StartObject();
+      json::member(writer, "value", setting.value);
+      json::member(writer, "origin", setting.from_environment ? "environment" : "default");
+      json::member(writer, "description", setting.description);
+      writer.EndObject();
+    }
+  });
 }
 
-int run(Words words) {
+int run(const Arguments& arguments) {
+  if (arguments.json() && arguments.has("--markdown")) throw Misuse{"--json and --markdown are two forms: give one"};
   const auto loaded = load_config_from_environment();
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
-    fmt::print(stderr, "nixery: {}\n", problem);
-  if (words.empty()) {
-    for (const Setting& setting : loaded.settings)
-      fmt::print("{}={}\n    {}; {}\n", setting.name, setting.value,
-                 setting.from_environment ? "from the environment" : "default", setting.description);
-    return 0;
-  }
-  if (words.size() == 1 && words[0] == "--json") return print_json(loaded.settings), 0;
-  if (words.size() == 1 && words[0] == "--markdown") {
+    fmt::print(stderr, "{} {}\n", Ink::of(STDERR_FILENO).yellow("nixery:"), problem);
+  if (arguments.json()) return print_settings(loaded.settings), 0;
+  if (arguments.has("--markdown")) {
     fmt::print("| variable | default | meaning |\n|---|---|---|\n");
     for (const Setting& setting : loaded.settings)
       fmt::print("| `{}` | {} | {} |\n", setting.name, setting.value.empty() ? "" : "`" + setting.value + "`",
                  setting.description);
     return 0;
   }
-  throw Misuse{"config takes --json, --markdown or nothing"};
+  const Ink ink = Ink::of(STDOUT_FILENO);
+  for (const Setting& setting : loaded.settings)
+    fmt::print("{}={}\n    {}; {}\n", ink.bold(setting.name), setting.value,
+               setting.from_environment ? ink.green("from the environment") : ink.dim("default"), setting.description);
+  return 0;
 }
 
 }  // namespace
 
-const Command config = {"config", "nixery config [--json | --markdown]",
-                        "show the settings: their values and where each comes from",
-                        "Prints every setting with its effective value, whether it is from the environment or the "
-                        "default, and what it means.\n"
-                        "Credentials are left out. --markdown prints the table of the README.\n",
-                        run};
+const Command config = {
+    "config",
+    "",
+    "show the settings: their values and where each comes from",
+    "Prints every setting with its effective value, whether it is from the environment or the default, and what it\n"
+    "means. Credentials are left out. Variables that look like settings and are none are told on standard error.\n",
+    {json_option, {"--markdown", nullptr, "print the table of the README"}},
+    "an object for each setting, under its name: value, origin (environment or default), description",
+    {{"nixery config", "what is set here, and what everything means"},
+     {"NIXERY_MAX_LAYERS=20 nixery config --json", "for a program; also a way to check a value"}},
+    "0 if every setting is valid, 1 if not",
+    {"doctor", "serve"},
+    run};
 
 }  // namespace nixery::command

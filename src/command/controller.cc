@@ -22,8 +22,7 @@ std::string collection_path(const Settings& settings) {
   return fmt::format("/apis/{}/namespaces/{}/niximages", api_version, settings.only_namespace);
 }
 
-int run(Words words) {
-  if (!words.empty()) throw Misuse{"controller takes no words; its settings are environment variables"};
+int run(const Arguments&) {
   // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
   sigset_t signals;
   sigemptyset(&signals);
@@ -65,7 +64,9 @@ int run(Words words) {
 }  // namespace
 
 const Command controller = {
-    "controller", "nixery controller", "keep Kubernetes' NixImage objects: declared images that the cluster knows",
+    "controller",
+    "",
+    "keep Kubernetes' NixImage objects: declared images that the cluster knows",
     "Follows the NixImages of the cluster that KUBECONFIG names, or else of the one that the pod is in. Writes each "
     "as\n"
     "a declared image into NIXERY_IMAGES, pulls it from the registry, which builds it, and keeps its status. Needs no\n"
@@ -81,6 +82,13 @@ const Command controller = {
     "  NIXERY_CONTROLLER_SETTLE_MS     milliseconds that the registry has to notice a file: 3000\n"
     "  NIXERY_CONTROLLER_LEASE         namespace/name of a Lease: of several controllers one writes status\n"
     "  NIXERY_CONTROLLER_IDENTITY      this one's name in the Lease; default: POD_NAME, or the host's name\n",
+    {},
+    "",
+    {{"NIXERY_CONTROLLER_REGISTRY=http://127.0.0.1:8080 nixery controller", "beside a registry of the same host"},
+     {"KUBECONFIG=~/.kube/config NIXERY_CONTROLLER_NAMESPACE=team nixery controller",
+      "from outside, for one namespace"}},
+    "0 after SIGTERM, 1 if it cannot begin",
+    {"images", "serve"},
     run};
 
 }  // namespace nixery::command

@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include "command/command.h"
+#include "command/ink.h"
+#include "command/output.h"
 #include "command/registry_parts.h"
-#include "json/json.h"
 
 namespace nixery::command {
 
@@ -21,13 +23,15 @@ std::vector<std::string> contents_of(const build::Declared& declared) {
 }
 
 void print_text(const Listing& listing) {
+  const Ink ink = Ink::of(STDOUT_FILENO), errors = Ink::of(STDERR_FILENO);
   for (const auto& declared : listing.declarations->images()) {
     const auto& platform = declared->image.platform;
-    fmt::print("{}:{}\n    {}; {}{}{}\n", declared->image.name, declared->image.tag, declared->file,
+    fmt::print("{}\n    {}; {}{}{}\n", ink.bold(declared->image.name + ":" + declared->image.tag), declared->file,
                fmt::join(contents_of(*declared), " "), platform ? "; " : "", platform ? platform->meta_package : "");
   }
-  for (const std::string& problem : listing.declarations->problems()) fmt::print(stderr, "error: {}\n", problem);
-  for (const std::string& clash : listing.clashes) fmt::print(stderr, "warning: {}\n", clash);
+  for (const std::string& problem : listing.declarations->problems())
+    fmt::print(stderr, "{} {}\n", errors.red("error:"), problem);
+  for (const std::string& clash : listing.clashes) fmt::print(stderr, "{} {}\n", errors.yellow("warning:"), clash);
 }
 
 void write_strings(json::Writer& writer, std::string_view key, const std::vector<std::string>& strings) {
@@ -37,47 +41,49 @@ void write_strings(json::Writer& writer, std::string_view key, const std::vector
   writer.EndArray();
 }
 
-void print_json(const Listing& listing) {
-  json::Buffer buffer;
-  json::Writer writer(buffer);
-  writer.StartObject();
-  json::key(writer, "images");
-  writer.StartArray();
-  for (const auto& declared : listing.declarations->images()) {
-    writer.StartObject();
-    json::member(writer, "name", declared->image.name);
-    json::member(writer, "tag", declared->image.tag);
-    json::member(writer, "file", declared->file);
-    write_strings(writer, "contents", contents_of(*declared));
-    if (declared->image.platform) json::member(writer, "platform", declared->image.platform->meta_package);
-    json::member(writer, "hash", declared->hash);
-    writer.EndObject();
-  }
-  writer.EndArray();
-  write_strings(writer, "errors", listing.declarations->problems());
-  write_strings(writer, "warnings", listing.clashes);
-  writer.EndObject();
-  fmt::print("{}\n", buffer.GetString());
+void print_listing(const Listing& listing) {
+  print_json([&](json::Writer& writer) {
+    json::key(writer, "images");
+    writer.StartArray();
+    for (const auto& declared : listing.declarations->images()) {
+      writer.StartObject();
+      json::member(writer, "name", declared->image.name);
+      json::member(writer, "tag", declared->image.tag);
+      json::member(writer, "file", declared->file);
+      write_strings(writer, "contents", contents_of(*declared));
+      if (declared->image.platform) json::member(writer, "platform", declared->image.platform->meta_package);
+      json::member(writer, "hash", declared->hash);
+      writer.EndObject();
+    }
+    writer.EndArray();
+    write_strings(writer, "errors", listing.declarations->problems());
+    write_strings(writer, "warnings", listing.clashes);
+  });
 }
 
-int run(Words words) {
-  if (words.size() > 1 || (words.size() == 1 && words[0] != "--json")) throw Misuse{"images takes --json or nothing"};
+int run(const Arguments& arguments) {
   RegistryParts parts(load_config_from_environment().config);
   const auto declarations = parts.declared.current();
   const Listing listing{declarations,
                         declarations->clashes([&](const auto& path) { return parts.has_attribute(path); })};
-  words.empty() ? print_text(listing) : print_json(listing);
+  arguments.json() ? print_listing(listing) : print_text(listing);
   return declarations->problems().empty() ? 0 : 1;
 }
 
 }  // namespace
 
-const Command images = {"images", "nixery images [--json]",
+const Command images = {"images",
+                        "",
                         "list the declared images, and what is wrong with their files",
                         "Reads the directory NIXERY_IMAGES as the registry does: lists the names that it declares, "
                         "what is wrong with which\n"
-                        "file and field, and the names that are packages too.\n"
-                        "Exit status: 0 if every file is good, 1 otherwise; clashes with packages are only warnings.\n",
+                        "file and field, and the names that are packages too.\n",
+                        {json_option},
+                        "images (name, tag, file, contents, platform, hash), errors, warnings",
+                        {{"nixery images", "what is declared"},
+                         {"NIXERY_IMAGES=$PWD/images nixery images", "check files before they are rolled out"}},
+                        "0 if every file is good, 1 if not (names that are packages too are only warned of)",
+                        {"build", "controller", "doctor"},
                         run};
 
 }  // namespace nixery::command

@@ -1,7 +1,10 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "build/plan_report.h"
 #include "command/command.h"
+#include "command/ink.h"
+#include "command/output.h"
 #include "command/registry_parts.h"
 
 namespace nixery::command {
@@ -13,29 +16,34 @@ std::string megabytes(std::uint64_t bytes) {
 }
 
 void print_text(const build::ResolvedImage& image, const nix::Missing& missing) {
-  fmt::print("{}:{} for {}/{}, {}, revision {}\n\npackages:\n", image.reference.repository, image.reference.tag,
-             image.platform.os, image.platform.architecture(), image.encoding.name(), image.source.revision.id);
+  const Ink ink = Ink::of(STDOUT_FILENO);
+  fmt::print("{} for {}/{}, {}, revision {}\n\n{}\n",
+             ink.bold(fmt::format("{}:{}", image.reference.repository, image.reference.tag)), image.platform.os,
+             image.platform.architecture(), image.encoding.name(), image.source.revision.id, ink.bold("packages:"));
   for (const nix::Package* package : image.contents()) {
-    fmt::print("  {} {}  {}\n", package->attribute, package->version, package->description);
-    for (const nix::Output& output : package->outputs) fmt::print("    {}  {}\n", output.name, output.path.str());
+    fmt::print("  {} {}  {}\n", ink.green(package->attribute), package->version, package->description);
+    for (const nix::Output& output : package->outputs)
+      fmt::print("    {}\n", ink.dim(fmt::format("{}  {}", output.name, output.path.str())));
   }
   if (missing.complete()) return;
-  fmt::print("\nnot in the store yet: {} to build, {} to fetch{}\n", missing.to_build.size(), missing.to_fetch.size(),
-             missing.download.empty() ? "" : " (" + missing.download + ")");
+  fmt::print("\n{} {} to build, {} to fetch{}\n", ink.bold("not in the store yet:"), missing.to_build.size(),
+             missing.to_fetch.size(), missing.download.empty() ? "" : " (" + missing.download + ")");
   for (const std::string& path : missing.to_build) fmt::print("  build {}\n", path);
   for (const std::string& path : missing.to_fetch) fmt::print("  fetch {}\n", path);
   fmt::print("the layers can be planned once all is there: run `nixery build`\n");
 }
 
 void print_layers(const build::PlanReport& report) {
+  const Ink ink = Ink::of(STDOUT_FILENO);
   const auto& [closure, layers] = report.layered;
   std::uint64_t present = 0;
   for (std::size_t i = 0; i < layers.size(); ++i) present += report.in_tree[i] ? layers[i].nar_size : 0;
-  fmt::print("\nclosure: {} paths, {}, in {} layers and the root file system; {} of it is in the tree\n",
-             closure.paths.size(), megabytes(closure.nar_size()), layers.size(), megabytes(present));
+  fmt::print("\n{} {} paths, {}, in {} layers and the root file system; {} of it is in the tree\n",
+             ink.bold("closure:"), closure.paths.size(), megabytes(closure.nar_size()), layers.size(),
+             megabytes(present));
   for (std::size_t i = 0; i < layers.size(); ++i) {
     fmt::print("{:3}. {:>10}  {}{}\n", i + 1, megabytes(layers[i].nar_size), layers[i].reason,
-               report.in_tree[i] ? "  [in the tree]" : "");
+               report.in_tree[i] ? "  " + ink.green("[in the tree]") : "");
     for (const auto index : layers[i].paths) {
       const store::PathInfo& info = closure.paths[index];
       fmt::print("       {:>10}  {}\n", megabytes(info.nar_size), info.path.name());
@@ -53,21 +61,9 @@ void show(const RegistryParts& parts, build::ResolvedImage image, bool as_json) 
   }
 }
 
-int run(Words words) {
-  std::string_view name;
-  bool as_json = false;
-  for (const std::string_view word : words) {
-    if (word == "--json")
-      as_json = true;
-    else if (word.starts_with("-"))
-      throw Misuse{"unknown option"};
-    else if (name.empty())
-      name = word;
-    else
-      throw Misuse{"one image at a time"};
-  }
-  if (name.empty()) throw Misuse{"which image? Name its packages, as in shell/git"};
-
+int run(const Arguments& arguments) {
+  const std::string_view name = the_one_image(arguments);
+  const bool as_json = arguments.json();
   RegistryParts parts(load_config_from_environment().config);
   const auto reference = parts.find(name);
   build::Progress nobody_watches;
@@ -85,12 +81,19 @@ int run(Words words) {
 }  // namespace
 
 const Command plan = {
-    "plan", "nixery plan [--json] REF", "show what an image would hold and why; build nothing",
-    "Shows the packages with their versions, what nix would have to build or fetch, and, once all of it is in the "
-    "store,\n"
-    "the layers: what each holds, why it is a layer of its own, and whether the tree has it already. Where a name "
-    "stands\n"
-    "for several platforms, one after the other; --json prints a line of JSON for each.\n",
+    "plan",
+    "REF",
+    "show what an image would hold and why; build nothing",
+    "Shows the packages with their versions, what nix would have to build or fetch, and, once all of it is in the\n"
+    "store, the layers: what each holds, why it is a layer of its own, and whether the tree has it already. Where a\n"
+    "name stands for several platforms, one after the other; --json then prints a line of JSON for each.\n",
+    {json_option},
+    "reference, system, encoding, revision, packages, toBuildCount, toFetchCount, toBuild, toFetch, download; once\n"
+    "  all is in the store also closurePaths, closureBytes, layers (bytes, reason, inTree, paths)",
+    {{"nixery plan shell/git", "packages, what is to be built or fetched, layers"},
+     {"nixery plan --json shell/git | jq .packages", "the same for a program"}},
+    "",
+    {"build", "popularity"},
     run};
 
 }  // namespace nixery::command

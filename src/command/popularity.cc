@@ -1,11 +1,9 @@
-#include <fmt/format.h>
-
 #include <map>
 #include <set>
 
 #include "command/command.h"
+#include "command/output.h"
 #include "command/registry_parts.h"
-#include "json/json.h"
 #include "layer/recipe.h"
 #include "plan/popularity.h"
 #include "store/store_path.h"
@@ -33,8 +31,7 @@ std::set<std::string> packages_of(const tree::Tree& tree, const image::Digest& d
   return names;
 }
 
-int run(Words words) {
-  if (!words.empty()) throw Misuse{"popularity takes no words"};
+int run(const Arguments&) {
   const Config config = load_config_from_environment().config;
   const tree::Tree tree(config.layout);
   // Two names of one image count once.
@@ -45,21 +42,26 @@ int run(Words words) {
     if (const auto digest = image::Digest::parse(manifest))
       for (const std::string& name : packages_of(tree, *digest)) ++counts[name];
 
-  json::Buffer buffer;
-  json::Writer writer(buffer);
-  writer.StartObject();
-  for (const auto& [name, count] : counts) json::member(writer, name, count);
-  writer.EndObject();
-  fmt::print("{}\n", buffer.GetString());
+  print_json([&](json::Writer& writer) {
+    for (const auto& [name, count] : counts) json::member(writer, name, count);
+  });
   return 0;
 }
 
 }  // namespace
 
-const Command popularity = {"popularity", "nixery popularity", "count in how many of the built images each package is",
-                            "Prints a JSON object, package -> number of the images in the tree that hold it, for "
-                            "NIX_POPULARITY_URL: with it, the\n"
-                            "layers that many images share are kept apart where there are not layers enough for all.\n",
-                            run};
+const Command popularity = {
+    "popularity",
+    "",
+    "count in how many of the built images each package is",
+    "Prints a JSON object, package -> number of the images in the tree that hold it, for NIX_POPULARITY_URL: with it,\n"
+    "the layers that many images share are kept apart where there are not layers enough for all.\n",
+    {{"--json", nullptr, "print JSON, as it does anyway"}},
+    "a number for each package, under its name",
+    {{"nixery popularity >popularity.json", "count what has been built here"},
+     {"NIX_POPULARITY_URL=$PWD/popularity.json nixery plan shell/git", "what it would change"}},
+    "",
+    {"plan", "config"},
+    run};
 
 }  // namespace nixery::command

@@ -174,8 +174,7 @@ class Measure {
   upkeep::Survey survey_;
 };
 
-int run(Words words) {
-  if (!words.empty()) throw Misuse{"serve takes no words; its settings are environment variables"};
+int run(const Arguments&) {
   // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
   sigset_t signals;
   sigemptyset(&signals);
@@ -216,11 +215,20 @@ int run(Words words) {
 }  // namespace
 
 const Command serve = {
-    "serve", "nixery serve", "answer the web server's FastCGI requests (or one CGI request)",
+    "serve",
+    "",
+    "answer the web server's FastCGI requests (or one CGI request)",
     "Accepts FastCGI requests on NIXERY_LISTEN, on the socket that systemd or spawn-fcgi hands over, or, started as a\n"
     "plain CGI program, answers one request and exits. SIGTERM drains: running answers finish, requests that wait for\n"
     "builds are redirected to themselves, builds are resumed when they are asked for again.\n"
     "Settings are environment variables: see `nixery config`.\n",
+    {},
+    "",
+    {{"NIXERY_CHANNEL=nixos-unstable nixery serve",
+      "nixpkgs' channel, on the socket that nginx/nixery-http.conf names"},
+     {"NIXERY_PKGS_PATH=/srv/nixpkgs NIXERY_LISTEN=127.0.0.1:9000 nixery serve", "a checkout, on a port"}},
+    "0 after SIGTERM or when the CGI request is answered, 1 if it cannot begin",
+    {"doctor", "config"},
     run};
 
 }  // namespace nixery::command

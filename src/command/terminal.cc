@@ -4,30 +4,58 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <string_view>
 
 namespace nixery::command {
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr std::chrono::milliseconds redraw{100};
-
-std::size_t columns() {
-  winsize size{};
-  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
-  return size.ws_col;
-}
+// A derivation may build for minutes without a word; the seconds go on meanwhile.
+constexpr std::chrono::seconds second{1};
 
 }  // namespace
 
+std::size_t columns_of(int terminal) {
+  winsize size{};
+  if (ioctl(terminal, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 80;
+  return size.ws_col;
+}
+
 ProgressLine::Style ProgressLine::style_for_standard_error() {
-  return isatty(STDERR_FILENO) ? Style::terminal : Style::lines;
+  const char* term = std::getenv("TERM");
+  const bool rewrites = term && *term && term != std::string_view("dumb");
+  return rewrites && isatty(STDERR_FILENO) ? Style::terminal : Style::lines;
+}
+
+ProgressLine::ProgressLine(Style style) : style_(style), ink_(Ink::of(STDERR_FILENO)) {
+  if (style == Style::terminal) ticker_ = std::jthread([this](const std::stop_token& stop) { tick(stop); });
 }
 
 ProgressLine::~ProgressLine() {
-  if (open_line_) fmt::print(stderr, "\r\033[K");
+  if (style_ != Style::terminal) return;
+  ticker_.request_stop();
+  ticker_.join();
+  if (last_) fmt::print(stderr, "\r\033[K");
+}
+
+void ProgressLine::tick(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (!ended_.wait_for(lock, stop, second, [&] { return stop.stop_requested(); }))
+    if (last_ && Clock::now() - drawn_at_ >= second) draw();
+}
+
+void ProgressLine::draw() {
+  build::Snapshot now = *last_;
+  drawn_at_ = Clock::now();
+  now.elapsed += drawn_at_ - told_at_;
+  const std::string what = now.what(), text = now.text().substr(0, columns_of(STDERR_FILENO) - 1);
+  const auto end = std::min(what.size(), text.size());
+  fmt::print(stderr, "\r\033[K{}{}", text.substr(0, end), ink_.dim(text.substr(end)));
+  std::fflush(stderr);
 }
 
 void ProgressLine::show(const build::Snapshot& snapshot) {
@@ -36,11 +64,9 @@ void ProgressLine::show(const build::Snapshot& snapshot) {
   const bool new_phase = snapshot.phase != phase_;
   phase_ = snapshot.phase;
   if (style_ == Style::terminal) {
-    if (!new_phase && Clock::now() - shown_at_ < redraw) return;
-    shown_at_ = Clock::now();
-    fmt::print(stderr, "\r\033[K{}", snapshot.text().substr(0, columns() - 1));
-    std::fflush(stderr);
-    open_line_ = true;
+    last_ = snapshot;
+    told_at_ = Clock::now();
+    if (new_phase || told_at_ - drawn_at_ >= redraw) draw();
     return;
   }
   // A log wants each step once, not each percent.

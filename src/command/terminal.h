@@ -2,28 +2,45 @@
 // error.
 #pragma once
 
+#include <condition_variable>
 #include <mutex>
+#include <optional>
+#include <thread>
 
 #include "build/progress.h"
+#include "command/ink.h"
 
 namespace nixery::command {
+
+// 80 where it does not say.
+std::size_t columns_of(int terminal);
 
 class ProgressLine {
  public:
   enum class Style { terminal, lines, silent };
+  // Lines, too, on a terminal that can rewrite none (TERM=dumb).
   static Style style_for_standard_error();
 
-  explicit ProgressLine(Style style) : style_(style) {}
+  explicit ProgressLine(Style style);
+  // Clears the line.
   ~ProgressLine();
   void show(const build::Snapshot& snapshot);
 
  private:
+  using Clock = std::chrono::steady_clock;
+
+  void draw();  // with mutex_ held
+  void tick(const std::stop_token& stop);
+
   const Style style_;
+  const Ink ink_;
   std::mutex mutex_;  // guards what follows
-  std::chrono::steady_clock::time_point shown_at_{};
+  std::condition_variable_any ended_;
+  std::optional<build::Snapshot> last_;
+  Clock::time_point told_at_{}, drawn_at_{};
   build::Phase phase_ = build::Phase::queued;
   std::string step_;
-  bool open_line_ = false;
+  std::jthread ticker_;  // last: it uses the rest
 };
 
 }  // namespace nixery::command

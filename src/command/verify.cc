@@ -4,8 +4,9 @@
 #include <algorithm>
 
 #include "command/command.h"
+#include "command/ink.h"
+#include "command/output.h"
 #include "command/registry_parts.h"
-#include "json/json.h"
 #include "quantity.h"
 #include "upkeep/verify.h"
 
@@ -14,46 +15,44 @@ namespace nixery::command {
 namespace {
 
 void print_text(const upkeep::Verification& found, bool repair) {
+  const Ink ink = Ink::of(STDOUT_FILENO);
   for (const auto& problem : found.problems)
     fmt::print("{}{} {}: {}\n", problem.repaired ? "repaired: " : "", problem.what, problem.name, problem.message);
   fmt::print("{} blobs, {} manifests, {} tags, {} index entries; {} hashed", found.blobs, found.manifests, found.tags,
              found.index_entries, format_size(found.bytes));
   if (found.evicted > 0) fmt::print("; {} layers are made again when they are asked for", found.evicted);
   if (found.problems.empty()) {
-    fmt::print("\nall is well\n");
+    fmt::print("\n{}\n", ink.green("all is well"));
   } else {
-    fmt::print("\n{} problems{}\n", found.problems.size(),
+    fmt::print("\n{}{}\n", ink.yellow(fmt::format("{} problems", found.problems.size())),
                repair ? ", all repaired: what was removed is built anew when it is pulled"
                       : "; `nixery verify --repair` removes what is wrong, so that it is built anew when it is pulled");
   }
 }
 
-void print_json(const upkeep::Verification& found) {
-  json::Buffer buffer;
-  json::Writer writer(buffer);
-  writer.StartObject();
-  json::key(writer, "sound");
-  writer.Bool(found.sound());
-  json::member(writer, "blobs", found.blobs);
-  json::member(writer, "manifests", found.manifests);
-  json::member(writer, "tags", found.tags);
-  json::member(writer, "indexEntries", found.index_entries);
-  json::member(writer, "evicted", found.evicted);
-  json::member(writer, "bytes", found.bytes);
-  json::key(writer, "problems");
-  writer.StartArray();
-  for (const auto& problem : found.problems) {
-    writer.StartObject();
-    json::member(writer, "what", problem.what);
-    json::member(writer, "name", problem.name);
-    json::member(writer, "message", problem.message);
-    json::key(writer, "repaired");
-    writer.Bool(problem.repaired);
-    writer.EndObject();
-  }
-  writer.EndArray();
-  writer.EndObject();
-  fmt::print("{}\n", buffer.GetString());
+void print_found(const upkeep::Verification& found) {
+  print_json([&](json::Writer& writer) {
+    json::key(writer, "sound");
+    writer.Bool(found.sound());
+    json::member(writer, "blobs", found.blobs);
+    json::member(writer, "manifests", found.manifests);
+    json::member(writer, "tags", found.tags);
+    json::member(writer, "indexEntries", found.index_entries);
+    json::member(writer, "evicted", found.evicted);
+    json::member(writer, "bytes", found.bytes);
+    json::key(writer, "problems");
+    writer.StartArray();
+    for (const auto& problem : found.problems) {
+      writer.StartObject();
+      json::member(writer, "what", problem.what);
+      json::member(writer, "name", problem.name);
+      json::member(writer, "message", problem.message);
+      json::key(writer, "repaired");
+      writer.Bool(problem.repaired);
+      writer.EndObject();
+    }
+    writer.EndArray();
+  });
 }
 
 // A line that is rewritten as bytes are hashed.
@@ -65,33 +64,30 @@ void show_progress(std::uint64_t done, std::uint64_t all) {
              all == 0 ? 100 : 100 * done / all, done == all ? "\r\033[K" : "");
 }
 
-int run(Words words) {
+int run(const Arguments& arguments) {
   upkeep::VerifyOptions options;
-  bool as_json = false;
-  for (const std::string_view word : words) {
-    if (word == "--repair")
-      options.repair = true;
-    else if (word == "--json")
-      as_json = true;
-    else
-      throw Misuse{"verify takes options only"};
-  }
+  options.repair = arguments.has("--repair");
   if (isatty(STDERR_FILENO)) options.on_progress = show_progress;
   const auto found = upkeep::verify(load_config_from_environment().config.layout, options);
-  as_json ? print_json(found) : print_text(found, options.repair);
+  arguments.json() ? print_found(found) : print_text(found, options.repair);
   return found.sound() ? 0 : 1;
 }
 
 }  // namespace
 
 const Command verify = {
-    "verify", "nixery verify [--repair] [--json]", "check every byte and every reference of the tree, and mend it",
-    "Hashes every blob and manifest of the tree against its name, and follows every tag, manifest, index, list of "
-    "referrers\n"
-    "and record to its end. Safe beside pulls and builds.\n"
-    "  --repair  removes what is wrong or leads nowhere, so that it is built anew when it is pulled next\n"
-    "  --json    prints what was found as JSON\n"
-    "Exit status: 0 if all is well, or has been repaired; 1 if there are problems.\n",
+    "verify",
+    "",
+    "check every byte and every reference of the tree, and mend it",
+    "Hashes every blob and manifest of the tree against its name, and follows every tag, manifest, index, list of\n"
+    "referrers and record to its end. Safe beside pulls and builds.\n",
+    {{"--repair", nullptr, "remove what is wrong or leads nowhere, so that it is built anew when it is pulled next"},
+     json_option},
+    "sound, blobs, manifests, tags, indexEntries, evicted, bytes, problems (what, name, message, repaired)",
+    {{"nixery verify", "after a crash of the machine, or for a disk that one does not trust"},
+     {"nixery verify --repair", "what is wrong goes; pulls build it anew, to the same digests"}},
+    "0 if all is well, or has been repaired, 1 if there are problems",
+    {"gc", "doctor"},
     run};
 
 }  // namespace nixery::command

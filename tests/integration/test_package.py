@@ -99,6 +99,25 @@ def test_installed_and_started_it_builds_and_serves(debian):
     debian.check("systemctl", "start", "nixery.socket")
 
 
+def test_doctor_finds_the_packages_set_up_well_and_what_is_spoilt(debian):
+    words = ("nixery", "doctor", "--json", "--settings", "/etc/nixery/nixery.env")
+    debian.check("systemctl", "start", "nixery.service")
+    report = json.loads(debian.check(*words))
+    seen = {finding["name"]: finding for finding in report["findings"]}
+    assert report["healthy"] and report["failures"] == 0, report
+    assert seen["user"]["seen"] == "the worker is taken to run as nixery"
+    assert seen["nix.store"]["seen"].startswith("nix-daemon ") and "answers nixery at" in seen["nix.store"]["seen"]
+    assert {name for name, f in seen.items() if f["verdict"] == "ok"} >= {"tree", "state", "tree.nginx", "socket", "socket.nginx", "registry.worker", "use-log",
+                                                                           "nginx.tree", "nginx.workers", "source"}  # fmt: skip
+    assert "www-data" in seen["nginx.user"]["seen"]
+    debian.check("chmod", "o-x", "/var/lib/nixery")
+    try:
+        said = debian.check("sh", "-c", " ".join(words[:2] + words[3:]) + "; echo status $?")
+    finally:
+        debian.check("chmod", "o+x", "/var/lib/nixery")
+    assert "nginx's user www-data may not enter /var/lib/nixery" in said and "chmod a+x /var/lib/nixery" in said and said.endswith("status 1\n"), said
+
+
 def test_an_evaluation_reads_nothing_of_the_machine(debian):
     answer = debian.check("curl", "-sS", "-w", "%{http_code}", f"http://127.0.0.1:{debian.port}/v2/spy/manifests/latest")
     assert answer.endswith("422") and "access to absolute path" in answer, answer

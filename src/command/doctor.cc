@@ -1,0 +1,199 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+
+#include "command/command.h"
+#include "command/ink.h"
+#include "command/output.h"
+#include "command/registry_parts.h"
+#include "command/terminal.h"
+#include "doctor/examine.h"
+#include "doctor/settings_checks.h"
+#include "doctor/settings_file.h"
+#include "error.h"
+#include "os/file.h"
+#include "quantity.h"
+
+namespace nixery::command {
+
+namespace {
+
+using doctor::Account;
+using doctor::Finding;
+using doctor::Verdict;
+
+constexpr const char* packaged_settings = "/etc/nixery/nixery.env";
+
+struct Count {
+  std::size_t failures = 0, warnings = 0;
+};
+
+Count count(const std::vector<Finding>& findings) {
+  Count count;
+  for (const Finding& finding : findings) {
+    count.failures += finding.verdict == Verdict::failure ? 1 : 0;
+    count.warnings += finding.verdict == Verdict::warning ? 1 : 0;
+  }
+  return count;
+}
+
+void print_findings(const std::vector<Finding>& findings, const Count& count) {
+  print_json([&](json::Writer& writer) {
+    json::key(writer, "healthy");
+    writer.Bool(count.failures == 0);
+    json::member(writer, "failures", count.failures);
+    json::member(writer, "warnings", count.warnings);
+    json::key(writer, "findings");
+    writer.StartArray();
+    for (const Finding& finding : findings) {
+      writer.StartObject();
+      json::member(writer, "name", finding.name);
+      json::member(writer, "verdict", name_of(finding.verdict));
+      json::member(writer, "seen", finding.seen);
+      json::member(writer, "mend", finding.mend);
+      writer.EndObject();
+    }
+    writer.EndArray();
+  });
+}
+
+std::string counted(std::size_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
+// In lines of at most `width` columns, all but the first behind `indent` spaces. Text of one byte a column.
+std::string wrapped(std::string_view text, std::size_t indent, std::size_t width) {
+  std::string lines;
+  std::size_t column = indent;
+  for (std::size_t start = 0; start < text.size();) {
+    const std::size_t end = std::min(text.find(' ', start), text.size());
+    if (start > 0) {
+      if (column + 1 + end - start > width) {
+        lines += fmt::format("\n{:{}}", "", indent);
+        column = indent;
+      } else {
+        lines += ' ';
+        ++column;
+      }
+    }
+    lines += text.substr(start, end - start);
+    column += end - start;
+    start = end + 1;
+  }
+  return lines;
+}
+
+void print_text(const std::vector<Finding>& findings, const Count& count) {
+  const Ink ink = Ink::of(STDOUT_FILENO);
+  // A pipe's reader wants a finding a line.
+  const std::size_t width = isatty(STDOUT_FILENO) ? std::max<std::size_t>(60, columns_of(STDOUT_FILENO)) : SIZE_MAX;
+  const auto coloured = [&](Verdict verdict, const std::string& text) {
+    return verdict == Verdict::ok ? ink.green(text) : verdict == Verdict::warning ? ink.yellow(text) : ink.red(text);
+  };
+  for (const Finding& finding : findings) {
+    fmt::print("{} {} {}\n", coloured(finding.verdict, fmt::format("{:8}", name_of(finding.verdict))),
+               ink.bold(fmt::format("{:20}", finding.name)), wrapped(finding.seen, 30, width));
+    if (!finding.mend.empty()) fmt::print("{:30}{} {}\n", "", ink.dim("mend:"), wrapped(finding.mend, 36, width));
+  }
+  if (count.failures + count.warnings == 0)
+    fmt::print("\n{}\n", ink.green("all is well"));
+  else
+    fmt::print("\n{}, {}\n",
+               coloured(count.failures ? Verdict::failure : Verdict::ok, counted(count.failures, "failure")),
+               coloured(count.warnings ? Verdict::warning : Verdict::ok, counted(count.warnings, "warning")));
+}
+
+// What is set in `file` counts as if it were in the environment, for us and for what we start.
+void take_settings(const std::string& file) {
+  const auto text = os::read_if_exists(file);
+  if (!text) throw Misuse{fmt::format("--settings: there is no file {}", file)};
+  for (const auto& [name, value] : doctor::parse_settings_file(*text)) setenv(name.c_str(), value.c_str(), 1);
+}
+
+// As whom the worker runs: whom --user names, else the owner of STATE, who is the one that can write it.
+Account worker_of(const Arguments& arguments, const std::filesystem::path& state, std::vector<Finding>& findings) {
+  const Account we = doctor::ourselves();
+  Account worker = we;
+  if (const auto name = arguments.value("--user")) {
+    const auto account = doctor::account_named(std::string(*name));
+    if (!account) throw Misuse{fmt::format("--user: this machine knows no user '{}'", *name)};
+    worker = *account;
+  } else if (struct stat status{}; stat(state.c_str(), &status) == 0) {
+    if (status.st_uid != we.uid) worker = doctor::account_of(status.st_uid);
+  } else if (we.uid == 0) {
+    worker = doctor::account_named("nixery").value_or(we);
+  }
+  if (!doctor::can_become(worker)) {
+    findings.push_back(
+        doctor::warning("user", fmt::format("the worker's user is {}, but this runs as {}", worker.name, we.name),
+                        fmt::format("run it as root or as {}: what it says of rights and of Nix is true of {} only",
+                                    worker.name, we.name)));
+    return we;
+  }
+  worker = doctor::with_groups_of_running(std::move(worker), "nixery");
+  findings.push_back(doctor::ok("user", fmt::format("the worker is taken to run as {}", worker.name)));
+  return worker;
+}
+
+int run(const Arguments& arguments) {
+  const auto deadline = parse_duration(arguments.value("--deadline").value_or("20s"));
+  if (!deadline || deadline->count() == 0 || *deadline > std::chrono::hours(1))
+    throw Misuse{"--deadline: give a duration from 1s to 1h"};
+  if (const auto file = arguments.value("--settings")) take_settings(std::string(*file));
+
+  doctor::ReadSettings read =
+      doctor::read_settings([](const char* name) { return std::getenv(name); }, strange_settings_of_environment);
+  unsetenv("NIXERY_PKGS_REPO");  // it may hold a password
+  std::vector<Finding> findings = std::move(read.findings);
+  const bool nothing_set =
+      std::ranges::none_of(read.loaded.settings, [](const Setting& s) { return s.from_environment; });
+  if (nothing_set && access(packaged_settings, F_OK) == 0)
+    findings.push_back(doctor::warning(
+        "settings.file", fmt::format("nothing is set here, though the worker may have what {} says", packaged_settings),
+        fmt::format("nixery doctor --settings {}", packaged_settings)));
+
+  const auto setup = std::make_shared<doctor::Setup>();
+  setup->settings = std::move(read.loaded);
+  setup->deadline = *deadline;
+  setup->url = arguments.value_or("--url", "");
+  setup->worker = worker_of(arguments, setup->config().layout.state, findings);
+  setup->nginx = doctor::look_at_nginx(arguments.value_or("--nginx-conf", ""), *deadline);
+  setup->web_server = setup->nginx.user;
+
+  auto checkup = doctor::run_checks(doctor::all_checks(setup), *deadline);
+  for (Finding& finding : checkup.findings) findings.push_back(std::move(finding));
+  const Count counted = count(findings);
+  arguments.json() ? print_findings(findings, counted) : print_text(findings, counted);
+  const int status = counted.failures == 0 ? 0 : 1;
+  if (checkup.overdue) doctor::finish(status);
+  return status;
+}
+
+}  // namespace
+
+const Command doctor = {
+    "doctor",
+    "",
+    "check the set-up, and tell how to mend what is wrong",
+    "Looks at the settings, Nix, the package source, the two directories, nginx, the workers' socket and the registry\n"
+    "itself, and says of each finding what to do. Changes nothing; of nginx it asks what `nginx -T` does. Run by "
+    "root,\n"
+    "it looks with the eyes of the worker's user and, where files and the socket are concerned, of nginx's.\n",
+    {json_option,
+     {"--settings", "FILE", "variables that the worker has, a line NAME=VALUE each: /etc/nixery/nixery.env"},
+     {"--user", "NAME", "as whom the worker runs; default: the owner of NIXERY_STATE"},
+     {"--url", "URL", "where the registry answers; default: where nginx's configuration says"},
+     {"--nginx-conf", "FILE", "nginx's main file; default: that of the nginx that runs, or nginx's own default"},
+     {"--deadline", "TIME", "how long a check may take, at most; default: 20s"}},
+    "healthy, failures, warnings, findings (name, verdict: ok, warning or failure, seen, mend)",
+    {{"sudo nixery doctor --settings /etc/nixery/nixery.env", "the Debian package's worker, and all around it"},
+     {"nixery doctor --url https://registry.example.org", "ask the registry where its clients do"}},
+    "0 if nothing fails (there may be warnings), 1 if something does",
+    {"config", "verify", "serve"},
+    run};
+
+}  // namespace nixery::command

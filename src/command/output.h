@@ -1,0 +1,25 @@
+// What commands print for programs: --json, in one way for all of them.
+#pragma once
+
+#include <cstdio>
+#include <string>
+
+#include "command/command.h"
+#include "json/json.h"
+
+namespace nixery::command {
+
+inline constexpr Option json_option = {"--json", nullptr, "print the result as JSON"};
+
+// One line on standard output, an object with the members that `write(json::Writer&)` writes.
+template <typename Write>
+void print_json(Write&& write) {
+  const std::string text = json::object(std::forward<Write>(write)) + "\n";
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+// A failure, for the person (on standard error) and, if it was asked for, for the program (on standard output).
+// `failure` is a name of error.h's, or "misuse".
+void report_failure(const char* failure, const std::string& message, const std::string& detail, bool as_json);
+
+}  // namespace nixery::command

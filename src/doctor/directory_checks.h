@@ -1,0 +1,28 @@
+// Checks of the two directories: who may do what with them, and whether there is room.
+#pragma once
+
+#include <vector>
+
+#include "doctor/finding.h"
+#include "doctor/setup.h"
+
+namespace nixery::doctor {
+
+// Exists, is a directory of the worker's, can be written by it. Within act_as(worker).
+Finding check_directory(const std::string& name, const fs::path& directory, const Account& worker);
+// That files can be renamed from where they are written to where they are served, and STATE is not served.
+Finding check_layout(const tree::Layout& layout);
+// That the web server's user can read the tree; nothing where nobody knows who that is.
+std::vector<Finding> check_reading(const Setup& setup);
+// Files that somebody began to write, and never ended.
+Finding check_leftovers(const tree::Layout& layout);
+
+struct Room {
+  std::uint64_t bytes = 0;                      // free, for who is not root
+  std::uint64_t inodes = 0, inodes_in_all = 0;  // both 0 where the file system has no such limit
+};
+Finding judge_room(const std::string& name, const std::string& where, const Room& room);
+// Of TREE, STATE and the store; file systems that are one are told once.
+std::vector<Finding> check_room(const Setup& setup);
+
+}  // namespace nixery::doctor

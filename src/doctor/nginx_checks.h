@@ -1,0 +1,25 @@
+// Checks of nginx: that it is one that can serve the tree, and that it has been told of this tree and these workers.
+#pragma once
+
+#include <vector>
+
+#include "doctor/finding.h"
+#include "doctor/setup.h"
+
+namespace nixery::doctor {
+
+Finding check_nginx_version(const Nginx& nginx);
+// `as_root`: whether whoever asked nginx may read all of its files.
+Finding check_nginx_configuration(const Nginx& nginx, bool as_root);
+// What must be in the configuration, once nginx takes it.
+Finding check_nginx_includes(const NginxConfiguration& configuration);
+Finding check_nginx_tree(const NginxConfiguration& configuration, const fs::path& tree);
+Finding check_nginx_workers(const NginxConfiguration& configuration, const std::string& listen);
+
+// All of these, as far as they make sense.
+std::vector<Finding> check_nginx(const Setup& setup);
+
+// Asks the registry itself: /v2/, which nginx answers, and a list that only a worker can give; neither builds anything.
+std::vector<Finding> check_registry(const Setup& setup);
+
+}  // namespace nixery::doctor

@@ -1,0 +1,33 @@
+// A set-up as far as it is known before it is checked.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "config.h"
+#include "doctor/account.h"
+#include "doctor/nginx.h"
+#include "os/process.h"
+
+namespace nixery::doctor {
+
+struct Setup {
+  LoadedConfig settings;
+  Account worker;                     // who runs `nixery serve`
+  Nginx nginx;                        // as it is installed here, if it is
+  std::optional<Account> web_server;  // as whom nginx's workers run, where that is known
+  std::string url;                    // where the registry is asked; empty: where nginx's configuration says
+  std::chrono::seconds deadline{20};  // of a check
+
+  const Config& config() const { return settings.config; }
+};
+
+// Checks may outlive whoever asks for them, so they share it.
+using SharedSetup = std::shared_ptr<const Setup>;
+
+// A program to be run within act_as(worker): with a home of the worker's, and no longer than the deadline.
+os::Command command_for(const Setup& setup, std::vector<std::string> argv);
+
+}  // namespace nixery::doctor

@@ -1,0 +1,112 @@
+#include "doctor/socket_checks.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include <charconv>
+
+#include "doctor/fastcgi_client.h"
+#include "error.h"
+#include "os/file.h"
+
+namespace nixery::doctor {
+
+namespace {
+
+constexpr std::uint64_t files_wanted = 1024;  // what a worker may use, by http/fastcgi.h
+constexpr std::string_view unix_prefix = "unix:";
+
+const char* const start_worker =
+    "start the worker (systemctl restart nixery.socket nixery, or nixery serve) and see its log (journalctl -u nixery)";
+
+// Of the worker, if it is the one that opened the socket; systemd may have.
+Finding check_files_of(const std::optional<ucred>& peer) {
+  std::uint64_t limit = 0;
+  const char* whose = "this process may";
+  if (peer) {
+    const fs::path process = fmt::format("/proc/{}", peer->pid);
+    try {
+      if (os::read_if_exists(process / "comm").value_or("").starts_with("nixery")) {
+        limit = open_files_limit(os::read_if_exists(process / "limits").value_or(""));
+        whose = "the worker may";
+      }
+    } catch (const Error&) {
+      // Not ours to read: by ourselves, then.
+    }
+  }
+  if (rlimit own{}; limit == 0 && getrlimit(RLIMIT_NOFILE, &own) == 0) limit = own.rlim_cur;
+  if (limit >= files_wanted) return ok("descriptors", fmt::format("{} open {} files or more", whose, files_wanted));
+  return warning("descriptors", fmt::format("{} open {} files only", whose, limit),
+                 fmt::format("let it have {}: LimitNOFILE= of its unit, ulimit -n of a shell", files_wanted));
+}
+
+std::vector<Finding> failed(const std::string& seen, const std::string& mend) {
+  return {failure("socket", seen, mend)};
+}
+
+}  // namespace
+
+std::vector<Finding> check_socket(const Setup& setup) {
+  const std::string& listen = setup.config().listen;
+  const std::string path = listen.starts_with(unix_prefix) ? listen.substr(unix_prefix.size()) : "";
+  if (std::error_code absent; !path.empty() && !fs::exists(path, absent)) {
+    if (const auto wall = barrier(ourselves(), path))
+      return failed(fmt::format("{} cannot be entered, so {} cannot be seen", wall->string(), path),
+                    "run this as root or as the worker's user");
+    return failed(fmt::format("there is no socket {}", path), start_worker);
+  }
+  std::optional<ucred> peer;
+  std::string answer;
+  try {
+    Stream stream(listen, setup.deadline);
+    peer = stream.peer();
+    stream.send(fastcgi_request({{"REQUEST_METHOD", "GET"},
+                                 {"REQUEST_URI", "/v2/"},
+                                 {"QUERY_STRING", ""},
+                                 {"PATH_INFO", "/v2/"},
+                                 {"SCRIPT_NAME", ""},
+                                 {"SERVER_PROTOCOL", "HTTP/1.1"},
+                                 {"GATEWAY_INTERFACE", "CGI/1.1"},
+                                 {"REMOTE_ADDR", "127.0.0.1"}}));
+    answer = receive_fastcgi_answer(stream);
+  } catch (const Error& error) {
+    return failed(error.what(), start_worker);
+  }
+  if (status_of_cgi_answer(answer) != 200)
+    return failed(fmt::format("what listens at {} answers /v2/ with status {}", listen, status_of_cgi_answer(answer)),
+                  "see that it is a worker of nixery, and its log");
+  return {ok("socket", fmt::format("a worker answers at {}", listen)), check_files_of(peer)};
+}
+
+std::vector<Finding> check_socket_rights(const Setup& setup) {
+  const std::string& listen = setup.config().listen;
+  if (!listen.starts_with(unix_prefix) || !setup.web_server) return {};
+  const fs::path path = listen.substr(unix_prefix.size());
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return {};
+  const Account& user = *setup.web_server;
+  if (const auto wall = barrier(user, path))
+    return {failure("socket.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
+                    fmt::format("chmod a+x {}", wall->string()))};
+  if (!may(user, path, {.read = true, .write = true}))
+    return {failure("socket.nginx",
+                    fmt::format("nginx's user {} may not connect to {}: its mode is {:04o}, its group {}", user.name,
+                                path.string(), status.st_mode & 07777, status.st_gid),
+                    fmt::format("give the socket to the group of {} and let the group write: SocketGroup={} and "
+                                "SocketMode=0660 in nixery.socket",
+                                user.name, user.name))};
+  return {ok("socket.nginx", fmt::format("nginx's user {} may connect to {}", user.name, path.string()))};
+}
+
+std::uint64_t open_files_limit(std::string_view limits) {
+  constexpr std::string_view name = "Max open files";
+  const auto at = limits.find(name);
+  if (at == limits.npos) return 0;
+  const auto start = limits.find_first_not_of(' ', at + name.size());
+  if (start == limits.npos) return 0;
+  std::uint64_t value = 0;
+  std::from_chars(limits.data() + start, limits.data() + limits.size(), value);
+  return value;
+}
+
+}  // namespace nixery::doctor
