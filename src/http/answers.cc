@@ -98,7 +98,7 @@ std::string message_of(const Error& error) {
   return without_controls(error.what());
 }
 
-Response answer_error(const Error& error) {
+Response answer_error(const Error& error, std::string_view declaration) {
   const Shape shape = shape_of(error.failure());
   std::string message = message_of(error);
   // Clients print the message and not the detail, and a build's log is what its reader needs.
@@ -116,6 +116,7 @@ Response answer_error(const Error& error) {
   json::key(writer, "detail");
   writer.StartObject();
   json::member(writer, "failure", name_of(error.failure()));
+  if (!declaration.empty()) json::member(writer, "declaration", declaration);
   writer.EndObject();
   writer.EndObject();
   writer.EndArray();
