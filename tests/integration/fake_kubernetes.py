@@ -185,6 +185,10 @@ class FakeKubernetes:
         with self.changed:
             return copy.deepcopy(self.objects[namespace, name])
 
+    def all(self):
+        with self.changed:
+            return copy.deepcopy(self.objects)
+
     def status(self, namespace, name):
         return self.object(namespace, name).get("status", {})
 
