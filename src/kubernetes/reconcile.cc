@@ -67,7 +67,7 @@ std::optional<Pull> built_by(const Status& status) {
 
 // Trying again will not help.
 bool is_final(const ApiError& error) {
-  return error.status == 400 || error.status == 403 || error.status == 404 || error.status == 422;
+  return error.status == 400 || error.status == 403 || error.status == 422;
 }
 
 }  // namespace
@@ -212,8 +212,10 @@ void Reconciler::work() {
       reconcile(*key);
       queue_.forgive(*key);
     } catch (const ApiError& error) {
-      // A conflict: the object has changed, which the watch is about to tell.
-      if (!stop_ && error.status != 409) log::warning("cannot reconcile", {{"image", *key}, {"error", error.what()}});
+      // The object has changed, or has gone, which the watch is about to tell. (Or a server that has just started does
+      // not know its resources yet: then it is tried again.)
+      if (!stop_ && error.status != 409 && error.status != 404)
+        log::warning("cannot reconcile", {{"image", *key}, {"error", error.what()}});
       error.retry_after ? queue_.add(*key, *error.retry_after) : queue_.add_after_failure(*key);
     } catch (const std::exception& error) {
       if (!stop_) log::warning("cannot reconcile", {{"image", *key}, {"error", error.what()}});
@@ -395,13 +397,7 @@ void Reconciler::tell(const NixImage& image, const Pull& pull, const std::option
     if (wanted != image.status) {
       const std::string path = fmt::format("/apis/{}/namespaces/{}/niximages/{}/status?fieldManager={}&force=true",
                                            api_version, image.namespace_name, image.name, field_manager);
-      Response response;
-      try {
-        response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);
-      } catch (const ApiError& error) {
-        if (error.status == 404) return;  // it has gone
-        throw;
-      }
+      const Response response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);
       const NixImage stored = parse_nix_image(json::parse(response.body, "the API server's answer"));
       const std::lock_guard lock(mutex_);
       const auto at = images_.find(image.key());

@@ -335,7 +335,7 @@ def test_a_list_whose_pages_have_expired_begins_again(cluster):
 def test_too_many_requests_and_conflicts_are_tried_again(cluster):
     cluster.api.answer_next = [(lambda m, p: p.startswith(COLLECTION + "?limit"), 429, {"Retry-After": "1"}),
                                (lambda m, p: "watch=1" in p, 429, {"Retry-After": "1"}),
-                               (lambda m, p: m == "PATCH", 409, {}), (lambda m, p: "events.k8s.io" in p, 500, {})]  # fmt: skip
+                               (lambda m, p: m == "PATCH", 409, {}), (lambda m, p: m == "PATCH", 404, {}), (lambda m, p: "events.k8s.io" in p, 500, {})]  # fmt: skip
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.controller()
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
