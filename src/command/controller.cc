@@ -24,6 +24,14 @@ std::string collection_path(const Settings& settings) {
   return fmt::format("/apis/{}/namespaces/{}/niximages", api_version, settings.only_namespace);
 }
 
+void take_files(Reconciler& reconciler) {
+  try {
+    reconciler.take_files();
+  } catch (const Error& error) {
+    log::warning("cannot take the files", {{"error", error.what()}});
+  }
+}
+
 int run(Words words) {
   if (!words.empty()) throw Misuse{"controller takes no words; its settings are environment variables"};
   // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
@@ -51,6 +59,10 @@ int run(Words words) {
   if (elects) threads.emplace_back([&] { election.run(stop, [&] { reconciler.look_at_all(); }); });
   for (unsigned i = 0; i < reconcilers; ++i) threads.emplace_back([&] { reconciler.work(); });
   for (unsigned i = 0; i < settings.builds; ++i) threads.emplace_back([&] { reconciler.pull(); });
+  reconciler.take_files();
+  threads.emplace_back([&] {
+    while (wait(std::chrono::seconds(1), stop)) take_files(reconciler);
+  });
   threads.emplace_back([&] { follow(client, collection, observer, stop); });
 
   int signal = 0;

@@ -153,14 +153,10 @@ Observer Reconciler::observer() {
     if (auto image = parse(object)) listing_.insert_or_assign(image->key(), std::move(*image));
   };
   observer.listed = [this] {
-    std::set<std::string> files;
-    for (const auto& [key, image] : listing_) {
-      files.insert(DeclaredFiles::file_name(image.namespace_name, image.name));
-      if (image.namespace_name == settings_.short_names) files.insert(DeclaredFiles::file_name("", image.name));
-    }
     log::info("listed", {{"images", std::to_string(listing_.size())}});
-    files_.keep_only([&](const std::string& file) { return files.contains(file); });
+    remove_strays(listing_);
     const std::lock_guard lock(mutex_);
+    listed_ = true;
     std::set<std::string> keys;
     for (const auto& [key, image] : images_) keys.insert(key);
     quota_.clear();
@@ -194,6 +190,29 @@ Observer Reconciler::observer() {
     for (const std::string& other : quota_.remove(key)) queue_.add(other);
   };
   return observer;
+}
+
+// Files of objects that are not there any longer.
+void Reconciler::remove_strays(const std::map<std::string, NixImage>& images) {
+  std::set<std::string> files;
+  for (const auto& [key, image] : images) {
+    files.insert(DeclaredFiles::file_name(image.namespace_name, image.name));
+    if (image.namespace_name == settings_.short_names) files.insert(DeclaredFiles::file_name("", image.name));
+  }
+  files_.keep_only([&](const std::string& file) { return files.contains(file); });
+}
+
+void Reconciler::take_files() {
+  if (!files_.take()) return;
+  std::map<std::string, NixImage> images;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!listed_) return;  // the list is still to come, and does it all
+    images = images_;
+  }
+  log::info("writing the files from now on", {{"directory", settings_.images.string()}});
+  remove_strays(images);
+  look_at_all();
 }
 
 void Reconciler::look_at_all() {

@@ -41,6 +41,8 @@ class Reconciler {
 
   Observer observer();
   void look_at_all();
+  // Writes the directory's files from now on, if nobody else does. To be called again and again, by one thread.
+  void take_files();
   // Until stop() has been called.
   void work();
   void pull();
@@ -68,6 +70,7 @@ class Reconciler {
   void reconcile(const std::string& key);
   void pull(const std::string& key);
   void forget(const std::string& key);
+  void remove_strays(const std::map<std::string, NixImage>& images);
   Declaration write_files(const NixImage& image, bool& changed);
   void remove_files(const NixImage& image);
   Pull outcome_of(const NixImage& image, std::optional<Pull>& built);
@@ -87,6 +90,7 @@ class Reconciler {
   std::map<std::string, NixImage> listing_;  // the list that is being received; the follower's own
 
   std::mutex mutex_;  // guards what follows; never held while somebody is asked
+  bool listed_ = false;
   std::map<std::string, NixImage> images_;
   Quota quota_;
   std::map<std::string, Known> known_;

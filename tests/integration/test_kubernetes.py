@@ -418,6 +418,23 @@ def test_one_of_two_leads_and_hands_over(cluster):
     assert all(who == holder for who, holder, _ in cluster.api.writes), cluster.api.writes
 
 
+def test_of_two_with_one_directory_one_writes_and_the_other_takes_over(cluster):
+    first = cluster.controller("one")
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+    cluster.controller("two")
+    wait_for(lambda: any(line["event"] == "listed" for line in cluster.logged("two")), "the second to know it")
+    file = cluster.images / "niximage.team.a.json"
+    first.send_signal(signal.SIGSTOP)  # it holds the directory, and does not write
+    cluster.api.put("team", "a", {"contents": ["jq"]})
+    wait_for(lambda: cluster.api.condition("team", "a", "Ready").get("observedGeneration") == 2, "the second to know the change")
+    assert json.loads(file.read_text())["contents"] == ["curl"] and cluster.ready("team", "a") == "False"
+    cluster.api.put("team", "b", {"contents": ["curl"]})
+    first.kill()
+    wait_for(lambda: cluster.ready("team", "a") == "True" and cluster.ready("team", "b") == "True", "the second to write")
+    assert json.loads(file.read_text())["contents"] == ["jq"]
+
+
 def test_a_leader_that_cannot_renew_writes_no_more(cluster):
     cluster.controller("one", NIXERY_CONTROLLER_LEASE="nixery/nixery-controller", NIXERY_CONTROLLER_IDENTITY="one")
     wait_for(lambda: cluster.api.holder() == "one", "it to lead")
