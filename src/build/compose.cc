@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "reference/declared.h"
+
 namespace nixery::build {
 
 namespace {
@@ -93,7 +95,10 @@ image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer>
   config.cmd = default_command(facts);
   config.labels = describe(facts);
   config.layers = std::move(layers);
-  if (facts.reference.declared) apply(facts.reference.declared->config, config);
+  if (facts.reference.declared) {
+    apply(facts.reference.declared->config, config);
+    config.labels[reference::declaration_label] = facts.reference.declared->hash;
+  }
   return config;
 }
 

@@ -57,6 +57,11 @@ const char* meaning_of(std::string_view component, bool alone) {
 
 }  // namespace
 
+// The number counts what a declaration makes of an image: with another one, tags from before are built anew.
+std::string declaration_hash(const reference::DeclaredImage& image) {
+  return image::KeyBuilder("declaration 2").add(reference::canonical_json(image)).finish();
+}
+
 // Declarations
 
 std::shared_ptr<const Declared> Declarations::find(std::string_view repository, std::string_view tag) const {
@@ -248,7 +253,7 @@ bool DeclaredSet::look_at(const std::string& name, File& file) const {
     file.digest = std::move(digest);
     try {
       auto image = reference::parse_declared(*reading.text, shown(name));
-      std::string hash = image::KeyBuilder("declaration").add(reference::canonical_json(image)).finish();
+      std::string hash = declaration_hash(image);
       file.declared = std::make_shared<const Declared>(Declared{std::move(image), shown(name), std::move(hash)});
     } catch (const Error& error) {
       problems = lines(error.detail().empty() ? error.what() : error.detail());

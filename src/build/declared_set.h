@@ -25,10 +25,13 @@ namespace fs = std::filesystem;
 
 inline constexpr std::size_t max_declared_files = 10'000;
 
+// Over all but the name and the tag: equal for equal images, however they were written. 64 hex.
+std::string declaration_hash(const reference::DeclaredImage& image);
+
 struct Declared {
   reference::DeclaredImage image;
   std::string file;  // as messages name it: "images/web.json"
-  std::string hash;  // 64 hex, over all but the name and the tag
+  std::string hash;  // declaration_hash()
 };
 
 // The images as they were at one moment. Never changes.

@@ -17,9 +17,19 @@ namespace {
 
 using namespace kubernetes;
 
+constexpr unsigned reconcilers = 4;  // threads that write files and statuses
+
 std::string collection_path(const Settings& settings) {
   if (settings.only_namespace.empty()) return fmt::format("/apis/{}/niximages", api_version);
   return fmt::format("/apis/{}/namespaces/{}/niximages", api_version, settings.only_namespace);
+}
+
+void take_files(Reconciler& reconciler) {
+  try {
+    reconciler.take_files();
+  } catch (const Error& error) {
+    log::warning("cannot take the files", {{"error", error.what()}});
+  }
 }
 
 int run(const Arguments&) {
@@ -46,7 +56,12 @@ int run(const Arguments&) {
 
   std::vector<std::thread> threads;
   if (elects) threads.emplace_back([&] { election.run(stop, [&] { reconciler.look_at_all(); }); });
-  for (unsigned i = 0; i < settings.builds; ++i) threads.emplace_back([&] { reconciler.work(); });
+  for (unsigned i = 0; i < reconcilers; ++i) threads.emplace_back([&] { reconciler.work(); });
+  for (unsigned i = 0; i < settings.builds; ++i) threads.emplace_back([&] { reconciler.pull(); });
+  reconciler.take_files();
+  threads.emplace_back([&] {
+    while (wait(std::chrono::seconds(1), stop)) take_files(reconciler);
+  });
   threads.emplace_back([&] { follow(client, collection, observer, stop); });
 
   int signal = 0;
@@ -79,9 +94,10 @@ const Command controller = {
     "  NIXERY_CONTROLLER_QUOTA         images of a namespace; default 0: any number\n"
     "  NIXERY_CONTROLLER_BUILDS        images that are pulled at the same time: 4\n"
     "  NIXERY_CONTROLLER_RESYNC        seconds between looks at an image that is there: 300\n"
-    "  NIXERY_CONTROLLER_SETTLE_MS     milliseconds that the registry has to notice a file: 3000\n"
+    "  NIXERY_CONTROLLER_SETTLE_MS     milliseconds from writing a file to the first pull: 1500\n"
     "  NIXERY_CONTROLLER_LEASE         namespace/name of a Lease: of several controllers one writes status\n"
-    "  NIXERY_CONTROLLER_IDENTITY      this one's name in the Lease; default: POD_NAME, or the host's name\n",
+    "  NIXERY_CONTROLLER_IDENTITY      this one's name in the Lease; default: POD_NAME, or the host's name and a "
+    "number\n",
     {},
     "",
     {{"NIXERY_CONTROLLER_REGISTRY=http://127.0.0.1:8080 nixery controller", "beside a registry of the same host"},

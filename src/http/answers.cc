@@ -99,7 +99,7 @@ std::string message_of(const Error& error) {
   return without_controls(error.what());
 }
 
-Response answer_error(const Error& error) {
+Response answer_error(const Error& error, std::string_view declaration) {
   const Shape shape = shape_of(error.failure());
   std::string message = message_of(error);
   // Clients print the message and not the detail, and a build's log is what its reader needs.
@@ -118,6 +118,7 @@ Response answer_error(const Error& error) {
   writer.StartObject();
   json::member(writer, "failure", name_of(error.failure()));
   if (const std::string& request = current_cause().request; !request.empty()) json::member(writer, "request", request);
+  if (!declaration.empty()) json::member(writer, "declaration", declaration);
   writer.EndObject();
   writer.EndObject();
   writer.EndArray();

@@ -10,9 +10,9 @@ namespace nixery::http {
 
 // Statuses are chosen by what clients show to the person: docker, podman and skopeo print the message of a 400, 403,
 // 404, 422 or 424, and drop that of a 5xx. So what will fail again the same way is a 4xx; 429 and 503 with Retry-After
-// are for what may succeed later. The detail has the failure's name and the id of the request that this thread works
-// for.
-Response answer_error(const Error& error);
+// are for what may succeed later. The detail has the failure's name, the id of the request that this thread works for,
+// and `declaration`: the hash of what is declared of the image, where it is declared.
+Response answer_error(const Error& error, std::string_view declaration = {});
 // What the puller is told of it: nothing that is the operator's business, and no control characters.
 std::string message_of(const Error& error);
 // Without what would do something to a terminal; lines and tabs stay.

@@ -17,23 +17,30 @@ namespace nixery::kubernetes {
 
 namespace {
 
-constexpr std::size_t largest_body = 64u << 20;  // of one page of a list
+constexpr std::size_t largest_body = 32u << 20;  // of one page of a list
 constexpr long connect_limit = 10;               // seconds
-constexpr std::chrono::seconds request_limit{60};
 constexpr std::chrono::seconds longest_retry_after{3600};
 
 using Sink = std::function<void(std::string_view)>;
+
+// The thread's own handle, with its connections; nothing else of the request before is left in it.
+CURL* fresh_handle() {
+  static std::once_flag initialised;
+  std::call_once(initialised, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+  thread_local const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> handle(curl_easy_init(), curl_easy_cleanup);
+  if (!handle) throw std::bad_alloc();
+  curl_easy_reset(handle.get());
+  return handle.get();
+}
 
 // One request; libcurl's callbacks, which must not throw, and what they have seen.
 class Transfer {
  public:
   Transfer(const std::string& url, const std::atomic<bool>& stop, std::chrono::seconds limit)
-      : url_(url), stop_(stop), curl_(curl_easy_init(), curl_easy_cleanup), headers_(nullptr, curl_slist_free_all) {
-    static std::once_flag initialised;
-    std::call_once(initialised, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
-    if (!curl_) throw std::bad_alloc();
+      : url_(url), stop_(stop), curl_(fresh_handle()), headers_(nullptr, curl_slist_free_all) {
     set(CURLOPT_URL, url.c_str());
     set(CURLOPT_PROTOCOLS_STR, "http,https");
+    set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));  // a watch has a connection to itself
     set(CURLOPT_CONNECTTIMEOUT, connect_limit);
     set(CURLOPT_TIMEOUT, static_cast<long>(limit.count()));
     set(CURLOPT_NOSIGNAL, 1L);
@@ -54,7 +61,7 @@ class Transfer {
 
   template <class Value>
   void set(CURLoption option, Value value) {
-    if (const CURLcode code = curl_easy_setopt(curl_.get(), option, value); code != CURLE_OK)
+    if (const CURLcode code = curl_easy_setopt(curl_, option, value); code != CURLE_OK)
       throw Error(Failure::unavailable, fmt::format("libcurl: {}", curl_easy_strerror(code)));
   }
 
@@ -74,13 +81,13 @@ class Transfer {
   Response run(const Sink* sink = nullptr) {
     sink_ = sink;
     set(CURLOPT_HTTPHEADER, headers_.get());
-    const CURLcode code = curl_easy_perform(curl_.get());
+    const CURLcode code = curl_easy_perform(curl_);
     if (thrown_) std::rethrow_exception(thrown_);
     if (code != CURLE_OK)
       throw Error(Failure::unavailable,
                   fmt::format("cannot ask {}: {}", url_.substr(0, url_.find('?')),
                               stop_ ? "stopping" : (*reason_ ? reason_ : curl_easy_strerror(code))));
-    curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &response_.status);
+    curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &response_.status);
     return std::move(response_);
   }
 
@@ -91,12 +98,12 @@ class Transfer {
   std::size_t take(std::string_view bytes) {
     try {
       long status = 0;
-      curl_easy_getinfo(curl_.get(), CURLINFO_RESPONSE_CODE, &status);
+      curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &status);
       if (sink_ && status == 200) {
         (*sink_)(bytes);
       } else {
         if (response_.body.size() + bytes.size() > largest_body)
-          throw Error(Failure::unavailable, fmt::format("{} answers with more than {} bytes", url_, largest_body));
+          throw TooLarge(fmt::format("{} answers with more than {} bytes", url_, largest_body));
         response_.body.append(bytes);
       }
     } catch (...) {
@@ -109,7 +116,7 @@ class Transfer {
   static std::size_t on_header(char* bytes, std::size_t size, std::size_t count, void* self) {
     auto& response = static_cast<Transfer*>(self)->response_;
     std::string_view line(bytes, size * count);
-    if (line.starts_with("HTTP/")) response = {};  // of a redirect only the last answer counts
+    if (line.starts_with("HTTP/")) response = {};  // of "100 Continue" nothing stays
     const auto colon = line.find(':');
     if (colon == line.npos) return size * count;
     const std::string name(line.substr(0, colon));
@@ -123,6 +130,8 @@ class Transfer {
         response.retry_after = std::min(std::chrono::seconds(seconds), longest_retry_after);
     } else if (strcasecmp(name.c_str(), "docker-content-digest") == 0) {
       response.digest = line;
+    } else if (strcasecmp(name.c_str(), "location") == 0) {
+      response.location = line;
     }
     return size * count;
   }
@@ -134,7 +143,7 @@ class Transfer {
   const std::string url_;
   const std::atomic<bool>& stop_;
   char reason_[CURL_ERROR_SIZE] = "";
-  std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl_;
+  CURL* const curl_;
   std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers_;
   const Sink* sink_ = nullptr;
   Response response_;
@@ -189,8 +198,8 @@ ApiError::ApiError(const std::string& request, const Response& response)
       retry_after(response.retry_after) {}
 
 Response ApiClient::request(const std::string& method, const std::string& path, std::string_view body,
-                            const char* content_type) const {
-  Transfer transfer(access_.server + path, stop_, request_limit);
+                            const char* content_type, std::chrono::seconds limit) const {
+  Transfer transfer(access_.server + path, stop_, limit);
   log_in(transfer, access_);
   transfer.header("Accept: application/json");
   if (method != "GET") {
@@ -214,13 +223,10 @@ void ApiClient::stream(const std::string& path, std::chrono::seconds limit, cons
   if (response.status != 200) throw ApiError(fmt::format("GET {}", path.substr(0, path.find('?'))), response);
 }
 
-Response get(const std::string& url, const std::string& accept, long redirects, std::chrono::seconds limit,
+Response get(const std::string& url, const std::string& accept, std::chrono::seconds limit,
              const std::atomic<bool>& stop) {
   Transfer transfer(url, stop, limit);
   transfer.header("Accept: " + accept);
-  transfer.set(CURLOPT_FOLLOWLOCATION, 1L);
-  transfer.set(CURLOPT_MAXREDIRS, redirects);
-  transfer.set(CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
   return transfer.run();
 }
 

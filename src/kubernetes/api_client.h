@@ -17,6 +17,7 @@ struct Response {
   long status = 0;
   std::string body;
   std::string digest;                               // Docker-Content-Digest
+  std::string location;                             // of a redirect
   std::optional<std::chrono::seconds> retry_after;  // never more than an hour
 };
 
@@ -28,10 +29,18 @@ struct ApiError : Error {
   std::optional<std::chrono::seconds> retry_after;
 };
 
+// The answer is longer than we take.
+struct TooLarge : Error {
+  explicit TooLarge(const std::string& message) : Error(Failure::unavailable, message) {}
+};
+
 inline constexpr const char* json_type = "application/json";
 inline constexpr const char* apply_type = "application/apply-patch+yaml";  // JSON is YAML
 
-// Thread-safe. Requests end early, with Error{unavailable}, once `stop` is true.
+inline constexpr std::chrono::seconds request_limit{30};
+
+// Thread-safe. Requests end early, with Error{unavailable}, once `stop` is true. Connections are kept, each thread its
+// own.
 class ApiClient {
  public:
   ApiClient(ClusterAccess access, const std::atomic<bool>& stop) : access_(std::move(access)), stop_(stop) {}
@@ -39,7 +48,7 @@ class ApiClient {
   // `path` begins with a slash and may have a query. Answers of 2xx; others throw ApiError, and no answer
   // Error{unavailable}.
   Response request(const std::string& method, const std::string& path, std::string_view body = {},
-                   const char* content_type = json_type) const;
+                   const char* content_type = json_type, std::chrono::seconds limit = request_limit) const;
 
   // GET whose body is handed over as it comes, for as long as it takes; a connection that is dead is noticed by TCP's
   // keep-alive, a server that never ends its answer after `limit`. What `sink` throws ends the request and is thrown
@@ -52,8 +61,8 @@ class ApiClient {
   const std::atomic<bool>& stop_;
 };
 
-// GET without credentials; any status. Follows up to `redirects` redirects within http and https.
-Response get(const std::string& url, const std::string& accept, long redirects, std::chrono::seconds limit,
+// GET without credentials; any status. Redirects are not followed.
+Response get(const std::string& url, const std::string& accept, std::chrono::seconds limit,
              const std::atomic<bool>& stop);
 
 // Of a query's value: all but unreserved characters as %XX.

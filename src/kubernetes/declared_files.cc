@@ -15,18 +15,26 @@ DeclaredFiles::DeclaredFiles(fs::path directory) : directory_(std::move(director
   os::make_directories(directory_);
 }
 
+bool DeclaredFiles::take() {
+  if (ours_) return false;
+  lock_ = os::Lock::try_lock(directory_ / ".niximages.lock");
+  ours_ = lock_.has_value();
+  return ours_;
+}
+
 std::string DeclaredFiles::file_name(std::string_view namespace_name, std::string_view name) {
   return fmt::format("niximage.{}.{}.json", namespace_name, name);
 }
 
 bool DeclaredFiles::write(std::string_view namespace_name, std::string_view name, std::string_view text) {
   const fs::path file = directory_ / file_name(namespace_name, name);
-  if (os::read_if_exists(file) == text) return false;
+  if (!ours_ || os::read_if_exists(file) == text) return false;
   os::write_file(file, text);
   return true;
 }
 
 void DeclaredFiles::remove(std::string_view namespace_name, std::string_view name) {
+  if (!ours_) return;
   std::error_code failed;
   const fs::path file = directory_ / file_name(namespace_name, name);
   fs::remove(file, failed);
@@ -34,6 +42,7 @@ void DeclaredFiles::remove(std::string_view namespace_name, std::string_view nam
 }
 
 void DeclaredFiles::keep_only(const std::function<bool(const std::string&)>& wanted) {
+  if (!ours_) return;
   std::vector<fs::path> unwanted;
   std::error_code failed;
   for (fs::directory_iterator at(directory_, failed), end; !failed && at != end; at.increment(failed)) {

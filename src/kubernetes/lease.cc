@@ -46,7 +46,9 @@ std::string held_lease(const json::Value* lease, const std::string& namespace_na
                        const std::string& identity, seconds duration, const std::string& now) {
   const bool ours = lease && text_of_spec(*lease, "holderIdentity") == identity;
   const std::string acquired = ours ? text_of_spec(*lease, "acquireTime") : "";
-  const std::int64_t transitions = lease ? number_of_spec(*lease, "leaseTransitions") + (ours ? 0 : 1) : 0;
+  // Given back, it has changed hands once the next one takes it.
+  const bool changes_hands = !ours && !identity.empty();
+  const std::int64_t transitions = lease ? number_of_spec(*lease, "leaseTransitions") + (changes_hands ? 1 : 0) : 0;
   json::Buffer buffer;
   json::Writer writer(buffer);
   writer.StartObject();
@@ -88,11 +90,11 @@ bool LeaderElection::try_to_hold() {
     const std::string body = held_lease(lease, namespace_, name_, identity_, times_.duration, micro_timestamp_now());
     try {
       if (lease)
-        client_.request("PUT", fmt::format("{}/{}", path(), name_), body);
+        client_.request("PUT", fmt::format("{}/{}", path(), name_), body, json_type, times_.request);
       else
-        client_.request("POST", path(), body);
+        client_.request("POST", path(), body, json_type, times_.request);
     } catch (const ApiError& error) {
-      if (error.status == 409) return false;  // another one was faster
+      if (error.status == 409) return leads();  // somebody was faster; what was held before goes on until it ends
       throw;
     }
     held_until_ = (begun + times_.renew_deadline).time_since_epoch().count();
@@ -101,15 +103,15 @@ bool LeaderElection::try_to_hold() {
 
   Response response;
   try {
-    response = client_.request("GET", fmt::format("{}/{}", path(), name_));
+    response = client_.request("GET", fmt::format("{}/{}", path(), name_), {}, json_type, times_.request);
   } catch (const ApiError& error) {
     if (error.status != 404) throw;
     return hold(nullptr);
   }
   const json::Document lease = json::parse(response.body, "the lease");
   view_.observe(text_of_spec(lease, "holderIdentity"), text_of_spec(lease, "renewTime"),
-                seconds(number_of_spec(lease, "leaseDurationSeconds")), begun);
-  if (!view_.may_take(identity_, begun)) {
+                seconds(number_of_spec(lease, "leaseDurationSeconds")), Clock::now());
+  if (!view_.may_take(identity_, Clock::now())) {
     held_until_ = 0;
     return false;
   }
@@ -126,6 +128,7 @@ void LeaderElection::run(const std::atomic<bool>& stop, const std::function<void
         log::info("leading", {{"lease", fmt::format("{}/{}", namespace_, name_)}, {"identity", identity_}});
         gained();
       }
+      if (!leads_now && led) log::warning("not leading any longer", {{"identity", identity_}});
       led = leads_now;
       told.clear();
     } catch (const Error& error) {
@@ -140,11 +143,12 @@ void LeaderElection::release(const ApiClient& client) {
   if (!leads()) return;
   held_until_ = 0;
   try {
-    const Response response = client.request("GET", fmt::format("{}/{}", path(), name_));
+    const Response response = client.request("GET", fmt::format("{}/{}", path(), name_), {}, json_type, times_.request);
     const json::Document lease = json::parse(response.body, "the lease");
     if (text_of_spec(lease, "holderIdentity") != identity_) return;
     client.request("PUT", fmt::format("{}/{}", path(), name_),
-                   held_lease(&lease, namespace_, name_, "", seconds(1), micro_timestamp_now()));
+                   held_lease(&lease, namespace_, name_, "", seconds(1), micro_timestamp_now()), json_type,
+                   times_.request);
   } catch (const Error& error) {
     log::warning("cannot give the lease back", {{"error", error.what()}});
   }

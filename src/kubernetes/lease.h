@@ -17,6 +17,7 @@ struct LeaseTimes {
   std::chrono::seconds duration{15};        // after which a silent holder has lost it
   std::chrono::seconds renew_deadline{10};  // after which a holder that cannot renew believes so itself
   milliseconds retry{2000};
+  std::chrono::seconds request{5};  // the longest that one request may take: so that a second one is in time
 };
 
 // What a candidate knows of the lease. Expiry is measured by the candidate's own clock, from when it saw the lease

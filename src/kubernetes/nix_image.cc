@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "build/declared_set.h"
 #include "error.h"
 #include "reference/declared.h"
 
@@ -15,13 +16,7 @@ namespace {
 
 constexpr std::size_t max_note = 1000;  // bytes; Kubernetes allows 1024
 
-// At most `most` bytes, never ending within a character.
-std::string shortened(std::string_view text, std::size_t most) {
-  if (text.size() <= most) return std::string(text);
-  most -= 3;
-  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0) == 0x80) --most;
-  return std::string(text.substr(0, most)) + "…";
-}
+constexpr std::size_t max_instance = 128;  // bytes, of reportingInstance
 
 Condition parse_condition(const json::Value& value) {
   return {json::string_or(value, "type", ""),
@@ -83,6 +78,7 @@ NixImage parse_nix_image(const json::Value& object) {
     if (part.empty() || part[0] == '.' || !std::all_of(part.begin(), part.end(), is_name_letter))
       throw Error(Failure::bad_config, "a NixImage has no valid name and namespace");
   image.uid = json::string_or(*metadata, "uid", "");
+  image.version = json::string_or(*metadata, "resourceVersion", "");
   image.generation = json::integer_at(*metadata, "generation").value_or(0);
   image.created = json::string_or(*metadata, "creationTimestamp", "");
   image.tag = "latest";
@@ -91,29 +87,28 @@ NixImage parse_nix_image(const json::Value& object) {
     json::Buffer buffer;
     json::Writer writer(buffer);
     data->Accept(writer);
-    image.data = buffer.GetString();
+    if (buffer.GetSize() <= reference::max_declared_bytes) image.data.assign(buffer.GetString(), buffer.GetSize());
   }
   if (const json::Value* status = json::find(object, "status")) image.status = parse_status(*status);
   return image;
 }
 
-std::string declared_json(const NixImage& image, const std::string& name) {
+Declaration declare(const NixImage& image, const std::string& name) {
   if (image.name.size() > max_object_name)
     throw Error(Failure::bad_config, fmt::format("the object's name has more than {} characters", max_object_name));
-  const json::Document data = json::parse(image.data.empty() ? "{}" : image.data, "data");
+  if (image.data.empty())
+    throw Error(Failure::bad_config,
+                fmt::format("data: it is missing, or longer than {} bytes", reference::max_declared_bytes));
+  const json::Document data = json::parse(image.data, "data");
   if (!data.IsObject()) throw Error(Failure::bad_config, "data: it must be an object");
-  json::Buffer buffer;
-  json::Writer writer(buffer);
-  writer.StartObject();
-  json::member(writer, "name", name);
-  for (const auto& field : data.GetObject()) {
-    json::key(writer, {field.name.GetString(), field.name.GetStringLength()});
-    field.value.Accept(writer);
-  }
-  writer.EndObject();
-  const std::string text(buffer.GetString(), buffer.GetSize());
-  reference::parse_declared(text, "data");
-  return text;
+  const std::string text = json::object([&](json::Writer& writer) {
+    json::member(writer, "name", name);
+    for (const auto& field : data.GetObject()) {
+      json::key(writer, {field.name.GetString(), field.name.GetStringLength()});
+      field.value.Accept(writer);
+    }
+  });
+  return {text, build::declaration_hash(reference::parse_declared(text, "data"))};
 }
 
 std::string status_patch(const NixImage& image, const Status& status) {
@@ -125,8 +120,7 @@ std::string status_patch(const NixImage& image, const Status& status) {
   writer.StartObject();
   json::member(writer, "namespace", image.namespace_name);
   json::member(writer, "name", image.name);
-  // Another object of the same name is not meant.
-  if (!image.uid.empty()) json::member(writer, "uid", image.uid);
+  if (!image.version.empty()) json::member(writer, "resourceVersion", image.version);
   writer.EndObject();
   json::key(writer, "status");
   writer.StartObject();
@@ -158,8 +152,17 @@ Status with_transitions(Status wanted, const Status& current, const std::string&
   return wanted;
 }
 
-std::string event_json(const NixImage& image, const Happening& happening, const std::string& instance,
-                       const std::string& now) {
+Happening happening_of(const NixImage& image, bool warning, const std::string& reason, const std::string& note) {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return {warning,
+          reason,
+          "Build",
+          note,
+          micro_timestamp_now(),
+          fmt::format("{}.{:016x}", image.name, std::chrono::duration_cast<std::chrono::nanoseconds>(now).count())};
+}
+
+std::string event_json(const NixImage& image, const Happening& happening, const std::string& instance) {
   json::Buffer buffer;
   json::Writer writer(buffer);
   writer.StartObject();
@@ -167,12 +170,12 @@ std::string event_json(const NixImage& image, const Happening& happening, const 
   json::member(writer, "kind", "Event");
   json::key(writer, "metadata");
   writer.StartObject();
-  json::member(writer, "generateName", image.name.substr(0, 60) + ".");
+  json::member(writer, "name", happening.name);
   json::member(writer, "namespace", image.namespace_name);
   writer.EndObject();
-  json::member(writer, "eventTime", now);
+  json::member(writer, "eventTime", happening.time);
   json::member(writer, "reportingController", "k8s.nixos.org/nixery-controller");
-  json::member(writer, "reportingInstance", instance);
+  json::member(writer, "reportingInstance", shortened(instance, max_instance));
   json::member(writer, "action", happening.action);
   json::member(writer, "reason", happening.reason);
   json::member(writer, "type", happening.warning ? "Warning" : "Normal");
@@ -186,6 +189,14 @@ std::string event_json(const NixImage& image, const Happening& happening, const 
   writer.EndObject();
   writer.EndObject();
   return {buffer.GetString(), buffer.GetSize()};
+}
+
+std::string shortened(std::string_view text, std::size_t most) {
+  constexpr std::string_view ellipsis = "…";
+  if (text.size() <= most) return std::string(text);
+  most -= ellipsis.size();
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0) == 0x80) --most;
+  return fmt::format("{}{}", text.substr(0, most), ellipsis);
 }
 
 std::string timestamp_now() {

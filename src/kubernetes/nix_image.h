@@ -39,10 +39,11 @@ struct Status {
 
 struct NixImage {
   std::string namespace_name, name, uid;
+  std::string version;  // its resourceVersion
   std::int64_t generation = 0;
   std::string created;  // "2026-01-02T03:04:05Z": sorts by time
   std::string tag;      // latest where the object says nothing
-  std::string data;     // the field `data`, as JSON
+  std::string data;     // the field `data`, as JSON; empty where it is too large to be declared
   Status status;
 
   std::string key() const { return namespace_name + "/" + name; }
@@ -51,26 +52,35 @@ struct NixImage {
 // Throws Error{bad_config} for what has no name or namespace. `data` is not looked at: see declared_json().
 NixImage parse_nix_image(const json::Value& object);
 
-// The file of a declared image (reference/declared.h) of this name, checked as the registry does.
-// Throws Error{bad_config} with what is wrong with the object's data.
-std::string declared_json(const NixImage& image, const std::string& name);
+// The file of a declared image (reference/declared.h), and the hash by which the registry knows it.
+struct Declaration {
+  std::string text, hash;
+};
+// Of this name, checked as the registry does. Throws Error{bad_config} with what is wrong with the object's data.
+Declaration declare(const NixImage& image, const std::string& name);
 
-// For the status subresource, as a server-side apply: all fields that we own, and no others.
+// For the status subresource, as a server-side apply: all fields that we own, and no others. With the resourceVersion
+// that we have seen, so that it conflicts where the object is another one by now, or has changed (a uid alone is not
+// looked at there): what a controller that has lost its Lease still had on its way is not written over its successor's.
 std::string status_patch(const NixImage& image, const Status& status);
 
 // `wanted` with the transition times of `current` where a condition's status is the same, and else `now`.
 Status with_transitions(Status wanted, const Status& current, const std::string& now);
 
+// What is told in an Event of events.k8s.io/v1, once: its name is given to it here, so that it can be tried again.
 struct Happening {
-  bool warning;
+  bool warning = false;
   std::string reason;  // "Built"
   std::string action;  // "Build"
   std::string note;
+  std::string time;  // with microseconds: "2026-01-02T03:04:05.678901Z"
+  std::string name;  // "curl-and-jq.18a3f0c2b4d5e6f7"
 };
+Happening happening_of(const NixImage& image, bool warning, const std::string& reason, const std::string& note);
+std::string event_json(const NixImage& image, const Happening& happening, const std::string& instance);
 
-// Of events.k8s.io/v1. `now` has microseconds: "2026-01-02T03:04:05.678901Z".
-std::string event_json(const NixImage& image, const Happening& happening, const std::string& instance,
-                       const std::string& now);
+// At most `most` bytes, never ending within a character.
+std::string shortened(std::string_view text, std::size_t most);
 
 std::string timestamp_now();        // seconds
 std::string micro_timestamp_now();  // microseconds

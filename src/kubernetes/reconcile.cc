@@ -14,25 +14,24 @@ namespace {
 using std::chrono::seconds;
 using Outcome = Pull::Outcome;
 
-constexpr milliseconds least_wait{1000}, most_wait{300'000};  // after failures
+constexpr milliseconds least_wait{500}, most_wait{60'000};  // after failures of the API server
+constexpr milliseconds least_pull_wait{1000};               // after those of the registry, and up to
+constexpr milliseconds least_poll{250};                     // between two looks at a build
+constexpr milliseconds most_wait_unavailable{15'000}, most_wait_refused{300'000}, most_wait_failed{1'800'000};
+constexpr seconds long_for_taking{60};          // until a declaration that the registry has not taken is a failure
+constexpr double most_events = 25;              // of an object at once
+constexpr double events_per_second = 1.0 / 60;  // and then
 
 Condition condition(const NixImage& image, const char* type, const char* status, const std::string& reason,
                     const std::string& message) {
   return {type, status, reason, message, image.generation, ""};
 }
 
-Pull refusal(const std::string& reason, const std::string& message) {
+Pull told(Outcome outcome, const std::string& reason, const std::string& message) {
   Pull pull;
-  pull.outcome = Outcome::refused;
+  pull.outcome = outcome;
   pull.reason = reason;
   pull.message = message;
-  return pull;
-}
-
-Pull not_built_yet() {
-  Pull pull;
-  pull.reason = "Building";
-  pull.message = "the image is being built";
   return pull;
 }
 
@@ -45,43 +44,87 @@ milliseconds until(Clock::time_point when) {
   return std::max(milliseconds(0), std::chrono::ceil<milliseconds>(when - Clock::now()));
 }
 
+const Condition* find_condition(const Status& status, std::string_view type) {
+  for (const Condition& condition : status.conditions)
+    if (condition.type == type) return &condition;
+  return nullptr;
+}
+
+bool is_progress(const Pull& pull) {
+  return pull.outcome == Outcome::building || pull.outcome == Outcome::not_taken;
+}
+
+// What an earlier controller has told.
+std::optional<Pull> built_by(const Status& status) {
+  const Condition* condition = find_condition(status, "Built");
+  if (!condition || condition->status != "True" || status.digest.empty()) return std::nullopt;
+  Pull pull = told(Outcome::built, condition->reason, "");
+  pull.digest = status.digest;
+  pull.size = status.size.value_or(0);
+  pull.layers = status.layers.value_or(0);
+  return pull;
+}
+
+// Trying again will not help.
+bool is_final(const ApiError& error) {
+  return error.status == 400 || error.status == 403 || error.status == 422;
+}
+
 }  // namespace
 
-Status status_of(const NixImage& image, const Pull& pull, const std::string& reference) {
+Status status_of(const NixImage& image, const Pull& pull, const std::optional<Pull>& built,
+                 const std::string& reference) {
   Status status;
   status.observed_generation = image.generation;
   status.reference = reference;
-  const auto conditions = [&](const char* resolved, const std::string& resolved_reason, const char* built,
-                              const char* ready) {
-    status.conditions = {condition(image, "Resolved", resolved, resolved_reason,
-                                   std::string_view(resolved) == "True" ? "the packages are known" : pull.message),
-                         condition(image, "Built", built, pull.reason, pull.message),
-                         condition(image, "Ready", ready, pull.reason, pull.message)};
+  const auto add = [&](const char* type, const char* state, const std::string& reason, const std::string& message) {
+    status.conditions.push_back(condition(image, type, state, reason, message));
   };
+  const auto add_result = [&](const Pull& of) {
+    status.digest = of.digest;
+    status.size = of.size;
+    status.layers = of.layers;
+    return fmt::format("{}@{}", reference, of.digest);
+  };
+  const auto resolved = [&] { add("Resolved", "True", "Resolved", "the packages are known"); };
   switch (pull.outcome) {
-    case Outcome::built:
-      conditions("True", "Resolved", "True", "True");
-      status.digest = pull.digest;
-      status.size = pull.size;
-      status.layers = pull.layers;
+    case Outcome::built: {
+      const std::string image_there = add_result(pull);
+      resolved();
+      add("Built", "True", pull.reason, image_there);
+      add("Ready", "True", pull.reason, image_there);
+      return status;
+    }
+    case Outcome::building:
+    case Outcome::not_taken:
+      add("Resolved", "Unknown", pull.reason, pull.message);
+      add("Built", "False", pull.reason, pull.message);
+      add("Ready", "False", pull.reason, pull.message);
+      return status;
+    case Outcome::refused:
+      add("Resolved", "False", pull.reason, pull.message);
+      add("Built", "False", pull.reason, pull.message);
+      add("Ready", "False", pull.reason, pull.message);
       break;
-    case Outcome::building: conditions("Unknown", pull.reason, "False", "False"); break;
-    case Outcome::refused: conditions("False", pull.reason, "False", "False"); break;
-    case Outcome::failed: conditions("True", "Resolved", "False", "False"); break;
-    case Outcome::unavailable: conditions("Unknown", pull.reason, "Unknown", "Unknown"); break;
+    case Outcome::failed:
+      resolved();
+      add("Built", "False", pull.reason, pull.message);
+      add("Ready", "False", pull.reason, pull.message);
+      break;
+    case Outcome::unavailable:
+      if (built) {
+        const std::string image_there = add_result(*built);
+        resolved();
+        add("Built", "True", built->reason, image_there);
+      } else {
+        add("Resolved", "Unknown", pull.reason, pull.message);
+        add("Built", "Unknown", pull.reason, pull.message);
+      }
+      add("Ready", "Unknown", pull.reason, pull.message);
+      break;
   }
-  if (pull.outcome != Outcome::built && pull.outcome != Outcome::building) status.last_error = pull.message;
+  status.last_error = pull.message;
   return status;
-}
-
-std::vector<std::string> over_quota(std::vector<NixImage> of_namespace, unsigned quota) {
-  std::vector<std::string> keys;
-  if (quota == 0 || of_namespace.size() <= quota) return keys;
-  std::sort(of_namespace.begin(), of_namespace.end(), [](const NixImage& a, const NixImage& b) {
-    return std::tie(a.created, a.name) < std::tie(b.created, b.name);
-  });
-  for (std::size_t i = quota; i < of_namespace.size(); ++i) keys.push_back(of_namespace[i].key());
-  return keys;
 }
 
 Reconciler::Reconciler(const Settings& settings, const ApiClient& client, std::function<bool()> leads,
@@ -91,7 +134,9 @@ Reconciler::Reconciler(const Settings& settings, const ApiClient& client, std::f
       leads_(std::move(leads)),
       stop_(stop),
       files_(settings.images),
-      queue_(least_wait, most_wait) {}
+      queue_(least_wait, most_wait),
+      pulls_(least_wait, most_wait),
+      quota_(settings.quota) {}
 
 Observer Reconciler::observer() {
   const auto parse = [](const json::Value& object) -> std::optional<NixImage> {
@@ -102,54 +147,82 @@ Observer Reconciler::observer() {
       return std::nullopt;
     }
   };
-  // A place that has become free is somebody's who waits for it.
-  const auto look_at_namespace = [this](const std::string& namespace_name) {
-    if (settings_.quota == 0) return;
-    for (const auto& [key, image] : images_)
-      if (image.namespace_name == namespace_name) queue_.add(key);
-  };
   Observer observer;
-  observer.listed = [this, parse](std::vector<json::Document> objects) {
-    std::map<std::string, NixImage> images;
-    std::set<std::string> files;
-    for (const json::Document& object : objects) {
-      auto image = parse(object);
-      if (!image) continue;
-      files.insert(DeclaredFiles::file_name(image->namespace_name, image->name));
-      if (image->namespace_name == settings_.short_names) files.insert(DeclaredFiles::file_name("", image->name));
-      images.insert_or_assign(image->key(), std::move(*image));
-    }
-    log::info("listed", {{"images", std::to_string(images.size())}});
-    files_.keep_only([&](const std::string& file) { return files.contains(file); });
+  observer.listing = [this] { listing_.clear(); };
+  observer.item = [this, parse](const json::Value& object) {
+    if (auto image = parse(object)) listing_.insert_or_assign(image->key(), std::move(*image));
+  };
+  observer.listed = [this] {
+    log::info("listed", {{"images", std::to_string(listing_.size())}});
+    remove_strays(listing_);
     const std::lock_guard lock(mutex_);
+    listed_ = true;
     std::set<std::string> keys;
     for (const auto& [key, image] : images_) keys.insert(key);
-    for (const auto& [key, image] : images) keys.insert(key);
-    images_ = std::move(images);
+    quota_.clear();
+    for (const auto& [key, image] : listing_) {
+      keys.insert(key);
+      quota_.add(image);
+    }
+    images_ = std::exchange(listing_, {});
     for (const std::string& key : keys) queue_.add(key);
   };
-  observer.changed = [this, parse, look_at_namespace](const json::Document& object) {
+  observer.changed = [this, parse](const json::Value& object) {
     auto image = parse(object);
     if (!image) return;
     const std::lock_guard lock(mutex_);
-    const std::string key = image->key(), namespace_name = image->namespace_name;
-    const bool fresh = images_.insert_or_assign(key, std::move(*image)).second;
+    const std::string key = image->key();
+    // An object that is another one by now pushes its predecessor out even where nobody told of its deletion.
+    for (const std::string& other : quota_.add(*image)) queue_.add(other);
+    const auto [at, fresh] = images_.try_emplace(key, *image);
+    if (!fresh) {
+      // Our own writes are known from their answers, and come by here late: what they say of before is not news.
+      if (at->second.uid == image->uid && is_older(image->version, at->second.version)) return;
+      at->second = std::move(*image);
+    }
     queue_.add(key);
-    if (fresh) look_at_namespace(namespace_name);
   };
-  observer.deleted = [this, look_at_namespace](const json::Value& object) {
+  observer.deleted = [this](const json::Value& object) {
     const std::string key = key_of(object);
     const std::lock_guard lock(mutex_);
     if (images_.erase(key) == 0) return;
     queue_.add(key);
-    look_at_namespace(key.substr(0, key.find('/')));
+    for (const std::string& other : quota_.remove(key)) queue_.add(other);
   };
   return observer;
+}
+
+// Files of objects that are not there any longer.
+void Reconciler::remove_strays(const std::map<std::string, NixImage>& images) {
+  std::set<std::string> files;
+  for (const auto& [key, image] : images) {
+    files.insert(DeclaredFiles::file_name(image.namespace_name, image.name));
+    if (image.namespace_name == settings_.short_names) files.insert(DeclaredFiles::file_name("", image.name));
+  }
+  files_.keep_only([&](const std::string& file) { return files.contains(file); });
+}
+
+void Reconciler::take_files() {
+  if (!files_.take()) return;
+  std::map<std::string, NixImage> images;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!listed_) return;  // the list is still to come, and does it all
+    images = images_;
+  }
+  log::info("writing the files from now on", {{"directory", settings_.images.string()}});
+  remove_strays(images);
+  look_at_all();
 }
 
 void Reconciler::look_at_all() {
   const std::lock_guard lock(mutex_);
   for (const auto& [key, image] : images_) queue_.add(key);
+}
+
+void Reconciler::stop() {
+  queue_.stop();
+  pulls_.stop();
 }
 
 void Reconciler::work() {
@@ -158,13 +231,28 @@ void Reconciler::work() {
       reconcile(*key);
       queue_.forgive(*key);
     } catch (const ApiError& error) {
-      if (!stop_) log::warning("cannot reconcile", {{"image", *key}, {"error", error.what()}});
+      // The object has changed, or has gone, which the watch is about to tell. (Or a server that has just started does
+      // not know its resources yet: then it is tried again.)
+      if (!stop_ && error.status != 409 && error.status != 404)
+        log::warning("cannot reconcile", {{"image", *key}, {"error", error.what()}});
       error.retry_after ? queue_.add(*key, *error.retry_after) : queue_.add_after_failure(*key);
     } catch (const std::exception& error) {
       if (!stop_) log::warning("cannot reconcile", {{"image", *key}, {"error", error.what()}});
       queue_.add_after_failure(*key);
     }
     queue_.done(*key);
+  }
+}
+
+void Reconciler::pull() {
+  while (const auto key = pulls_.take()) {
+    try {
+      pull(*key);
+    } catch (const std::exception& error) {
+      log::warning("cannot pull", {{"image", *key}, {"error", error.what()}});
+      pulls_.add_after_failure(*key);
+    }
+    pulls_.done(*key);
   }
 }
 
@@ -175,13 +263,6 @@ std::optional<NixImage> Reconciler::find(const std::string& key) {
   return at->second;
 }
 
-std::shared_ptr<Reconciler::Known> Reconciler::known(const std::string& key) {
-  const std::lock_guard lock(mutex_);
-  auto& entry = known_[key];
-  if (!entry) entry = std::make_shared<Known>();
-  return entry;
-}
-
 void Reconciler::forget(const std::string& key) {
   const auto slash = key.find('/');
   NixImage gone;
@@ -190,26 +271,15 @@ void Reconciler::forget(const std::string& key) {
   remove_files(gone);
   const std::lock_guard lock(mutex_);
   known_.erase(key);
+  tellings_.erase(key);
 }
 
-bool Reconciler::is_over_quota(const NixImage& image) {
-  if (settings_.quota == 0) return false;
-  std::vector<NixImage> of_namespace;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [key, other] : images_)
-      if (other.namespace_name == image.namespace_name) of_namespace.push_back(other);
-  }
-  const auto keys = over_quota(std::move(of_namespace), settings_.quota);
-  return std::find(keys.begin(), keys.end(), image.key()) != keys.end();
-}
-
-bool Reconciler::write_files(const NixImage& image) {
-  const std::string text = declared_json(image, image.key());
-  bool changed = files_.write(image.namespace_name, image.name, text);
+Declaration Reconciler::write_files(const NixImage& image, bool& changed) {
+  Declaration declaration = declare(image, image.key());
+  changed = files_.write(image.namespace_name, image.name, declaration.text);
   if (image.namespace_name == settings_.short_names)
-    changed |= files_.write("", image.name, declared_json(image, image.name));
-  return changed;
+    changed |= files_.write("", image.name, declare(image, image.name).text);
+  return declaration;
 }
 
 void Reconciler::remove_files(const NixImage& image) {
@@ -225,101 +295,180 @@ std::string Reconciler::reference_of(const NixImage& image) const {
 void Reconciler::reconcile(const std::string& key) {
   const auto image = find(key);
   if (!image) return forget(key);
-  const std::shared_ptr<Known> seen = known(key);
-
-  if (is_over_quota(*image)) {
-    remove_files(*image);
-    *seen = {};
-    return tell_status(*image,
-                       refusal("QuotaExceeded", fmt::format("the namespace has more than {} images: this one is "
-                                                            "not served until an older one is gone",
-                                                            settings_.quota)));
-  }
-  bool changed = false;
-  try {
-    changed = write_files(*image);
-  } catch (const Error& error) {
-    if (error.failure() != Failure::bad_config) throw;
-    // As with every file of a declared image: what was declared before stays in force.
-    *seen = {};
-    return tell_status(*image, refusal("InvalidData", error.detail().empty() ? error.what() : error.detail()));
-  }
-  if (changed || seen->uid != image->uid || seen->text != image->data) {
-    *seen = {};
-    seen->uid = image->uid;
-    seen->text = image->data;
-    seen->confirmed = !changed;
-    seen->next_pull = Clock::now() + (changed ? settings_.settle : milliseconds(0));
-  }
-  seen->generation = image->generation;
-  if (!seen->pull && (changed || image->status.observed_generation != image->generation))
-    tell_status(*image, not_built_yet());
-  if (Clock::now() >= seen->next_pull) pull(*image, *seen);
-  if (stop_) return;
-  queue_.add(key, until(seen->next_pull));
-  if (seen->pull) {
-    // What was pulled may be of an object that is another one by now; then it is looked at again anyway.
-    if (const auto now = find(key); now && now->uid == seen->uid && now->data == seen->text)
-      tell_status(*now, *seen->pull);
-  }
+  std::optional<Pull> built;
+  const Pull outcome = outcome_of(*image, built);
+  tell(*image, outcome, built);
 }
 
-void Reconciler::pull(const NixImage& image, Known& known) {
-  const Pull pulled = pull_image(settings_.registry, image.key(), image.tag, stop_);
+// Writes or removes the object's files, and has it pulled when it is time.
+Pull Reconciler::outcome_of(const NixImage& image, std::optional<Pull>& built) {
+  const std::string key = image.key();
+  const auto without_files = [&](const std::string& reason, const std::string& message) {
+    remove_files(image);
+    const std::lock_guard lock(mutex_);
+    known_.erase(key);
+    return told(Outcome::refused, reason, message);
+  };
+  bool over = false;
+  {
+    const std::lock_guard lock(mutex_);
+    over = quota_.is_over(key);
+  }
+  if (over)
+    return without_files("QuotaExceeded", fmt::format("the namespace has more than {} images: this one is not served "
+                                                      "until an older one is gone",
+                                                      settings_.quota));
+  bool changed = false;
+  Declaration declaration;
+  try {
+    declaration = write_files(image, changed);
+  } catch (const Error& error) {
+    if (error.failure() != Failure::bad_config) throw;
+    return without_files("InvalidData", error.detail().empty() ? error.what() : error.detail());
+  }
+
+  const std::lock_guard lock(mutex_);
+  const auto [at, fresh] = known_.try_emplace(key);
+  Known& known = at->second;
+  if (fresh || changed || known.uid != image.uid || known.data != image.data) {
+    known = {};
+    known.uid = image.uid;
+    known.data = image.data;
+    known.declaration = declaration.hash;
+    known.serial = ++serial_;
+    known.written = Clock::now();
+    known.next_pull = known.written + (changed ? settings_.settle : milliseconds(0));
+  }
+  pulls_.add(key, until(known.next_pull));
+  built = known.built;
+  if (known.pull) return *known.pull;
+  // Of a restart there is nothing to tell, until we know better.
+  return told(Outcome::building, "Building", "the image is being built");
+}
+
+void Reconciler::pull(const std::string& key) {
+  Wanted wanted{settings_.registry, key, {}, {}};
+  std::optional<Pull> before;
+  std::uint64_t serial = 0;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto image = images_.find(key);
+    const auto known = known_.find(key);
+    if (image == images_.end() || known == known_.end()) return;
+    if (known->second.data != image->second.data || known->second.uid != image->second.uid) return;
+    if (Clock::now() < known->second.next_pull) return pulls_.add(key, until(known->second.next_pull));
+    wanted.tag = image->second.tag;
+    wanted.declaration = known->second.declaration;
+    before = known->second.built;
+    serial = known->second.serial;
+  }
+  Pull pulled = pull_image(wanted, before, stop_);
   if (stop_) return;
-  const bool news = !known.pull || known.pull->outcome != pulled.outcome || known.pull->digest != pulled.digest;
+
+  const std::lock_guard lock(mutex_);
+  const auto at = known_.find(key);
+  if (at == known_.end() || at->second.serial != serial) return;  // it is about something else by now
+  Known& known = at->second;
   const auto now = Clock::now();
+  if (pulled.outcome == Outcome::not_taken && now > known.written + long_for_taking)
+    pulled = told(Outcome::unavailable, "NotTakenOver",
+                  fmt::format("the registry at {} does not serve what is declared here as {}:{}: NIXERY_IMAGES must be "
+                              "its directory too, and no other file may declare that name",
+                              settings_.registry, wanted.name, wanted.tag));
+  const auto after_failures = [&](milliseconds most) {
+    const auto own = back_off(known.failures++, least_pull_wait, most, random_part());
+    return std::max<milliseconds>(own, pulled.retry_after.value_or(seconds(0)));
+  };
   switch (pulled.outcome) {
     case Outcome::built:
       known.failures = 0;
-      // The registry may have answered as of before the change: a second look, soon.
-      known.next_pull = now + (known.confirmed ? milliseconds(settings_.resync) : settings_.settle * 4);
-      known.confirmed = true;
+      known.built = pulled;
+      known.next_pull = now + back_off(0, settings_.resync, settings_.resync, random_part());
       break;
-    case Outcome::building: known.next_pull = now + pulled.retry_after.value_or(seconds(1)); break;
-    default: {
-      const auto own = back_off(known.failures++, least_wait * 2, most_wait, random_part());
-      known.next_pull = now + std::max<milliseconds>(own, pulled.retry_after.value_or(seconds(0)));
-    }
+    case Outcome::building:
+      known.next_pull = now + std::max<milliseconds>(least_poll, pulled.retry_after.value_or(seconds(0)));
+      break;
+    case Outcome::not_taken:
+    case Outcome::unavailable: known.next_pull = now + after_failures(most_wait_unavailable); break;
+    case Outcome::refused: known.next_pull = now + after_failures(most_wait_refused); break;
+    case Outcome::failed: known.next_pull = now + after_failures(most_wait_failed); break;
+  }
+  if (!known.pull || known.pull->reason != pulled.reason || known.pull->digest != pulled.digest) {
+    if (pulled.outcome == Outcome::built)
+      log::info("image ready", {{"image", key}, {"tag", wanted.tag}, {"manifest", pulled.digest}});
+    else if (!is_progress(pulled))
+      log::warning("image not ready", {{"image", key}, {"reason", pulled.reason}, {"error", pulled.message}});
   }
   known.pull = pulled;
-  const bool told_before = image.status.digest == pulled.digest &&
-                           image.status.observed_generation == image.generation && pulled.outcome == Outcome::built;
-  if (news && !told_before && pulled.outcome != Outcome::building) tell_event(image, pulled);
+  pulls_.add(key, until(known.next_pull));
+  queue_.add(key);
 }
 
-void Reconciler::tell_status(const NixImage& image, const Pull& pull) {
+void Reconciler::tell(const NixImage& image, const Pull& pull, const std::optional<Pull>& built) {
   if (!leads_()) return;
-  Pull shown = pull;
-  const std::string reference = reference_of(image);
-  if (shown.outcome == Outcome::built) shown.message = fmt::format("{}@{}", reference, shown.digest);
-  const Status wanted = with_transitions(status_of(image, shown, reference), image.status, timestamp_now());
-  if (wanted == image.status) return;
-  const std::string path = fmt::format("/apis/{}/namespaces/{}/niximages/{}/status?fieldManager={}&force=true",
-                                       api_version, image.namespace_name, image.name, field_manager);
-  try {
-    client_.request("PATCH", path, status_patch(image, wanted), apply_type);
-  } catch (const ApiError& error) {
-    if (error.status == 404) return;  // it has gone
-    throw;
+  // While nobody knows better, what was told of this very generation stands: after a restart, and while it is made
+  // anew.
+  const bool told_of_it = image.status.observed_generation == image.generation && !image.status.conditions.empty();
+  if (!is_progress(pull) || !told_of_it) {
+    const auto there = built || !told_of_it ? built : built_by(image.status);
+    const Status wanted =
+        with_transitions(status_of(image, pull, there, reference_of(image)), image.status, timestamp_now());
+    if (wanted != image.status) {
+      const std::string path = fmt::format("/apis/{}/namespaces/{}/niximages/{}/status?fieldManager={}&force=true",
+                                           api_version, image.namespace_name, image.name, field_manager);
+      const Response response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);
+      const NixImage stored = parse_nix_image(json::parse(response.body, "the API server's answer"));
+      const std::lock_guard lock(mutex_);
+      const auto at = images_.find(image.key());
+      if (at != images_.end() && at->second.uid == stored.uid && is_older(at->second.version, stored.version))
+        at->second = stored;
+      note_event(image, pull, wanted);
+    }
   }
-  const std::lock_guard lock(mutex_);
-  const auto at = images_.find(image.key());
-  if (at != images_.end() && at->second.uid == image.uid && at->second.generation == image.generation)
-    at->second.status = wanted;
+  tell_event(image);
 }
 
-void Reconciler::tell_event(const NixImage& image, const Pull& pull) {
-  if (!leads_()) return;
-  const bool good = pull.outcome == Outcome::built;
-  const Happening happening{!good, pull.reason, "Build",
-                            good ? fmt::format("built {}@{}", reference_of(image), pull.digest) : pull.message};
+// Where what is known of the object has changed, and is no mere progress. The mutex is held.
+void Reconciler::note_event(const NixImage& image, const Pull& pull, const Status& wanted) {
+  if (is_progress(pull)) return;
+  const Condition *before = find_condition(image.status, "Ready"), *now = find_condition(wanted, "Ready");
+  if (before && before->status == now->status && before->reason == now->reason && before->message == now->message)
+    return;
+  Telling& telling = tellings_[image.key()];
+  const auto time = Clock::now();
+  if (telling.counted == Clock::time_point()) {
+    telling.allowed = most_events;
+  } else {
+    const double passed = std::chrono::duration<double>(time - telling.counted).count();
+    telling.allowed = std::min(most_events, telling.allowed + passed * events_per_second);
+  }
+  telling.counted = time;
+  if (telling.allowed < 1) return;
+  telling.allowed -= 1;
+  telling.event = happening_of(image, pull.outcome != Outcome::built, now->reason,
+                               pull.outcome == Outcome::built ? "built " + now->message : now->message);
+}
+
+// Throws what may pass; tried again then, under the same name.
+void Reconciler::tell_event(const NixImage& image) {
+  std::optional<Happening> event;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto at = tellings_.find(image.key());
+    if (at == tellings_.end() || !at->second.event) return;
+    event = at->second.event;
+  }
   try {
     client_.request("POST", fmt::format("/apis/events.k8s.io/v1/namespaces/{}/events", image.namespace_name),
-                    event_json(image, happening, settings_.identity, micro_timestamp_now()));
-  } catch (const Error& error) {
-    log::warning("cannot tell an event", {{"image", image.key()}, {"error", error.what()}});
+                    event_json(image, *event, settings_.identity));
+  } catch (const ApiError& error) {
+    if (error.status != 409 && !is_final(error)) throw;  // 409: an earlier try has come through
+    if (error.status != 409) log::warning("cannot tell an event", {{"image", image.key()}, {"error", error.what()}});
   }
+  const std::lock_guard lock(mutex_);
+  if (const auto at = tellings_.find(image.key());
+      at != tellings_.end() && at->second.event && at->second.event->name == event->name)
+    at->second.event.reset();
 }
 
 }  // namespace nixery::kubernetes

@@ -1,7 +1,9 @@
 // What is done about each NixImage: its file is written, its image pulled, its status told.
 //
 //   watch ──> listed/changed/deleted ──> the objects, and a queue of their keys
-//   worker ──> reconcile(key): file ── the registry reads it ──> pull ──> status, Event
+//   reconcile(key): file ── the registry reads it          (threads of work())
+//        └──> pull(key): what the registry says of it      (threads of pull(), which wait for builds)
+//                └──> reconcile(key): status, Event
 //
 // Finalizers are not needed: a deleted object's file is removed when the watch tells so, or, where nobody was there to
 // hear it, by the next complete list. What has been built stays in the tree, as after every other change.
@@ -10,14 +12,14 @@
 #include <atomic>
 #include <functional>
 #include <map>
-#include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "kubernetes/api_client.h"
 #include "kubernetes/declared_files.h"
 #include "kubernetes/nix_image.h"
+#include "kubernetes/quota.h"
 #include "kubernetes/registry_image.h"
 #include "kubernetes/settings.h"
 #include "kubernetes/watch.h"
@@ -25,13 +27,12 @@
 
 namespace nixery::kubernetes {
 
-// The conditions and the rest for an outcome; transition times are left out.
-Status status_of(const NixImage& image, const Pull& pull, const std::string& reference);
+// The conditions and the rest for an outcome; transition times are left out. `built`: what was built of the same
+// declaration before, if it was.
+Status status_of(const NixImage& image, const Pull& pull, const std::optional<Pull>& built,
+                 const std::string& reference);
 
-// The keys of those that are too many: all but the `quota` oldest of a namespace. Ties go by name.
-std::vector<std::string> over_quota(std::vector<NixImage> of_namespace, unsigned quota);
-
-// Thread-safe; work() is for threads of the caller's.
+// Thread-safe; work() and pull() are for threads of the caller's.
 class Reconciler {
  public:
   // `leads`: whether status and events are ours to write.
@@ -40,31 +41,43 @@ class Reconciler {
 
   Observer observer();
   void look_at_all();
+  // Writes the directory's files from now on, if nobody else does. To be called again and again, by one thread.
+  void take_files();
   // Until stop() has been called.
   void work();
-  void stop() { queue_.stop(); }
+  void pull();
+  void stop();
 
  private:
-  // What this process has seen of an object. Touched only by whoever works on its key.
+  // What this process knows of an object whose file is there.
   struct Known {
-    std::string uid, text;
-    std::int64_t generation = 0;
-    std::optional<Pull> pull;
+    std::string uid, data;
+    std::string declaration;    // its hash
+    std::uint64_t serial = 0;   // of this declaration: another one for each change
+    Clock::time_point written;  // its file, or when it was seen to be there
+    std::optional<Pull> pull;   // the last answer to a pull of it
+    std::optional<Pull> built;  // the last that said it was built
     Clock::time_point next_pull;
-    bool confirmed = false;  // pulled once more some time after the file was written
     unsigned failures = 0;
+  };
+  // Events that are still to be told, and how many may be: a flood of them is of no use to anybody.
+  struct Telling {
+    std::optional<Happening> event;
+    double allowed = 0;
+    Clock::time_point counted;
   };
 
   void reconcile(const std::string& key);
+  void pull(const std::string& key);
   void forget(const std::string& key);
-  bool is_over_quota(const NixImage& image);
-  bool write_files(const NixImage& image);
+  void remove_strays(const std::map<std::string, NixImage>& images);
+  Declaration write_files(const NixImage& image, bool& changed);
   void remove_files(const NixImage& image);
-  void pull(const NixImage& image, Known& known);
-  void tell_status(const NixImage& image, const Pull& pull);
-  void tell_event(const NixImage& image, const Pull& pull);
+  Pull outcome_of(const NixImage& image, std::optional<Pull>& built);
+  void tell(const NixImage& image, const Pull& pull, const std::optional<Pull>& built);
+  void tell_event(const NixImage& image);
+  void note_event(const NixImage& image, const Pull& pull, const Status& wanted);
   std::optional<NixImage> find(const std::string& key);
-  std::shared_ptr<Known> known(const std::string& key);
   std::string reference_of(const NixImage& image) const;
 
   const Settings settings_;
@@ -72,11 +85,17 @@ class Reconciler {
   const std::function<bool()> leads_;
   const std::atomic<bool>& stop_;
   DeclaredFiles files_;
-  WorkQueue queue_;
+  WorkQueue queue_, pulls_;
+
+  std::map<std::string, NixImage> listing_;  // the list that is being received; the follower's own
 
   std::mutex mutex_;  // guards what follows; never held while somebody is asked
+  bool listed_ = false;
   std::map<std::string, NixImage> images_;
-  std::map<std::string, std::shared_ptr<Known>> known_;
+  Quota quota_;
+  std::map<std::string, Known> known_;
+  std::map<std::string, Telling> tellings_;
+  std::uint64_t serial_ = 0;
 };
 
 }  // namespace nixery::kubernetes

@@ -2,57 +2,76 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "image/digest.h"
 #include "json/json.h"
+#include "reference/declared.h"
 
 namespace nixery::kubernetes {
 
 namespace {
 
-constexpr long most_redirects = 10;  // as clients do
-constexpr std::chrono::seconds longest_pull{3600};
+using Outcome = Pull::Outcome;
+
+constexpr std::chrono::seconds longest_hop{120};  // more than NIXERY_HOP_SECONDS
 constexpr const char* manifest_types =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
-// "unknown_package" -> "UnknownPackage"
+// "unknown_package" -> "UnknownPackage"; nothing but letters and digits, as conditions want it.
 std::string reason_of(std::string_view failure) {
   std::string reason;
   bool begins = true;
-  for (const char c : failure) {
-    if (c == '_') {
-      begins = true;
-    } else {
-      reason += begins && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-      begins = false;
-    }
+  for (const char c : failure.substr(0, 100)) {
+    const bool lower = c >= 'a' && c <= 'z', letter = lower || (c >= 'A' && c <= 'Z');
+    if (letter || (c >= '0' && c <= '9' && !reason.empty()))
+      reason += begins && lower ? static_cast<char>(c - 'a' + 'A') : c;
+    begins = !letter;
   }
   return reason;
 }
 
 // Of the distribution-spec's error body, with our detail.
-void read_error(const std::string& body, Pull& pull) {
+struct Told {
+  std::string message, reason, declaration;
+};
+
+Told read_error(const std::string& body) {
+  Told told;
   try {
     const json::Document document = json::parse(body, "the registry's answer");
     const json::Value* errors = json::find(document, "errors");
-    if (!errors || !errors->IsArray() || errors->Empty()) return;
+    if (!errors || !errors->IsArray() || errors->Empty()) return told;
     const json::Value& error = (*errors)[0];
-    pull.message = json::string_or(error, "message", "");
-    if (const json::Value* detail = json::find(error, "detail"))
-      pull.reason = reason_of(json::string_or(*detail, "failure", ""));
+    told.message = json::string_or(error, "message", "");
+    if (const json::Value* detail = json::find(error, "detail")) {
+      told.reason = reason_of(json::string_or(*detail, "failure", ""));
+      told.declaration = json::string_or(*detail, "declaration", "");
+    }
   } catch (const Error&) {
   }
+  return told;
+}
+
+Pull told(Outcome outcome, const std::string& reason, const std::string& message) {
+  Pull pull;
+  pull.outcome = outcome;
+  pull.reason = reason;
+  pull.message = message;
+  return pull;
+}
+
+Pull unavailable(const std::string& message) {
+  return told(Outcome::unavailable, "RegistryUnavailable", message);
+}
+
+Pull not_taken() {
+  return told(Outcome::not_taken, "Building", "the registry has not taken over what is declared yet");
 }
 
 std::uint64_t size_at(const json::Value& descriptor) {
   return static_cast<std::uint64_t>(std::max<std::int64_t>(0, json::integer_at(descriptor, "size").value_or(0)));
-}
-
-void read_manifest(const json::Value& manifest, Pull& pull) {
-  if (const json::Value* config = json::find(manifest, "config")) pull.size += size_at(*config);
-  const json::Value* layers = json::find(manifest, "layers");
-  if (!layers || !layers->IsArray()) return;
-  pull.layers = layers->Size();
-  for (const json::Value& layer : layers->GetArray()) pull.size += size_at(layer);
 }
 
 // The first manifest of an index; empty where it is none.
@@ -62,65 +81,100 @@ std::string first_of_index(const json::Value& manifest) {
   return json::string_or((*manifests)[0], "digest", "");
 }
 
+// The registry's own answers, one after another.
+class Pulling {
+ public:
+  Pulling(const Wanted& wanted, const std::atomic<bool>& stop) : wanted_(wanted), stop_(stop) {}
+
+  Pull pull(const std::optional<Pull>& known) const {
+    const Response response = ask("manifests", wanted_.tag);
+    if (response.status != 200) return meaning_of(response, wanted_.declaration);
+    if (!image::Digest::parse(response.digest))
+      return unavailable("the registry's answer has no Docker-Content-Digest");
+    if (known && known->outcome == Outcome::built && known->digest == response.digest) return *known;
+
+    json::Document manifest = json::parse(response.body, "the manifest");
+    if (const std::string first = first_of_index(manifest); !first.empty()) {
+      const Response of_platform = ask("manifests", first);
+      if (of_platform.status != 200) return passing(of_platform);
+      manifest = json::parse(of_platform.body, "the manifest");
+    }
+    const json::Value* config = json::find(manifest, "config");
+    const Response of_config = ask("blobs", config ? json::string_or(*config, "digest", "") : "");
+    if (of_config.status != 200) return passing(of_config);
+    if (declaration_in(json::parse(of_config.body, "the config")) != wanted_.declaration) return not_taken();
+
+    Pull pull = told(Outcome::built, "Built", "");
+    pull.digest = response.digest;
+    pull.size = size_at(*config);
+    if (const json::Value* layers = json::find(manifest, "layers"); layers && layers->IsArray()) {
+      pull.layers = layers->Size();
+      for (const json::Value& layer : layers->GetArray()) pull.size += size_at(layer);
+    }
+    return pull;
+  }
+
+ private:
+  Response ask(std::string_view kind, const std::string& reference) const {
+    return get(fmt::format("{}/v2/{}/{}/{}", wanted_.registry, wanted_.name, kind, reference),
+               std::string(manifest_types) + ", */*", longest_hop, stop_);
+  }
+
+  // What belongs to a tag that was there a moment ago is collected, or made again.
+  static Pull passing(const Response& response) {
+    Pull pull = told(Outcome::building, "Building", "the image is being built anew");
+    pull.retry_after = std::chrono::seconds(2);
+    if (response.status >= 500 || response.status == 401 || response.status == 403) {
+      pull = unavailable(fmt::format("the registry answers with HTTP status {}", response.status));
+      pull.retry_after = response.retry_after;
+    }
+    return pull;
+  }
+
+  static std::string declaration_in(const json::Value& config) {
+    const json::Value* of_containers = json::find(config, "config");
+    const json::Value* labels = of_containers ? json::find(*of_containers, "Labels") : nullptr;
+    return labels ? json::string_or(*labels, reference::declaration_label, "") : "";
+  }
+
+  const Wanted& wanted_;
+  const std::atomic<bool>& stop_;
+};
+
 }  // namespace
 
-Pull meaning_of(const Response& response) {
-  using Outcome = Pull::Outcome;
-  Pull pull;
-  pull.retry_after = response.retry_after;
-  if (response.status == 200) {
-    pull.digest = response.digest;
-    if (pull.digest.empty()) {
-      pull.outcome = Outcome::unavailable;
-      pull.reason = "RegistryUnavailable";
-      pull.message = "the registry's answer has no Docker-Content-Digest";
-      return pull;
-    }
-    read_manifest(json::parse(response.body, "the manifest"), pull);
-    pull.outcome = Outcome::built;
-    pull.reason = "Built";
+Pull meaning_of(const Response& response, const std::string& declaration) {
+  const Told error = read_error(response.body);
+  const auto with_retry = [&](Pull pull) {
+    pull.retry_after = response.retry_after;
     return pull;
+  };
+  const std::string status = fmt::format("the registry answers with HTTP status {}", response.status);
+  const std::string& message = error.message.empty() ? status : error.message;
+  switch (response.status) {
+    case 307:  // to itself: the build goes on, and so does the waiting
+      if (response.location.find("nixery-hop=") != std::string::npos)
+        return told(Outcome::building, "Building", "the image is being built");
+      return unavailable(
+          fmt::format("the registry redirects to {}: give the address that it means", response.location));
+    case 429: return with_retry(told(Outcome::building, "Building", message));
+    case 400:
+    case 403:
+    case 404:
+    case 422:
+    case 424: break;
+    default: return with_retry(unavailable(message));
   }
-  read_error(response.body, pull);
-  if (response.status == 429) {
-    pull.outcome = Outcome::building;
-    pull.reason = "Building";
-  } else if (response.status == 424) {
-    pull.outcome = Outcome::failed;
-    if (pull.reason.empty()) pull.reason = "BuildFailed";
-  } else if (response.status == 400 || response.status == 403 || response.status == 404 || response.status == 422) {
-    pull.outcome = Outcome::refused;
-    if (pull.reason.empty()) pull.reason = "NotFound";
-  } else {
-    pull.outcome = Outcome::unavailable;
-    if (pull.reason.empty()) pull.reason = "RegistryUnavailable";
-  }
-  if (pull.message.empty()) pull.message = fmt::format("the registry answers with HTTP status {}", response.status);
-  return pull;
+  if (error.reason.empty()) return with_retry(unavailable(message));  // of somebody on the way
+  if (error.declaration != declaration) return not_taken();
+  return told(response.status == 424 ? Outcome::failed : Outcome::refused, error.reason, message);
 }
 
-Pull pull_image(const std::string& registry, const std::string& name, const std::string& tag,
-                const std::atomic<bool>& stop) {
-  const auto manifest = [&](const std::string& reference) {
-    return get(fmt::format("{}/v2/{}/manifests/{}", registry, name, reference), manifest_types, most_redirects,
-               longest_pull, stop);
-  };
+Pull pull_image(const Wanted& wanted, const std::optional<Pull>& known, const std::atomic<bool>& stop) {
   try {
-    const Response response = manifest(tag);
-    Pull pull = meaning_of(response);
-    if (pull.outcome != Pull::Outcome::built) return pull;
-    const std::string first = first_of_index(json::parse(response.body, "the manifest"));
-    if (first.empty()) return pull;
-    const Response of_platform = manifest(first);
-    if (of_platform.status != 200) return meaning_of(of_platform);
-    read_manifest(json::parse(of_platform.body, "the manifest"), pull);
-    return pull;
+    return Pulling(wanted, stop).pull(known);
   } catch (const Error& error) {
-    Pull pull;
-    pull.outcome = Pull::Outcome::unavailable;
-    pull.reason = "RegistryUnavailable";
-    pull.message = error.what();
-    return pull;
+    return unavailable(error.what());
   }
 }
 

@@ -15,6 +15,7 @@ struct Pull {
   enum class Outcome {
     built,
     building,     // not finished, or not begun: ask again
+    not_taken,    // the registry answers for another declaration than the one that was written: ask again
     refused,      // what is declared cannot be built: its packages or tag do not exist, or are not allowed
     failed,       // nix could not build it
     unavailable,  // the registry does not answer as it should; says nothing about the image
@@ -29,11 +30,18 @@ struct Pull {
   std::uint64_t layers = 0;  // likewise
 };
 
-// Waits for as long as the registry redirects it to itself. Never throws Error: that is Outcome::unavailable.
-Pull pull_image(const std::string& registry, const std::string& name, const std::string& tag,
-                const std::atomic<bool>& stop);
+// What is pulled. `declaration` is the hash of what was declared: tags that are still of something else, and errors
+// that are not about it, are not_taken.
+struct Wanted {
+  std::string registry;  // "http://127.0.0.1:8080"
+  std::string name, tag, declaration;
+};
 
-// What an answer to a pull of a tag means, where it is no index.
-Pull meaning_of(const Response& response);
+// Asks once, and waits for as long as the registry keeps one request. Never throws Error: that is Outcome::unavailable.
+// `known` is of an earlier answer to the same; one with the same digest is not looked into again.
+Pull pull_image(const Wanted& wanted, const std::optional<Pull>& known, const std::atomic<bool>& stop);
+
+// What an answer means that is no success.
+Pull meaning_of(const Response& response, const std::string& declaration);
 
 }  // namespace nixery::kubernetes

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <random>
 
 #include "error.h"
 
@@ -39,10 +40,11 @@ std::string label(const Environment& environment, const char* name) {
   return given;
 }
 
+// Of this process alone, also where several of them are on one host.
 std::string host_name() {
   char name[256] = "";
   gethostname(name, sizeof name - 1);
-  return name;
+  return fmt::format("{}_{:08x}", name, std::random_device{}());
 }
 
 }  // namespace
@@ -66,7 +68,7 @@ Settings load_settings(const Environment& environment) {
   settings.quota = number(environment, "NIXERY_CONTROLLER_QUOTA", 0, 0, 100'000);
   settings.builds = number(environment, "NIXERY_CONTROLLER_BUILDS", 4, 1, 64);
   settings.resync = std::chrono::seconds(number(environment, "NIXERY_CONTROLLER_RESYNC", 300, 1, 86'400));
-  settings.settle = std::chrono::milliseconds(number(environment, "NIXERY_CONTROLLER_SETTLE_MS", 3000, 0, 60'000));
+  settings.settle = std::chrono::milliseconds(number(environment, "NIXERY_CONTROLLER_SETTLE_MS", 1500, 0, 60'000));
 
   const std::string lease = text(environment, "NIXERY_CONTROLLER_LEASE");
   if (const auto slash = lease.find('/'); !lease.empty()) {

@@ -18,9 +18,9 @@ struct Settings {
   unsigned quota = 0;             // NIXERY_CONTROLLER_QUOTA: images of a namespace; 0: any number
   unsigned builds = 0;            // NIXERY_CONTROLLER_BUILDS: images pulled at the same time
   std::chrono::seconds resync{};  // NIXERY_CONTROLLER_RESYNC: between pulls of an image that is there
-  std::chrono::milliseconds settle{};  // NIXERY_CONTROLLER_SETTLE_MS: from writing a file until the registry knows it
+  std::chrono::milliseconds settle{};       // NIXERY_CONTROLLER_SETTLE_MS: from writing a file to the first pull
   std::string lease_namespace, lease_name;  // NIXERY_CONTROLLER_LEASE: namespace/name; empty: this one writes status
-  std::string identity;                     // NIXERY_CONTROLLER_IDENTITY, or POD_NAME, or the host's name
+  std::string identity;  // NIXERY_CONTROLLER_IDENTITY, or POD_NAME, or the host's name and a random number
 };
 
 // Throws Error{bad_config} that names the variable.

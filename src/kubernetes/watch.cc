@@ -16,45 +16,59 @@ namespace {
 using std::chrono::seconds;
 
 constexpr std::size_t longest_line = 16u << 20;
-constexpr int least_watch_seconds = 300;  // and up to twice that, so that watches do not all end at once
 
-// The resource version is too old: only a new list helps.
-struct Expired {};
-
-bool is_expired(const ApiError& error) {
-  return error.status == 410;
-}
+// What is known may not be so any more: only a new list helps.
+struct Relist {
+  std::string why;
+};
 
 class Follower {
  public:
   Follower(const ApiClient& client, const Collection& collection, const Observer& observer,
            const std::atomic<bool>& stop)
-      : client_(client), collection_(collection), observer_(observer), stop_(stop) {}
+      : client_(client), collection_(collection), observer_(observer), stop_(stop), page_size_(collection.page_size) {}
 
   void run() {
     while (!stop_) {
       try {
+        if (!version_.empty() && Clock::now() >= relist_at_) version_.clear();
+        if (!version_.empty() && was_away_) check_history();
         if (version_.empty()) list();
         watch();
-      } catch (const Expired&) {
-        log::info("watch expired", {{"collection", collection_.path}});
+      } catch (const Relist& relist) {
+        log::info("listing anew", {{"collection", collection_.path}, {"reason", relist.why}});
         version_.clear();
         pause({});
+      } catch (const TooLarge&) {
+        page_size_ = std::max(1u, page_size_ / 4);
+        pause({});
       } catch (const ApiError& error) {
-        if (is_expired(error)) version_.clear();
-        report(error);
+        // 404: the resource is not there. What comes under its name one day is another one.
+        if (error.status == 410 || error.status == 404) version_.clear();
+        report(error.status == 404 ? fmt::format("{}: is the CustomResourceDefinition applied?", error.what())
+                                   : std::string(error.what()));
+        was_away_ |= error.status >= 500;
         pause(error.retry_after);
       } catch (const Error& error) {
-        report(error);
+        report(error.what());
+        was_away_ = true;
         pause({});
       }
     }
   }
 
  private:
-  void report(const Error& error) const {
-    if (!stop_)
-      log::warning("cannot follow the collection", {{"collection", collection_.path}, {"error", error.what()}});
+  void report(const std::string& problem) {
+    if (stop_ || problem == reported_) return;
+    log::warning("cannot follow the collection", {{"collection", collection_.path}, {"error", problem}});
+    reported_ = problem;
+  }
+
+  void works() {
+    failures_ = 0;
+    was_away_ = false;
+    if (!reported_.empty()) log::info("following the collection again", {{"collection", collection_.path}});
+    reported_.clear();
   }
 
   void pause(std::optional<seconds> retry_after) {
@@ -62,78 +76,103 @@ class Follower {
     wait(retry_after ? std::max<milliseconds>(*retry_after, own) : own, stop_);
   }
 
+  json::Document ask_for_list(const std::string& query) const {
+    json::Document page = json::parse(client_.request("GET", collection_.path + query).body, "the list");
+    const json::Value* items = json::find(page, "items");
+    if (!items || !items->IsArray() || resource_version_of(page).empty())
+      throw Error(Failure::unavailable, fmt::format("{} answers with no list", collection_.path));
+    return page;
+  }
+
+  void check_history() {
+    if (is_older(resource_version_of(ask_for_list("?limit=1")), version_))
+      throw Relist{"the server's versions are older than ours"};
+    was_away_ = false;
+  }
+
   void list() {
-    std::vector<json::Document> objects;
     std::string next;
-    bool paged = collection_.page_size > 0;
+    bool paged = page_size_ > 0;
+    observer_.listing();
     while (true) {
-      std::string path = collection_.path;
-      if (paged) path += fmt::format("?limit={}", collection_.page_size);
-      if (!next.empty()) path += "&continue=" + percent_encoded(next);
-      Response response;
+      std::string query = paged ? fmt::format("?limit={}", page_size_) : "";
+      if (!next.empty()) query += "&continue=" + percent_encoded(next);
+      json::Document page;
       try {
-        response = client_.request("GET", path);
+        page = ask_for_list(query);
       } catch (const ApiError& error) {
-        if (!is_expired(error) || next.empty()) throw;
+        if (error.status != 410 || next.empty()) throw;
         // Its pages are of one moment, which the server has forgotten.
-        objects.clear();
+        observer_.listing();
         next.clear();
         paged = false;
         continue;
       }
-      const json::Document page = json::parse(response.body, "the list");
-      const json::Value* items = json::find(page, "items");
-      const json::Value* metadata = json::find(page, "metadata");
-      if (!items || !items->IsArray() || !metadata)
-        throw Error(Failure::unavailable, fmt::format("{} answers with no list", collection_.path));
-      for (const json::Value& item : items->GetArray())
-        objects.emplace_back().CopyFrom(item, objects.back().GetAllocator());
-      next = json::string_or(*metadata, "continue", "");
+      for (const json::Value& item : json::find(page, "items")->GetArray()) observer_.item(item);
+      next = json::string_or(*json::find(page, "metadata"), "continue", "");
       if (!next.empty()) continue;
-      const std::string version = resource_version_of(page);
-      if (version.empty()) throw Error(Failure::unavailable, fmt::format("{} has no version", collection_.path));
-      observer_.listed(std::move(objects));
-      version_ = version;
+      observer_.listed();
+      version_ = resource_version_of(page);
+      relist_at_ = Clock::now() + collection_.relist;
       return;
     }
   }
 
   void watch() {
-    const int limit = least_watch_seconds + static_cast<int>(random_part() * least_watch_seconds);
+    const seconds limit(
+        static_cast<seconds::rep>(static_cast<double>(collection_.least_watch.count()) * (1 + random_part())));
     const std::string path = fmt::format("{}?watch=1&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}",
-                                         collection_.path, percent_encoded(version_), limit);
+                                         collection_.path, percent_encoded(version_), limit.count());
     const auto begun = Clock::now();
     bool any = false;
     Lines lines;
-    client_.stream(path, seconds(limit + 30), [&](std::string_view bytes) {
+    client_.stream(path, limit + seconds(30), [&](std::string_view bytes) {
       lines.feed(bytes, [&](std::string_view line) {
-        take(parse_watch_event(line));
+        take(line);
         any = true;
-        failures_ = 0;
+        works();
       });
     });
     // A watch that ends at once, with nothing, is one that somebody on the way does not carry.
     if (!any && Clock::now() - begun < seconds(1)) return pause({});
-    failures_ = 0;
+    works();
   }
 
-  void take(WatchEvent event) {
+  void take(std::string_view line) {
     using Type = WatchEvent::Type;
-    if (event.type == Type::error) {
-      if (json::integer_at(event.object, "code") == 410) throw Expired{};
-      throw Error(Failure::unavailable, fmt::format("watch: {}", json::string_or(event.object, "message", "error")));
+    WatchEvent event;
+    try {
+      event = parse_watch_event(line);
+    } catch (const Error& error) {
+      throw Relist{error.what()};
     }
+    if (event.type == Type::error) refuse(event.object);
     const std::string version = resource_version_of(event.object);
     if (event.type == Type::deleted) observer_.deleted(event.object);
-    if (event.type == Type::added || event.type == Type::modified) observer_.changed(std::move(event.object));
+    if (event.type == Type::added || event.type == Type::modified) observer_.changed(event.object);
     if (!version.empty()) version_ = version;
+  }
+
+  [[noreturn]] static void refuse(const json::Value& status) {
+    const std::string message = json::string_or(status, "message", "the watch failed");
+    if (json::integer_at(status, "code") != 429) throw Relist{message};
+    Response busy;
+    busy.status = 429;
+    const json::Value* details = json::find(status, "details");
+    if (const auto wait = details ? json::integer_at(*details, "retryAfterSeconds") : std::nullopt; wait && *wait > 0)
+      busy.retry_after = std::min(seconds(*wait), seconds(60));
+    throw ApiError("watch: " + message, busy);
   }
 
   const ApiClient& client_;
   const Collection& collection_;
   const Observer& observer_;
   const std::atomic<bool>& stop_;
-  std::string version_;  // up to which everything is known; empty: nothing is
+  unsigned page_size_;
+  std::string version_;          // up to which everything is known; empty: nothing is
+  Clock::time_point relist_at_;  // when it is not trusted any longer
+  bool was_away_ = false;        // the server has not answered, or said that it cannot
+  std::string reported_;         // what was logged last; empty: all is well
   unsigned failures_ = 0;
 };
 
@@ -176,6 +215,15 @@ WatchEvent parse_watch_event(std::string_view line) {
 std::string resource_version_of(const json::Value& object) {
   const json::Value* metadata = json::find(object, "metadata");
   return metadata ? json::string_or(*metadata, "resourceVersion", "") : "";
+}
+
+bool is_older(std::string_view a, std::string_view b) {
+  const auto is_number = [](std::string_view text) {
+    return !text.empty() && text[0] != '0' &&
+           std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  };
+  if (!is_number(a) || !is_number(b)) return false;
+  return a.size() != b.size() ? a.size() < b.size() : a < b;
 }
 
 std::string key_of(const json::Value& object) {

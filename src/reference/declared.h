@@ -33,6 +33,8 @@ inline constexpr std::size_t max_arguments = 256;             // of cmd, and of 
 inline constexpr std::size_t max_variables = 256;
 inline constexpr std::size_t max_labels = 256;
 inline constexpr std::size_t max_ports = 128;
+// A label of the config of every image that was declared, with the declaration's hash: which one it was made from.
+inline constexpr const char* declaration_label = "io.nixery.declaration";
 inline constexpr std::size_t max_told = 20;  // problems of one file that are told apart; contents: max_packages
 
 struct DeclaredImage {

@@ -114,7 +114,114 @@ TEST_CASE("names that could lead out of the directory are refused, and data with
   };
   CHECK_THROWS_AS(parse("../x", "{}"), Error);
   CHECK_THROWS_AS(parse("", "{}"), Error);
-  CHECK(declared_json(parse("a", R"({"contents":["git"]})"), "n/a") == R"({"name":"n/a","contents":["git"]})");
-  CHECK_THROWS_AS(declared_json(parse("a", "{}"), "n/a"), Error);
-  CHECK_THROWS_AS(declared_json(parse("a", R"({"name":"x","contents":["git"]})"), "n/a"), Error);
+  CHECK(declare(parse("a", R"({"contents":["git"]})"), "n/a").text == R"({"name":"n/a","contents":["git"]})");
+  CHECK_THROWS_AS(declare(parse("a", "{}"), "n/a"), Error);
+  CHECK_THROWS_AS(declare(parse("a", R"({"name":"x","contents":["git"]})"), "n/a"), Error);
+  CHECK_THROWS_AS(declare(parse("a", R"({"contents":[")" + std::string(300'000, 'x') + "\"]}"), "n/a"), Error);
+}
+
+TEST_CASE("a declaration's hash is of what is declared, not of its name and tag") {
+  const auto hash = [](const std::string& data, const std::string& name) {
+    NixImage image;
+    image.data = data;
+    return declare(image, name).hash;
+  };
+  const std::string one = hash(R"({"contents":["git"],"tag":"a"})", "n/a");
+  CHECK(one.size() == 64);
+  CHECK(one == hash(R"({"tag":"b","contents":["git"]})", "n/b"));
+  CHECK(one != hash(R"({"contents":["git"],"config":{"cmd":[]}})", "n/a"));
+}
+
+TEST_CASE("versions are compared as numbers, and not at all where they are none") {
+  CHECK(is_older("9", "10"));
+  CHECK(is_older("10", "11"));
+  CHECK_FALSE(is_older("11", "11"));
+  CHECK_FALSE(is_older("100", "99"));
+  CHECK_FALSE(is_older("9x", "10"));
+  CHECK_FALSE(is_older("", "10"));
+}
+
+TEST_CASE("a text is cut between characters") {
+  CHECK(shortened("äöü", 6) == "äöü");
+  CHECK(shortened("aäöü", 6) == "aä…");
+  CHECK(shortened("aaäöü", 6) == "aa…");
+}
+
+TEST_CASE("the oldest images of a namespace are within its quota, and places that become free are told") {
+  const auto image = [](const std::string& name, const std::string& created) {
+    NixImage image;
+    image.namespace_name = "n";
+    image.name = name;
+    image.created = created;
+    return image;
+  };
+  Quota quota(2);
+  CHECK(quota.add(image("c", "2")).empty());
+  CHECK(quota.add(image("b", "2")).empty());
+  CHECK(quota.add(image("late", "3")).empty());
+  CHECK(quota.is_over("n/late"));
+  CHECK(quota.add(image("a", "1")) == std::vector<std::string>{"n/c"});
+  CHECK(quota.is_over("n/c"));
+  CHECK_FALSE(quota.is_over("n/b"));
+  CHECK(quota.remove("n/late").empty());
+  CHECK(quota.remove("n/a") == std::vector<std::string>{"n/c"});
+  CHECK_FALSE(quota.is_over("n/c"));
+  CHECK_FALSE(quota.is_over("n/unknown"));
+  CHECK(Quota(0).add(image("a", "1")).empty());
+}
+
+TEST_CASE("an answer counts for the declaration that it is about, and for no other") {
+  using Outcome = Pull::Outcome;
+  const auto answer = [](long status, const std::string& detail, const std::string& location = "") {
+    Response response;
+    response.status = status;
+    response.location = location;
+    response.body = R"({"errors":[{"code":"X","message":"why","detail":)" + detail + "}]}";
+    return meaning_of(response, "hash");
+  };
+  const auto refused = answer(404, R"({"failure":"unknown_package","declaration":"hash"})");
+  CHECK(refused.outcome == Outcome::refused);
+  CHECK(refused.reason == "UnknownPackage");
+  CHECK(refused.message == "why");
+  CHECK(answer(404, R"({"failure":"unknown_package","declaration":"other"})").outcome == Outcome::not_taken);
+  CHECK(answer(404, R"({"failure":"unknown_package"})").outcome == Outcome::not_taken);
+  CHECK(answer(404, "{}").outcome == Outcome::unavailable);
+  CHECK(answer(424, R"({"failure":"build_failed","declaration":"hash"})").outcome == Outcome::failed);
+  CHECK(answer(503, R"({"failure":"too_busy","declaration":"hash"})").outcome == Outcome::unavailable);
+  CHECK(answer(429, R"({"failure":"still_building"})").outcome == Outcome::building);
+  CHECK(answer(307, "{}", "/v2/a/manifests/b?nixery-hop=1").outcome == Outcome::building);
+  CHECK(answer(307, "{}", "https://elsewhere/").outcome == Outcome::unavailable);
+  CHECK(answer(404, R"({"failure":"1-odd reason!","declaration":"hash"})").reason == "OddReason");
+}
+
+TEST_CASE("what was built stays told while the registry does not answer") {
+  NixImage image;
+  image.generation = 3;
+  Pull built, silent;
+  built.outcome = Pull::Outcome::built;
+  built.reason = "Built";
+  built.digest = "sha256:x";
+  silent.outcome = Pull::Outcome::unavailable;
+  silent.reason = "RegistryUnavailable";
+  silent.message = "no answer";
+  const Status after = status_of(image, silent, built, "r/a:b"), never = status_of(image, silent, {}, "r/a:b");
+  CHECK(after.digest == "sha256:x");
+  CHECK(after.conditions[1].status == "True");
+  CHECK(after.conditions[2].status == "Unknown");
+  CHECK(after.last_error == "no answer");
+  CHECK(never.digest.empty());
+  CHECK(never.conditions[1].status == "Unknown");
+  CHECK(never.conditions[2].observed_generation == 3);
+}
+
+TEST_CASE("a lease that is given back has no holder, and changes hands once") {
+  const std::string taken = held_lease(nullptr, "n", "l", "one", 15s, "2026-01-02T03:04:05.000000Z");
+  const auto lease = json::parse(taken, "the test");
+  CHECK(lease["spec"]["leaseTransitions"].GetInt() == 0);
+  const auto given = json::parse(held_lease(&lease, "n", "l", "", 1s, "2026-01-02T03:04:06.000000Z"), "the test");
+  CHECK_FALSE(given["spec"].HasMember("holderIdentity"));
+  CHECK(given["spec"]["leaseTransitions"].GetInt() == 0);
+  const auto next = json::parse(held_lease(&given, "n", "l", "two", 15s, "2026-01-02T03:04:07.000000Z"), "the test");
+  CHECK(next["spec"]["leaseTransitions"].GetInt() == 1);
+  CHECK(std::string(next["spec"]["acquireTime"].GetString()) == "2026-01-02T03:04:07.000000Z");
 }
