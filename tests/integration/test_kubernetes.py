@@ -197,8 +197,3 @@ def test_the_resource_accepts_the_example_and_refuses_mistakes():
     for wrong in ({}, {"contents": []}, {"contents": ["a b"]}, {"contents": ["a"], "platform": "s390x"},
                   {"contents": ["a"], "config": {"workdir": "tmp"}}, {"contents": ["a"], "config": {"exposedPorts": ["x"]}}):
         assert not validator.is_valid({**image, "data": wrong}), wrong
-
-
-def test_the_manifests_copies_of_nginx_files_are_current():
-    for name in ("nixery-http.conf", "nixery-locations.conf"):
-        assert (ROOT / "packaging/kubernetes/base" / name).read_text() == (ROOT / "nginx" / name).read_text()
