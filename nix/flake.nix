@@ -10,8 +10,12 @@
         [ "x86_64-linux" "aarch64-linux" ]);
     in
     {
-      packages = forEach (pkgs: { default = pkgs.callPackage ./package.nix { }; });
-      overlays.default = final: _: { nixery = final.callPackage ./package.nix { }; };
+      packages = forEach (pkgs: {
+        default = pkgs.callPackage ./package.nix { };
+        # A package set: NIXERY_PKGS_PATH for building Nixery's own image (packaging/image).
+        imagePackages = import ./image.nix { packages = pkgs.path; inherit (pkgs) system; };
+      });
+      overlays.default = import ./overlay.nix;
       nixosModules.default = import ./module.nix;
     };
 }

@@ -4,21 +4,11 @@
 , nix, git, openssh, cacert
 }:
 
-let
-  # What the package is made of, so that a change elsewhere builds nothing anew.
-  parts = [ "/meson.build" "/meson_options.txt" "/src" "/nginx" "/nix/resolve.nix" "/packaging" ];
-  # A directory on the way to a part is one too.
-  isPart = path: builtins.any (part: part == path || lib.hasPrefix "${part}/" path || lib.hasPrefix "${path}/" part) parts;
-in
 stdenv.mkDerivation {
   pname = "nixery";
   version = builtins.head (builtins.match "project\\('nixery', 'cpp',[ \n]*version: '([^']*)'.*" (builtins.readFile ../meson.build));
 
-  src = builtins.path {
-    name = "nixery-source";
-    path = ./..;
-    filter = path: _: isPart (lib.removePrefix (toString ./..) (toString path));
-  };
+  src = import ./source.nix;
 
   nativeBuildInputs = [ meson ninja pkg-config python3 makeWrapper ];
   buildInputs = [ curl fcgi fmt libarchive libdeflate libyaml openssl rapidjson zstd ];

@@ -7,8 +7,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import yaml
 
 from engines import Containerd, Docker, ImageService, Podman, check
+from kubernetes_objects import KUSTOMIZATIONS, Types
+from newer_debian import unpack
 from registry import ROOT, Registry
 
 
@@ -73,6 +76,48 @@ def package():
         check(str(ROOT / "packaging/build-deb"), str(directory), timeout=1800)
         (deb,) = directory.glob("nixery_*.deb")
         yield deb
+
+
+@pytest.fixture(scope="session")
+def own_archive(package):
+    """Nixery's own image, offline: of Debian's packages. NIXERY_TEST_IMAGE names one that is built already."""
+    if built := os.environ.get("NIXERY_TEST_IMAGE"):
+        yield Path(built)
+        return
+    with temporary_directory() as directory:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("NIXERY_", "NIX_"))}
+        words = [ROOT / "packaging/build-image", "--deb", package, directory / "nixery.tar"]
+        done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=1800)
+        assert done.returncode == 0, done.stderr
+        yield directory / "nixery.tar"
+
+
+@pytest.fixture(scope="session")
+def own_image(own_archive, docker):
+    loaded = docker.check("load", "--input", str(own_archive))
+    assert "Loaded image: nixery/server:" in loaded, loaded
+    return loaded.split("Loaded image:")[1].strip()
+
+
+@pytest.fixture(scope="session")
+def trixie():
+    """Files of a later Debian: its kubectl, and the sources of Kubernetes' Go client."""
+    with temporary_directory() as directory:
+        for package in ("kubectl", "golang-k8s-client-go-dev"):
+            root = unpack("trixie", package, directory)
+        yield root
+
+
+@pytest.fixture(scope="session")
+def kubernetes_types(trixie):
+    return Types(trixie / "usr/share/gocode/src/k8s.io/client-go")
+
+
+@pytest.fixture(scope="session")
+def rendered(trixie):
+    """What kustomize makes of the manifests."""
+    kubectl = str(trixie / "usr/bin/kubectl")
+    return {name: list(yaml.safe_load_all(check(kubectl, "kustomize", str(path)))) for name, path in KUSTOMIZATIONS.items()}
 
 
 @pytest.fixture

@@ -60,13 +60,13 @@ class Docker:
 
 
 class Containerd:
-    def __init__(self, directory: Path, cri: bool = False):
+    def __init__(self, directory: Path, cri: bool = False, more: str = ""):
         self.dir = directory
         self.address = f"{directory}/containerd.sock"
         (directory / "config.toml").write_text(
             f'version = 2\nroot = "{directory}/root"\nstate = "{directory}/state"\n'
             + ("" if cri else 'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n')
-            + f'[grpc]\n  address = "{self.address}"\n'
+            + f'[grpc]\n  address = "{self.address}"\n{more}'
         )
         self.log = open(directory / "containerd.log", "ab")
         self.daemon = subprocess.Popen(

@@ -521,8 +521,3 @@ def test_the_resource_is_structural_and_its_rules_are_bounded():
                 look_at(member, path + "[]", True)
 
     look_at(image_schema(), "")
-
-
-def test_the_manifests_copies_of_nginx_files_are_current():
-    for name in ("nixery-http.conf", "nixery-locations.conf"):
-        assert (ROOT / "packaging/kubernetes/base" / name).read_text() == (ROOT / "nginx" / name).read_text()

@@ -88,7 +88,8 @@ def test_the_package_s_source_has_what_meson_names_and_no_more(nix):
     for name in re.findall(r"'((?:nginx|nix|packaging)/[^']*)'", text) + ["src/meson.build", "src/main.cc"]:
         assert os.path.exists(f"{source}/{name}"), name
     assert not {"tests", "build", ".git", "README.md"} & set(os.listdir(source))
-    assert os.listdir(f"{source}/nix") == ["resolve.nix"]
+    assert sorted(os.listdir(f"{source}/nix")) == ["overlay.nix", "package.nix", "resolve.nix", "source.nix"]
+    assert not {"kubernetes", "helm", "debian"} & set(os.listdir(f"{source}/packaging"))
 
 
 def test_the_module_does_nothing_unless_it_is_enabled(nix):
@@ -141,6 +142,51 @@ def test_the_module_refuses_two_sources_and_other_places(nix):
     assert "NIXERY_CHANNEL NIXERY_PKGS_REPO" in two and "NIXERY_TREE cannot be set" in place
 
 
+# As nixpkgs applies overlays; bash and coreutils, which build the few files of the image's package set, are the machine's.
+NIXPKGS = r"""
+{ system ? builtins.currentSystem, config ? { }, overlays ? [ ] }:
+let
+  make = name: derivation {
+    inherit name system;
+    builder = "/bin/sh";
+    args = [ "-c" "PATH=/bin:/usr/bin; mkdir -p $out/bin; for p in bash mkdir cat wc printf; do ln -s $(command -v $p) $out/bin/; done" ];
+  };
+  names = [ "meson" "ninja" "pkg-config" "python3" "makeWrapper" "curl" "fcgi" "fmt" "libarchive" "libdeflate" "libyaml" "openssl"
+    "rapidjson" "zstd" "nix" "nginx" "git" "openssh" "cacert" "bashInteractive" "coreutils" ];
+  base = final: builtins.listToAttrs (map (name: { inherit name; value = make name; }) names) // {
+    lib = { makeBinPath = toString; licenses.asl20 = { spdxId = "Apache-2.0"; }; };
+    stdenv.mkDerivation = given: derivation ({ name = "${given.pname}-${given.version}"; builder = "/bin/sh"; inherit system; }
+      // removeAttrs given [ "meta" ]) // { inherit (given) pname version meta; };
+    callPackage = file: more: let asked = import file; in asked (builtins.intersectAttrs (builtins.functionArgs asked) final // more);
+  };
+  final = builtins.foldl' (previous: overlay: previous // overlay final previous) (base final) overlays;
+in
+final
+"""
+
+
+def test_the_image_s_package_set_has_nixery_and_what_nix_has_to_know(nix, directory):
+    """On a stand-in for nixpkgs, and as the registry evaluates: what is not pinned may not be looked at."""
+    (directory / "nixpkgs").mkdir()
+    (directory / "nixpkgs/default.nix").write_text(NIXPKGS)
+    words = [program("nix-build", "nix-bin"), "--no-out-link", str(ROOT / "nix/image.nix"), "--arg", "packages", str(directory / "nixpkgs")]
+    made = subprocess.run(words, env=nix.env, capture_output=True, text=True)
+    assert made.returncode == 0, made.stderr
+    request = json.dumps({"system": "x86_64-linux", "config": {}, "names": ["nixery", "nixery-registration", "nginx"]})
+    words = [program("nix-instantiate", "nix-bin"), "--eval", "--strict", "--json", "--read-write-mode", "--option", "restrict-eval", "true",
+             "-I", f"nixery-packages={made.stdout.strip()}", "-I", f"resolve={ROOT}/nix/resolve.nix", str(ROOT / "nix/resolve.nix"),
+             "--argstr", "request", request]  # fmt: skip
+    done = subprocess.run(words, env={**nix.env, "NIX_PATH": ""}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    resolved = json.loads(done.stdout)
+    assert resolved["problems"] == []
+    nixery, registration, _ = resolved["packages"]
+    assert (nixery["pname"], nixery["mainProgram"], nixery["licenses"]) == ("nixery", "nixery", ["Apache-2.0"])
+    asked = subprocess.run([program("nix-store", "nix-bin"), "--query", "--references", registration["drvPath"]], env=nix.env, capture_output=True, text=True)
+    for name in ("nixery-0", "nix", "nginx", "git", "cacert", "bashInteractive", "coreutils"):
+        assert re.search(rf"-{name}\b", asked.stdout), name
+
+
 def test_the_flake_offers_package_overlay_and_module(nix, directory):
     """From its subdirectory, with the files beside it, and a nixpkgs of our own in place of the real one."""
     stand_in, copy = directory / "nixpkgs", directory / "nixery"
@@ -164,5 +210,6 @@ def test_the_flake_offers_package_overlay_and_module(nix, directory):
 
     for system in ("x86_64-linux", "aarch64-linux"):
         assert evaluate(f"packages.{system}.default", "p: p.pname") == "nixery"
+        assert evaluate("packages", f"p: p.{system} ? imagePackages") is True
     assert evaluate("nixosModules.default", "builtins.isFunction") is True
     assert evaluate("overlays.default", "o: builtins.isFunction (o { })") is True

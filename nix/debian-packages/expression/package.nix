@@ -4,9 +4,13 @@
 let
   inherit (builtins) head listToAttrs map;
 
-  # As <nix/fetchurl.nix> would: the path depends on name and digest alone, so it is valid already where `generate`
-  # added the file, and is downloaded where it did not.
-  fetch = { name, url, sha256 }: derivation {
+  # The path depends on name and digest alone, so it is valid already where `generate` added the file.
+  fetch = { name, url, sha256 }@deb:
+    if builtins.substring 0 5 url != "debs/" then download deb
+    else builtins.path { inherit name sha256; path = ./. + "/${url}"; recursive = false; };
+
+  # As <nix/fetchurl.nix> would.
+  download = { name, url, sha256 }: derivation {
     inherit name url;
     system = "builtin";
     builder = "builtin:fetchurl";

@@ -26,6 +26,7 @@ EXCLUDED = [
     "mailcap",  # which program opens which attachment
     "media-types",
     "mime-support",
+    "nix-setup-systemd",  # Nix's daemon and its users
     "passwd",
     "postgresql-client-common",  # chooses between clusters that Debian's scripts created
     "postgresql-common",

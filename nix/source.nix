@@ -1,0 +1,17 @@
+# What the package and the image are made of, so that a change elsewhere builds nothing anew.
+let
+  hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
+  removePrefix = prefix: text: builtins.substring (builtins.stringLength prefix) (-1) text;
+  parts = [
+    "/meson.build" "/meson_options.txt" "/src" "/nginx"
+    "/nix/overlay.nix" "/nix/package.nix" "/nix/resolve.nix" "/nix/source.nix"
+    "/packaging/completions" "/packaging/container" "/packaging/image" "/packaging/man" "/packaging/systemd"
+  ];
+  # A directory on the way to a part is one too.
+  isPart = path: builtins.any (part: part == path || hasPrefix "${part}/" path || hasPrefix "${path}/" part) parts;
+in
+builtins.path {
+  name = "nixery-source";
+  path = ./..;
+  filter = path: _: isPart (removePrefix (toString ./..) (toString path));
+}

@@ -1,0 +1,241 @@
+"""The image of Nixery itself: made by packaging/build-image, run by docker, pulled from."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from engines import check, program, run, skopeo
+from registry import ROOT, free_port, nix_settings, wait_for
+
+# Packages that are built with what the image has: /bin/sh and coreutils.
+PACKAGES = """
+{ system, ... }:
+{
+  greeting = derivation {
+    name = "greeting-@NAME@"; inherit system;
+    builder = "/bin/sh";
+    args = [ "-c" "PATH=/bin; mkdir -p $out/share; echo built in a container >$out/share/greeting" ];
+  };
+  slow = derivation {
+    name = "slow-@NAME@"; inherit system;
+    builder = "/bin/sh";
+    args = [ "-c" "PATH=/bin; sleep 4; mkdir -p $out/share; echo slow >$out/share/slow" ];
+  };
+}
+"""
+CONTROL = """\
+Package: own-package
+Version: 1:2.0-1
+Architecture: all
+Maintainer: nobody <nobody@example.invalid>
+Depends: hello
+Description: a package that no archive has
+"""
+# Namespaces and system call filters of builders' own are more than a sandbox around these tests may give.
+NIX_CONFIG = "substituters =\nfilter-syscalls = false"
+USER = "1000:1000"
+CONFINED = ("--user", USER, "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+
+
+@pytest.fixture
+def packages(directory):
+    """A package set whose packages nobody can have built yet."""
+    (directory / "packages").mkdir()
+    (directory / "packages/default.nix").write_text(PACKAGES.replace("@NAME@", directory.name.replace("_", "-")))
+    return directory / "packages"
+
+
+class Container:
+    def __init__(self, docker, image, packages, *options, mode="serve"):
+        self.docker, self.port = docker, free_port()
+        self.id = docker.check(
+            "run", "--detach", "--network", "host", "-e", f"NGINX_LISTEN=127.0.0.1:{self.port}", "-e", f"NIX_CONFIG={NIX_CONFIG}",
+            "-e", "NIXERY_PKGS_PATH=/packages", "-v", f"{packages}:/packages:ro", *options, image, mode,
+        ).strip()  # fmt: skip
+
+    def is_up(self):
+        assert self.running(), self.log()
+        return run("curl", "-sf", f"http://127.0.0.1:{self.port}/v2/_catalog").returncode == 0  # by the worker
+
+    def running(self):
+        return json.loads(self.docker.check("inspect", "--format", "{{json .State.Running}}", self.id))
+
+    def log(self):
+        return (lambda done: done.stdout + done.stderr)(self.docker("logs", self.id))
+
+    def exec(self, *words):
+        return self.docker.check("exec", self.id, *words)
+
+    def stop(self, patience=60):
+        """As a runtime does: SIGTERM, and SIGKILL for who will not. The exit status."""
+        self.docker.check("stop", "--time", str(patience), self.id)
+        return json.loads(self.docker.check("inspect", "--format", "{{json .State.ExitCode}}", self.id))
+
+
+@contextmanager
+def started(docker, image, packages, *options):
+    container = Container(docker, image, packages, *options)
+    try:
+        wait_for(container.is_up, "the container to answer", 60)
+        yield container
+    finally:
+        docker("rm", "--force", "--volumes", container.id)
+
+
+@contextmanager
+def volumes(docker, image):
+    """For a container without root: /nix, seeded as its user, and what it keeps."""
+    names = {"nix": docker.check("volume", "create").strip(), "data": docker.check("volume", "create").strip()}
+    try:
+        mounts = ("-v", f"{names['nix']}:/seed", "-v", f"{names['data']}:/var/lib/nixery")
+        own = ("--read-only", "--cap-drop", "ALL", "--cap-add", "CHOWN", "--network", "none")
+        docker.check("run", "--rm", *own, *mounts, image, "own", USER, "/seed", "/var/lib/nixery")
+        docker.check("run", "--rm", *CONFINED, "--network", "none", *mounts, image, "seed", "/seed")
+        yield ("-v", f"{names['nix']}:/nix", "-v", f"{names['data']}:/var/lib/nixery", "--tmpfs", "/tmp", "--tmpfs", "/run/nixery")
+    finally:
+        docker("volume", "rm", "--force", *names.values())
+
+
+def pull(container, name, directory):
+    """With skopeo, into an OCI layout."""
+    layout = directory / name.replace("/", "-").replace(":", "-")
+    done = skopeo("copy", "--src-tls-verify=false", f"docker://127.0.0.1:{container.port}/{name}", f"oci:{layout}:latest")
+    assert done.returncode == 0, done.stderr + container.log()
+    return layout
+
+
+def holds(layout: Path, file: str) -> bool:
+    return any(file in run("tar", "-tf", str(blob)).stdout for blob in (layout / "blobs/sha256").iterdir())
+
+
+def test_the_image_is_declared_with_the_project_s_version(own_image):
+    declared = json.loads((ROOT / "packaging/image/nixery.json").read_text())
+    assert f"version: '{declared['tag']}'," in (ROOT / "meson.build").read_text()
+    assert own_image == f"{declared['name']}:{declared['tag']}"
+
+
+def test_a_set_with_a_deb_of_one_s_own_is_the_same_each_time(directory):
+    """Wherever the .deb lies; what it depends on comes from the archive."""
+    made = directory / "made"
+    (made / "DEBIAN").mkdir(parents=True)
+    (made / "DEBIAN/control").write_text(CONTROL)
+    (made / "usr/bin").mkdir(parents=True)
+    (made / "usr/bin/own").write_text("#!/bin/sh\nexec hello\n")
+    (made / "usr/bin/own").chmod(0o755)
+    check("dpkg-deb", "--root-owner-group", "--build", str(made), str(directory / "own.deb"))
+    (directory / "elsewhere").mkdir()
+    shutil.copy(directory / "own.deb", directory / "elsewhere/other-name.deb")
+    generate = str(ROOT / "nix/debian-packages/generate")
+    for out, deb in (("first", "own.deb"), ("second", "elsewhere/other-name.deb")):
+        check(generate, "--out", str(directory / out), "--list", "/dev/null", "--deb", str(directory / deb), *(["--no-update"] if out == "second" else []))
+    check("diff", "-r", str(directory / "first"), str(directory / "second"))
+    assert directory.name not in check("cat", str(directory / "first/packages/x86_64-linux.json"))
+    env = nix_settings()
+    path = check(program("nix-build", "nix-bin"), "--no-out-link", str(directory / "first"), "-A", "own-package", env=env).strip()
+    closure = check(program("nix-store", "nix-bin"), "--query", "--requisites", path, env=env)
+    assert (Path(path) / "bin/own").exists() and re.search(r"-dash-", closure), closure
+
+
+def test_as_root_it_builds_and_serves_and_stops_when_it_is_told(docker, own_image, packages, directory):
+    with started(docker, own_image, packages) as container:
+        assert holds(pull(container, "greeting", directory), "share/greeting")
+        assert run("curl", "-sf", f"http://127.0.0.1:{container.port}/").stdout.startswith("<!doctype html>")
+        assert container.stop() == 0
+        assert "ended by itself" not in container.log()
+
+
+def test_confined_and_without_root_it_does_the_same(docker, own_image, packages, directory):
+    with volumes(docker, own_image) as mounts:
+        with started(docker, own_image, packages, *CONFINED, *mounts) as container:
+            assert holds(pull(container, "greeting", directory), "share/greeting")
+            # Nothing runs as root, and nothing may write to the image.
+            for line in container.docker.check("top", container.id, "-eo", "pid,uid,args").splitlines()[1:]:
+                assert line.split()[1] == "1000", line
+            assert docker("exec", container.id, "touch", "/bin/x").returncode != 0
+            assert container.stop() == 0
+        # What was built is there for the next one, which finds its volumes seeded.
+        with started(docker, own_image, packages, *CONFINED, *mounts) as container:
+            before = container.log()
+            pull(container, "greeting", directory)
+            assert "image built" not in container.log(), before
+
+
+def test_without_root_and_without_a_seeded_store_it_says_what_to_do(docker, own_image):
+    done = docker("run", "--rm", "--network", "none", *CONFINED, "--tmpfs", "/run/nixery", "--tmpfs", "/tmp", own_image, "worker")
+    assert done.returncode == 1 and "mount a volume at /nix that `seed` has filled" in done.stderr
+
+
+def test_nix_in_it_knows_the_image_s_store(docker, own_image, packages):
+    with started(docker, own_image, packages) as container:
+        store = set(container.exec("ls", "/nix/store").split())
+        valid = {line.rpartition("/")[2] for line in container.exec("nix-store", "--query", "--requisites", "/nix/var/nix/gcroots/nixery-image").split()}
+        programs = {container.exec("readlink", "-f", f"/bin/{name}").split("/")[3] for name in ("nixery", "nix", "nginx", "git", "bash", "ls")}
+        assert programs <= valid <= store
+        # All but what is built with what the set needs: the image holds nothing that its Nix does not know.
+        assert store - valid == set(), store - valid
+        # Nothing of it is garbage, and nothing of it is broken.
+        container.exec("nix-store", "--gc")
+        assert store <= set(container.exec("ls", "/nix/store").split())
+        container.exec("nix-store", "--verify", "--check-contents")
+
+
+def test_a_volume_of_an_earlier_image_is_seeded_anew(docker, own_image, packages):
+    """What is there stays, what is missing comes, what was left half done goes."""
+    with volumes(docker, own_image) as mounts:
+        nix = mounts[1].split(":")[0]
+        spoil = "set -e; cd /seed/store; first=$(ls | head -n 1); mkdir .seeding-x; touch .seeding-x/y; chmod 0555 .seeding-x; chmod -R u+w $first; rm -r $first; mkdir other"
+        docker.check("run", "--rm", "--user", USER, "--network", "none", "-v", f"{nix}:/seed", "--entrypoint", "/bin/bash", own_image, "-c", spoil)
+        said = docker("run", "--rm", *CONFINED, "--network", "none", "-v", f"{nix}:/seed", own_image, "seed", "/seed")
+        assert said.returncode == 0 and "with 1 store paths" in said.stderr, said.stderr
+        left = docker.check("run", "--rm", "--network", "none", "-v", f"{nix}:/seed", "--entrypoint", "/bin/ls", own_image, "-A", "/seed/store").split()
+        assert "other" in left and not [name for name in left if name.startswith(".seeding")]
+
+
+@pytest.mark.parametrize("victim", ["nixery.serve", "nginx"])
+def test_when_one_dies_the_container_ends(docker, own_image, packages, victim):
+    with started(docker, own_image, packages) as container:
+        listed = [line.split(None, 1) for line in docker.check("top", container.id, "-eo", "pid,args").splitlines()[1:]]
+        wanted = {"nixery.serve": "nixery serve", "nginx": "master process"}[victim]
+        (pid,) = [int(pid) for pid, words in listed if wanted in words and "start" not in words]
+        os.kill(pid, 9)
+        wait_for(lambda: not container.running(), "the container to end", 60)
+        assert container.stop() == 1
+        assert f"{victim.split('.')[0]} ended by itself" in container.log()
+
+
+def test_a_request_is_finished_while_it_stops(docker, own_image, packages):
+    with started(docker, own_image, packages) as container:
+        asked = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{container.port}/v2/slow/manifests/latest"],
+                                 stdout=subprocess.PIPE, text=True)  # fmt: skip
+        wait_for(lambda: "sleep" in docker.check("top", container.id, "-eo", "pid,args"), "the build to run")
+        assert container.stop() == 0
+        # 307: the worker sends who waits back to itself, and another one goes on.
+        assert asked.communicate(timeout=60)[0] in ("200", "307")
+
+
+def test_its_git_fetches_a_source(docker, own_image, packages, directory):
+    git = (program("git", "git"), "-C", str(packages), "-c", "user.name=t", "-c", "user.email=t@example.org")
+    for words in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-qm", "All"]):
+        check(*git, *words)
+    source = ("-e", "NIXERY_PKGS_PATH=", "-e", "NIXERY_PKGS_REPO=file:///packages/.git")
+    with started(docker, own_image, packages, *source) as container:
+        assert holds(pull(container, "greeting:main", directory), "share/greeting")
+
+
+def test_what_is_a_person_s_own_goes_into_nginx(docker, own_image, packages, directory):
+    (directory / "server.d").mkdir()
+    (directory / "server.d/greeting.conf").write_text("location = /mine { return 200 mine; }\n")
+    with started(docker, own_image, packages, "-v", f"{directory}/server.d:/etc/nixery/server.d:ro") as container:
+        assert run("curl", "-sf", f"http://127.0.0.1:{container.port}/mine").stdout == "mine"
+
+
+def test_other_words_are_nixery_s_own(docker, own_image):
+    declared = json.loads((ROOT / "packaging/image/nixery.json").read_text())
+    assert declared["tag"] in docker.run_image(own_image, "--version")
+    assert "nixery gc" in docker.run_image(own_image, "help", "gc")
