@@ -180,9 +180,9 @@ const Command doctor = {
     "",
     "check the set-up, and tell how to mend what is wrong",
     "Looks at the settings, Nix, the package source, the two directories, nginx, the workers' socket and the registry\n"
-    "itself, and says of each finding what to do. Changes nothing; of nginx it asks what `nginx -T` does. Run by "
-    "root,\n"
-    "it looks with the eyes of the worker's user and, where files and the socket are concerned, of nginx's.\n",
+    "itself, and says of each finding what to do. Changes nothing: nginx is asked what `nginx -T` does, a worker\n"
+    "whether it is ready, for which it tries to write. Run by root, it looks with the eyes of the worker's user and,\n"
+    "where files and the socket are concerned, of nginx's.\n",
     {json_option,
      {"--settings", "FILE", "variables that the worker has, a line NAME=VALUE each: /etc/nixery/nixery.env"},
      {"--user", "NAME", "as whom the worker runs; default: the owner of NIXERY_STATE"},

@@ -143,6 +143,10 @@ Finding judge_room(const std::string& name, const std::string& where, const Room
                                ? fmt::format("{}: {} free", where, format_size(room.bytes))
                                : fmt::format("{}: {} and {} inodes free", where, format_size(room.bytes), room.inodes);
   const bool few_inodes = room.inodes_in_all > 0 && room.inodes < std::max(inodes_needed, room.inodes_in_all / 20);
+  if (room.bytes < room.least)
+    return failure(name, fmt::format("{}, which is less than NIXERY_MIN_FREE, {}", seen, format_size(room.least)),
+                   "make room (nixery gc --dry-run --max-size 50G tells what would go), or set NIXERY_MIN_FREE lower: "
+                   "/readyz says that the worker is not ready");
   if (room.bytes < bytes_needed || (room.inodes_in_all > 0 && room.inodes < inodes_needed))
     return failure(name, seen,
                    "make room: nixery gc --dry-run --max-size 50G tells what would go; nix-collect-garbage frees the "
@@ -169,9 +173,9 @@ std::vector<Finding> check_room(const Setup& setup) {
       findings.push_back(failure(name, fmt::format("{}: {}", there.string(), std::strerror(errno)),
                                  "see that its file system is mounted"));
     } else if (told.insert(status.st_dev).second) {
-      findings.push_back(
-          judge_room(name, place.string(),
-                     {std::uint64_t{numbers.f_bavail} * numbers.f_frsize, numbers.f_favail, numbers.f_files}));
+      findings.push_back(judge_room(name, place.string(),
+                                    {std::uint64_t{numbers.f_bavail} * numbers.f_frsize, numbers.f_favail,
+                                     numbers.f_files, name == "nix.room" ? 0 : setup.config().min_free}));
     }
   }
   return findings;

@@ -20,6 +20,7 @@ Finding check_leftovers(const tree::Layout& layout);
 struct Room {
   std::uint64_t bytes = 0;                      // free, for who is not root
   std::uint64_t inodes = 0, inodes_in_all = 0;  // both 0 where the file system has no such limit
+  std::uint64_t least = 0;                      // NIXERY_MIN_FREE, where it counts
 };
 Finding judge_room(const std::string& name, const std::string& where, const Room& room);
 // Of TREE, STATE and the store; file systems that are one are told once.

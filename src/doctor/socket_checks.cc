@@ -7,6 +7,7 @@
 
 #include "doctor/fastcgi_client.h"
 #include "error.h"
+#include "json/json.h"
 #include "os/file.h"
 
 namespace nixery::doctor {
@@ -40,6 +41,19 @@ Finding check_files_of(const std::optional<ucred>& peer) {
                  fmt::format("let it have {}: LimitNOFILE= of its unit, ulimit -n of a shell", files_wanted));
 }
 
+// The answer to a GET of `path`.
+std::string ask_worker(Stream& stream, const std::string& path) {
+  stream.send(fastcgi_request({{"REQUEST_METHOD", "GET"},
+                               {"REQUEST_URI", path},
+                               {"QUERY_STRING", ""},
+                               {"PATH_INFO", path},
+                               {"SCRIPT_NAME", ""},
+                               {"SERVER_PROTOCOL", "HTTP/1.1"},
+                               {"GATEWAY_INTERFACE", "CGI/1.1"},
+                               {"REMOTE_ADDR", "127.0.0.1"}}));
+  return receive_fastcgi_answer(stream);
+}
+
 std::vector<Finding> failed(const std::string& seen, const std::string& mend) {
   return {failure("socket", seen, mend)};
 }
@@ -60,22 +74,43 @@ std::vector<Finding> check_socket(const Setup& setup) {
   try {
     Stream stream(listen, setup.deadline);
     peer = stream.peer();
-    stream.send(fastcgi_request({{"REQUEST_METHOD", "GET"},
-                                 {"REQUEST_URI", "/v2/"},
-                                 {"QUERY_STRING", ""},
-                                 {"PATH_INFO", "/v2/"},
-                                 {"SCRIPT_NAME", ""},
-                                 {"SERVER_PROTOCOL", "HTTP/1.1"},
-                                 {"GATEWAY_INTERFACE", "CGI/1.1"},
-                                 {"REMOTE_ADDR", "127.0.0.1"}}));
-    answer = receive_fastcgi_answer(stream);
+    answer = ask_worker(stream, "/v2/");
   } catch (const Error& error) {
     return failed(error.what(), start_worker);
   }
   if (status_of_cgi_answer(answer) != 200)
     return failed(fmt::format("what listens at {} answers /v2/ with status {}", listen, status_of_cgi_answer(answer)),
                   "see that it is a worker of nixery, and its log");
-  return {ok("socket", fmt::format("a worker answers at {}", listen)), check_files_of(peer)};
+  std::vector<Finding> findings = {ok("socket", fmt::format("a worker answers at {}", listen)), check_files_of(peer)};
+  try {
+    Stream stream(listen, setup.deadline);
+    findings.push_back(judge_readiness(ask_worker(stream, "/readyz")));
+  } catch (const Error& error) {
+    findings.push_back(failure("worker.ready", error.what(), start_worker));
+  }
+  return findings;
+}
+
+Finding judge_readiness(std::string_view cgi_answer) {
+  constexpr const char* name = "worker.ready";
+  const int status = status_of_cgi_answer(cgi_answer);
+  if (status == 200) return ok(name, "the worker says that it is ready: it can write, and Nix answers it");
+  std::string why;
+  try {
+    const auto report = json::parse(cgi_answer.substr(cgi_answer.find("\r\n\r\n") + 4), "/readyz");
+    if (const json::Value* checks = json::find(report, "checks"); checks && checks->IsObject())
+      for (const auto& check : checks->GetObject())
+        if (check.value.IsObject())
+          if (const auto text = json::string_at(check.value, "why"))
+            why += fmt::format("{}{}: {}", why.empty() ? "" : "; ", check.name.GetString(), *text);
+  } catch (const Error&) {
+    // No report: the status has to do.
+  }
+  return failure(
+      name,
+      fmt::format("the worker says that it is not ready: {}", why.empty() ? fmt::format("status {}", status) : why),
+      "see its log (journalctl -u nixery); it may see less than you do: in systemd's sandbox it writes only "
+      "below StateDirectory= and ReadWritePaths=");
 }
 
 std::vector<Finding> check_socket_rights(const Setup& setup) {

@@ -8,10 +8,13 @@
 
 namespace nixery::doctor {
 
-// Whether somebody listens there and answers as a worker does. As the worker, or root.
+// Whether somebody listens there, answers as a worker does and says that it is ready. As the worker, or root.
 std::vector<Finding> check_socket(const Setup& setup);
 // Whether the web server's user may connect. Not for a port, where everybody may.
 std::vector<Finding> check_socket_rights(const Setup& setup);
+
+// What /readyz answers: the worker's own view, from within whatever sandbox it is in.
+Finding judge_readiness(std::string_view cgi_answer);
 
 // The soft limit of "Max open files" in /proc/PID/limits; 0 where it does not say, or has none.
 std::uint64_t open_files_limit(std::string_view limits);

@@ -93,14 +93,17 @@ def mounted(at: Path, options: str) -> tuple[str, ...]:
 CHECKS = {
     "resolve.nix", "settings", "user", "nix.version", "nix.store", "nix.advisories", "nix.sandbox", "nix.build-users",
     "nix.evaluation", "source", "tree", "state", "tree.layout", "tree.nginx", "tree.leftovers", "tree.room", "nginx.version",
-    "nginx.configuration", "nginx.user", "nginx.includes", "nginx.tree", "nginx.workers", "socket", "descriptors",
+    "nginx.configuration", "nginx.user", "nginx.includes", "nginx.tree", "nginx.workers", "socket", "descriptors", "worker.ready",
     "socket.nginx", "registry", "registry.worker", "clock",
 }  # fmt: skip
 
 
 def test_where_all_is_well_nothing_fails_and_nothing_changes(registry):
     def everything():
-        return {(p, p.lstat().st_mtime_ns, p.lstat().st_mode) for top in (registry.tree, registry.state) for p in top.rglob("*")}
+        # Where a worker writes when somebody asks whether it is ready.
+        probed = {registry.tree / "incoming"}
+        paths = [p for top in (registry.tree, registry.state) for p in top.rglob("*")]
+        return {(p, p.lstat().st_mode, 0 if p in probed else p.lstat().st_mtime_ns) for p in paths}
 
     before = everything()
     report = ask(registry)
@@ -169,7 +172,8 @@ def test_nginx_does_not_take_its_configuration(registry, directory):
 @pytest.mark.parametrize("missing", ["nixery-http.conf", "nixery-locations.conf"])
 def test_nginx_was_not_told_of_the_registry(registry, directory, missing):
     text = (registry.dir / "nginx.conf").read_text()
-    lines = [line for line in text.splitlines() if missing not in line and ("locations" not in line or missing != "nixery-http.conf")]
+    # Without the first, none of the others makes sense to nginx.
+    lines = [line for line in text.splitlines() if missing not in line and not ("include" in line and missing == "nixery-http.conf")]
     assert len(lines) < len(text.splitlines())
     (directory / "nginx.conf").write_text("\n".join(lines))
     report = ask(registry, "--nginx-conf", str(directory / "nginx.conf"), "--url", f"http://{registry.host}")
@@ -210,6 +214,19 @@ def test_a_worker_that_died(registry):
     finally:
         registry.start_worker()
     assert ask(registry).status == 0
+
+
+def test_a_worker_that_is_not_ready(registry):
+    registry.stop_worker()
+    registry.start_worker(NIXERY_MIN_FREE="900T")
+    try:
+        finding = ask(registry).fails_only("worker.ready")
+        assert "tree space: " in finding["seen"] and "journalctl" in finding["mend"]
+        report = ask(registry, NIXERY_MIN_FREE="900T")
+        assert "less than NIXERY_MIN_FREE" in report.failures["tree.room"]["seen"]
+    finally:
+        registry.stop_worker()
+        registry.start_worker()
 
 
 def test_a_socket_that_nginx_may_not_use(registry):

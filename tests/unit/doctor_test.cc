@@ -180,6 +180,8 @@ TEST_CASE("room: too little fails, little warns") {
   CHECK(judge_room("r", "/x", {100'000'000'000, 4'000, 100'000}).verdict == Verdict::warning);
   CHECK(judge_room("r", "/x", {100'000'000, 10'000, 100'000}).verdict == Verdict::failure);
   CHECK(judge_room("r", "/x", {100'000'000'000, 10, 100'000}).verdict == Verdict::failure);
+  CHECK(judge_room("r", "/x", {7'000'000'000, 0, 0, 8'000'000'000}).verdict == Verdict::failure);
+  CHECK(judge_room("r", "/x", {7'000'000'000, 0, 0, 6'000'000'000}).verdict == Verdict::ok);
 }
 
 TEST_CASE("how Nix builds is read from its configuration") {
@@ -220,6 +222,17 @@ TEST_CASE("a FastCGI request and the status of its answer") {
   CHECK(status_of_cgi_answer("Status: 404 Not Found\r\nX: y\r\n\r\n{}") == 404);
   CHECK(status_of_cgi_answer("Content-Type: x\r\n\r\n") == 200);
   CHECK(status_of_cgi_answer("nonsense") == 0);
+}
+
+TEST_CASE("what /readyz says is told") {
+  CHECK(judge_readiness("Content-Type: application/json\r\n\r\n{\"ready\":true,\"checks\":{}}").verdict == Verdict::ok);
+  const Finding finding = judge_readiness(
+      "Status: 503 Service Unavailable\r\n\r\n{\"ready\":false,\"checks\":{\"nix\":{\"ok\":true},\"tree\":{\"ok\":"
+      "false,\"why\":\"cannot write\"},\"state\":{\"ok\":false,\"why\":\"full\"}}}");
+  CHECK(finding.verdict == Verdict::failure);
+  CHECK(finding.seen == "the worker says that it is not ready: tree: cannot write; state: full");
+  CHECK(judge_readiness("Status: 503 x\r\n\r\nno JSON").seen.ends_with("status 503"));
+  CHECK(judge_readiness("Status: 404 x\r\n\r\n[]").seen.ends_with("status 404"));
 }
 
 TEST_CASE("the limit of open files is read from /proc") {
