@@ -83,6 +83,7 @@ Request read_request(const std::function<const char*(const char*)>& get) {
   request.client = text("REMOTE_ADDR");
   request.scheme = text("REQUEST_SCHEME");
   request.host = text("HTTP_HOST");
+  request.has_web = !text("NIXERY_HAS_WEB").empty();
   return request;
 }
 

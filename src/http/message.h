@@ -15,14 +15,15 @@
 namespace nixery::http {
 
 struct Request {
-  std::string method;  // "GET"
-  std::string target;  // as it came: path and query, undecoded
-  std::string path;    // decoded, without the query; may hold any byte
-  std::string query;   // undecoded
-  Cause cause;         // nginx's id of it, and the client's trace
-  std::string client;  // address
-  std::string scheme;  // "https"; empty where the server does not say
-  std::string host;    // as the client wrote it, with the port; may hold any byte
+  std::string method;    // "GET"
+  std::string target;    // as it came: path and query, undecoded
+  std::string path;      // decoded, without the query; may hold any byte
+  std::string query;     // undecoded
+  Cause cause;           // nginx's id of it, and the client's trace
+  std::string client;    // address
+  std::string scheme;    // "https"; empty where the server does not say
+  std::string host;      // as the client wrote it, with the port; may hold any byte
+  bool has_web = false;  // the server has the addresses of the web page, too
 };
 
 // CGI's variables (RFC 3875) and nginx's additions -> Request; `get` returns null for what is not set.

@@ -24,6 +24,14 @@ void log_failure(const Request& request, Failure failure, std::string_view why) 
   log::write(level, "request failed", {{"path", request.path.substr(0, 300)}, {"error", std::string(why)}});
 }
 
+// Where a build's log can be read while it goes on, for the end of a sentence; empty if nowhere.
+std::string where_it_is_told(const Request& request) {
+  const Place place = place_of(request.path);
+  if (!request.has_web || place.route != Route::manifest) return {};
+  return fmt::format("; its log is at {}://{}/api/events/{}:{}", request.scheme, shown_host(request), place.repository,
+                     place.reference);
+}
+
 }  // namespace
 
 Outcome Registry::answer(const Request& request) const {
@@ -132,8 +140,8 @@ Response Registry::resume(const Waiting& waiting) const {
     if (hop < settings_.hops) return answer_redirect(waiting.request, hop + 1);
     return answer_error(
         Error(Failure::still_building,
-              fmt::format("the image is still being built ({}): pull it again in a while, the build goes on",
-                          waiting.flight->progress().snapshot().text())));
+              fmt::format("the image is still being built ({}): pull it again in a while, the build goes on{}",
+                          waiting.flight->progress().snapshot().text(), where_it_is_told(waiting.request))));
   } catch (const Error& error) {
     return answer_error(error);
   } catch (const std::exception& error) {

@@ -245,6 +245,18 @@ def test_nothing_under_api_builds(site):
 # --- events
 
 
+def test_whoever_waits_in_vain_is_told_where_the_log_is(new_site):
+    site = new_site(NIXERY_HOP_SECONDS="1", NIXERY_HOPS="0")
+    answer = site.manifest("gated")
+    assert answer.status == 429
+    log = "/api/events/gated:latest"
+    assert answer.error["message"].endswith(f"the build goes on; its log is at http://{site.host}{log}"), answer.body
+    with Events(site, log.removeprefix("/api/events/")) as events:
+        site.open_gate()
+        lines = [line for kind, data in events.until("built") if kind == "log" for line in data["lines"]]
+    assert "through the gate" in "\n".join(map(str, lines))
+
+
 def test_a_build_is_told_as_it_goes_and_ends_with_its_digest(new_site):
     site = new_site()
     with Events(site, "gated") as events:
