@@ -116,7 +116,7 @@ Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, l
   for (const reference::Platform& platform : settings_.platforms) all.add(platform.nix_system);
   settings_key_ = all.add(image::name_of(image::manifest_type(settings_.format)))
                       .add(settings_.encoding.name())
-                      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.min_layer_size))
+                      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.unit_size))
                       .add(popularity_key_)
                       .finish();
 }
@@ -127,7 +127,7 @@ std::string Road::image_key(const ResolvedImage& image) const {
       .add(image.platform.nix_system)
       .add(image.encoding.name())
       .add(image::name_of(image::manifest_type(settings_.format)))
-      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.min_layer_size))
+      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.unit_size))
       .add(image.source.revision.id)
       .add(image.source.revision.url)
       .add(image.reference.has_shell ? "shell" : "");
