@@ -107,7 +107,11 @@ ResolvedImage Road::resolve(const reference::Reference& reference, nix::PinnedSo
 }
 
 Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer)
-    : settings_(std::move(settings)), tree_(tree), source_(source), writer_(writer), evaluations_(settings_.evaluations) {
+    : settings_(std::move(settings)),
+      tree_(tree),
+      source_(source),
+      writer_(writer),
+      evaluations_(settings_.evaluations) {
   image::KeyBuilder key("popularity");
   for (const auto& [name, count] : settings_.plan.popularity) key.add(name).add(fmt::format("{}", count));
   popularity_key_ = key.finish();
@@ -153,7 +157,8 @@ LayeredClosure Road::plan(const ResolvedImage& image) const {
 
 plan::Settings Road::plan_settings() const {
   plan::Settings settings = settings_.plan;
-  settings.max_layers = settings_.max_layers - 1;  // one is the root file system
+  settings.max_layers =
+      std::max(settings_.max_layers - 1, 1u);  // one is the root file system, unless there is only one
   return settings;
 }
 
@@ -183,12 +188,17 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
 
   progress.enter(Phase::layering);
   const tree::Hold hold(tree_.layout());  // until the manifest leads to the layers that are there already
-  progress.total(layers.size() + 1, closure.nar_size());
   const layer::Rootfs root =
       layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);
   std::vector<layer::Contents> contents;
   for (const plan::Layer& layer : layers) contents.push_back({{}, paths_of(layer, closure)});
-  contents.push_back({root.entries, {}});
+  const bool all_in_one = settings_.max_layers == 1 && contents.size() == 1;
+  if (all_in_one) {
+    contents.front().entries = root.entries;
+  } else {
+    contents.push_back({root.entries, {}});
+  }
+  progress.total(contents.size(), closure.nar_size());
   const auto blobs =
       writer_
           .write(contents, image.encoding,
@@ -203,7 +213,8 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
       settings_.format, {image::config_type(settings_.format), image::Digest::of(""), 0, {}, {}}, {}, describe(facts)};
   const auto layer_type = *image.encoding.media_type(settings_.format == image::Format::docker);
   for (std::size_t i = 0; i < blobs.size(); ++i) {
-    config_layers.push_back({blobs[i].diff_id, i < layers.size() ? layers[i].reason : "root file system"});
+    const std::string reason = all_in_one ? "everything" : i < layers.size() ? layers[i].reason : "root file system";
+    config_layers.push_back({blobs[i].diff_id, reason});
     manifest.layers.push_back({layer_type, blobs[i].digest, blobs[i].size, {}, {}});
   }
   const std::string config = image::to_json(compose_config(facts, std::move(config_layers)));
