@@ -89,7 +89,8 @@ const Command verify = {
     "Hashes every blob and manifest of the tree against its name, and follows every tag, manifest, index, list of "
     "referrers\n"
     "and record to its end. Safe beside pulls and builds.\n"
-    "  --repair  removes what is wrong or leads nowhere, so that it is built anew when it is pulled next\n"
+    "  --repair  removes what is wrong or leads nowhere, so that it is built anew when it is pulled next; makes the\n"
+    "            index of layers again from their recipes\n"
     "  --json    prints what was found as JSON\n"
     "Exit status: 0 if all is well, or has been repaired; 1 if there are problems.\n",
     run};

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import threading
 import time
@@ -208,3 +210,25 @@ def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, pack
     assert registry.nixery("verify").returncode == 0
     usage = registry.nixery("verify", "--quickly")
     assert usage.returncode == 2 and "usage: nixery verify" in usage.stderr
+
+
+def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_registry, packages):
+    """Killed in the middle of it, or lost with its disk: what is in the tree is never compressed again."""
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    layers = lambda name: {layer["digest"] for layer in registry.manifest(name).json["layers"]}
+    before = layers("p12/p3")
+    registry.stop_worker(signal.SIGKILL)
+    for part in ("segments", "images"):
+        shutil.rmtree(registry.state / part)
+    for entry in (registry.state / "groups").iterdir():
+        entry.write_bytes(entry.read_bytes()[:80])  # torn, as a crash may leave it
+    repaired = registry.nixery("verify", "--repair")
+    assert repaired.returncode == 0 and f"it lacked {len(before)} of the layers" in repaired.stdout, repaired.stdout
+    assert registry.nixery("verify", "--repair").stdout.endswith("all is well\n")
+
+    # Only an index that knows the layers can tell that they are there.
+    plan = json.loads(registry.nixery("plan", "--json", "p12/p3").stdout)
+    assert plan["layers"] and all(layer["inTree"] for layer in plan["layers"])
+    shutil.rmtree(registry.tree / "tags")
+    registry.start_worker()
+    assert layers("p12/p3") == before

@@ -255,6 +255,7 @@ TEST_CASE("the index is made again from recipes and blobs") {
   drop_index(layout);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
   CHECK(rebuild_index(layout) == 2);  // those of the regrouping
+  CHECK(rebuild_index(layout) == 0);
   CHECK(rebuild_index(world.layout("nothing there")) == 0);
 }
 
