@@ -302,6 +302,11 @@ void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
   write_layer(layout, recipe);
 }
 
+void forget_recipe(const tree::Layout& layout, const image::Digest& blob) {
+  std::error_code ignored;
+  tree::fs::remove(layout.recipe(blob), ignored);
+}
+
 void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
   std::error_code ignored;
   tree::fs::remove(layout.segment(segment_key(encoding, path)), ignored);

@@ -79,6 +79,9 @@ std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding en
 // `replace`: for a layer whose known segments turned out wrong.
 void remember(const tree::Layout& layout, const Recipe& recipe, bool replace = false);
 
+// Drops a recipe that was found to give other bytes.
+void forget_recipe(const tree::Layout& layout, const image::Digest& blob);
+
 // Drops an index entry that was found to be wrong.
 void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -232,3 +233,37 @@ def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_regi
     shutil.rmtree(registry.tree / "tags")
     registry.start_worker()
     assert layers("p12/p3") == before
+
+
+def test_after_a_compressor_that_gives_other_bytes_no_digest_has_other_bytes(new_registry, packages, directory):
+    library = directory / "other_compressor.so"
+    source = Path(__file__).with_name("other_compressor.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    digest = pull(registry, "p12/p3")
+    manifest = registry.manifest("p12/p3").json
+    layer = max(manifest["layers"], key=lambda layer: layer["size"])["digest"]
+    hex = layer.removeprefix("sha256:")
+    file = registry.tree / "blobs/sha256" / hex[:2] / hex
+
+    registry.stop_worker()
+    registry.start_worker(LD_PRELOAD=str(library))
+    assert pull(registry, "p12/p3") == digest  # what is there is not compressed again
+    file.unlink()
+    answer = registry.get(f"/v2/p12/p3/blobs/{layer}")
+    while answer.status == 307:
+        answer = registry.get(answer.headers["Location"])
+    assert answer.status == 404 and answer.error["code"] == "BLOB_UNKNOWN", answer.body
+    assert "was compressed by libdeflate" in answer.error["message"]
+    assert not file.exists()
+    assert registry.nixery("verify").returncode == 1  # that recipe brings nothing back
+
+    # The image is there again, with a digest of its own, once it is built anew.
+    assert registry.nixery("verify", "--repair").returncode == 0
+    assert pull(registry, "p12/p3") != digest
+    assert registry.nixery("verify").returncode == 0
+
+    # And with the library of before, the digest of before.
+    registry.stop_worker()
+    registry.start_worker()
+    assert registry.get(f"/v2/p12/p3/manifests/{digest}").status == 404
