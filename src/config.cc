@@ -148,8 +148,8 @@ std::vector<Rule> rules() {
          c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 1, 125));
        }},
       {"NIX_POPULARITY_URL", "",
-       "file or URL of a JSON object, package -> how many images hold it (nixery popularity makes one): helps to "
-       "choose what is a layer of its own",
+       "file or URL of a JSON object, package -> how many images hold it (nixery popularity makes one): tells "
+       "which paths come together, where NIXERY_MAX_LAYERS is below 30",
        [](Config& c, std::string_view v) { c.popularity = v; }},
       {"NIX_TIMEOUT", "3600", "seconds that one derivation may build",
        [](Config& c, std::string_view v) { c.nix.build_limit = seconds(number("NIX_TIMEOUT", v, 1, 1'000'000)); }},
@@ -195,7 +195,8 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) { c.hop = seconds(number("NIXERY_HOP_SECONDS", v, 1, 3600)); }},
       {"NIXERY_HOPS", "9", "such redirects of one request; clients follow ten at most",
        [](Config& c, std::string_view v) { c.hops = static_cast<unsigned>(number("NIXERY_HOPS", v, 0, 9)); }},
-      {"NIXERY_CATALOG", "1", "0 to keep the lists of what has been built, and of what failed, to yourself (/v2/_catalog, the web page)",
+      {"NIXERY_CATALOG", "1",
+       "0 to keep the lists of what has been built, and of what failed, to yourself (/v2/_catalog, the web page)",
        [](Config& c, std::string_view v) { c.catalog = yes_or_no("NIXERY_CATALOG", v); }},
       {"NIXERY_SBOM", "1", "0 to attach no SPDX and CycloneDX documents and no provenance to images",
        [](Config& c, std::string_view v) { c.sbom = yes_or_no("NIXERY_SBOM", v); }},
