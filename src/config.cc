@@ -143,13 +143,13 @@ std::vector<Rule> rules() {
            refuse("NIXERY_ENCODING", v, "give gzip or zstd, with -fast, -balanced or -small");
          c.encoding = v;
        }},
-      {"NIXERY_MAX_LAYERS", "100", "layers of an image, at most (2 to 125)",
+      {"NIXERY_MAX_LAYERS", "100", "layers of an image, at most (1 to 125)",
        [](Config& c, std::string_view v) {
-         c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 2, 125));
+         c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 1, 125));
        }},
       {"NIX_POPULARITY_URL", "",
-       "file or URL of a JSON object, package -> how many images hold it (nixery popularity makes one): helps to "
-       "choose what is a layer of its own",
+       "file or URL of a JSON object, package -> how many images hold it (nixery popularity makes one): tells "
+       "which paths come together, where NIXERY_MAX_LAYERS is below 30",
        [](Config& c, std::string_view v) { c.popularity = v; }},
       {"NIX_TIMEOUT", "3600", "seconds that one derivation may build",
        [](Config& c, std::string_view v) { c.nix.build_limit = seconds(number("NIX_TIMEOUT", v, 1, 1'000'000)); }},

@@ -56,11 +56,12 @@ void write_layers(json::Writer& writer, const PlanReport& report) {
 }  // namespace
 
 PlanReport report_plan(const Road& road, const tree::Tree& tree, ResolvedImage image) {
-  PlanReport report{std::move(image), {}, {}, {}};
+  PlanReport report{std::move(image), {}, {}, {}, road.settings().max_layers == 1};
   report.missing = nix::missing_for(report.image.contents());
   if (!report.missing.complete()) return report;
   report.layered = road.plan(report.image);
   for (const plan::Layer& layer : report.layered.layers) {
+    // Of a layer that holds the root file system, too, this asks in vain.
     const layer::Contents contents{{}, paths_of(layer, report.layered.closure)};
     report.in_tree.push_back(
         layer::find_layer(tree.layout(), layer::layer_key(report.image.encoding, contents)).has_value());

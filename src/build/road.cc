@@ -123,7 +123,7 @@ Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, l
   for (const reference::Platform& platform : settings_.platforms) all.add(platform.nix_system);
   settings_key_ = all.add(image::name_of(image::manifest_type(settings_.format)))
                       .add(settings_.encoding.name())
-                      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.min_layer_size))
+                      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.unit_size))
                       .add(popularity_key_)
                       .finish();
 }
@@ -134,7 +134,7 @@ std::string Road::image_key(const ResolvedImage& image) const {
       .add(image.platform.nix_system)
       .add(image.encoding.name())
       .add(image::name_of(image::manifest_type(settings_.format)))
-      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.min_layer_size))
+      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.unit_size))
       .add(image.source.revision.id)
       .add(image.source.revision.url)
       .add(image.reference.has_shell ? "shell" : "");
@@ -160,7 +160,8 @@ LayeredClosure Road::plan(const ResolvedImage& image) const {
 
 plan::Settings Road::plan_settings() const {
   plan::Settings settings = settings_.plan;
-  settings.max_layers = settings_.max_layers - 1;  // one is the root file system
+  settings.max_layers =
+      std::max(settings_.max_layers - 1, 1u);  // one is the root file system, unless there is only one
   return settings;
 }
 
@@ -195,12 +196,17 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
 
   progress.enter(Phase::layering);
   const tree::Hold hold(tree_.layout());  // until the manifest leads to the layers that are there already
-  progress.total(layers.size() + 1, closure.nar_size());
   const layer::Rootfs root =
       layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);
   std::vector<layer::Contents> contents;
   for (const plan::Layer& layer : layers) contents.push_back({{}, paths_of(layer, closure)});
-  contents.push_back({root.entries, {}});
+  const bool all_in_one = settings_.max_layers == 1 && contents.size() == 1;
+  if (all_in_one) {
+    contents.front().entries = root.entries;
+  } else {
+    contents.push_back({root.entries, {}});
+  }
+  progress.total(contents.size(), closure.nar_size());
   const auto blobs =
       writer_
           .write(contents, image.encoding,
@@ -216,7 +222,8 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
       settings_.format, {image::config_type(settings_.format), image::Digest::of(""), 0, {}, {}}, {}, describe(facts)};
   const auto layer_type = *image.encoding.media_type(settings_.format == image::Format::docker);
   for (std::size_t i = 0; i < blobs.size(); ++i) {
-    config_layers.push_back({blobs[i].diff_id, i < layers.size() ? layers[i].reason : "root file system"});
+    const std::string reason = all_in_one ? "everything" : i < layers.size() ? layers[i].reason : "root file system";
+    config_layers.push_back({blobs[i].diff_id, reason});
     manifest.layers.push_back({layer_type, blobs[i].digest, blobs[i].size, {}, {}});
   }
   const std::string config = image::to_json(compose_config(facts, std::move(config_layers)));

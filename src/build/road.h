@@ -29,7 +29,7 @@ struct RoadSettings {
   std::vector<reference::Platform> platforms;  // of names that do not say one: of several, an index is made
   image::Format format = image::Format::oci;
   layer::Encoding encoding;
-  unsigned max_layers = 100;  // of an image, the root file system's among them
+  unsigned max_layers = 100;  // of an image, the root file system's among them; where it is 1, that holds all
   unsigned evaluations = 2;   // at the same time; builds beyond wait for their turn
   plan::Settings plan;        // its max_layers follows from ours
   bool documents = true;      // attach SBOMs and provenance

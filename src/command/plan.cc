@@ -38,9 +38,11 @@ void print_layers(const build::PlanReport& report) {
   const auto& [closure, layers] = report.layered;
   std::uint64_t present = 0;
   for (std::size_t i = 0; i < layers.size(); ++i) present += report.in_tree[i] ? layers[i].nar_size : 0;
-  fmt::print("\n{} {} paths, {}, in {} layers and the root file system; {} of it is in the tree\n",
-             ink.bold("closure:"), closure.paths.size(), megabytes(closure.nar_size()), layers.size(),
-             megabytes(present));
+  const std::string where = report.all_in_one
+                                ? "one layer with"
+                                : fmt::format("{} layer{} and", layers.size(), layers.size() == 1 ? "" : "s");
+  fmt::print("\nclosure: {} paths, {}, in {} the root file system; {} of it is in the tree\n", closure.paths.size(),
+             megabytes(closure.nar_size()), where, megabytes(present));
   for (std::size_t i = 0; i < layers.size(); ++i) {
     fmt::print("{:3}. {:>10}  {}{}\n", i + 1, megabytes(layers[i].nar_size), layers[i].reason,
                report.in_tree[i] ? "  " + ink.green("[in the tree]") : "");

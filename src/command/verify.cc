@@ -81,7 +81,10 @@ const Command verify = {
     "check every byte and every reference of the tree, and mend it",
     "Hashes every blob and manifest of the tree against its name, and follows every tag, manifest, index, list of\n"
     "referrers and record to its end. Safe beside pulls and builds.\n",
-    {{"--repair", nullptr, "remove what is wrong or leads nowhere, so that it is built anew when it is pulled next"},
+    {{"--repair", nullptr,
+      "remove what is wrong or leads nowhere, so that it is built anew when it is pulled next; make the index of "
+      "layers "
+      "again from their recipes"},
      json_option},
     "sound, blobs, manifests, tags, indexEntries, evicted, bytes, problems (what, name, message, repaired)",
     {{"nixery verify", "after a crash of the machine, or for a disk that one does not trust"},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 
@@ -301,13 +302,18 @@ void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
   write_layer(layout, recipe);
 }
 
+void forget_recipe(const tree::Layout& layout, const image::Digest& blob) {
+  std::error_code ignored;
+  tree::fs::remove(layout.recipe(blob), ignored);
+}
+
 void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
   std::error_code ignored;
   tree::fs::remove(layout.segment(segment_key(encoding, path)), ignored);
 }
 
 std::size_t rebuild_index(const tree::Layout& layout) {
-  std::size_t taken = 0;
+  std::size_t added = 0;
   std::error_code code;
   for (const auto& file : tree::fs::directory_iterator(layout.state / "recipes", code)) {
     if (file.path().extension() != ".json") continue;
@@ -315,11 +321,16 @@ std::size_t rebuild_index(const tree::Layout& layout) {
     if (!blob) continue;
     const std::optional<Recipe> recipe = read_recipe(layout, *blob);
     if (!recipe || size_of(layout.blob(*blob)) != recipe->size) continue;
-    for (const Segment& segment : recipe->segments) write_segment(layout, *recipe, segment);
-    write_layer(layout, *recipe);
-    ++taken;
+    if (recipe->format != format_version) continue;  // nobody asks for these any more
+    const auto lacking = [&](const Segment& segment) {
+      return !find_segment(layout, recipe->encoding, path_info(segment));
+    };
+    const bool any = std::any_of(recipe->segments.begin(), recipe->segments.end(), lacking);
+    if (!any && find_layer(layout, layer_key_of(*recipe))) continue;
+    remember(layout, *recipe);
+    ++added;
   }
-  return taken;
+  return added;
 }
 
 }  // namespace nixery::layer

@@ -79,10 +79,13 @@ std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding en
 // `replace`: for a layer whose known segments turned out wrong.
 void remember(const tree::Layout& layout, const Recipe& recipe, bool replace = false);
 
+// Drops a recipe that was found to give other bytes.
+void forget_recipe(const tree::Layout& layout, const image::Digest& blob);
+
 // Drops an index entry that was found to be wrong.
 void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);
 
-// Makes groups/ and segments/ again from the recipes whose blobs are there. Returns how many recipes it took.
+// Makes what groups/ and segments/ lack from the recipes whose blobs are there. Returns for how many layers it did so.
 std::size_t rebuild_index(const tree::Layout& layout);
 
 }  // namespace nixery::layer

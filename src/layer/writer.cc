@@ -379,9 +379,13 @@ LayerBlob Writer::rebuild(const image::Digest& blob) {
   Call call(*shared_, layers, recipe->encoding, nobody, &blob);
   call.run();
   std::optional<LayerBlob>& made = call.blobs().front();
-  if (!made)
-    throw unknown(fmt::format("it was compressed by {}",
-                              recipe->segments.empty() ? "another library" : recipe->segments.front().library));
+  if (!made) {
+    forget_recipe(shared_->layout, blob);
+    throw unknown(fmt::format(
+        "it was compressed by {}, and {} gives other bytes; `nixery verify --repair` removes the "
+        "images that need it, so that they are built anew",
+        recipe->segments.empty() ? "another library" : recipe->segments.front().library, recipe->encoding.library()));
+  }
   return std::move(*made);
 }
 

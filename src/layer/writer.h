@@ -78,7 +78,7 @@ class Writer {
   WriteStats totals() const;
 
   // Makes a blob that is gone from its recipe again. Its store paths must be valid: see read_recipe(). Throws
-  // Error{unknown_blob} where there is no recipe, or the bytes would not be the same.
+  // Error{unknown_blob} where there is no recipe, or the bytes would not be the same; then its recipe is dropped.
   LayerBlob rebuild(const image::Digest& blob);
 
  private:

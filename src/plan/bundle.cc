@@ -77,19 +77,14 @@ std::vector<Bundle> gather(const Graph& graph, const std::vector<std::uint64_t>&
 
 }  // namespace
 
-std::vector<Bundle> find_bundles(const Graph& graph, const Weights& weights, const std::vector<bool>& eligible,
-                                 std::uint64_t enough) {
-  std::vector<Bundle> candidates = gather(graph, weights.size, eligible, enough);
-  std::stable_sort(candidates.begin(), candidates.end(), [&](const Bundle& a, const Bundle& b) {
-    return weights.popularity[a.head] > weights.popularity[b.head];
-  });
-
+std::vector<Bundle> find_bundles(const Graph& graph, const std::vector<std::uint64_t>& size,
+                                 const std::vector<bool>& eligible, std::uint64_t enough) {
   std::vector<Bundle> bundles;
   std::vector<bool> placed(graph.size());
-  for (Bundle& bundle : candidates) {
+  for (Bundle& bundle : gather(graph, size, eligible, enough)) {
     std::erase_if(bundle.members, [&](Vertex member) { return placed[member]; });
     bundle.nar_size = 0;
-    for (const Vertex member : bundle.members) bundle.nar_size += weights.size[member];
+    for (const Vertex member : bundle.members) bundle.nar_size += size[member];
     // Half is still worth a layer; of less, a later bundle or the left-over layers make more.
     if (bundle.nar_size < enough - enough / 2 || bundle.members.empty()) continue;
     for (const Vertex member : bundle.members) placed[member] = true;

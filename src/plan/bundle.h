@@ -14,15 +14,9 @@ struct Bundle {
   std::uint64_t nar_size = 0;
 };
 
-// What is known of each vertex, by number.
-struct Weights {
-  std::vector<std::uint64_t> size;        // bytes
-  std::vector<std::uint64_t> popularity;  // where bundles overlap, the one with the more popular head takes first
-};
-
 // Bundles of at least `enough` bytes, or half of that where others took the rest, of the vertices that are `eligible`.
-// No path is in two bundles; paths may be in none.
-std::vector<Bundle> find_bundles(const Graph& graph, const Weights& weights, const std::vector<bool>& eligible,
-                                 std::uint64_t enough);
+// `size` is in bytes, by vertex. No path is in two bundles; paths may be in none.
+std::vector<Bundle> find_bundles(const Graph& graph, const std::vector<std::uint64_t>& size,
+                                 const std::vector<bool>& eligible, std::uint64_t enough);
 
 }  // namespace nixery::plan

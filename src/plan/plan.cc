@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "plan/bundle.h"
+#include "plan/companion.h"
 #include "plan/graph.h"
 
 namespace nixery::plan {
@@ -20,6 +21,22 @@ struct Group {
   bool intrinsic = false;
 };
 
+// What measured best (tests/bench/sharing) where there is room for many layers, and where there is not.
+struct Measure {
+  std::uint64_t unit_size;       // bytes
+  std::size_t left_over;         // layers for what is left over, where there are more groups than layers
+  std::uint64_t left_over_size;  // bytes that such a layer has at least
+};
+
+constexpr std::size_t few_layers = 30;
+constexpr std::uint64_t least_companions = 256u << 10;  // bytes: a group of less goes to what is left over
+
+Measure measure_for(std::size_t max_layers) {
+  // Of few layers, each one for what is left over is a shared one less.
+  if (max_layers < few_layers) return {2u << 20, 1, 2u << 20};
+  return {256u << 10, max_layers / 8, 2u << 20};
+}
+
 std::string human(std::uint64_t bytes) {
   if (bytes >= 10'000'000) return fmt::format("{} MB", (bytes + 500'000) / 1'000'000);
   if (bytes < 100'000) return fmt::format("{} kB", (bytes + 500) / 1'000);
@@ -30,131 +47,101 @@ std::string human(std::uint64_t bytes) {
 class Planner {
  public:
   Planner(const store::Closure& closure, const Settings& settings)
-      : closure_(closure), settings_(settings), graph_(make_graph(closure)) {
+      : closure_(closure),
+        graph_(make_graph(closure)),
+        most_(std::max(settings.max_layers, 1u)),
+        measure_(measure_for(most_)),
+        knows_popularity_(!settings.popularity.empty()) {
+    if (settings.unit_size > 0) measure_.unit_size = settings.unit_size;
     for (const std::uint32_t path : graph_.path) {
       const store::PathInfo& info = closure.paths[path];
-      weights_.size.push_back(info.nar_size);
+      size_.push_back(info.nar_size);
       const auto at = settings.popularity.find(std::string(package_name(info.path.name())));
-      weights_.popularity.push_back(at == settings.popularity.end() ? 0 : at->second);
+      popularity_.push_back(at == settings.popularity.end() ? 0 : at->second);
     }
-    find_specific();
   }
 
   std::vector<Layer> plan() const {
-    std::vector<Group> groups = stable_groups();
-    const std::size_t most = std::max(settings_.max_layers, 1u);
-    if (groups.size() > most || (groups.size() == most && !outside(groups).empty())) groups = select(groups, most);
-    if (const std::vector<Vertex> left = outside(groups); !left.empty()) fill(left, most - groups.size(), groups);
+    std::vector<Group> groups;
+    if (knows_popularity_ && most_ < few_layers) {
+      add_companions(groups);
+    } else {
+      add_alone(groups);
+      add_bundles(groups);
+    }
+    if (groups.size() > most_ || (groups.size() == most_ && !outside(groups).empty())) select(groups);
+    if (const std::vector<Vertex> left = outside(groups); !left.empty()) fill(left, most_ - groups.size(), groups);
     std::sort(groups.begin(), groups.end(),
               [](const Group& a, const Group& b) { return a.members.back() < b.members.back(); });
     return layers_of(groups);
   }
 
  private:
-  const store::PathInfo& info(Vertex v) const { return closure_.paths[graph_.path[v]]; }
+  std::string_view name(Vertex v) const { return closure_.paths[graph_.path[v]].path.name(); }
 
-  // What nothing needs, or only something that nothing needs: the packages asked for, and what comes with just one.
-  void find_specific() {
-    std::vector<std::uint32_t> users(graph_.size()), last_user(graph_.size());
+  bool small(Vertex v) const { return size_[v] / 2 < measure_.unit_size; }
+
+  void add_alone(std::vector<Group>& groups) const {
     for (Vertex v = 0; v < graph_.size(); ++v)
-      for (const Vertex reference : graph_.references[v]) {
-        ++users[reference];
-        last_user[reference] = v;
-      }
-    specific_.resize(graph_.size());
-    for (Vertex v = 0; v < graph_.size(); ++v)
-      specific_[v] = users[v] == 0 || (users[v] == 1 && users[last_user[v]] == 0);
+      if (!small(v)) groups.push_back(group_of({v}, v, true));
+  }
+
+  void add_bundles(std::vector<Group>& groups) const {
+    std::vector<bool> eligible(graph_.size());
+    for (Vertex v = 0; v < graph_.size(); ++v) eligible[v] = small(v);
+    for (Bundle& bundle : find_bundles(graph_, size_, eligible, measure_.unit_size))
+      groups.push_back(group_of(std::move(bundle.members), bundle.head, true));
+  }
+
+  // Intrinsic only where alone: in a part of the closure, others may be missing.
+  void add_companions(std::vector<Group>& groups) const {
+    for (auto& members : find_companions(graph_, size_, popularity_)) {
+      const Vertex head = members.back();
+      Group group = group_of(std::move(members), head, false);
+      group.intrinsic = group.members.size() == 1 && size_[head] >= companion_size;
+      if (group.nar_size >= least_companions) groups.push_back(std::move(group));
+    }
+  }
+
+  Group group_of(std::vector<Vertex> members, Vertex head, bool intrinsic) const {
+    Group group{std::move(members), 0, 0, {}, intrinsic};
+    for (const Vertex v : group.members) group.nar_size += size_[v];
+    group.worth = worth(group);
+    group.reason = explain(group, head);
+    return group;
   }
 
   // Half of a group's worth is its size, the other half what sharing makes of it: nothing where no other image is
   // likely to hold it, all where many are. Half only, for a fleet also pulls updates of what it does not share.
-  std::uint64_t worth(std::uint64_t nar_size, const std::vector<Vertex>& members) const {
+  std::uint64_t worth(const Group& group) const {
+    if (!knows_popularity_) return group.nar_size;
     std::uint64_t users = 0;
-    if (settings_.popularity.empty()) {
-      if (!specific_[members.back()]) return nar_size;
-    } else {
-      for (const Vertex v : members) users = std::max(users, weights_.popularity[v]);
-    }
-    return nar_size - nar_size / 2 / (users < UINT64_MAX ? users + 1 : users);
+    for (const Vertex v : group.members) users = std::max(users, popularity_[v]);
+    return group.nar_size - group.nar_size / 2 / (users < UINT64_MAX ? users + 1 : users);
   }
 
-  // Paths alone, and bundles: what other images group in the same way.
-  std::vector<Group> stable_groups() const {
-    std::vector<Group> groups;
-    std::vector<bool> small(graph_.size());
-    for (Vertex v = 0; v < graph_.size(); ++v) {
-      const std::uint64_t size = weights_.size[v];
-      small[v] = size < settings_.own_layer_size;
-      if (!small[v]) groups.push_back({{v}, size, worth(size, {v}), fmt::format("alone: {}", human(size))});
-    }
-    add_bundles(find_bundles(graph_, weights_, small, settings_.own_layer_size), groups);
-    for (Group& group : groups) group.intrinsic = true;
-    return groups;
+  std::string explain(const Group& group, Vertex head) const {
+    const std::string size = human(group.nar_size);
+    const bool has_head = group.members.back() == head;
+    const std::size_t others = group.members.size() - (has_head ? 1 : 0);
+    if (others == 0) return fmt::format("alone: {}", size);
+    const char* noun = others == 1 ? "path" : "paths";
+    if (has_head) return fmt::format("{} with {} {} that it needs: {}", name(head), others, noun, size);
+    return fmt::format("{} {} that {} needs: {}", others, noun, name(head), size);
   }
 
-  void add_bundles(std::vector<Bundle> bundles, std::vector<Group>& groups) const {
-    for (Bundle& bundle : bundles) {
-      std::string reason = explain(bundle);
-      const std::uint64_t value = worth(bundle.nar_size, bundle.members);
-      groups.push_back({std::move(bundle.members), bundle.nar_size, value, std::move(reason)});
-    }
-  }
-
-  // Fewer groups than `most`, with room for what this leaves over.
-  std::vector<Group> select(std::vector<Group> groups, std::size_t most) const {
-    // Few layers for what is left over: each one is a shared layer less. 1 of 20 and 4 of 100 measured best.
-    const std::size_t limit = most - std::max<std::size_t>(1, most / 24);
+  // The groups of most worth, as many as leave room for what is left over.
+  void select(std::vector<Group>& groups) const {
     std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
       return a.worth != b.worth ? a.worth > b.worth : a.members < b.members;
     });
-    const std::size_t coarse = groups.size() > 5 * most ? most / 10 : 0;
-    std::vector<Group> kept(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(limit - coarse));
-    if (coarse > 0) add_bundles(coarse_bundles(kept, coarse), kept);
-    // Coarse bundles may be fewer than there was room for: more of the groups that they did not touch.
-    std::vector<bool> placed = members_of(kept);
-    for (std::size_t i = limit - coarse; i < groups.size() && kept.size() < limit; ++i) {
-      const auto& members = groups[i].members;
-      if (std::any_of(members.begin(), members.end(), [&](Vertex v) { return placed[v]; })) continue;
-      kept.push_back(std::move(groups[i]));
-    }
-    return kept;
-  }
-
-  // At most `most` bundles, of a size that would let so many hold all the rest.
-  std::vector<Bundle> coarse_bundles(const std::vector<Group>& kept, std::size_t most) const {
-    std::vector<bool> rest = members_of(kept);
-    rest.flip();
-    std::uint64_t bytes = 0;
-    for (Vertex v = 0; v < graph_.size(); ++v)
-      if (rest[v]) bytes += weights_.size[v];
-    std::vector<Bundle> bundles =
-        find_bundles(graph_, weights_, rest, std::max(settings_.own_layer_size, bytes / most));
-    std::sort(bundles.begin(), bundles.end(), [](const Bundle& a, const Bundle& b) {
-      return a.nar_size != b.nar_size ? a.nar_size > b.nar_size : a.head < b.head;
-    });
-    if (bundles.size() > most) bundles.resize(most);
-    return bundles;
-  }
-
-  std::string explain(const Bundle& bundle) const {
-    const std::string_view head = info(bundle.head).path.name();
-    const std::size_t others = bundle.members.size() - (bundle.members.back() == bundle.head ? 1 : 0);
-    const std::string size = human(bundle.nar_size);
-    if (others == 0) return fmt::format("{}: {}", head, size);
-    const char* noun = others == 1 ? "path" : "paths";
-    if (others < bundle.members.size()) return fmt::format("{} with {} {} that it needs: {}", head, others, noun, size);
-    return fmt::format("{} {} that {} needs: {}", others, noun, head, size);
-  }
-
-  std::vector<bool> members_of(const std::vector<Group>& groups) const {
-    std::vector<bool> placed(graph_.size());
-    for (const Group& group : groups)
-      for (const Vertex v : group.members) placed[v] = true;
-    return placed;
+    groups.resize(most_ - measure_.left_over);
   }
 
   std::vector<Vertex> outside(const std::vector<Group>& groups) const {
-    const std::vector<bool> placed = members_of(groups);
+    std::vector<bool> placed(graph_.size());
+    for (const Group& group : groups)
+      for (const Vertex v : group.members) placed[v] = true;
     std::vector<Vertex> left;
     for (Vertex v = 0; v < graph_.size(); ++v)
       if (!placed[v]) left.push_back(v);
@@ -164,21 +151,21 @@ class Planner {
   // At most `count` groups of about the same size, in the order of the vertices.
   void fill(const std::vector<Vertex>& left, std::size_t count, std::vector<Group>& groups) const {
     std::uint64_t bytes = 0;
-    for (const Vertex v : left) bytes += weights_.size[v];
-    const std::uint64_t enough = std::max(settings_.min_layer_size, bytes / count + 1);
+    for (const Vertex v : left) bytes += size_[v];
+    const std::uint64_t enough = std::max(measure_.left_over_size, bytes / count + 1);
     const std::size_t first = groups.size();
     for (const Vertex v : left) {
       // Where too little for a layer remains, it goes along with the last.
       const bool full = groups.size() > first && groups.back().nar_size >= enough;
-      if (groups.size() == first || (full && bytes >= settings_.min_layer_size)) groups.push_back({});
+      if (groups.size() == first || (full && bytes >= measure_.left_over_size)) groups.push_back({});
       groups.back().members.push_back(v);
-      groups.back().nar_size += weights_.size[v];
-      bytes -= weights_.size[v];
+      groups.back().nar_size += size_[v];
+      bytes -= size_[v];
     }
     for (std::size_t i = first; i < groups.size(); ++i)
-      groups[i].reason = fmt::format("{} left over, {} to {}: {}", groups[i].members.size(),
-                                     info(groups[i].members.front()).path.name(),
-                                     info(groups[i].members.back()).path.name(), human(groups[i].nar_size));
+      groups[i].reason =
+          fmt::format("{} left over, {} to {}: {}", groups[i].members.size(), name(groups[i].members.front()),
+                      name(groups[i].members.back()), human(groups[i].nar_size));
   }
 
   std::vector<Layer> layers_of(const std::vector<Group>& groups) const {
@@ -193,10 +180,11 @@ class Planner {
   }
 
   const store::Closure& closure_;
-  const Settings& settings_;
   const Graph graph_;
-  Weights weights_;
-  std::vector<bool> specific_;  // by vertex
+  const std::size_t most_;  // layers
+  Measure measure_;
+  const bool knows_popularity_;
+  std::vector<std::uint64_t> size_, popularity_;  // by vertex
 };
 
 }  // namespace

@@ -4,15 +4,17 @@
 // A client fetches a layer again unless it holds exactly the same paths, and each image is planned from its own
 // closure alone. So a layer pays only if other images, and the next revision of this one, come to the same group:
 //
-//   1. A path of at least own_layer_size is a layer of its own.
+//   1. A path of at least twice the unit size is a layer of its own.
 //   2. Smaller paths travel in bundles (bundle.h): a path together with those small paths below it that no bundle below
-//      it brings already, as soon as they reach own_layer_size. Which paths are candidates depends on nothing but
+//      it brings already, as soon as they reach the unit size. Which paths are candidates depends on nothing but
 //      the path's own closure, which is the same in every image that holds it.
-//   3. Where these are too many, the largest stay (weighed by popularity, where it is given). Where they are far too
-//      many, a few coarse bundles are made of the rest by the same rule, so that a core which a whole fleet shares
-//      does not end up among what follows.
-//   4. What is left over is specific to this image: it is filled into layers of at least min_layer_size, in the order
-//      of closure size, so that what a change pulls along lies together.
+//   3. Where these are too many, the largest stay.
+//   4. What is left over is filled into layers of some megabytes, in the order of closure size, so that what a change
+//      pulls along lies together.
+//
+// The unit size is small where there is room for many layers: then a change of one path pulls little else along. Where
+// there are few, it is large; and if popularity is given, companions (companion.h) take the place of 1 and 2: it tells
+// what a closure cannot, that two paths always come together.
 //
 // Versions and hashes decide nothing but ties, so an update leaves the grouping as it is.
 #pragma once
@@ -27,19 +29,18 @@
 namespace nixery::plan {
 
 // A number that goes into every layer key's image: raise it when the same input would give another plan.
-inline constexpr int planner_version = 2;
+inline constexpr int planner_version = 3;
 
 struct Settings {
-  unsigned max_layers = 99;                 // at least 1
-  std::uint64_t min_layer_size = 4u << 20;  // bytes of NAR: layers of left-over paths are filled up to this
-  std::uint64_t own_layer_size = 1u << 20;  // bytes of NAR that are worth one more request, to be shared exactly
-  Popularity popularity;                    // package name -> count of users; may be empty
+  unsigned max_layers = 99;     // at least 1
+  std::uint64_t unit_size = 0;  // bytes of NAR that are worth one more request; 0: what measured best for max_layers
+  Popularity popularity;        // package name -> count of users; may be empty
 };
 
 struct Layer {
   std::vector<std::uint32_t> paths;  // indices into Closure::paths, ascending, never empty
   std::uint64_t nar_size = 0;
-  std::string reason;  // for a person: "alone: 41 MB", "krb5-1.20 with 3 paths that it brings: 1.9 MB"
+  std::string reason;  // for a person: "alone: 41 MB", "krb5-1.20 with 3 paths that it needs: 1.9 MB"
   // By rules 1 and 2: nearly every larger closure that holds these paths has this layer too, if it has room for it.
   bool intrinsic = false;
 };

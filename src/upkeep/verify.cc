@@ -256,6 +256,10 @@ class Verifier {
       if (!layer::read_recipe(layout(), *digest) && os::status_of(entry.path()))
         harmless("index", entry.path().string(), "the recipe cannot be read", [&] { unlink(entry.path().c_str()); });
     });
+    if (!options_.repair) return;
+    if (const std::size_t added = layer::rebuild_index(layout()); added > 0)
+      harmless("index", (layout().state / "groups").string(),
+               fmt::format("it lacked {} of the layers that are there and have recipes", added), [] {});
   }
 
   void check_index_of(const fs::path& dir) {

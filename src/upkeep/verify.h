@@ -37,7 +37,8 @@ struct VerifyOptions {
 };
 
 // With `repair`: wrong bytes are removed, and so are an image that lacks something that no recipe can bring back, tags
-// and index entries that lead nowhere; lists of referrers are written anew.
+// and index entries that lead nowhere; lists of referrers are written anew, and so is what the index of layers and
+// segments lacks.
 Verification verify(const tree::Layout& layout, const VerifyOptions& options);
 
 }  // namespace nixery::upkeep

@@ -1,6 +1,6 @@
 // The planner as a filter for tests/bench/sharing: images in, plans out, with the real store::Closure between them.
 //
-//   sharing_plan [--layers N] [--min BYTES] [--own BYTES] [--popularity FILE] < images
+//   sharing_plan [--layers N] [--unit BYTES] [--popularity FILE] < images
 //
 // The input is one image after another: a line "image NAME", a line of the roots' store paths, and the closure as
 // `nix-store --dump-db` prints it, ended by a line "end". The output is one JSON line for each image:
@@ -69,8 +69,7 @@ int main(int argc, char** argv) try {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string option = argv[i], value = argv[i + 1];
     if (option == "--layers") settings.max_layers = static_cast<unsigned>(std::stoul(value));
-    if (option == "--min") settings.min_layer_size = std::stoull(value);
-    if (option == "--own") settings.own_layer_size = std::stoull(value);
+    if (option == "--unit") settings.unit_size = std::stoull(value);
     if (option == "--popularity") {
       std::ifstream file(value);
       settings.popularity = plan::parse_popularity(std::string(std::istreambuf_iterator<char>(file), {}), value);

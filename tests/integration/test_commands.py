@@ -94,6 +94,15 @@ def test_an_image_has_at_most_the_layers_that_are_set(new_registry):
     assert len(registry.manifest("shell/git").json["layers"]) <= 5
 
 
+def test_an_image_may_be_one_layer(new_registry, docker):
+    registry = new_registry(NIXERY_MAX_LAYERS="1")
+    assert len(registry.manifest("hello").json["layers"]) == 1
+    assert "Hello" in docker.run_image(f"{registry.host}/hello", "hello")
+    assert registry.config("hello")["history"][0]["created_by"] == "everything"
+    plan = registry.nixery("plan", "hello", NIXERY_MAX_LAYERS="1").stdout
+    assert "in one layer with the root file system" in plan
+
+
 def test_popularity_counts_what_was_built_and_is_taken_as_a_setting(new_registry, directory):
     registry = new_registry()
     for name in ("hello", "jq", "shell/jq"):

@@ -3,9 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -208,3 +211,59 @@ def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, pack
     assert registry.nixery("verify").returncode == 0
     usage = registry.nixery("verify", "--quickly")
     assert usage.returncode == 2 and "usage: nixery verify" in usage.stderr
+
+
+def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_registry, packages):
+    """Killed in the middle of it, or lost with its disk: what is in the tree is never compressed again."""
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    layers = lambda name: {layer["digest"] for layer in registry.manifest(name).json["layers"]}
+    before = layers("p12/p3")
+    registry.stop_worker(signal.SIGKILL)
+    for part in ("segments", "images"):
+        shutil.rmtree(registry.state / part)
+    for entry in (registry.state / "groups").iterdir():
+        entry.write_bytes(entry.read_bytes()[:80])  # torn, as a crash may leave it
+    repaired = registry.nixery("verify", "--repair")
+    assert repaired.returncode == 0 and f"it lacked {len(before)} of the layers" in repaired.stdout, repaired.stdout
+    assert registry.nixery("verify", "--repair").stdout.endswith("all is well\n")
+
+    # Only an index that knows the layers can tell that they are there.
+    plan = json.loads(registry.nixery("plan", "--json", "p12/p3").stdout)
+    assert plan["layers"] and all(layer["inTree"] for layer in plan["layers"])
+    shutil.rmtree(registry.tree / "tags")
+    registry.start_worker()
+    assert layers("p12/p3") == before
+
+
+def test_after_a_compressor_that_gives_other_bytes_no_digest_has_other_bytes(new_registry, packages, directory):
+    library = directory / "other_compressor.so"
+    source = Path(__file__).with_name("other_compressor.c")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    digest = pull(registry, "p12/p3")
+    manifest = registry.manifest("p12/p3").json
+    layer = max(manifest["layers"], key=lambda layer: layer["size"])["digest"]
+    hex = layer.removeprefix("sha256:")
+    file = registry.tree / "blobs/sha256" / hex[:2] / hex
+
+    registry.stop_worker()
+    registry.start_worker(LD_PRELOAD=str(library))
+    assert pull(registry, "p12/p3") == digest  # what is there is not compressed again
+    file.unlink()
+    answer = registry.get(f"/v2/p12/p3/blobs/{layer}")
+    while answer.status == 307:
+        answer = registry.get(answer.headers["Location"])
+    assert answer.status == 404 and answer.error["code"] == "BLOB_UNKNOWN", answer.body
+    assert "was compressed by libdeflate" in answer.error["message"]
+    assert not file.exists()
+    assert registry.nixery("verify").returncode == 1  # that recipe brings nothing back
+
+    # The image is there again, with a digest of its own, once it is built anew.
+    assert registry.nixery("verify", "--repair").returncode == 0
+    assert pull(registry, "p12/p3") != digest
+    assert registry.nixery("verify").returncode == 0
+
+    # And with the library of before, the digest of before.
+    registry.stop_worker()
+    registry.start_worker()
+    assert registry.get(f"/v2/p12/p3/manifests/{digest}").status == 404

@@ -49,7 +49,7 @@ TEST_CASE("a wrong value is refused by the name of its variable") {
   refuses("NIXERY_FORMAT", "squashfs");
   refuses("NIXERY_ENCODING", "bzip2");
   refuses("NIXERY_MAX_LAYERS", "126");
-  refuses("NIXERY_MAX_LAYERS", "1");
+  refuses("NIXERY_MAX_LAYERS", "0");
   refuses("NIXERY_MAX_LAYERS", "ten");
   refuses("NIX_TIMEOUT", "-1");
   refuses("NIX_TIMEOUT", "60s");

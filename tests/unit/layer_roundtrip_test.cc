@@ -1,7 +1,12 @@
 // Layers unpacked by the programs that will unpack them, and compared with the store: contents, modes, times, targets.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <fstream>
 
 #include "layer_test_store.h"
 
@@ -32,6 +37,12 @@ void make_nasty(Store& store, const std::string& name) {
   for (int i = 0; i < 3000; ++i) store.symlink(name, fmt::format("links/{:04}", i), "../bin/tool");
   const fs::path sparse = store.file(name, "sparse", "begin", 0644);
   CHECK(truncate(sparse.c_str(), 2'000'000) == 0);
+  // What a file system cannot hold, or who is not root cannot set, is not in the layer all the more.
+  const fs::path tool = store.place(name) / "bin/tool";
+  CHECK((setxattr(tool.c_str(), "user.note", "x", 1, 0) == 0 || errno == ENOTSUP));
+  constexpr std::array<unsigned char, 20> net_raw = {1, 0, 0, 2, 0, 32};  // version 2, effective, permitted
+  CHECK((setxattr(tool.c_str(), "security.capability", net_raw.data(), net_raw.size(), 0) == 0 || errno == EPERM ||
+         errno == ENOTSUP));
 }
 
 struct Image {
@@ -61,6 +72,9 @@ struct Image {
     CHECK((info.st_mode & 07777u) == 0755);
     REQUIRE(stat((root / "tmp").c_str(), &info) == 0);
     CHECK((info.st_mode & 07777u) == 01777);
+    const fs::path tool = root / store.info("nasty").path.str().substr(1) / "bin/tool";
+    for (const char* attribute : {"user.note", "security.capability"})
+      CHECK(getxattr(tool.c_str(), attribute, nullptr, 0) == -1);
     struct stat twin {};
     const fs::path place = root / store.info("nasty").path.str().substr(1);
     stat((place / "twin-1").c_str(), &info);
@@ -137,4 +151,32 @@ TEST_CASE("umoci, and so Go's archive/tar, unpacks our layers as the store has t
   REQUIRE(unpacked);
   written.check(fs::path(bundle) / "rootfs");
   make_writable(bundle);
+}
+
+TEST_CASE("GNU tar reads a sparse file of more than 8 GiB, and the file after it") {
+  constexpr off_t size = (off_t{8} << 30) + 12345;
+  Store store;
+  const TemporaryDirectory dir;
+  const fs::path big = store.file("big", "a-big", "begin");
+  {
+    std::fstream file(big, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(size - 3);
+    file << "end";
+  }
+  store.file("big", "b-after", "still in step");
+  const store::PathInfo info = store.info("big");
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  Contents contents;
+  contents.paths = {&info};
+  Writer writer(layout, {0, store.root()});
+  const bool has_zstd = has_program("zstd");  // gzip takes a minute to say so many zeros
+  const auto encoding = *Encoding::parse(has_zstd ? "zstd-fast" : "gzip-fast");
+  const LayerBlob blob = writer.write({contents}, encoding).layers.front();
+  CHECK(blob.tar_size > static_cast<std::uint64_t>(size));
+  const std::string list = (dir.path() / "list").string(), place = info.path.str().substr(1);
+  // What tar takes out of the layer goes to cmp; the rest of the listing shows that it found the next header.
+  CHECK(shell(fmt::format("{} -dc < {} | tar x -v --to-command='cmp - {}/$(basename \"$TAR_FILENAME\")' > {}",
+                          has_zstd ? "zstd -q" : "gzip", layout.blob(blob.digest).string(), store.place("big").string(),
+                          list)));
+  CHECK(read_file(list) == fmt::format("nix/\nnix/store/\n{0}/\n{0}/a-big\n{0}/b-after\n", place));
 }

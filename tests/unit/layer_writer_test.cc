@@ -255,6 +255,7 @@ TEST_CASE("the index is made again from recipes and blobs") {
   drop_index(layout);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
   CHECK(rebuild_index(layout) == 2);  // those of the regrouping
+  CHECK(rebuild_index(layout) == 0);
   CHECK(rebuild_index(world.layout("nothing there")) == 0);
 }
 
@@ -296,6 +297,7 @@ TEST_CASE("what cannot be rebuilt to the same digest is an unknown blob") {
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
   CHECK(!fs::exists(layout.blob(never)));
+  CHECK(!fs::exists(layout.recipe(never)));  // nothing can be made of it
   recipe.format = format_version + 1;
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
