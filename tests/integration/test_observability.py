@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -18,7 +17,7 @@ import pytest
 import yaml
 
 from engines import program
-from registry import ROOT, wait_for
+from registry import NIXERY, ROOT, wait_for
 from test_sources import Channels, channels  # noqa: F401  (a fixture)
 
 MONITORING = ROOT / "packaging/monitoring"
@@ -323,6 +322,30 @@ def test_only_this_machine_may_see_metrics_and_all_may_probe(registry):
     assert ask_from(registry, "127.0.0.2", "/readyz") == 200
     assert registry.request("POST", "/metrics").status == 405
     assert registry.head("/healthz").status == 200
+
+
+def test_two_workers_of_one_tree_answer_for_themselves_at_an_address_each(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    second = registry.dir / "second.sock"
+    status = (ROOT / "nginx/nixery-status.conf").read_text()
+    (inside,) = re.findall(r"^location = /metrics {\n(.*?)^}", status, flags=re.M | re.S)
+    (registry.dir / "status-2.conf").write_text(re.sub(r"fastcgi_pass +nixery_workers;", f"fastcgi_pass unix:{second};", inside))
+    conf = registry.dir / "nginx.conf"
+    mine = f"location = /metrics/2 {{ include {registry.dir}/status-2.conf; }}\n"
+    conf.write_text(conf.read_text().replace("    listen 127", f"    {mine}    listen 127", 1))
+    reload(registry)
+    with open(registry.dir / "second.log", "ab") as log:
+        worker = subprocess.Popen([NIXERY, "serve"], env={**registry.env, "NIXERY_LISTEN": f"unix:{second}"}, stderr=log, stdin=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: registry.get("/metrics/2").status == 200, "the second worker")
+        assert registry.manifest("good").status == 200  # by the first, which alone is in the upstream
+        built = 'nixery_builds_total{outcome="built"}'
+        one, two = scrape(registry), parsed(registry.get("/metrics/2").body.decode())
+        assert (one[built], two[built]) == (1, 0)
+        assert two[f'nixery_worker_info{{listener="unix:{second}"}}'] == 1
+    finally:
+        worker.terminate()
+        assert worker.wait(timeout=60) == 0
 
 
 # Health
