@@ -230,18 +230,26 @@ void Reconciler::work() {
     try {
       reconcile(*key);
       queue_.forgive(*key);
+      const std::lock_guard lock(mutex_);
+      failing_.erase(*key);
     } catch (const ApiError& error) {
       // The object has changed, or has gone, which the watch is about to tell. (Or a server that has just started does
       // not know its resources yet: then it is tried again.)
-      if (!stop_ && error.status != 409 && error.status != 404)
-        log::warning("cannot reconcile", {{"image", *key}, {"error", error.what()}});
+      if (error.status != 409 && error.status != 404) report(*key, error.what());
       error.retry_after ? queue_.add(*key, *error.retry_after) : queue_.add_after_failure(*key);
     } catch (const std::exception& error) {
-      if (!stop_) log::warning("cannot reconcile", {{"image", *key}, {"error", error.what()}});
+      report(*key, error.what());
       queue_.add_after_failure(*key);
     }
     queue_.done(*key);
   }
+}
+
+// Once, until it goes well again.
+void Reconciler::report(const std::string& key, const char* error) {
+  if (stop_) return;
+  const std::lock_guard lock(mutex_);
+  if (failing_.insert(key).second) log::warning("cannot reconcile", {{"image", key}, {"error", error}});
 }
 
 void Reconciler::pull() {
@@ -272,6 +280,7 @@ void Reconciler::forget(const std::string& key) {
   const std::lock_guard lock(mutex_);
   known_.erase(key);
   tellings_.erase(key);
+  failing_.erase(key);
 }
 
 Declaration Reconciler::write_files(const NixImage& image, bool& changed) {

@@ -14,6 +14,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "kubernetes/api_client.h"
@@ -68,6 +69,7 @@ class Reconciler {
   };
 
   void reconcile(const std::string& key);
+  void report(const std::string& key, const char* error);
   void pull(const std::string& key);
   void forget(const std::string& key);
   void remove_strays(const std::map<std::string, NixImage>& images);
@@ -95,6 +97,7 @@ class Reconciler {
   Quota quota_;
   std::map<std::string, Known> known_;
   std::map<std::string, Telling> tellings_;
+  std::set<std::string> failing_;
   std::uint64_t serial_ = 0;
 };
 

@@ -252,6 +252,27 @@ def test_quota_is_of_the_oldest(cluster):
     wait_for(lambda: cluster.ready("team", "a") == "True", "the next in the row")
 
 
+def test_quota_holds_when_many_come_at_once_and_places_are_given_on(cluster):
+    cluster.api.page_limit = 100
+    names = [f"image-{number:03}" for number in range(120)]
+    for name in names[:40]:
+        cluster.api.put("team", name, {"contents": ["curl"]})
+    cluster.controller(NIXERY_CONTROLLER_QUOTA="20")
+    for name in names[40:]:
+        cluster.api.put("team", name, {"contents": ["curl"]})
+        cluster.api.put("other", name, {"contents": ["curl"]}) if name < "image-060" else None
+    wait_for(lambda: all(cluster.reason("team", name) == "QuotaExceeded" for name in names[20:]), "the refusals", 60)
+    wait_for(lambda: all(cluster.ready("team", name) == "True" for name in names[:20]), "the oldest")
+    wait_for(lambda: all(cluster.ready("other", name) == "True" for name in names[40:60]), "another namespace's")
+    assert len(cluster.files()) == 40
+    for name in names[:15] + names[30:40]:
+        cluster.api.delete("team", name)
+    left = names[15:30] + names[40:45]
+    wait_for(lambda: all(cluster.ready("team", name) == "True" for name in left), "those who have moved up", 60)
+    wait_for(lambda: [f for f in cluster.files() if ".team." in f] == [f"niximage.team.{name}.json" for name in left], "their files")
+    assert all(cluster.reason("team", name) == "QuotaExceeded" for name in names[45:])
+
+
 def test_a_restart_writes_nothing_where_nothing_has_changed(cluster):
     for name in "abc":
         cluster.api.put("team", name, {"contents": ["curl"]})
