@@ -68,10 +68,10 @@ class Writer {
   explicit Writer(tree::Layout layout, WriterOptions options = {});
   ~Writer();
 
-  // Publishes a blob for each of `layers`, and renews those that are there (tree/hold.h), all of whose store paths must be valid; may be called with some of an
-  // image's layers while others are still being built. Their PathInfos must live until it returns.
-  // Throws the first Error that any thread met (its message names the path); then nothing half-done is left, but
-  // layers that were finished stay.
+  // Publishes a blob for each of `layers`, and renews those that are there (tree/hold.h), all of whose store paths must
+  // be valid; may be called with some of an image's layers while others are still being built. Their PathInfos must
+  // live until it returns. Throws the first Error that any thread met (its message names the path); then nothing
+  // half-done is left, but layers that were finished stay.
   Written write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress = {});
 
   // Makes a blob that is gone from its recipe again. Its store paths must be valid: see read_recipe(). Throws
