@@ -216,7 +216,7 @@ export function pathName(path) {
   return path.replace(/^\/nix\/store\/[^-]*-/, "");
 }
 
-/** What a layer is called, of its paths' names and why it is one: "alone: 41 MB", "krb5-1.20 with 3 paths that it brings: 1.9 MB". */
+/** What a layer is called, of its paths' names and why it is one: "alone: 41 MB", "krb5-1.20 with 3 paths that it needs: 1.9 MB". */
 export function layerName(reason, names) {
   return names.length === 1 ? names[0] : reason.replace(/:? *[\d.]+ [kMG]?B$/, "");
 }

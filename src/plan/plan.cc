@@ -23,18 +23,18 @@ struct Group {
 
 // What measured best (tests/bench/sharing) where there is room for many layers, and where there is not.
 struct Measure {
-  std::uint64_t unit_size;       // bytes
-  std::size_t left_over;         // layers for what is left over, where there are more groups than layers
-  std::uint64_t left_over_size;  // bytes that such a layer has at least
+  std::uint64_t unit_size;  // bytes
+  std::size_t left_over;    // layers for what is left over, where there are more groups than layers
 };
 
-constexpr std::size_t few_layers = 30;
+constexpr std::size_t few_layers = 29;                  // fewer are few: NIXERY_MAX_LAYERS, less the root file system's
+constexpr std::uint64_t left_over_size = 2u << 20;      // bytes that a layer of what is left over has at least
 constexpr std::uint64_t least_companions = 256u << 10;  // bytes: a group of less goes to what is left over
 
 Measure measure_for(std::size_t max_layers) {
   // Of few layers, each one for what is left over is a shared one less.
-  if (max_layers < few_layers) return {2u << 20, 1, 2u << 20};
-  return {256u << 10, max_layers / 8, 2u << 20};
+  if (max_layers < few_layers) return {2u << 20, 1};
+  return {256u << 10, max_layers / 8};
 }
 
 std::string human(std::uint64_t bytes) {
@@ -152,12 +152,12 @@ class Planner {
   void fill(const std::vector<Vertex>& left, std::size_t count, std::vector<Group>& groups) const {
     std::uint64_t bytes = 0;
     for (const Vertex v : left) bytes += size_[v];
-    const std::uint64_t enough = std::max(measure_.left_over_size, bytes / count + 1);
+    const std::uint64_t enough = std::max(left_over_size, bytes / count + 1);
     const std::size_t first = groups.size();
     for (const Vertex v : left) {
       // Where too little for a layer remains, it goes along with the last.
       const bool full = groups.size() > first && groups.back().nar_size >= enough;
-      if (groups.size() == first || (full && bytes >= measure_.left_over_size)) groups.push_back({});
+      if (groups.size() == first || (full && bytes >= left_over_size)) groups.push_back({});
       groups.back().members.push_back(v);
       groups.back().nar_size += size_[v];
       bytes -= size_[v];
