@@ -60,7 +60,11 @@ Artifact artifact_of(const ManifestJson& manifest) {
   const std::string bytes = to_json(manifest);
   return {{std::string(manifest.config.bytes), std::string(manifest.layer.bytes)},
           bytes,
-          {image::MediaType::oci_manifest, image::Digest::of(bytes), bytes.size(), manifest.annotations, {},
+          {image::MediaType::oci_manifest,
+           image::Digest::of(bytes),
+           bytes.size(),
+           manifest.annotations,
+           {},
            std::string(manifest.artifact_type)}};
 }
 

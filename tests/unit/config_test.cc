@@ -81,8 +81,9 @@ TEST_CASE("effective settings say where they come from, without credentials") {
 }
 
 TEST_CASE("a mistyped setting is told with the one that was meant, one of the Go Nixery with what there is instead") {
-  const auto told = strange_settings(load({}).settings, {"NIXERY_CHANEL", "NIXERY_TREE", "NIXERY_STORAGE_BACKEND", "HOME",
-                                                         "NIXERY_CONTROLLER_HOST", "NIXERY_XYZZY_PLUGH_QUUX", "NIX_PATH"});
+  const auto told =
+      strange_settings(load({}).settings, {"NIXERY_CHANEL", "NIXERY_TREE", "NIXERY_STORAGE_BACKEND", "HOME",
+                                           "NIXERY_CONTROLLER_HOST", "NIXERY_XYZZY_PLUGH_QUUX", "NIX_PATH"});
   REQUIRE(told.size() == 3);
   CHECK(told[0] == "NIXERY_CHANEL is no setting of nixery: did you mean NIXERY_CHANNEL?");
   CHECK(told[1].find("NIXERY_TREE") != std::string::npos);

@@ -71,8 +71,8 @@ TEST_CASE("with no memory for failures every request tries again") {
   Flights flights({1, 10, std::chrono::seconds(0)});
   std::atomic<int> tries{0};
   for (int i = 0; i < 3; ++i) {
-    const auto flight =
-        flights.join("a", "k", [&](Progress&) -> Landing { throw Error(Failure::build_failed, std::to_string(++tries)); });
+    const auto flight = flights.join(
+        "a", "k", [&](Progress&) -> Landing { throw Error(Failure::build_failed, std::to_string(++tries)); });
     flight->wait_until(far);
     while (flights.in_the_air() > 0) std::this_thread::yield();
   }
