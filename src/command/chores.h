@@ -1,0 +1,61 @@
+// What a worker does from time to time, whoever asks for what.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "build/builder.h"
+#include "command/registry_parts.h"
+
+namespace nixery::command {
+
+// Calls `work` each time `every` has passed since it returned, in a thread of its own, until it is destroyed; never
+// where `every` is 0. What work throws is logged behind `failing`, and the next time comes all the same.
+class Chore {
+ public:
+  Chore(std::chrono::seconds every, std::string failing, std::function<void()> work);
+
+ private:
+  void run(const std::stop_token& stop) const;
+
+  const std::chrono::seconds every_;
+  const std::string failing_;
+  const std::function<void()> work_;
+  mutable std::mutex mutex_;  // for waiting alone
+  mutable std::condition_variable_any stopped_;
+  std::jthread thread_;  // last: it uses the rest
+};
+
+// Looks whether moving tags have moved.
+Chore refreshing(build::Builder& builder, std::chrono::seconds every);
+
+// Collects garbage, beside the workers that may do so on other hosts.
+Chore collecting(const Config& config);
+
+// Sees that changes of the declared images take effect though nobody asks for them, and tells of what is wrong.
+class DeclarationWatcher {
+ public:
+  DeclarationWatcher(build::Builder& builder, RegistryParts& parts);
+  ~DeclarationWatcher() { stopping_ = true; }
+
+ private:
+  void look();
+  bool ask_of_one(const build::Declarations& declarations);
+
+  build::Builder& builder_;
+  RegistryParts& parts_;
+  std::uint64_t seen_ = 0;
+  std::vector<std::string> told_;
+  std::map<std::string, bool> packages_;
+  std::atomic<bool> stopping_{false};
+  Chore chore_;  // last: its thread uses the rest
+};
+
+}  // namespace nixery::command
