@@ -85,12 +85,10 @@ users: [{{name: u, user: {{token: secret}}}}]
 
     def probes(self):
         """What kubelet would ask, and the answers."""
-        # The worker's are nginx's to hand on (nixery-status.conf).
-        handed_on = (ROOT / "nginx/nixery-status.conf").exists()
         asked = {
             (container["name"], kind): probe["httpGet"]["path"]
             for container in self.pod["containers"] for kind, probe in container.items()
-            if kind.endswith("Probe") and (handed_on or container["name"] == "nginx")
+            if kind.endswith("Probe")
         }  # fmt: skip
         return {which: run("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{self.port}{path}").stdout for which, path in asked.items()}
 
