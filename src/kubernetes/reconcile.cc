@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "kubernetes/image_status.h"
 #include "log.h"
 
 namespace nixery::kubernetes {
@@ -14,18 +15,13 @@ namespace {
 using std::chrono::seconds;
 using Outcome = Pull::Outcome;
 
-constexpr milliseconds least_wait{500}, most_wait{60'000};  // after failures of the API server
+constexpr milliseconds least_wait{500}, most_wait{30'000};  // after failures of the API server
 constexpr milliseconds least_pull_wait{1000};               // after those of the registry, and up to
 constexpr milliseconds least_poll{250};                     // between two looks at a build
 constexpr milliseconds most_wait_unavailable{15'000}, most_wait_refused{300'000}, most_wait_failed{1'800'000};
 constexpr seconds long_for_taking{60};          // until a declaration that the registry has not taken is a failure
 constexpr double most_events = 25;              // of an object at once
 constexpr double events_per_second = 1.0 / 60;  // and then
-
-Condition condition(const NixImage& image, const char* type, const char* status, const std::string& reason,
-                    const std::string& message) {
-  return {type, status, reason, message, image.generation, ""};
-}
 
 Pull told(Outcome outcome, const std::string& reason, const std::string& message) {
   Pull pull;
@@ -44,88 +40,12 @@ milliseconds until(Clock::time_point when) {
   return std::max(milliseconds(0), std::chrono::ceil<milliseconds>(when - Clock::now()));
 }
 
-const Condition* find_condition(const Status& status, std::string_view type) {
-  for (const Condition& condition : status.conditions)
-    if (condition.type == type) return &condition;
-  return nullptr;
-}
-
-bool is_progress(const Pull& pull) {
-  return pull.outcome == Outcome::building || pull.outcome == Outcome::not_taken;
-}
-
-// What an earlier controller has told.
-std::optional<Pull> built_by(const Status& status) {
-  const Condition* condition = find_condition(status, "Built");
-  if (!condition || condition->status != "True" || status.digest.empty()) return std::nullopt;
-  Pull pull = told(Outcome::built, condition->reason, "");
-  pull.digest = status.digest;
-  pull.size = status.size.value_or(0);
-  pull.layers = status.layers.value_or(0);
-  return pull;
-}
-
 // Trying again will not help.
 bool is_final(const ApiError& error) {
   return error.status == 400 || error.status == 403 || error.status == 422;
 }
 
 }  // namespace
-
-Status status_of(const NixImage& image, const Pull& pull, const std::optional<Pull>& built,
-                 const std::string& reference) {
-  Status status;
-  status.observed_generation = image.generation;
-  status.reference = reference;
-  const auto add = [&](const char* type, const char* state, const std::string& reason, const std::string& message) {
-    status.conditions.push_back(condition(image, type, state, reason, message));
-  };
-  const auto add_result = [&](const Pull& of) {
-    status.digest = of.digest;
-    status.size = of.size;
-    status.layers = of.layers;
-    return fmt::format("{}@{}", reference, of.digest);
-  };
-  const auto resolved = [&] { add("Resolved", "True", "Resolved", "the packages are known"); };
-  switch (pull.outcome) {
-    case Outcome::built: {
-      const std::string image_there = add_result(pull);
-      resolved();
-      add("Built", "True", pull.reason, image_there);
-      add("Ready", "True", pull.reason, image_there);
-      return status;
-    }
-    case Outcome::building:
-    case Outcome::not_taken:
-      add("Resolved", "Unknown", pull.reason, pull.message);
-      add("Built", "False", pull.reason, pull.message);
-      add("Ready", "False", pull.reason, pull.message);
-      return status;
-    case Outcome::refused:
-      add("Resolved", "False", pull.reason, pull.message);
-      add("Built", "False", pull.reason, pull.message);
-      add("Ready", "False", pull.reason, pull.message);
-      break;
-    case Outcome::failed:
-      resolved();
-      add("Built", "False", pull.reason, pull.message);
-      add("Ready", "False", pull.reason, pull.message);
-      break;
-    case Outcome::unavailable:
-      if (built) {
-        const std::string image_there = add_result(*built);
-        resolved();
-        add("Built", "True", built->reason, image_there);
-      } else {
-        add("Resolved", "Unknown", pull.reason, pull.message);
-        add("Built", "Unknown", pull.reason, pull.message);
-      }
-      add("Ready", "Unknown", pull.reason, pull.message);
-      break;
-  }
-  status.last_error = pull.message;
-  return status;
-}
 
 Reconciler::Reconciler(const Settings& settings, const ApiClient& client, std::function<bool()> leads,
                        const std::atomic<bool>& stop)
@@ -423,6 +343,7 @@ void Reconciler::tell(const NixImage& image, const Pull& pull, const std::option
     const Status wanted =
         with_transitions(status_of(image, pull, there, reference_of(image)), image.status, timestamp_now());
     if (wanted != image.status) {
+      note_event(image, pull, wanted);  // before, as the answer may be lost of what is written
       const std::string path = fmt::format("/apis/{}/namespaces/{}/niximages/{}/status?fieldManager={}&force=true",
                                            api_version, image.namespace_name, image.name, field_manager);
       const Response response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);
@@ -431,19 +352,21 @@ void Reconciler::tell(const NixImage& image, const Pull& pull, const std::option
       const auto at = images_.find(image.key());
       if (at != images_.end() && at->second.uid == stored.uid && is_older(at->second.version, stored.version))
         at->second = stored;
-      note_event(image, pull, wanted);
     }
   }
   tell_event(image);
 }
 
-// Where what is known of the object has changed, and is no mere progress. The mutex is held.
+// Where what is known of the object has changed, and is no mere progress.
 void Reconciler::note_event(const NixImage& image, const Pull& pull, const Status& wanted) {
   if (is_progress(pull)) return;
   const Condition *before = find_condition(image.status, "Ready"), *now = find_condition(wanted, "Ready");
   if (before && before->status == now->status && before->reason == now->reason && before->message == now->message)
     return;
+  const std::string note = pull.outcome == Outcome::built ? "built " + now->message : now->message;
+  const std::lock_guard lock(mutex_);
   Telling& telling = tellings_[image.key()];
+  if (telling.event && telling.event->reason == now->reason && telling.event->note == note) return;
   const auto time = Clock::now();
   if (telling.counted == Clock::time_point()) {
     telling.allowed = most_events;
@@ -454,8 +377,7 @@ void Reconciler::note_event(const NixImage& image, const Pull& pull, const Statu
   telling.counted = time;
   if (telling.allowed < 1) return;
   telling.allowed -= 1;
-  telling.event = happening_of(image, pull.outcome != Outcome::built, now->reason,
-                               pull.outcome == Outcome::built ? "built " + now->message : now->message);
+  telling.event = happening_of(image, pull.outcome != Outcome::built, now->reason, note);
 }
 
 // Throws what may pass; tried again then, under the same name.

@@ -28,11 +28,6 @@
 
 namespace nixery::kubernetes {
 
-// The conditions and the rest for an outcome; transition times are left out. `built`: what was built of the same
-// declaration before, if it was.
-Status status_of(const NixImage& image, const Pull& pull, const std::optional<Pull>& built,
-                 const std::string& reference);
-
 // Thread-safe; work() and pull() are for threads of the caller's.
 class Reconciler {
  public:

@@ -265,7 +265,6 @@ class FakeKubernetes:
         metadata = {"resourceVersion": str(version)}
         if start + limit < len(keys):
             metadata["continue"] = f"{version}:{start + limit}"
-            self.oldest = max(self.oldest, 0)
         items = [self.objects[key] for key in keys[start : start + limit]]
         request.answer(200, {"apiVersion": "k8s.nixos.org/v1alpha", "kind": "NixImageList", "metadata": metadata, "items": items})
 

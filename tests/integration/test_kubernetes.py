@@ -364,6 +364,17 @@ def test_too_many_requests_and_conflicts_are_tried_again(cluster):
     wait_for(lambda: cluster.api.answer_next == [], "each to have been answered")
 
 
+def test_what_is_written_though_its_answer_is_lost_is_written_once_and_has_its_event(cluster):
+    cluster.api.cut_one_in = 8
+    for number in range(20):
+        cluster.api.put("team", f"a{number}", {"contents": ["curl"]})
+    cluster.controller()
+    for number in range(20):
+        wait_for(lambda: cluster.ready("team", f"a{number}") == "True", "the image", 60)
+        wait_for(lambda: cluster.api.events_about("team", f"a{number}"), "its event", 60)
+        assert [e["reason"] for e in cluster.api.events_about("team", f"a{number}")] == ["Built"]
+
+
 def test_it_waits_for_the_resource_and_says_so_once(cluster):
     cluster.api.has_resource = False
     cluster.controller()

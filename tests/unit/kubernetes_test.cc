@@ -2,6 +2,7 @@
 
 #include "error.h"
 #include "kubernetes/cluster_access.h"
+#include "kubernetes/image_status.h"
 #include "kubernetes/lease.h"
 #include "kubernetes/nix_image.h"
 #include "kubernetes/reconcile.h"
@@ -149,11 +150,11 @@ TEST_CASE("a text is cut between characters") {
 
 TEST_CASE("the oldest images of a namespace are within its quota, and places that become free are told") {
   const auto image = [](const std::string& name, const std::string& created) {
-    NixImage image;
-    image.namespace_name = "n";
-    image.name = name;
-    image.created = created;
-    return image;
+    NixImage made;
+    made.namespace_name = "n";
+    made.name = name;
+    made.created = created;
+    return made;
   };
   Quota quota(2);
   CHECK(quota.add(image("c", "2")).empty());

@@ -1,0 +1,26 @@
+// What is told in a NixImage's status of what the registry has answered. Pure.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "kubernetes/nix_image.h"
+#include "kubernetes/registry_image.h"
+
+namespace nixery::kubernetes {
+
+// The conditions and the rest for an outcome; transition times are left out. `built`: what was built of the same
+// declaration before, if it was.
+Status status_of(const NixImage& image, const Pull& pull, const std::optional<Pull>& built,
+                 const std::string& reference);
+
+// What an earlier controller has told to be built.
+std::optional<Pull> built_by(const Status& status);
+
+// Whether nothing is known yet but that it goes on.
+bool is_progress(const Pull& pull);
+
+const Condition* find_condition(const Status& status, std::string_view type);
+
+}  // namespace nixery::kubernetes
