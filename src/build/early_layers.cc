@@ -81,7 +81,7 @@ void EarlyLayers::write_layers(const std::vector<store::StorePath>& valid, const
     batch.clear();
     bytes = 0;
   };
-  for (const plan::Layer& layer : plan::plan_layers(closure, {}, plan_)) {
+  for (const plan::Layer& layer : plan::plan_layers(closure, plan_)) {
     if (stop.stop_requested()) return;
     layer::Contents contents{{}, paths_of(layer, closure)};
     if (!layer.intrinsic || !written_.insert(layer::layer_key(encoding_, contents)).second) continue;

@@ -26,19 +26,6 @@ std::vector<store::StorePath> output_paths(const std::vector<const nix::Package*
   return paths;
 }
 
-std::vector<std::uint32_t> indices_of(const store::Closure& closure, const std::vector<store::StorePath>& paths) {
-  std::vector<std::uint32_t> indices;
-  for (const store::StorePath& path : paths) {
-    const auto at = std::lower_bound(
-        closure.paths.begin(), closure.paths.end(), path,
-        [](const store::PathInfo& info, const store::StorePath& wanted) { return info.path < wanted; });
-    if (at == closure.paths.end() || at->path != path)
-      throw Error(Failure::unavailable, fmt::format("nix realised {}, but its database does not know it", path.str()));
-    indices.push_back(static_cast<std::uint32_t>(at - closure.paths.begin()));
-  }
-  return indices;
-}
-
 std::vector<layer::PackageOutput> outputs_of(const std::vector<nix::Package>& packages) {
   std::vector<layer::PackageOutput> outputs;
   for (const nix::Package& package : packages)
@@ -152,9 +139,8 @@ std::string Road::image_key(const ResolvedImage& image) const {
 }
 
 LayeredClosure Road::plan(const ResolvedImage& image) const {
-  const auto outputs = output_paths(image.contents());
-  LayeredClosure layered{nix::closure_of(outputs), {}};
-  layered.layers = plan::plan_layers(layered.closure, indices_of(layered.closure, outputs), plan_settings());
+  LayeredClosure layered{nix::closure_of(output_paths(image.contents())), {}};
+  layered.layers = plan::plan_layers(layered.closure, plan_settings());
   return layered;
 }
 

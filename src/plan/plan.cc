@@ -189,8 +189,7 @@ class Planner {
 
 }  // namespace
 
-std::vector<Layer> plan_layers(const store::Closure& closure, const std::vector<std::uint32_t>&,
-                               const Settings& settings) {
+std::vector<Layer> plan_layers(const store::Closure& closure, const Settings& settings) {
   return Planner(closure, settings).plan();
 }
 

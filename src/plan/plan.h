@@ -45,10 +45,8 @@ struct Layer {
   bool intrinsic = false;
 };
 
-// Every path of the closure is in exactly one layer. `roots` are indices of the packages' own outputs, in any order;
-// they decide nothing today: a group that depended on what was asked for would be shared less.
-// Layers come in a stable order, what changes least first.
-std::vector<Layer> plan_layers(const store::Closure& closure, const std::vector<std::uint32_t>& roots,
-                               const Settings& settings);
+// Every path of the closure is in exactly one layer. What was asked for decides nothing: a group that depended on it
+// would be shared less. Layers come in a stable order, what changes least first.
+std::vector<Layer> plan_layers(const store::Closure& closure, const Settings& settings);
 
 }  // namespace nixery::plan

@@ -2,15 +2,14 @@
 //
 //   sharing_plan [--layers N] [--unit BYTES] [--popularity FILE] < images
 //
-// The input is one image after another: a line "image NAME", a line of the roots' store paths, and the closure as
-// `nix-store --dump-db` prints it, ended by a line "end". The output is one JSON line for each image:
+// The input is one image after another: a line "image NAME" and the closure as `nix-store --dump-db` prints it, ended
+// by a line "end". The output is one JSON line for each image:
 // {"image":…,"microseconds":…,"layers":[{"reason":…,"nar_size":…,"paths":[…]},…]}.
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
-#include <sstream>
 #include <string>
 
 #include "error.h"
@@ -22,21 +21,10 @@ namespace {
 
 using namespace nixery;
 
-std::vector<std::uint32_t> find_roots(const store::Closure& closure, const std::string& line) {
-  std::vector<std::uint32_t> roots;
-  std::istringstream words(line);
-  for (std::string word; words >> word;)
-    for (std::uint32_t i = 0; i < closure.paths.size(); ++i)
-      if (closure.paths[i].path.str() == word) roots.push_back(i);
-  return roots;
-}
-
-void plan_image(const std::string& name, const std::string& roots_line, const std::string& dump,
-                const plan::Settings& settings) {
+void plan_image(const std::string& name, const std::string& dump, const plan::Settings& settings) {
   const store::Closure closure = store::parse_dump_db(dump);
-  const auto roots = find_roots(closure, roots_line);
   const auto start = std::chrono::steady_clock::now();
-  const auto layers = plan::plan_layers(closure, roots, settings);
+  const auto layers = plan::plan_layers(closure, settings);
   const auto took = std::chrono::steady_clock::now() - start;
 
   json::Buffer buffer;
@@ -78,10 +66,9 @@ int main(int argc, char** argv) try {
   std::ios::sync_with_stdio(false);
   for (std::string line; std::getline(std::cin, line);) {
     if (!line.starts_with("image ")) throw std::runtime_error("expected a line \"image NAME\", not: " + line);
-    std::string roots, dump;
-    std::getline(std::cin, roots);
+    std::string dump;
     for (std::string record; std::getline(std::cin, record) && record != "end";) dump += record + '\n';
-    plan_image(line.substr(6), roots, dump, settings);
+    plan_image(line.substr(6), dump, settings);
   }
 } catch (const std::exception& error) {
   std::cerr << "sharing_plan: " << error.what() << '\n';
