@@ -137,8 +137,7 @@ def test_fields_are_kubernetes_own(chart, kubernetes_types, values):
         assert kubernetes_types.problems(thing) == [], thing["metadata"]["name"]
     (pod,) = pods(things)
     mounted = {mount["name"] for container in pod["containers"] + pod["initContainers"] for mount in container["volumeMounts"]}
-    unused = {"images"} if values.get("controller", {}).get("enabled") is False else set()
-    assert mounted - unused == {volume["name"] for volume in pod["volumes"]} - unused
+    assert mounted == {volume["name"] for volume in pod["volumes"]}
     if values.get("mode") == "deployment":
         assert unrestricted(pod) == set()
 
@@ -156,7 +155,7 @@ def test_values_reach_what_they_are_for(chart):
     assert {"name": "NIX_CONFIG", "value": "substituters = https://cache.example.org\nmax-jobs = 2"} in worker["env"]
     assert worker["image"] == "r.example.org/nixery:1.2" and pod["securityContext"]["runAsUser"] == 2000
     claims = {volume["name"]: volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume}
-    assert claims == {"nix": "mine", "tree": f"{name}-tree", "state": f"{name}-state"}
+    assert claims == {"nix": "mine", "tree": f"{name}-tree", "state": f"{name}-state", "images": f"{name}-images"}
     ingress = find(things, "Ingress", name)
     assert ingress["spec"]["rules"][0]["host"] == "other.example.org" and "tls" not in ingress["spec"]
     role = find(things, "Role", f"{name}-controller-lease")

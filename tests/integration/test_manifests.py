@@ -54,7 +54,7 @@ def test_the_registry_for_the_cluster_is_restricted(rendered):
 def test_the_registry_of_a_node_is_restricted_but_for_the_node_s_directories_and_port(rendered):
     (pod,) = pods(rendered["base"])
     assert unrestricted(pod) == {
-        "volume nix: hostPath", "volume tree: hostPath", "volume state: hostPath", "nginx: host port",
+        "volume nix: hostPath", "volume tree: hostPath", "volume state: hostPath", "volume images: hostPath", "nginx: host port",
         "own: root", "own: capabilities added",
     }  # fmt: skip
     (own,) = [container for container in pod["initContainers"] if container["name"] == "own"]

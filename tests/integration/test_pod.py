@@ -139,4 +139,4 @@ def test_a_pod_makes_images_of_niximages_and_serves_them(docker, own_image, rend
         assert made.stop("nginx") == {"nginx": 0}
         assert api.mistakes == []
         if name == "base":  # what was root's is the user's
-            assert {path.stat().st_uid for path in (directory / "volumes").glob("*") if path.name in ("nix", "tree", "state")} == {1000}
+            assert {path.stat().st_uid for path in (directory / "volumes").glob("*") if path.name in ("nix", "tree", "state", "images")} == {1000}
