@@ -231,7 +231,7 @@ def test_its_git_fetches_a_source(docker, own_image, packages, directory):
 def test_what_is_a_person_s_own_goes_into_nginx(docker, own_image, packages, directory):
     (directory / "server.d").mkdir()
     (directory / "server.d/greeting.conf").write_text("location = /mine { return 200 mine; }\n")
-    with started(docker, own_image, packages, "-v", f"{directory}/server.d:/etc/nixery/server.d:ro") as container:
+    with started(docker, own_image, packages, "-v", f"{directory}/server.d:/etc/nixery.d/server:ro") as container:
         assert run("curl", "-sf", f"http://127.0.0.1:{container.port}/mine").stdout == "mine"
 
 

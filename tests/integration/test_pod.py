@@ -140,3 +140,11 @@ def test_a_pod_makes_images_of_niximages_and_serves_them(docker, own_image, rend
         assert api.mistakes == []
         if name == "base":  # what was root's is the user's
             assert {path.stat().st_uid for path in (directory / "volumes").glob("*") if path.name in ("nix", "tree", "state", "images")} == {1000}
+
+
+def test_nothing_is_mounted_through_a_link(docker, own_image, rendered):  # noqa: F811
+    """A directory that one package alone gives is a link into the store, where a mount would change the package."""
+    places = {mount["mountPath"] for name in rendered for (pod,) in [pods(rendered[name])] for container in pod["containers"] for mount in container["volumeMounts"]}
+    places |= {"/etc/nixery.d/http", "/etc/nixery.d/server", "/etc/nixery.d/secrets"}
+    led_to = docker.check("run", "--rm", "--network", "none", "--entrypoint", "/bin/readlink", own_image, "-m", *sorted(places)).split()
+    assert led_to == sorted(places)

@@ -3,4 +3,4 @@ for program in "$out"/bin/nix-* nix; do
   program=${program##*/}
   wrap "$program" NIX_BIN_DIR="$out/bin" NIX_LIBEXEC_DIR="$out/libexec"
 done
-ln -sfn ../wrapped/nix "$out/libexec/nix/build-remote"
+[ ! -L "$out/libexec/nix/build-remote" ] || ln -sfn ../wrapped/nix "$out/libexec/nix/build-remote"
