@@ -5,7 +5,8 @@ let
   parts = [
     "/meson.build" "/meson_options.txt" "/src" "/nginx"
     "/nix/overlay.nix" "/nix/package.nix" "/nix/resolve.nix" "/nix/source.nix"
-    "/packaging/completions" "/packaging/container" "/packaging/image" "/packaging/man" "/packaging/systemd"
+    "/packaging/completions" "/packaging/container" "/packaging/image" "/packaging/man"
+    "/packaging/monitoring" "/packaging/systemd"
   ];
   # A directory on the way to a part is one too.
   isPart = path: builtins.any (part: part == path || hasPrefix "${part}/" path || hasPrefix "${path}/" part) parts;

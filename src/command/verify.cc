@@ -82,9 +82,7 @@ const Command verify = {
     "Hashes every blob and manifest of the tree against its name, and follows every tag, manifest, index, list of\n"
     "referrers and record to its end. Safe beside pulls and builds.\n",
     {{"--repair", nullptr,
-      "remove what is wrong or leads nowhere, so that it is built anew when it is pulled next; make the index of "
-      "layers "
-      "again from their recipes"},
+      "remove what is wrong or leads nowhere: pulls build it anew; make the index of layers again from recipes"},
      json_option},
     "sound, blobs, manifests, tags, indexEntries, evicted, bytes, problems (what, name, message, repaired)",
     {{"nixery verify", "after a crash of the machine, or for a disk that one does not trust"},

@@ -280,8 +280,8 @@ def test_shells_complete_every_command_and_option(files):
         of_command = options(nixery, name)
         assert of_command <= by_bash("nixery", name, "--"), name
         assert of_command <= by_fish(f"nixery {name} --"), name
-        of_zsh = re.search(rf"^ *{name}\) (.*) ;;", zsh.read_text(), flags=re.M)
-        assert not of_command or of_command <= set(of_zsh.group(1).split()), name
+        of_zsh = re.search(rf"^ *{name}\)\n(.*?) ;;", zsh.read_text(), flags=re.M | re.S)
+        assert not of_command or of_command <= set(re.findall(r"'\*?(--[a-z-]+)\[", of_zsh.group(1))), name
 
 
 # The package at work
