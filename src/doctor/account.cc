@@ -87,8 +87,8 @@ Account with_groups_of_running(Account account, const std::string& program) {
       // It has ended meanwhile.
     }
   }
-  std::ranges::sort(account.groups);
-  account.groups.erase(std::ranges::unique(account.groups).begin(), account.groups.end());
+  std::sort(account.groups.begin(), account.groups.end());
+  account.groups.erase(std::unique(account.groups.begin(), account.groups.end()), account.groups.end());
   return account;
 }
 

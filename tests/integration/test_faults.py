@@ -19,7 +19,8 @@ from registry import NIXERY, ROOT, Registry, wait_for
 PULLS = int(os.environ.get("NIXERY_TEST_PULLS", "500"))
 SEED = int(os.environ.get("NIXERY_TEST_SEED", "1"))
 PULLERS = 4
-MOST_HARM = 2  # acts for each pull, on average
+# Acts of harm for each pull, on average: a slow machine is to come to an end, and a fast one to meet enough of them.
+LEAST_HARM, MOST_HARM = 0.5, 2
 
 # Thirty packages that are built in an instant and need each other, so that images share paths.
 PACKAGES = """
@@ -70,6 +71,7 @@ class Storm:
         self.random = random.Random(SEED)
         self.lock = threading.Lock()
         self.left = PULLS
+        self.acts = 0
         self.manifests: dict[str, str] = {}
         self.wrong: list[str] = []
         self.counts = {"pulls": 0, "tries": 0, "worker": 0, "nix": 0, "nginx": 0, "gc": 0, "disk": 0}
@@ -123,6 +125,8 @@ class Storm:
     def pull_on(self, number: int):
         choose = random.Random(SEED * 1000 + number)
         while not self.wrong:
+            while self.acts < LEAST_HARM * (self.counts["pulls"] - PULLERS) and not self.wrong:
+                time.sleep(0.01)
             with self.lock:
                 if self.left == 0:
                     return
@@ -178,12 +182,11 @@ class Storm:
 
     def rage(self):
         harm = [self.kill_worker] * 4 + [self.kill_nix] * 4 + [self.kill_nginx, self.collect, self.drop_tags, self.drop_tags]
-        done = 0
         while self.left > 0 and not self.wrong:
             time.sleep(self.random.uniform(0.05, 0.5))
-            if done > MOST_HARM * (self.counts["pulls"] + PULLERS):
-                continue  # a slow machine is to come to an end, too
-            done += 1
+            if self.acts > MOST_HARM * (self.counts["pulls"] + PULLERS):
+                continue
+            self.acts += 1
             if self.registry.worker.poll() is not None:
                 self.start_worker()  # as systemd does
             self.random.choice(harm)()
