@@ -20,7 +20,7 @@ PULLS = int(os.environ.get("NIXERY_TEST_PULLS", "500"))
 SEED = int(os.environ.get("NIXERY_TEST_SEED", "1"))
 PULLERS = 4
 # Acts of harm for each pull, on average: a slow machine is to come to an end, and a fast one to meet enough of them.
-LEAST_HARM, MOST_HARM = 0.5, 2
+LEAST_HARM, MOST_HARM = 0.25, 1
 
 # Thirty packages that are built in an instant and need each other, so that images share paths.
 PACKAGES = """
