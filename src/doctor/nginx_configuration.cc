@@ -205,7 +205,7 @@ std::vector<ListenAddress> NginxConfiguration::addresses() const {
           addresses.push_back(
               {directive.words[1], std::ranges::find(directive.words, "ssl") != directive.words.end(), name});
     });
-  std::ranges::stable_partition(addresses, [](const ListenAddress& address) { return !address.tls; });
+  std::stable_partition(addresses.begin(), addresses.end(), [](const ListenAddress& address) { return !address.tls; });
   return addresses;
 }
 
