@@ -80,8 +80,8 @@ TEST_CASE("with no memory for failures every request tries again") {
 }
 
 TEST_CASE("a full queue refuses, and says so") {
-  Flights flights({1, 1, std::chrono::seconds(0)});
   std::latch go(1), flying(1);
+  Flights flights({1, 1, std::chrono::seconds(0)});
   const auto wait = [&](Progress&) {
     go.wait();
     return success();
@@ -100,8 +100,8 @@ TEST_CASE("a full queue refuses, and says so") {
 TEST_CASE("clients take turns: one who asks for many images does not keep another's first waiting") {
   std::vector<std::string> flown;
   {
-    Flights flights({1, 100, std::chrono::seconds(0)});
     std::latch go(1), flying(1);
+    Flights flights({1, 100, std::chrono::seconds(0)});
     flights.join("greedy", "first", [&](Progress&) {
       flying.count_down();
       go.wait();
@@ -126,8 +126,8 @@ TEST_CASE("clients take turns: one who asks for many images does not keep anothe
 }
 
 TEST_CASE("in a full queue, one who has the most makes room for one who has less") {
-  Flights flights({1, 4, std::chrono::seconds(0)});
   std::latch go(1), flying(1);
+  Flights flights({1, 4, std::chrono::seconds(0)});
   flights.join("greedy", "first", [&](Progress&) {
     flying.count_down();
     go.wait();
