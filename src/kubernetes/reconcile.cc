@@ -23,14 +23,6 @@ constexpr seconds long_for_taking{60};          // until a declaration that the 
 constexpr double most_events = 25;              // of an object at once
 constexpr double events_per_second = 1.0 / 60;  // and then
 
-Pull told(Outcome outcome, const std::string& reason, const std::string& message) {
-  Pull pull;
-  pull.outcome = outcome;
-  pull.reason = reason;
-  pull.message = message;
-  return pull;
-}
-
 std::string without_scheme(const std::string& url) {
   const auto host = url.find("://") + 3;
   return url.substr(host, url.find('/', host) - host);

@@ -10,6 +10,14 @@
 
 namespace nixery::kubernetes {
 
+Pull told(Pull::Outcome outcome, const std::string& reason, const std::string& message) {
+  Pull pull;
+  pull.outcome = outcome;
+  pull.reason = reason;
+  pull.message = message;
+  return pull;
+}
+
 namespace {
 
 using Outcome = Pull::Outcome;
@@ -52,14 +60,6 @@ Told read_error(const std::string& body) {
   } catch (const Error&) {
   }
   return told;
-}
-
-Pull told(Outcome outcome, const std::string& reason, const std::string& message) {
-  Pull pull;
-  pull.outcome = outcome;
-  pull.reason = reason;
-  pull.message = message;
-  return pull;
 }
 
 Pull unavailable(const std::string& message) {

@@ -44,4 +44,7 @@ Pull pull_image(const Wanted& wanted, const std::optional<Pull>& known, const st
 // What an answer means that is no success.
 Pull meaning_of(const Response& response, const std::string& declaration);
 
+// One that has nothing to tell but this.
+Pull told(Pull::Outcome outcome, const std::string& reason, const std::string& message);
+
 }  // namespace nixery::kubernetes
