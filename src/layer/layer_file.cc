@@ -14,7 +14,7 @@ namespace nixery::layer {
 
 namespace {
 
-constexpr std::size_t copy_step = 256 << 10;       // bytes: stays in a core's cache from reading to hashing
+constexpr std::size_t copy_step = 64 << 10;        // bytes: stays in a core's cache from reading to hashing
 constexpr std::uint64_t writeback_step = 8 << 20;  // bytes after which the disk is put to work
 
 // From one file to another within the kernel, where the file system lets it. Bytes moved; 0 where it cannot.

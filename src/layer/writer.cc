@@ -23,7 +23,7 @@ namespace nixery::layer {
 
 namespace {
 
-constexpr std::size_t scratch_size = 256 << 10;  // bytes, for tar that is only hashed
+constexpr std::size_t scratch_size = 64 << 10;  // bytes, for tar that is only hashed
 constexpr std::size_t unfinished_max = 4;        // layers of one reader that are still being written or synced
 
 // Keys of the layers that are being written, so that two builds never compress the same one at the same time.
