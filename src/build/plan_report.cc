@@ -33,7 +33,7 @@ void write_package(json::Writer& writer, const nix::Package& package) {
 }
 
 void write_layers(json::Writer& writer, const PlanReport& report) {
-  const auto& [closure, layers] = report.layered;
+  const auto& [closure, layers, with_root] = report.layered;
   json::member(writer, "closurePaths", closure.paths.size());
   json::member(writer, "closureBytes", closure.nar_size());
   json::key(writer, "layers");
@@ -44,6 +44,10 @@ void write_layers(json::Writer& writer, const PlanReport& report) {
     json::member(writer, "reason", layers[i].reason);
     json::key(writer, "inTree");
     writer.Bool(report.in_tree[i]);
+    if (i == with_root) {
+      json::key(writer, "withRootFileSystem");
+      writer.Bool(true);
+    }
     json::key(writer, "paths");
     writer.StartArray();
     for (const auto index : layers[i].paths) json::string(writer, closure.paths[index].path.str());
@@ -56,13 +60,14 @@ void write_layers(json::Writer& writer, const PlanReport& report) {
 }  // namespace
 
 PlanReport report_plan(const Road& road, const tree::Tree& tree, ResolvedImage image) {
-  PlanReport report{std::move(image), {}, {}, {}, road.settings().max_layers == 1};
+  PlanReport report{std::move(image), {}, {}, {}};
   report.missing = nix::missing_for(report.image.contents());
   if (!report.missing.complete()) return report;
   report.layered = road.plan(report.image);
-  for (const plan::Layer& layer : report.layered.layers) {
-    // Of a layer that holds the root file system, too, this asks in vain.
-    const layer::Contents contents{{}, paths_of(layer, report.layered.closure)};
+  const auto& [closure, layers, with_root] = report.layered;
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    layer::Contents contents{{}, paths_of(layers[i], closure)};
+    if (i == with_root) contents.entries = root_of(report.image, closure).entries;
     report.in_tree.push_back(
         layer::find_layer(tree.layout(), layer::layer_key(report.image.encoding, contents)).has_value());
   }

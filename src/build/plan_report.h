@@ -17,7 +17,6 @@ struct PlanReport {
   nix::Missing missing;       // what nix would have to build or fetch
   LayeredClosure layered;     // empty unless missing.complete()
   std::vector<bool> in_tree;  // of each of layered.layers
-  bool all_in_one = false;    // the one layer holds the root file system, too
 };
 
 PlanReport report_plan(const Road& road, const tree::Tree& tree, ResolvedImage image);

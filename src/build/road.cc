@@ -67,6 +67,10 @@ std::vector<const store::PathInfo*> paths_of(const plan::Layer& layer, const sto
   return paths;
 }
 
+layer::Rootfs root_of(const ResolvedImage& image, const store::Closure& closure) {
+  return layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);
+}
+
 std::vector<const nix::Package*> ResolvedImage::contents() const {
   std::vector<const nix::Package*> packages;
   for (const nix::Package& package : resolution.packages) packages.push_back(&package);
@@ -139,15 +143,17 @@ std::string Road::image_key(const ResolvedImage& image) const {
 }
 
 LayeredClosure Road::plan(const ResolvedImage& image) const {
-  LayeredClosure layered{nix::closure_of(output_paths(image.contents())), {}};
+  LayeredClosure layered{nix::closure_of(output_paths(image.contents())), {}, {}};
   layered.layers = plan::plan_layers(layered.closure, plan_settings());
+  if (layered.layers.size() == settings_.max_layers)
+    for (std::size_t i = 0; i < layered.layers.size(); ++i)
+      if (layered.layers[i].left_over) layered.with_root = i;
   return layered;
 }
 
 plan::Settings Road::plan_settings() const {
   plan::Settings settings = settings_.plan;
-  settings.max_layers =
-      std::max(settings_.max_layers - 1, 1u);  // one is the root file system, unless there is only one
+  settings.max_layers = settings_.max_layers;
   return settings;
 }
 
@@ -178,20 +184,15 @@ BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource 
 
 BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progress) const {
   std::optional<metrics::Timer> timer(metrics_.layer);
-  const auto [closure, layers] = plan(image);
+  const auto [closure, layers, with_root] = plan(image);
 
   progress.enter(Phase::layering);
   const tree::Hold hold(tree_.layout());  // until the manifest leads to the layers that are there already
-  const layer::Rootfs root =
-      layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);
+  const layer::Rootfs root = root_of(image, closure);
   std::vector<layer::Contents> contents;
   for (const plan::Layer& layer : layers) contents.push_back({{}, paths_of(layer, closure)});
-  const bool all_in_one = settings_.max_layers == 1 && contents.size() == 1;
-  if (all_in_one) {
-    contents.front().entries = root.entries;
-  } else {
-    contents.push_back({root.entries, {}});
-  }
+  if (!with_root) contents.emplace_back();
+  contents[with_root.value_or(layers.size())].entries = root.entries;
   progress.total(contents.size(), closure.nar_size());
   const auto blobs =
       writer_
@@ -208,7 +209,9 @@ BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progres
       settings_.format, {image::config_type(settings_.format), image::Digest::of(""), 0, {}, {}}, {}, describe(facts)};
   const auto layer_type = *image.encoding.media_type(settings_.format == image::Format::docker);
   for (std::size_t i = 0; i < blobs.size(); ++i) {
-    const std::string reason = all_in_one ? "everything" : i < layers.size() ? layers[i].reason : "root file system";
+    const std::string reason = i == layers.size() ? "root file system"
+                               : i == with_root   ? "root file system and " + layers[i].reason
+                                                  : layers[i].reason;
     config_layers.push_back({blobs[i].diff_id, reason});
     manifest.layers.push_back({layer_type, blobs[i].digest, blobs[i].size, {}, {}});
   }

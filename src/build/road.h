@@ -12,6 +12,7 @@
 #include "build/progress.h"
 #include "image/manifest.h"
 #include "layer/encoding.h"
+#include "layer/rootfs.h"
 #include "layer/writer.h"
 #include "metrics/metrics.h"
 #include "nix/nix.h"
@@ -29,7 +30,7 @@ struct RoadSettings {
   std::vector<reference::Platform> platforms;  // of names that do not say one: of several, an index is made
   image::Format format = image::Format::oci;
   layer::Encoding encoding;
-  unsigned max_layers = 100;  // of an image, the root file system's among them; where it is 1, that holds all
+  unsigned max_layers = 100;  // of an image, the root file system's among them
   unsigned evaluations = 2;   // at the same time; builds beyond wait for their turn
   plan::Settings plan;        // its max_layers follows from ours
   bool documents = true;      // attach SBOMs and provenance
@@ -55,9 +56,15 @@ struct ResolvedImage {
 struct LayeredClosure {
   store::Closure closure;
   std::vector<plan::Layer> layers;
+  // The layer that holds the root file system, too: the last of those left over, where all layers are taken. Else that
+  // has one of its own, after the others.
+  std::optional<std::size_t> with_root;
 };
 
 std::vector<const store::PathInfo*> paths_of(const plan::Layer& layer, const store::Closure& closure);
+
+// All of the closure must be in the store.
+layer::Rootfs root_of(const ResolvedImage& image, const store::Closure& closure);
 
 // What is built, once it is in the tree.
 struct BuiltImage {

@@ -35,16 +35,15 @@ void print_text(const build::ResolvedImage& image, const nix::Missing& missing) 
 
 void print_layers(const build::PlanReport& report) {
   const Ink ink = Ink::of(STDOUT_FILENO);
-  const auto& [closure, layers] = report.layered;
+  const auto& [closure, layers, with_root] = report.layered;
   std::uint64_t present = 0;
   for (std::size_t i = 0; i < layers.size(); ++i) present += report.in_tree[i] ? layers[i].nar_size : 0;
-  const std::string where = report.all_in_one
-                                ? "one layer with"
-                                : fmt::format("{} layer{} and", layers.size(), layers.size() == 1 ? "" : "s");
-  fmt::print("\nclosure: {} paths, {}, in {} the root file system; {} of it is in the tree\n", closure.paths.size(),
-             megabytes(closure.nar_size()), where, megabytes(present));
+  fmt::print("\nclosure: {} paths, {}, in {} layer{} {} the root file system; {} of it is in the tree\n",
+             closure.paths.size(), megabytes(closure.nar_size()), layers.size(), layers.size() == 1 ? "" : "s",
+             with_root ? "with" : "and", megabytes(present));
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    fmt::print("{:3}. {:>10}  {}{}\n", i + 1, megabytes(layers[i].nar_size), layers[i].reason,
+    fmt::print("{:3}. {:>10}  {}{}{}\n", i + 1, megabytes(layers[i].nar_size), layers[i].reason,
+               i == with_root ? ", with the root file system" : "",
                report.in_tree[i] ? "  " + ink.green("[in the tree]") : "");
     for (const auto index : layers[i].paths) {
       const store::PathInfo& info = closure.paths[index];
@@ -91,7 +90,8 @@ const Command plan = {
     "name stands for several platforms, one after the other; --json then prints a line of JSON for each.\n",
     {json_option},
     "reference, system, encoding, revision, packages, toBuildCount, toFetchCount, toBuild, toFetch, download; once\n"
-    "  all is in the store also closurePaths, closureBytes, layers (bytes, reason, inTree, paths)",
+    "  all is in the store also closurePaths, closureBytes, layers (bytes, reason, inTree, paths, and\n"
+    "  withRootFileSystem where that has no layer of its own)",
     {{"nixery plan shell/git", "packages, what is to be built or fetched, layers"},
      {"nixery plan --json shell/git | jq .packages", "the same for a program"}},
     "",

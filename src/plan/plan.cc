@@ -19,6 +19,7 @@ struct Group {
   std::uint64_t worth = 0;  // who keeps a layer where there are too many groups
   std::string reason;
   bool intrinsic = false;
+  bool left_over = false;
 };
 
 // What measured best (tests/bench/sharing) where there is room for many layers, and where there is not.
@@ -27,7 +28,7 @@ struct Measure {
   std::size_t left_over;    // layers for what is left over, where there are more groups than layers
 };
 
-constexpr std::size_t few_layers = 29;                  // fewer are few: NIXERY_MAX_LAYERS, less the root file system's
+constexpr std::size_t few_layers = 30;                  // fewer are few
 constexpr std::uint64_t left_over_size = 2u << 20;      // bytes that a layer of what is left over has at least
 constexpr std::uint64_t least_companions = 256u << 10;  // bytes: a group of less goes to what is left over
 
@@ -69,7 +70,7 @@ class Planner {
       add_alone(groups);
       add_bundles(groups);
     }
-    if (groups.size() > most_ || (groups.size() == most_ && !outside(groups).empty())) select(groups);
+    if (groups.size() >= most_) select(groups);
     if (const std::vector<Vertex> left = outside(groups); !left.empty()) fill(left, most_ - groups.size(), groups);
     std::sort(groups.begin(), groups.end(),
               [](const Group& a, const Group& b) { return a.members.back() < b.members.back(); });
@@ -104,7 +105,7 @@ class Planner {
   }
 
   Group group_of(std::vector<Vertex> members, Vertex head, bool intrinsic) const {
-    Group group{std::move(members), 0, 0, {}, intrinsic};
+    Group group{std::move(members), 0, 0, {}, intrinsic, false};
     for (const Vertex v : group.members) group.nar_size += size_[v];
     group.worth = worth(group);
     group.reason = explain(group, head);
@@ -162,16 +163,20 @@ class Planner {
       groups.back().nar_size += size_[v];
       bytes -= size_[v];
     }
-    for (std::size_t i = first; i < groups.size(); ++i)
-      groups[i].reason =
-          fmt::format("{} left over, {} to {}: {}", groups[i].members.size(), name(groups[i].members.front()),
-                      name(groups[i].members.back()), human(groups[i].nar_size));
+    for (std::size_t i = first; i < groups.size(); ++i) {
+      Group& group = groups[i];
+      group.left_over = true;
+      group.reason = group.members.size() == graph_.size()
+                         ? fmt::format("everything: {}", human(group.nar_size))
+                         : fmt::format("{} left over, {} to {}: {}", group.members.size(), name(group.members.front()),
+                                       name(group.members.back()), human(group.nar_size));
+    }
   }
 
   std::vector<Layer> layers_of(const std::vector<Group>& groups) const {
     std::vector<Layer> layers;
     for (const Group& group : groups) {
-      Layer layer{{}, group.nar_size, group.reason, group.intrinsic};
+      Layer layer{{}, group.nar_size, group.reason, group.intrinsic, group.left_over};
       for (const Vertex v : group.members) layer.paths.push_back(graph_.path[v]);
       std::sort(layer.paths.begin(), layer.paths.end());
       layers.push_back(std::move(layer));

@@ -10,7 +10,8 @@
 //      the path's own closure, which is the same in every image that holds it.
 //   3. Where these are too many, the largest stay.
 //   4. What is left over is filled into layers of some megabytes, in the order of closure size, so that what a change
-//      pulls along lies together.
+//      pulls along lies together. Where every layer is taken, at least one is of this kind: whoever has more to put
+//      into the image has a place for it that is hardly shared.
 //
 // The unit size is small where there is room for many layers: then a change of one path pulls little else along. Where
 // there are few, it is large; and if popularity is given, companions (companion.h) take the place of 1 and 2: it tells
@@ -29,10 +30,10 @@
 namespace nixery::plan {
 
 // A number that goes into every layer key's image: raise it when the same input would give another plan.
-inline constexpr int planner_version = 3;
+inline constexpr int planner_version = 4;
 
 struct Settings {
-  unsigned max_layers = 99;     // at least 1
+  unsigned max_layers = 100;    // at least 1
   std::uint64_t unit_size = 0;  // bytes of NAR that are worth one more request; 0: what measured best for max_layers
   Popularity popularity;        // package name -> count of users; may be empty
 };
@@ -43,6 +44,7 @@ struct Layer {
   std::string reason;  // for a person: "alone: 41 MB", "krb5-1.20 with 3 paths that it needs: 1.9 MB"
   // By rules 1 and 2: nearly every larger closure that holds these paths has this layer too, if it has room for it.
   bool intrinsic = false;
+  bool left_over = false;  // by rule 4
 };
 
 // Every path of the closure is in exactly one layer. What was asked for decides nothing: a group that depended on it

@@ -4,7 +4,7 @@
 //
 // The input is one image after another: a line "image NAME" and the closure as `nix-store --dump-db` prints it, ended
 // by a line "end". The output is one JSON line for each image:
-// {"image":…,"microseconds":…,"layers":[{"reason":…,"nar_size":…,"paths":[…]},…]}.
+// {"image":…,"microseconds":…,"layers":[{"reason":…,"nar_size":…,"left_over":…,"paths":[…]},…]}.
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
@@ -39,6 +39,8 @@ void plan_image(const std::string& name, const std::string& dump, const plan::Se
     writer.StartObject();
     json::member(writer, "reason", layer.reason);
     json::member(writer, "nar_size", layer.nar_size);
+    json::key(writer, "left_over");
+    writer.Bool(layer.left_over);
     json::key(writer, "paths");
     writer.StartArray();
     for (const auto path : layer.paths) json::string(writer, closure.paths[path].path.str());

@@ -98,9 +98,21 @@ def test_an_image_may_be_one_layer(new_registry, docker):
     registry = new_registry(NIXERY_MAX_LAYERS="1")
     assert len(registry.manifest("hello").json["layers"]) == 1
     assert "Hello" in docker.run_image(f"{registry.host}/hello", "hello")
-    assert registry.config("hello")["history"][0]["created_by"] == "everything"
+    assert registry.config("hello")["history"][0]["created_by"].startswith("root file system and everything: ")
     plan = registry.nixery("plan", "hello", NIXERY_MAX_LAYERS="1").stdout
-    assert "in one layer with the root file system" in plan
+    assert "in 1 layer with the root file system" in plan and plan.count("[in the tree]") == 1
+
+
+def test_where_all_layers_are_taken_the_root_file_system_goes_with_what_is_left_over(new_registry, docker):
+    registry = new_registry(NIXERY_MAX_LAYERS="6")
+    assert len(registry.manifest("shell/git").json["layers"]) == 6
+    made_of = [step["created_by"] for step in registry.config("shell/git")["history"]]
+    assert [reason for reason in made_of if "root file system" in reason] == \
+        [reason for reason in made_of if "left over" in reason]
+    assert "git version" in docker.run_image(f"{registry.host}/shell/git", "git", "--version")
+    plan = json.loads(registry.nixery("plan", "--json", "shell/git", NIXERY_MAX_LAYERS="6").stdout)
+    assert all(layer["inTree"] for layer in plan["layers"])
+    assert [layer.get("withRootFileSystem", False) for layer in plan["layers"]] == ["left over" in r for r in made_of]
 
 
 def test_popularity_counts_what_was_built_and_is_taken_as_a_setting(new_registry, directory):
