@@ -7,6 +7,7 @@
 #include "command/ink.h"
 #include "command/output.h"
 #include "command/registry_parts.h"
+#include "command/settings.h"
 #include "command/terminal.h"
 #include "error.h"
 #include "image/links.h"
@@ -56,7 +57,7 @@ void print_built(const std::string& name, const build::BuiltImage& built, const 
 int run(const Arguments& arguments) {
   const std::string_view wanted = the_one_image(arguments);
   const std::string oci = arguments.value_or("--oci", ""), docker_archive = arguments.value_or("--docker-archive", "");
-  RegistryParts parts(load_config_from_environment().config);
+  RegistryParts parts(load_settings_as_worker(arguments).config);
   const auto reference = parts.find(wanted);
   const std::string name = fmt::format("{}:{}", reference.repository, reference.tag);
 
@@ -98,6 +99,7 @@ const Command build = {
     "host: shell/git, arm64/curl, python3packages.requests:nixos-23.11, or a declared image. Progress is shown on\n"
     "standard error: one line on a terminal, a line for each step elsewhere.\n",
     {json_option,
+     settings_option,
      {"--oci", "DIR", "also write it into an OCI layout directory, for skopeo, podman, umoci"},
      {"--docker-archive", "FILE", "also write it into an archive for docker load"}},
     "reference, digest, mediaType, revision, layers, bytes, warnings",

@@ -18,6 +18,7 @@ PACKAGES = """
     name = "hello-from-systemd-1"; inherit system;
     builder = "/bin/sh"; args = [ "-c" "PATH=/bin:/usr/bin; mkdir -p $out/bin; cp /bin/busybox $out/bin/busybox; ln -s busybox $out/bin/echo" ];
   };
+  by-hand = derivation { name = "by-hand-1"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo by hand > $out" ]; };
   spy = derivation { name = builtins.readFile "/etc/hostname"; inherit system; builder = "/bin/sh"; };
 }
 """
@@ -123,11 +124,28 @@ def test_an_evaluation_reads_nothing_of_the_machine(debian):
     assert answer.endswith("422") and "access to absolute path" in answer, answer
 
 
-def test_gc_and_verify_run_as_the_workers_user(debian):
-    as_worker = ("setpriv", "--reuid", "nixery", "--regid", "nixery", "--init-groups", "sh", "-c")
-    command = "set -a; . /etc/nixery/nixery.env; NIX_REMOTE=daemon nixery "
-    assert "all is well" in debian.check(*as_worker, command + "verify")
-    assert json.loads(debian.check(*as_worker, command + "gc --json"))["images"] == []
+def test_what_root_does_by_hand_is_the_workers(debian):
+    """As the README has it, after nginx's log has been rotated: it is then the group adm's."""
+    settings = ("--settings", "/etc/nixery/nixery.env")
+    # Also for a root who is strict, where he is at home.
+    strictly = ("sh", "-c", 'umask 077; cd /root; exec nixery "$@"', "-")
+    debian.check("systemctl", "start", "nixery.service")
+    debian.check("chmod", "600", "/etc/nixery/nixery.env")
+    debian.check("chown", "www-data:adm", "/var/log/nginx/nixery-use.log")
+    debian.check("chmod", "640", "/var/log/nginx/nixery-use.log")
+    debian.check("systemctl", "stop", "nixery.service", "nixery.socket")
+    try:
+        assert json.loads(debian.check(*strictly, "gc", *settings, "--json", "--dry-run"))["images"] == []
+        assert json.loads(debian.check(*strictly, "build", *settings, "--json", "by-hand"))["layers"] >= 1
+        assert "all is well" in debian.check(*strictly, "verify", *settings)
+        foreign = "find /var/lib/nixery ! -user nixery; find /var/lib/nixery/tree ! -type l ! -perm -o+r"
+        assert debian.check("sh", "-c", foreign) == ""
+    finally:
+        debian.check("chmod", "644", "/etc/nixery/nixery.env")
+        debian.check("systemctl", "start", "nixery.socket", "nixery.service")
+    as_worker = ("setpriv", "--reuid=nixery", "--regid=nixery", "--init-groups", "nixery")
+    assert json.loads(debian.check(*as_worker, "gc", *settings, "--json"))["images"] == []
+    assert json.loads(debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/v2/by-hand/manifests/latest"))["layers"]
 
 
 def test_completions_and_the_manual_know_every_command_and_setting(debian):

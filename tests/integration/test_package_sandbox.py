@@ -270,7 +270,7 @@ def test_shells_complete_every_command_and_option(files):
         told = check(program("fish", "fish"), "--no-config", "-c", f"source {fish}; complete -C '{line}'")
         return {line.split("\t")[0] for line in told.splitlines()}
 
-    assert options(nixery, "build") == {"--json", "--oci", "--docker-archive"}
+    assert options(nixery, "build") == {"--json", "--settings", "--oci", "--docker-archive"}
     zsh = files / "usr/share/zsh/vendor-completions/_nixery"
     check(program("zsh", "zsh"), "-n", str(zsh))
     assert zsh.read_text().startswith("#compdef nixery\n")

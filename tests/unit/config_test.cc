@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "os/file.h"
+#include "settings_file.h"
 #include "temporary_directory.h"
 
 using namespace nixery;
@@ -88,4 +89,11 @@ TEST_CASE("a mistyped setting is told with the one that was meant, one of the Go
   CHECK(told[0] == "NIXERY_CHANEL is no setting of nixery: did you mean NIXERY_CHANNEL?");
   CHECK(told[1].find("NIXERY_TREE") != std::string::npos);
   CHECK(told[2] == "NIXERY_XYZZY_PLUGH_QUUX is no setting of nixery; `nixery config` lists them");
+}
+
+TEST_CASE("a settings file is read as systemd reads it") {
+  const auto variables = parse_settings_file(
+      "# A=1\n; B=2\n\nNIXERY_TREE=/a b\n  X = \"quoted # word\" \nY='it'\nno line\n9Z=1\nEMPTY=\nLAST=1");
+  CHECK(variables == std::vector<std::pair<std::string, std::string>>{
+                         {"NIXERY_TREE", "/a b"}, {"X", "quoted # word"}, {"Y", "it"}, {"EMPTY", ""}, {"LAST", "1"}});
 }

@@ -1,8 +1,8 @@
-#include "doctor/settings_file.h"
+#include "settings_file.h"
 
 #include <algorithm>
 
-namespace nixery::doctor {
+namespace nixery {
 
 namespace {
 
@@ -38,4 +38,4 @@ std::vector<std::pair<std::string, std::string>> parse_settings_file(std::string
   return variables;
 }
 
-}  // namespace nixery::doctor
+}  // namespace nixery
