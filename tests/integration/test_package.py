@@ -88,6 +88,8 @@ def test_installed_and_started_it_builds_and_serves(debian):
     worker = debian.check("systemctl", "show", "-p", "MainPID", "--value", "nixery.service").strip()
     assert debian.check("stat", "-c", "%U", f"/proc/{worker}") == "nixery\n"
     assert '"event":"image built"' in debian.check("journalctl", "--no-pager", "-u", "nixery", "-p", "info..info")
+    # nginx reads the tree, and nobody but the worker the state.
+    assert debian.check("stat", "-c", "%a %U", "/var/lib/nixery/tree", "/var/lib/nixery/state") == "755 nixery\n700 nixery\n"
     # Its sandbox hides nothing that it tells of itself.
     assert json.loads(debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/readyz"))["ready"] is True
     page = debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/metrics")
