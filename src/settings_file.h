@@ -8,8 +8,8 @@
 
 namespace nixery {
 
-// NAME=VALUE lines; comments begin with # or ;, values may be quoted by " or '. Other lines are left out, as systemd
-// does. (Lines continued by a backslash are not known here.)
+// NAME=VALUE lines. Comments begin with # or ;. Values may be quoted, by " with \ before what is special there, or by
+// '; quoted ones may hold line ends, and a \ at a line's end joins the next. Lines of any other shape are left out.
 std::vector<std::pair<std::string, std::string>> parse_settings_file(std::string_view text);
 
 }  // namespace nixery

@@ -150,6 +150,24 @@ def test_what_root_does_by_hand_is_the_workers(debian):
     assert json.loads(debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/v2/by-hand/manifests/latest"))["layers"]
 
 
+def test_a_settings_file_says_by_hand_what_it_says_to_systemd(debian):
+    (debian.root / "root/said.env").write_text(
+        "# of all kinds \\\nNIXERY_HOPS=1\nNIXERY_GC_KEEP=team/* \\\n  base\n NIXERY_BLOCKED = 'a* b*' \nNIXERY_BUILDER_ID=\"https://a/\\\\b\"\n"
+        "NIXERY_SIGNING_IDENTITY=a\\ 'b' \"c\" # d\nexport NIXERY_HOP_SECONDS=7\n; NIXERY_THREADS=9\nno line\nNIXERY_ALLOWED_BRANCHES='x\ny' \"z\\\nw\"\n"
+        'NIXERY_CHANNEL_URL="https://c/$d\\e\\"f"g\nNIXERY_GC_GRACE=\n'
+    )  # fmt: skip
+    (debian.root / "etc/systemd/system/said.service").write_text(
+        "[Service]\nType=oneshot\nEnvironmentFile=/root/said.env\nExecStart=/usr/bin/nixery config --json\nStandardOutput=file:/root/said.json\n"
+    )
+    debian.check("systemctl", "daemon-reload")
+    debian.check("systemctl", "start", "said.service")
+    by_systemd = json.loads((debian.root / "root/said.json").read_text())
+    by_hand = json.loads(debian.check("nixery", "config", "--json", "--settings", "/root/said.env"))
+    assert by_hand == by_systemd
+    given = {name for name, setting in by_hand.items() if setting["origin"] == "environment"}
+    assert {"NIXERY_GC_KEEP", "NIXERY_BLOCKED", "NIXERY_BUILDER_ID", "NIXERY_SIGNING_IDENTITY", "NIXERY_ALLOWED_BRANCHES", "NIXERY_CHANNEL_URL"} <= given
+
+
 def test_completions_and_the_manual_know_every_command_and_setting(debian):
     commands = re.findall(r"^  nixery (\S+)", debian.check("nixery", "help"), flags=re.M)
     assert {"serve", "build", "gc", "verify"} <= set(commands)
