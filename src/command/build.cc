@@ -11,6 +11,7 @@
 #include "command/terminal.h"
 #include "error.h"
 #include "image/links.h"
+#include "os/file.h"
 
 namespace nixery::command {
 
@@ -54,10 +55,21 @@ void print_built(const std::string& name, const build::BuiltImage& built, const 
   });
 }
 
+// Told before a build of minutes, not after it: whoever acts as the worker may not write everywhere.
+void require_writable(const std::filesystem::path& directory) {
+  std::filesystem::path there = std::filesystem::absolute(directory);
+  std::error_code absent;
+  while (!std::filesystem::exists(there, absent) && there.has_relative_path()) there = there.parent_path();
+  if (access(there.c_str(), W_OK | X_OK) != 0) os::throw_errno("write into", there);
+}
+
 int run(const Arguments& arguments) {
   const std::string_view wanted = the_one_image(arguments);
   const std::string oci = arguments.value_or("--oci", ""), docker_archive = arguments.value_or("--docker-archive", "");
-  RegistryParts parts(load_settings_as_worker(arguments).config);
+  const LoadedConfig loaded = load_settings_as_worker(arguments);
+  if (!oci.empty()) require_writable(oci);
+  if (!docker_archive.empty()) require_writable(std::filesystem::absolute(docker_archive).parent_path());
+  RegistryParts parts(loaded.config);
   const auto reference = parts.find(wanted);
   const std::string name = fmt::format("{}:{}", reference.repository, reference.tag);
 

@@ -205,6 +205,21 @@ def test_root_leaves_nothing_that_the_worker_cannot_open(directory):
 
 
 @AS_ROOT
+def test_where_the_worker_may_not_write_an_image_is_refused_before_it_is_built(directory):
+    with of_nobody(directory) as registry:
+        (directory / "private").mkdir(mode=0o700)
+        for option, place in (("--oci", "image"), ("--docker-archive", "image.tar")):
+            done = subprocess.run([NIXERY, "build", option, place, "tool"], env=registry.env, capture_output=True, text=True, timeout=300,
+                                  cwd=directory / "private")  # fmt: skip
+            assert done.returncode == 1 and done.stderr.endswith(f"nixery: cannot write into {directory}/private: Permission denied\n"), done.stderr
+        assert list(registry.state.iterdir()) == []
+        (directory / "given").mkdir()
+        os.chown(directory / "given", NOBODY.pw_uid, NOBODY.pw_gid)
+        registry.nixery("build", "--oci", f"{directory}/given/image", "tool").check_returncode()
+        assert (directory / "given/image/index.json").exists()
+
+
+@AS_ROOT
 def test_a_root_that_may_not_act_as_others_is_refused_before_it_makes_anything(directory):
     with of_nobody(directory) as registry:
         without = ["setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid", NIXERY]
