@@ -7,9 +7,11 @@
 #include "command/ink.h"
 #include "command/output.h"
 #include "command/registry_parts.h"
+#include "command/settings.h"
 #include "command/terminal.h"
 #include "error.h"
 #include "image/links.h"
+#include "os/file.h"
 
 namespace nixery::command {
 
@@ -53,10 +55,21 @@ void print_built(const std::string& name, const build::BuiltImage& built, const 
   });
 }
 
+// Told before a build of minutes, not after it: whoever acts as the worker may not write everywhere.
+void require_writable(const std::filesystem::path& directory) {
+  std::filesystem::path there = std::filesystem::absolute(directory);
+  std::error_code absent;
+  while (!std::filesystem::exists(there, absent) && there.has_relative_path()) there = there.parent_path();
+  if (access(there.c_str(), W_OK | X_OK) != 0) os::throw_errno("write into", there);
+}
+
 int run(const Arguments& arguments) {
   const std::string_view wanted = the_one_image(arguments);
   const std::string oci = arguments.value_or("--oci", ""), docker_archive = arguments.value_or("--docker-archive", "");
-  RegistryParts parts(load_config_from_environment().config);
+  const LoadedConfig loaded = load_settings_as_worker(arguments);
+  if (!oci.empty()) require_writable(oci);
+  if (!docker_archive.empty()) require_writable(std::filesystem::absolute(docker_archive).parent_path());
+  RegistryParts parts(loaded.config);
   const auto reference = parts.find(wanted);
   const std::string name = fmt::format("{}:{}", reference.repository, reference.tag);
 
@@ -98,6 +111,7 @@ const Command build = {
     "host: shell/git, arm64/curl, python3packages.requests:nixos-23.11, or a declared image. Progress is shown on\n"
     "standard error: one line on a terminal, a line for each step elsewhere.\n",
     {json_option,
+     settings_option,
      {"--oci", "DIR", "also write it into an OCI layout directory, for skopeo, podman, umoci"},
      {"--docker-archive", "FILE", "also write it into an archive for docker load"}},
     "reference, digest, mediaType, revision, layers, bytes, warnings",

@@ -6,7 +6,7 @@
 #include "command/command.h"
 #include "command/ink.h"
 #include "command/output.h"
-#include "command/registry_parts.h"
+#include "command/settings.h"
 
 namespace nixery::command {
 
@@ -27,7 +27,7 @@ void print_settings(const std::vector<Setting>& settings) {
 
 int run(const Arguments& arguments) {
   if (arguments.json() && arguments.has("--markdown")) throw Misuse{"--json and --markdown are two forms: give one"};
-  const auto loaded = load_config_from_environment();
+  const auto loaded = load_settings(arguments);
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
     fmt::print(stderr, "{} {}\n", Ink::of(STDERR_FILENO).yellow("nixery:"), problem);
   if (arguments.json()) return print_settings(loaded.settings), 0;
@@ -53,7 +53,7 @@ const Command config = {
     "show the settings: their values and where each comes from",
     "Prints every setting with its effective value, whether it is from the environment or the default, and what it\n"
     "means. Credentials are left out. Variables that look like settings and are none are told on standard error.\n",
-    {json_option, {"--markdown", nullptr, "print the table of the README"}},
+    {json_option, settings_option, {"--markdown", nullptr, "print the table of the README"}},
     "an object for each setting, under its name: value, origin (environment or default), description",
     {{"nixery config", "what is set here, and what everything means"},
      {"NIXERY_MAX_LAYERS=20 nixery config --json", "for a program; also a way to check a value"}},

@@ -9,13 +9,11 @@
 #include "command/command.h"
 #include "command/ink.h"
 #include "command/output.h"
-#include "command/registry_parts.h"
+#include "command/settings.h"
 #include "command/terminal.h"
 #include "doctor/examine.h"
 #include "doctor/settings_checks.h"
-#include "doctor/settings_file.h"
 #include "error.h"
-#include "os/file.h"
 #include "quantity.h"
 
 namespace nixery::command {
@@ -107,13 +105,6 @@ void print_text(const std::vector<Finding>& findings, const Count& count) {
                coloured(count.warnings ? Verdict::warning : Verdict::ok, counted(count.warnings, "warning")));
 }
 
-// What is set in `file` counts as if it were in the environment, for us and for what we start.
-void take_settings(const std::string& file) {
-  const auto text = os::read_if_exists(file);
-  if (!text) throw Misuse{fmt::format("--settings: there is no file {}", file)};
-  for (const auto& [name, value] : doctor::parse_settings_file(*text)) setenv(name.c_str(), value.c_str(), 1);
-}
-
 // As whom the worker runs: whom --user names, else the owner of STATE, who is the one that can write it.
 Account worker_of(const Arguments& arguments, const std::filesystem::path& state, std::vector<Finding>& findings) {
   const Account we = doctor::ourselves();
@@ -143,7 +134,7 @@ int run(const Arguments& arguments) {
   const auto deadline = parse_duration(arguments.value("--deadline").value_or("20s"));
   if (!deadline || deadline->count() == 0 || *deadline > std::chrono::hours(1))
     throw Misuse{"--deadline: give a duration from 1s to 1h"};
-  if (const auto file = arguments.value("--settings")) take_settings(std::string(*file));
+  take_settings_file(arguments);
 
   doctor::ReadSettings read =
       doctor::read_settings([](const char* name) { return std::getenv(name); }, strange_settings_of_environment);
@@ -184,7 +175,7 @@ const Command doctor = {
     "whether it is ready, for which it tries to write. Run by root, it looks with the eyes of the worker's user and,\n"
     "where files and the socket are concerned, of nginx's.\n",
     {json_option,
-     {"--settings", "FILE", "variables that the worker has, a line NAME=VALUE each: /etc/nixery/nixery.env"},
+     settings_option,
      {"--user", "NAME", "as whom the worker runs; default: the owner of NIXERY_STATE"},
      {"--url", "URL", "where the registry answers; default: where nginx's configuration says"},
      {"--nginx-conf", "FILE", "nginx's main file; default: that of the nginx that runs, or nginx's own default"},

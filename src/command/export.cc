@@ -3,7 +3,8 @@
 #include "build/export_tree.h"
 #include "command/command.h"
 #include "command/output.h"
-#include "command/registry_parts.h"
+#include "command/settings.h"
+#include "tree/tree.h"
 
 namespace nixery::command {
 
@@ -50,7 +51,7 @@ void print_exported(const Options& options, const build::ExportedTree& exported)
 int run(const Arguments& arguments) {
   const Options options = options_of(arguments);
   // Not the parts that build: the tree may be somebody else's, and it is only read.
-  const tree::Tree tree(load_config_from_environment().config.layout);
+  const tree::Tree tree(load_settings(arguments).config.layout);
   const auto exported = build::export_tree(tree, options.references, std::filesystem::absolute(options.directory));
   if (arguments.json()) return print_exported(options, exported), 0;
   for (std::size_t i = 0; i < options.references.size(); ++i)
@@ -72,7 +73,7 @@ const Command export_images = {
     "may\n"
     "be served meanwhile; what is there already stays, so run it again to add images or to finish what was cut off.\n"
     "Each REF must be in the tree: run `nixery build REF` first. Builds nothing and needs no nix.\n",
-    {json_option},
+    {json_option, settings_option},
     "directory, images (reference, digest), tags, manifests, blobs, bytes, addedBytes",
     {{"nixery export /srv/images shell/git",
       "one image into /srv/images; set $nixery_tree to it and reload nginx there"},

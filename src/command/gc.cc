@@ -6,7 +6,7 @@
 #include "command/command.h"
 #include "command/ink.h"
 #include "command/output.h"
-#include "command/registry_parts.h"
+#include "command/settings.h"
 #include "quantity.h"
 #include "upkeep/collect.h"
 
@@ -85,7 +85,7 @@ void print_collection(bool dry_run, const upkeep::Collection& done) {
 }
 
 int run(const Arguments& arguments) {
-  const Config config = load_config_from_environment().config;
+  const Config config = load_settings_as_worker(arguments).config;
   const bool dry_run = arguments.has("--dry-run");
   const auto done = upkeep::collect(config.layout, policy_of(arguments, config.gc), config.use_log,
                                     dry_run ? upkeep::Mode::dry_run : upkeep::Mode::real);
@@ -108,6 +108,7 @@ const Command gc = {
     "set.\n",
     {{"--dry-run", nullptr, "tell what would go, and remove nothing"},
      json_option,
+     settings_option,
      {"--max-age", "TIME", "such as 12h or 30d; default: NIXERY_GC_MAX_AGE"},
      {"--max-size", "SIZE", "such as 500M or 50G; default: NIXERY_GC_MAX_SIZE"},
      {"--grace", "TIME", "what was used or made since then always stays; default: NIXERY_GC_GRACE"},
@@ -116,7 +117,8 @@ const Command gc = {
     "dryRun, images (names, manifest, lastUse, reason), tags, manifests, blobs, freedBytes, leftBytes, stateFiles, "
     "clockJumped",
     {{"nixery gc --dry-run --max-age 30d", "what nobody pulled for a month; nothing is removed"},
-     {"nixery gc --max-size 50G --keep 'team/*'", "down to 50 GB, but nothing of team/"}},
+     {"sudo nixery gc --settings /etc/nixery/nixery.env --max-size 50G --keep 'team/*'",
+      "on the Debian package's host: down to 50 GB, but nothing of team/"}},
     "",
     {"verify", "doctor"},
     run};

@@ -6,6 +6,7 @@
 #include "command/ink.h"
 #include "command/output.h"
 #include "command/registry_parts.h"
+#include "command/settings.h"
 
 namespace nixery::command {
 
@@ -62,7 +63,7 @@ void print_listing(const Listing& listing) {
 }
 
 int run(const Arguments& arguments) {
-  RegistryParts parts(load_config_from_environment().config);
+  RegistryParts parts(load_settings_as_worker(arguments).config);
   const auto declarations = parts.declared.current();
   const Listing listing{declarations,
                         declarations->clashes([&](const auto& path) { return parts.has_attribute(path); })};
@@ -78,7 +79,7 @@ const Command images = {"images",
                         "Reads the directory NIXERY_IMAGES as the registry does: lists the names that it declares, "
                         "what is wrong with which\n"
                         "file and field, and the names that are packages too.\n",
-                        {json_option},
+                        {json_option, settings_option},
                         "images (name, tag, file, contents, platform, hash), errors, warnings",
                         {{"nixery images", "what is declared"},
                          {"NIXERY_IMAGES=$PWD/images nixery images", "check files before they are rolled out"}},

@@ -6,6 +6,7 @@
 #include "command/ink.h"
 #include "command/output.h"
 #include "command/registry_parts.h"
+#include "command/settings.h"
 
 namespace nixery::command {
 
@@ -65,7 +66,7 @@ void show(const RegistryParts& parts, build::ResolvedImage image, bool as_json) 
 int run(const Arguments& arguments) {
   const std::string_view name = the_one_image(arguments);
   const bool as_json = arguments.json();
-  RegistryParts parts(load_config_from_environment().config);
+  RegistryParts parts(load_settings_as_worker(arguments).config);
   const auto reference = parts.find(name);
   build::Progress nobody_watches;
   const auto source = parts.road.pin(reference, nobody_watches);
@@ -88,7 +89,7 @@ const Command plan = {
     "Shows the packages with their versions, what nix would have to build or fetch, and, once all of it is in the\n"
     "store, the layers: what each holds, why it is a layer of its own, and whether the tree has it already. Where a\n"
     "name stands for several platforms, one after the other; --json then prints a line of JSON for each.\n",
-    {json_option},
+    {json_option, settings_option},
     "reference, system, encoding, revision, packages, toBuildCount, toFetchCount, toBuild, toFetch, download; once\n"
     "  all is in the store also closurePaths, closureBytes, layers (bytes, reason, inTree, paths, and\n"
     "  withRootFileSystem where that has no layer of its own)",

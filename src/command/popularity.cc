@@ -3,11 +3,12 @@
 
 #include "command/command.h"
 #include "command/output.h"
-#include "command/registry_parts.h"
+#include "command/settings.h"
 #include "layer/recipe.h"
 #include "plan/popularity.h"
 #include "store/store_path.h"
 #include "tree/records.h"
+#include "tree/tree.h"
 
 namespace nixery::command {
 
@@ -31,8 +32,8 @@ std::set<std::string> packages_of(const tree::Tree& tree, const image::Digest& d
   return names;
 }
 
-int run(const Arguments&) {
-  const Config config = load_config_from_environment().config;
+int run(const Arguments& arguments) {
+  const Config config = load_settings(arguments).config;
   const tree::Tree tree(config.layout);
   // Two names of one image count once.
   std::set<std::string> manifests;
@@ -56,7 +57,7 @@ const Command popularity = {
     "count in how many of the built images each package is",
     "Prints a JSON object, package -> number of the images in the tree that hold it, for NIX_POPULARITY_URL: with it,\n"
     "the layers that many images share are kept apart where there are not layers enough for all.\n",
-    {{"--json", nullptr, "print JSON, as it does anyway"}},
+    {{"--json", nullptr, "print JSON, as it does anyway"}, settings_option},
     "a number for each package, under its name",
     {{"nixery popularity >popularity.json", "count what has been built here"},
      {"NIX_POPULARITY_URL=$PWD/popularity.json nixery plan shell/git", "what it would change"}},

@@ -1,9 +1,6 @@
 #include "command/registry_parts.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
-
-#include <cstdlib>
 
 #include "error.h"
 #include "nix/download.h"
@@ -74,23 +71,6 @@ bool RegistryParts::has_attribute(const reference::AttributePath& path, const st
   } catch (const Error& error) {
     return error.failure() == Failure::not_a_package || error.failure() == Failure::unsupported_platform;
   }
-}
-
-LoadedConfig load_config_from_environment() {
-  LoadedConfig loaded = load_config([](const char* name) { return std::getenv(name); });
-  log::set_level(loaded.config.log_level);
-  // It may hold a password, and nothing that we start needs it.
-  unsetenv("NIXERY_PKGS_REPO");
-  return loaded;
-}
-
-std::vector<std::string> strange_settings_of_environment(const std::vector<Setting>& known) {
-  std::vector<std::string> names;
-  for (char** variable = environ; *variable; ++variable) {
-    const std::string_view text = *variable;
-    names.emplace_back(text.substr(0, text.find('=')));
-  }
-  return strange_settings(known, names);
 }
 
 }  // namespace nixery::command

@@ -31,8 +31,4 @@ struct RegistryParts {
   bool has_attribute(const reference::AttributePath& path, const std::atomic<bool>* stop = nullptr) const;
 };
 
-LoadedConfig load_config_from_environment();
-// What in the environment looks like a setting and is none (config.h).
-std::vector<std::string> strange_settings_of_environment(const std::vector<Setting>& known);
-
 }  // namespace nixery::command

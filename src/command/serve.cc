@@ -6,6 +6,7 @@
 #include "command/command.h"
 #include "command/meter.h"
 #include "command/registry_parts.h"
+#include "command/settings.h"
 #include "http/server.h"
 #include "log.h"
 
@@ -13,7 +14,7 @@ namespace nixery::command {
 
 namespace {
 
-int run(const Arguments&) {
+int run(const Arguments& arguments) {
   // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
   sigset_t signals;
   sigemptyset(&signals);
@@ -22,7 +23,7 @@ int run(const Arguments&) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   http::limit_descriptors();
 
-  const LoadedConfig loaded = load_config_from_environment();
+  const LoadedConfig loaded = load_settings(arguments);
   const Config& config = loaded.config;
   const http::Listener listener = http::find_listener(config.listen);
   RegistryParts parts(config);
@@ -61,7 +62,7 @@ const Command serve = {
     "plain CGI program, answers one request and exits. SIGTERM drains: running answers finish, requests that wait for\n"
     "builds are redirected to themselves, builds are resumed when they are asked for again.\n"
     "Settings are environment variables: see `nixery config`.\n",
-    {},
+    {settings_option},
     "",
     {{"NIXERY_CHANNEL=nixos-unstable nixery serve",
       "nixpkgs' channel, on the socket that nginx/nixery-http.conf names"},

@@ -6,7 +6,7 @@
 #include "command/command.h"
 #include "command/ink.h"
 #include "command/output.h"
-#include "command/registry_parts.h"
+#include "command/settings.h"
 #include "quantity.h"
 #include "upkeep/verify.h"
 
@@ -68,7 +68,7 @@ int run(const Arguments& arguments) {
   upkeep::VerifyOptions options;
   options.repair = arguments.has("--repair");
   if (isatty(STDERR_FILENO)) options.on_progress = show_progress;
-  const auto found = upkeep::verify(load_config_from_environment().config.layout, options);
+  const auto found = upkeep::verify(load_settings_as_worker(arguments).config.layout, options);
   arguments.json() ? print_found(found) : print_text(found, options.repair);
   return found.sound() ? 0 : 1;
 }
@@ -83,7 +83,8 @@ const Command verify = {
     "referrers and record to its end. Safe beside pulls and builds.\n",
     {{"--repair", nullptr,
       "remove what is wrong or leads nowhere: pulls build it anew; make the index of layers again from recipes"},
-     json_option},
+     json_option,
+     settings_option},
     "sound, blobs, manifests, tags, indexEntries, evicted, bytes, problems (what, name, message, repaired)",
     {{"nixery verify", "after a crash of the machine, or for a disk that one does not trust"},
      {"nixery verify --repair", "what is wrong goes; pulls build it anew, to the same digests"}},

@@ -33,14 +33,6 @@ Account account_in(const passwd& entry) {
   return {entry.pw_name, entry.pw_uid, entry.pw_gid, groups_of(entry.pw_name, entry.pw_gid), entry.pw_dir};
 }
 
-// glibc's wrappers would change every thread of the process.
-void become(const Account& account) {
-  if (syscall(SYS_setgroups, account.groups.size(), account.groups.data()) != 0 ||
-      syscall(SYS_setresgid, account.gid, account.gid, account.gid) != 0 ||
-      syscall(SYS_setresuid, account.uid, account.uid, account.uid) != 0)
-    throw Error(Failure::unavailable, fmt::format("cannot act as {}: {}", account.name, std::strerror(errno)));
-}
-
 bool asked(const fs::path& path, Rights rights) {
   return access(path.c_str(), (rights.read ? R_OK : 0) | (rights.write ? W_OK : 0) | (rights.enter ? X_OK : 0)) == 0;
 }
@@ -98,6 +90,14 @@ bool can_become(const Account& account) {
   __user_cap_data_struct data[2]{};
   constexpr unsigned needed = 1U << CAP_SETUID | 1U << CAP_SETGID;
   return geteuid() == 0 && syscall(SYS_capget, &header, data) == 0 && (data[0].effective & needed) == needed;
+}
+
+// glibc's wrappers would change every thread of the process.
+void become(const Account& account) {
+  if (syscall(SYS_setgroups, account.groups.size(), account.groups.data()) != 0 ||
+      syscall(SYS_setresgid, account.gid, account.gid, account.gid) != 0 ||
+      syscall(SYS_setresuid, account.uid, account.uid, account.uid) != 0)
+    throw Error(Failure::unavailable, fmt::format("cannot act as {}: {}", account.name, std::strerror(errno)));
 }
 
 void act_as(const Account& account, const std::function<void()>& work) {

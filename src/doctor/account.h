@@ -39,6 +39,10 @@ bool can_become(const Account& account);
 // account's, too. Runs it as it is where can_become() is false. Throws Error{unavailable} where the kernel refuses.
 void act_as(const Account& account, const std::function<void()>& work);
 
+// This thread, and what it begins from now on, is that account's and cannot go back; where can_become() is true. Throws
+// Error{unavailable} where the kernel refuses.
+void become(const Account& account);
+
 struct Rights {
   bool read = false, write = false, enter = false;
 };

@@ -4,6 +4,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <set>
@@ -37,6 +38,44 @@ std::optional<fs::path> any_file(const fs::path& directory, unsigned depth = 3) 
   return std::nullopt;
 }
 
+bool may_work_in(const fs::path& directory) {
+  return access(directory.c_str(), R_OK | W_OK | X_OK) == 0;
+}
+
+std::vector<fs::path> directories_in(const fs::path& directory) {
+  std::vector<fs::path> found;
+  std::error_code absent;
+  for (const auto& entry : fs::directory_iterator(directory, absent))
+    if (std::error_code gone; entry.is_directory(gone) && !entry.is_symlink(gone)) found.push_back(entry.path());
+  std::ranges::sort(found);
+  return found;
+}
+
+// The first thing below TREE or STATE that whoever asks may not write, though a worker does: of each directory that is
+// cut into many, one is tried. Sources are left out: what is in a checkout, its author knows.
+std::optional<fs::path> barred_below(const fs::path& top) {
+  for (const fs::path& part : directories_in(top)) {
+    if (!may_work_in(part)) return part;
+    if (part.filename() == "sources") continue;
+    for (auto within = directories_in(part); !within.empty(); within = directories_in(within.front()))
+      if (!may_work_in(within.front())) return within.front();
+  }
+  std::error_code absent;
+  for (const auto& lock : fs::directory_iterator(top / "locks", absent))
+    if (access(lock.path().c_str(), R_OK | W_OK) != 0 && errno == EACCES) return lock.path();
+  return std::nullopt;
+}
+
+// `name` is what the finding is called, `barred` what the worker may not write.
+Finding foreign(const std::string& name, const fs::path& barred, const fs::path& directory, const Account& worker) {
+  struct stat status {};
+  const bool known = stat(barred.c_str(), &status) == 0;
+  return failure(name,
+                 fmt::format("{} may not write into {}{}", worker.name, barred.string(),
+                             known ? ", which belongs to " + account_of(status.st_uid).name : ""),
+                 fmt::format("chown -R {} {}", worker.name, directory.string()));
+}
+
 }  // namespace
 
 Finding check_directory(const std::string& name, const fs::path& directory, const Account& worker) {
@@ -58,18 +97,16 @@ Finding check_directory(const std::string& name, const fs::path& directory, cons
   }
   if (!S_ISDIR(status.st_mode))
     return failure(name, fmt::format("{} is no directory", directory.string()), "name a directory");
-  if (access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
+  if (!may_work_in(directory)) {
     const int code = errno;
     if (code == EROFS)
       return failure(
           name, fmt::format("{} is on a file system that is mounted read-only", directory.string()),
           "mount it for writing (mount -o remount,rw), or name another directory; after a disk's failure, see "
           "dmesg. In systemd's sandbox: ReadWritePaths=");
-    return failure(name,
-                   fmt::format("{} may not write into {}, which belongs to {}", worker.name, directory.string(),
-                               account_of(status.st_uid).name),
-                   fmt::format("chown -R {} {}", worker.name, directory.string()));
+    return foreign(name, directory, directory, worker);
   }
+  if (const auto barred = barred_below(directory)) return foreign(name, *barred, directory, worker);
   if (status.st_uid != worker.uid && worker.uid != 0)
     return warning(
         name,

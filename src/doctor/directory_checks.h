@@ -8,7 +8,8 @@
 
 namespace nixery::doctor {
 
-// Exists, is a directory of the worker's, can be written by it. Within act_as(worker).
+// Exists, is a directory of the worker's, can be written by it, and so can what is in it, as far as a look tells.
+// Within act_as(worker).
 Finding check_directory(const std::string& name, const fs::path& directory, const Account& worker);
 // That files can be renamed from where they are written to where they are served, and STATE is not served.
 Finding check_layout(const tree::Layout& layout);

@@ -11,6 +11,7 @@ import yaml
 
 from engines import Containerd, Docker, ImageService, Podman, check
 from kubernetes_objects import KUSTOMIZATIONS, Types
+from mounts import unmount_below
 from newer_debian import unpack
 from registry import ROOT, Registry
 
@@ -32,6 +33,7 @@ def temporary_directory(prefix: str = "nixery-"):
     try:
         yield directory
     finally:
+        unmount_below(directory)
         shutil.rmtree(directory, ignore_errors=True)
 
 

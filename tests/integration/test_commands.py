@@ -1,9 +1,21 @@
 """nixery build, plan and config: the same pipeline without a server."""
 
 import json
+import os
+import pwd
+import subprocess
+from contextlib import contextmanager
 
+import pytest
+
+from conftest import running
 from engines import check, program, skopeo
-from registry import ROOT
+from registry import NIXERY, ROOT, Registry
+from test_daemon import PLAIN, Daemon
+
+NOBODY = pwd.getpwnam("nobody")
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as somebody else")
+SHELL_SET = '{ system, ... }: { tool = derivation { name = "tool-SALT"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo tool > $out" ]; }; }'
 
 
 def test_build_gives_the_digest_that_a_pull_gives(registry, new_registry):
@@ -126,3 +138,92 @@ def test_popularity_counts_what_was_built_and_is_taken_as_a_setting(new_registry
         assert registry.nixery("build", "hello", NIX_POPULARITY_URL=place).returncode == 0
     done = registry.nixery("build", "hello", NIX_POPULARITY_URL="/no/such/file")
     assert done.returncode == 1 and "NIX_POPULARITY_URL" in done.stderr
+
+
+# By hand, on a host whose worker is somebody else
+
+
+def test_settings_come_from_a_file_where_it_is_named(new_registry, directory):
+    registry = new_registry()
+    for name in ("hello", "jq"):
+        assert registry.manifest(name).status == 200
+    file = directory / "nixery.env"
+    file.write_text("# the worker's\nNIXERY_GC_KEEP='hello'\nNIXERY_GC_GRACE=0s\nNIXERY_MAX_LAYERS=7\n")
+
+    def dropped(*words: str) -> list[str]:
+        images = json.loads(registry.nixery("gc", "--json", "--dry-run", "--max-age", "0s", *words).stdout)["images"]
+        return sorted(name for image in images for name in image["names"])
+
+    assert dropped() == [] and dropped("--settings", str(file)) == ["jq:latest"]
+    assert dropped("--settings", str(file), "--keep", "jq") == []
+    # It counts more than the environment, as in a unit.
+    shown = registry.nixery("config", "--json", "--settings", str(file), NIXERY_MAX_LAYERS="9").stdout
+    assert json.loads(shown)["NIXERY_MAX_LAYERS"]["value"] == "7"
+    done = registry.nixery("gc", "--settings", f"{directory}/absent")
+    assert done.returncode == 2 and f"there is no file {directory}/absent" in done.stderr
+
+
+def test_every_command_that_reads_settings_takes_them_from_a_file(registry, directory):
+    (directory / "nixery.env").write_text("NIXERY_MAX_LAYERS=lots\n")
+    names = [line.split()[1] for line in check(NIXERY, "help").splitlines() if line.startswith("  nixery ")]
+    operands = {"build": ["hello"], "plan": ["hello"], "export": [str(directory / "out"), "hello"]}
+    for name in set(names) - {"help", "version", "controller", "doctor"}:
+        done = registry.nixery(name, "--settings", str(directory / "nixery.env"), *operands.get(name, []))
+        assert done.returncode == 1 and done.stderr.startswith("nixery: NIXERY_MAX_LAYERS: 'lots' is not valid"), (name, done.stderr)
+
+
+@contextmanager
+def of_nobody(directory):
+    """Tree and state of a worker that is nobody, and nix-daemon; no worker runs."""
+    directory.chmod(0o755)
+    for name, bits in (("tree", 0o755), ("state", 0o700), ("home", 0o700), ("packages", 0o755)):
+        (directory / name).mkdir()
+        (directory / name).chmod(bits)
+        os.chown(directory / name, NOBODY.pw_uid, NOBODY.pw_gid)
+    (directory / "packages/default.nix").write_text(SHELL_SET.replace("SALT", directory.name))
+    with running(Daemon(directory, PLAIN)) as daemon:
+        yield Registry(directory, {"NIXERY_PKGS_PATH": f"{directory}/packages", "NIX_CONFIG": "", "NIX_REMOTE": f"unix://{daemon.socket}"})
+
+
+@AS_ROOT
+def test_root_leaves_nothing_that_the_worker_cannot_open(directory):
+    with of_nobody(directory) as registry:
+        for words in (["gc", "--dry-run"], ["verify"], ["plan", "tool"], ["build", "tool"], ["images"], ["gc"], ["verify", "--repair"]):
+            # As strict as root's own umask may be.
+            done = subprocess.run([NIXERY, *words], env=registry.env, capture_output=True, text=True, timeout=300, umask=0o077)
+            assert done.returncode == 0, (words, done.stderr)
+            assert f"acting as nobody, to whom {registry.state} belongs\n" in done.stderr and "acting" not in done.stdout
+        made = [path for top in (registry.tree, registry.state) for path in top.rglob("*")]
+        assert any(path.name == "upkeep.lock" for path in made) and any(path.parent.name == "blobs" for path in made)
+        for path in made:
+            assert path.lstat().st_uid == NOBODY.pw_uid and path.lstat().st_gid == NOBODY.pw_gid, path
+            assert path.is_symlink() or registry.state in path.parents or path.stat().st_mode & 0o004, path
+        as_worker = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", NIXERY]
+        for words in (["gc"], ["verify"]):
+            done = subprocess.run([*as_worker, *words], env=registry.env, capture_output=True, text=True, timeout=300)
+            assert (done.returncode, done.stderr) == (0, ""), words
+
+
+@AS_ROOT
+def test_where_the_worker_may_not_write_an_image_is_refused_before_it_is_built(directory):
+    with of_nobody(directory) as registry:
+        (directory / "private").mkdir(mode=0o700)
+        for option, place in (("--oci", "image"), ("--docker-archive", "image.tar")):
+            done = subprocess.run([NIXERY, "build", option, place, "tool"], env=registry.env, capture_output=True, text=True, timeout=300,
+                                  cwd=directory / "private")  # fmt: skip
+            assert done.returncode == 1 and done.stderr.endswith(f"nixery: cannot write into {directory}/private: Permission denied\n"), done.stderr
+        assert list(registry.state.iterdir()) == []
+        (directory / "given").mkdir()
+        os.chown(directory / "given", NOBODY.pw_uid, NOBODY.pw_gid)
+        registry.nixery("build", "--oci", f"{directory}/given/image", "tool").check_returncode()
+        assert (directory / "given/image/index.json").exists()
+
+
+@AS_ROOT
+def test_a_root_that_may_not_act_as_others_is_refused_before_it_makes_anything(directory):
+    with of_nobody(directory) as registry:
+        without = ["setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid", NIXERY]
+        for words in (["gc", "--dry-run"], ["verify"], ["build", "tool"]):
+            done = subprocess.run([*without, *words], env=registry.env, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 1 and f"{registry.state} belongs to nobody" in done.stderr and "run this as nobody" in done.stderr
+        assert list(registry.state.iterdir()) == [] and list(registry.tree.iterdir()) == []

@@ -383,6 +383,52 @@ def test_the_worker_is_another_user(registry):
         assert f"chown -R nobody {registry.dir}/{name}" == report.failures[name]["mend"]
 
 
+@contextmanager
+def belongs_to_nobody(*places: Path):
+    for place in places:
+        os.chown(place, NOBODY.pw_uid, NOBODY.pw_gid)
+    try:
+        yield
+    finally:
+        for place in places:
+            os.chown(place, 0, 0)
+
+
+def test_directories_that_were_given_to_the_worker_without_what_is_in_them(registry):
+    every = [path for top in (registry.tree, registry.state) for path in (top, *top.rglob("*")) if not path.is_symlink()]
+    with belongs_to_nobody(*every):
+        assert {"tree", "state"} <= set(ask(registry, "--user", "nobody").of("ok"))
+    with belongs_to_nobody(registry.tree, registry.state):
+        report = ask(registry, "--user", "nobody")
+    assert report.failures["tree"]["seen"] == f"nobody may not write into {registry.tree}/blobs, which belongs to root"
+    assert f"nobody may not write into {registry.state}/" in report.failures["state"]["seen"]
+    for name in ("tree", "state"):
+        assert report.failures[name]["mend"] == f"chown -R nobody {registry.dir}/{name}"
+    for foreign in (registry.tree / "incoming", registry.tree / "blobs/sha256", registry.state / "locks"):
+        with belongs_to_nobody(*(path for path in every if path != foreign)):
+            report = ask(registry, "--user", "nobody")
+        finding = report.failures["tree" if registry.tree in foreign.parents else "state"]
+        assert finding["seen"] == f"nobody may not write into {foreign}, which belongs to root", report.text
+    shards = set((registry.tree / "blobs/sha256").iterdir())
+    with belongs_to_nobody(*(path for path in every if path not in shards)):
+        seen = ask(registry, "--user", "nobody").failures["tree"]["seen"]
+    assert seen in {f"nobody may not write into {shard}, which belongs to root" for shard in shards}
+
+
+def test_a_lock_that_somebody_else_made(registry):
+    lock = registry.state / "locks/upkeep.lock"
+    assert not lock.exists()
+    every = [path for path in (registry.state, *registry.state.rglob("*")) if not path.is_symlink()]
+    lock.touch(0o644)
+    try:
+        with belongs_to_nobody(*every):
+            finding = ask(registry, "--user", "nobody").failures["state"]
+    finally:
+        lock.unlink()
+    assert finding["seen"] == f"nobody may not write into {lock}, which belongs to root"
+    assert finding["mend"] == f"chown -R nobody {registry.state}"
+
+
 def test_whoever_is_not_root_is_told_what_he_cannot_see(registry):
     with mode(registry.state, 0o755):
         report = ask(registry, within=("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"))

@@ -18,6 +18,7 @@ PACKAGES = """
     name = "hello-from-systemd-1"; inherit system;
     builder = "/bin/sh"; args = [ "-c" "PATH=/bin:/usr/bin; mkdir -p $out/bin; cp /bin/busybox $out/bin/busybox; ln -s busybox $out/bin/echo" ];
   };
+  by-hand = derivation { name = "by-hand-1"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo by hand > $out" ]; };
   spy = derivation { name = builtins.readFile "/etc/hostname"; inherit system; builder = "/bin/sh"; };
 }
 """
@@ -87,6 +88,8 @@ def test_installed_and_started_it_builds_and_serves(debian):
     worker = debian.check("systemctl", "show", "-p", "MainPID", "--value", "nixery.service").strip()
     assert debian.check("stat", "-c", "%U", f"/proc/{worker}") == "nixery\n"
     assert '"event":"image built"' in debian.check("journalctl", "--no-pager", "-u", "nixery", "-p", "info..info")
+    # nginx reads the tree, and nobody but the worker the state.
+    assert debian.check("stat", "-c", "%a %U", "/var/lib/nixery/tree", "/var/lib/nixery/state") == "755 nixery\n700 nixery\n"
     # Its sandbox hides nothing that it tells of itself.
     assert json.loads(debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/readyz"))["ready"] is True
     page = debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/metrics")
@@ -123,11 +126,46 @@ def test_an_evaluation_reads_nothing_of_the_machine(debian):
     assert answer.endswith("422") and "access to absolute path" in answer, answer
 
 
-def test_gc_and_verify_run_as_the_workers_user(debian):
-    as_worker = ("setpriv", "--reuid", "nixery", "--regid", "nixery", "--init-groups", "sh", "-c")
-    command = "set -a; . /etc/nixery/nixery.env; NIX_REMOTE=daemon nixery "
-    assert "all is well" in debian.check(*as_worker, command + "verify")
-    assert json.loads(debian.check(*as_worker, command + "gc --json"))["images"] == []
+def test_what_root_does_by_hand_is_the_workers(debian):
+    """As the README has it, after nginx's log has been rotated: it is then the group adm's."""
+    settings = ("--settings", "/etc/nixery/nixery.env")
+    # Also for a root who is strict, where he is at home.
+    strictly = ("sh", "-c", 'umask 077; cd /root; exec nixery "$@"', "-")
+    debian.check("systemctl", "start", "nixery.service")
+    debian.check("chmod", "600", "/etc/nixery/nixery.env")
+    debian.check("chown", "www-data:adm", "/var/log/nginx/nixery-use.log")
+    debian.check("chmod", "640", "/var/log/nginx/nixery-use.log")
+    debian.check("systemctl", "stop", "nixery.service", "nixery.socket")
+    try:
+        assert json.loads(debian.check(*strictly, "gc", *settings, "--json", "--dry-run"))["images"] == []
+        assert json.loads(debian.check(*strictly, "build", *settings, "--json", "by-hand"))["layers"] >= 1
+        assert "all is well" in debian.check(*strictly, "verify", *settings)
+        foreign = "find /var/lib/nixery ! -user nixery; find /var/lib/nixery/tree ! -type l ! -perm -o+r"
+        assert debian.check("sh", "-c", foreign) == ""
+    finally:
+        debian.check("chmod", "644", "/etc/nixery/nixery.env")
+        debian.check("systemctl", "start", "nixery.socket", "nixery.service")
+    as_worker = ("setpriv", "--reuid=nixery", "--regid=nixery", "--init-groups", "nixery")
+    assert json.loads(debian.check(*as_worker, "gc", *settings, "--json"))["images"] == []
+    assert json.loads(debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/v2/by-hand/manifests/latest"))["layers"]
+
+
+def test_a_settings_file_says_by_hand_what_it_says_to_systemd(debian):
+    (debian.root / "root/said.env").write_text(
+        "# of all kinds \\\nNIXERY_HOPS=1\nNIXERY_GC_KEEP=team/* \\\n  base\n NIXERY_BLOCKED = 'a* b*' \nNIXERY_BUILDER_ID=\"https://a/\\\\b\"\n"
+        "NIXERY_SIGNING_IDENTITY=a\\ 'b' \"c\" # d\nexport NIXERY_HOP_SECONDS=7\n; NIXERY_THREADS=9\nno line\nNIXERY_ALLOWED_BRANCHES='x\ny' \"z\\\nw\"\n"
+        'NIXERY_CHANNEL_URL="https://c/$d\\e\\"f"g\nNIXERY_GC_GRACE=\n'
+    )  # fmt: skip
+    (debian.root / "etc/systemd/system/said.service").write_text(
+        "[Service]\nType=oneshot\nEnvironmentFile=/root/said.env\nExecStart=/usr/bin/nixery config --json\nStandardOutput=file:/root/said.json\n"
+    )
+    debian.check("systemctl", "daemon-reload")
+    debian.check("systemctl", "start", "said.service")
+    by_systemd = json.loads((debian.root / "root/said.json").read_text())
+    by_hand = json.loads(debian.check("nixery", "config", "--json", "--settings", "/root/said.env"))
+    assert by_hand == by_systemd
+    given = {name for name, setting in by_hand.items() if setting["origin"] == "environment"}
+    assert {"NIXERY_GC_KEEP", "NIXERY_BLOCKED", "NIXERY_BUILDER_ID", "NIXERY_SIGNING_IDENTITY", "NIXERY_ALLOWED_BRANCHES", "NIXERY_CHANNEL_URL"} <= given
 
 
 def test_completions_and_the_manual_know_every_command_and_setting(debian):

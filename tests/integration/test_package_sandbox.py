@@ -270,7 +270,7 @@ def test_shells_complete_every_command_and_option(files):
         told = check(program("fish", "fish"), "--no-config", "-c", f"source {fish}; complete -C '{line}'")
         return {line.split("\t")[0] for line in told.splitlines()}
 
-    assert options(nixery, "build") == {"--json", "--oci", "--docker-archive"}
+    assert options(nixery, "build") == {"--json", "--settings", "--oci", "--docker-archive"}
     zsh = files / "usr/share/zsh/vendor-completions/_nixery"
     check(program("zsh", "zsh"), "-n", str(zsh))
     assert zsh.read_text().startswith("#compdef nixery\n")
@@ -387,7 +387,14 @@ def test_what_is_built_is_served_when_the_worker_is_gone(installed):
 
 
 def test_the_package_can_be_removed_and_leaves_what_was_built(installed):
-    installed.debian.check("dpkg", "--purge", "nixery")
     root = installed.debian.root
+    enabled = root / "etc/nginx/sites-enabled"
+    (enabled / "registry").symlink_to("/etc/nginx/sites-available/nixery")
+    (enabled / "default").symlink_to("../sites-available/default")
+    for how in ("--remove", "--purge"):
+        installed.debian.check("dpkg", how, "nixery")
+        # nginx would not start with a site that includes what is gone. The other sites are not ours.
+        assert [link.name for link in enabled.iterdir()] == ["default"]
+        installed.debian.check("nginx", "-t")
     assert not (root / "usr/bin/nixery").exists() and not (root / "etc/nginx/sites-available/nixery").exists()
     assert (root / "var/lib/nixery/tree/tags/hello/_tags/latest").is_symlink()

@@ -1,9 +1,11 @@
 #include "config.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "error.h"
 #include "os/file.h"
+#include "settings_file.h"
 #include "temporary_directory.h"
 
 using namespace nixery;
@@ -88,4 +90,34 @@ TEST_CASE("a mistyped setting is told with the one that was meant, one of the Go
   CHECK(told[0] == "NIXERY_CHANEL is no setting of nixery: did you mean NIXERY_CHANNEL?");
   CHECK(told[1].find("NIXERY_TREE") != std::string::npos);
   CHECK(told[2] == "NIXERY_XYZZY_PLUGH_QUUX is no setting of nixery; `nixery config` lists them");
+}
+
+TEST_CASE("a settings file is read as systemd reads it") {
+  const auto variables = parse_settings_file(
+      "# A=1\n; B=2\n\nNIXERY_TREE=/a b \n  X = \"quoted # word\" \nY='it'\nno line\n9Z=1\nexport "
+      "Q=1\nEMPTY=\n=3\nLAST=1");
+  CHECK(variables == std::vector<std::pair<std::string, std::string>>{
+                         {"NIXERY_TREE", "/a b"}, {"X", "quoted # word"}, {"Y", "it"}, {"EMPTY", ""}, {"LAST", "1"}});
+}
+
+TEST_CASE("values of a settings file may be quoted in parts, escaped, and go over several lines") {
+  const auto value = [](std::string_view text) {
+    const auto variables = parse_settings_file(fmt::format("V={}\nZ=z", text));
+    REQUIRE(variables.size() == 2);
+    CHECK(variables[1] == std::pair<std::string, std::string>("Z", "z"));
+    return variables[0].second;
+  };
+  CHECK(value("team/* \\\nbase") == "team/* base");
+  CHECK(value("\"team/* \\\nbase\"") == "team/* base");
+  CHECK(value("\"two\nlines\"") == "two\nlines");
+  CHECK(value("'two\nlines \\'") == "two\nlines \\");
+  CHECK(value("\"a\\\"b\\\\c\\d\\$\"") == "a\"b\\c\\d$");
+  CHECK(value("a\\ b\\'c\\ ") == "a b'c ");
+  CHECK(value("'a' \"b\" c\"d\" ") == "abc\"d\"");
+  CHECK(value("1 # no comment") == "1 # no comment");
+  CHECK(value("1\r") == "1");
+  CHECK(parse_settings_file("# goes on \\\nA=1\nB='open").back() == std::pair<std::string, std::string>("B", "open"));
+  CHECK(parse_settings_file("# goes on \\\nA=1\nB='open").size() == 1);
+  CHECK(parse_settings_file("A").empty());
+  CHECK(parse_settings_file("A=\\").front().second == "\\");
 }

@@ -8,7 +8,6 @@
 #include "doctor/nginx_checks.h"
 #include "doctor/nginx_configuration.h"
 #include "doctor/nix_checks.h"
-#include "doctor/settings_file.h"
 #include "doctor/socket_checks.h"
 #include "doctor/version.h"
 
@@ -202,13 +201,6 @@ TEST_CASE("how Nix builds is read from its configuration") {
   CHECK(verdicts(judge_building(json("true", ""), {false, true, 0})) == "nix.sandbox:ok nix.build-users:warning ");
   CHECK(verdicts(judge_building(json("true", "x"), {false, false, 0})) == "nix.sandbox:ok nix.build-users:warning ");
   CHECK(verdicts(judge_building("", {false, true, 0})) == "nix.sandbox:warning ");
-}
-
-TEST_CASE("a settings file is read as systemd reads it") {
-  const auto variables = parse_settings_file(
-      "# A=1\n; B=2\n\nNIXERY_TREE=/a b\n  X = \"quoted # word\" \nY='it'\nno line\n9Z=1\nEMPTY=\nLAST=1");
-  CHECK(variables == std::vector<std::pair<std::string, std::string>>{
-                         {"NIXERY_TREE", "/a b"}, {"X", "quoted # word"}, {"Y", "it"}, {"EMPTY", ""}, {"LAST", "1"}});
 }
 
 TEST_CASE("a FastCGI request and the status of its answer") {

@@ -1,0 +1,22 @@
+"""What is mounted below a directory of a test's own, and an end of it: container engines leave some behind."""
+
+import re
+from pathlib import Path
+
+from engines import check, program
+
+
+def mounts_below(directory: Path) -> list[str]:
+    """In the order in which they were made."""
+    points = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        # Blanks and the like are written as \040.
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4])
+        if directory.resolve() in Path(point).parents:
+            points.append(point)
+    return points
+
+
+def unmount_below(directory: Path):
+    for point in reversed(mounts_below(directory)):
+        check(program("umount", "mount"), point)

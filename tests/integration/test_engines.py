@@ -1,0 +1,61 @@
+"""The tests' own container engines: once they have been stopped, nothing of theirs stays, on disk or mounted."""
+
+import os
+import tarfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from conftest import running, temporary_directory
+from engines import Docker, Podman, check, program
+from mounts import mounts_below, unmount_below
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount, and run these engines")
+
+
+@contextmanager
+def mounted(at: Path):
+    at.mkdir()
+    check(program("mount", "mount"), "-t", "tmpfs", "none", str(at))
+    try:
+        yield
+    finally:
+        if os.path.ismount(at):
+            check(program("umount", "mount"), str(at))
+
+
+def test_only_what_is_mounted_below_a_directory_is_unmounted(directory):
+    mine, other = directory / "mine", directory / "mine-too"
+    mine.mkdir()
+    with mounted(other), mounted(mine / "a b"), mounted(mine / "a b/within"):
+        assert mounts_below(mine) == [f"{mine}/a b", f"{mine}/a b/within"]
+        unmount_below(mine)
+        assert mounts_below(mine) == [] and mounts_below(directory) == [str(other)]
+
+
+@pytest.fixture
+def archive(directory):
+    """Of one program, for an image."""
+    with tarfile.open(directory / "root.tar", "w") as tar:
+        tar.add(program("busybox", "busybox-static"), "bin/busybox")
+    return str(directory / "root.tar")
+
+
+def test_docker_leaves_no_directory_behind(archive):
+    with temporary_directory() as place, running(Docker(place)) as docker:
+        docker.check("import", archive, "one")
+        # The machine's own network, as a mount: dockerd keeps it.
+        assert docker.check("run", "--rm", "--network", "host", "one", "/bin/busybox", "echo", "ran") == "ran\n"
+        assert f"{place}/exec/netns/default" in mounts_below(place)
+    assert mounts_below(place) == [] and not place.exists()
+
+
+def test_podman_leaves_no_directory_behind(archive):
+    with temporary_directory() as place:
+        podman = Podman(place)
+        for words in (["import", archive, "one"], ["image", "mount", "one"]):
+            done = podman(*words)
+            assert done.returncode == 0, done.stderr
+        assert f"{place}/root/overlay" in mounts_below(place)
+    assert mounts_below(place) == [] and not place.exists()

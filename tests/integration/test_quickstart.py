@@ -1,0 +1,85 @@
+"""packaging/quickstart: what it ends, and where it does not begin. The whole of it is for a machine of its own."""
+
+import os
+import pwd
+import shutil
+import subprocess
+
+import pytest
+
+from conftest import running
+from engines import check, program, run
+from registry import ROOT, free_port, wait_for
+
+QUICKSTART = str(ROOT / "packaging/quickstart")
+NOBODY = pwd.getpwnam("nobody")
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="quickstart is for root")
+
+
+class Process:
+    """The program, which may call itself something else."""
+
+    def __init__(self, executable, *words: str):
+        self.process = subprocess.Popen(words, executable=str(executable), stdin=subprocess.DEVNULL)
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait(timeout=30)
+
+
+@pytest.fixture
+def home(directory):
+    for name in ("run", "build/src"):
+        (directory / name).mkdir(parents=True)
+    # In the worker's place, a program that waits as one does.
+    shutil.copy(program("sleep", "coreutils"), directory / "build/src/nixery")
+    return directory
+
+
+def stop(home):
+    said = check(QUICKSTART, "--home", str(home), "--stop")
+    assert said.startswith("stopped")
+    assert not (home / "run/worker.pid").exists() and not (home / "run/nginx.pid").exists()
+
+
+def test_it_ends_its_own_worker_also_after_that_was_compiled_anew(home):
+    with running(Process(home / "build/src/nixery", "nixery", "600")) as worker:
+        (home / "run/worker.pid").write_text(f"{worker.process.pid}\n")
+        anew = home / "build/src/anew"
+        shutil.copy(home / "build/src/nixery", anew)
+        anew.replace(home / "build/src/nixery")
+        stop(home)
+        assert worker.process.wait(timeout=30) == -15
+
+
+def test_it_ends_its_own_nginx(home):
+    (home / "run/nginx.conf").write_text(
+        f"pid {home}/run/nginx.pid;\nevents {{}}\nhttp {{ access_log off; server {{ listen 127.0.0.1:{free_port()}; }} }}\n"
+    )
+    words = ("nginx", "-c", str(home / "run/nginx.conf"), "-e", str(home / "run/error.log"), "-g", "daemon off;")
+    with running(Process(program("nginx", "nginx"), *words)) as nginx:
+        wait_for((home / "run/nginx.pid").exists, "nginx to be up")
+        stop(home)
+        assert nginx.process.wait(timeout=30) == 0
+
+
+def test_whoever_has_an_old_number_lives_on(home):
+    """After a reboot, the numbers in its files are those of others: also of other workers and other servers."""
+    other = home / "nixery"
+    shutil.copy(home / "build/src/nixery", other)
+    named = f"nginx -c {home}/run/nginx.conf.old"
+    with running(Process(other, "nixery", "600")) as worker, running(Process(other, named, "600")) as server:
+        (home / "run/worker.pid").write_text(f"{worker.process.pid}\n")
+        (home / "run/nginx.pid").write_text(f"{server.process.pid}\n")
+        stop(home)
+        assert worker.process.poll() is None and server.process.poll() is None
+
+
+@pytest.mark.parametrize("name", ["tree", "state"])
+def test_it_leaves_the_directories_of_another_users_worker_alone(home, name):
+    (home / name).mkdir()
+    os.chown(home / name, NOBODY.pw_uid, NOBODY.pw_gid)
+    done = run(QUICKSTART, "--home", str(home), "--offline", timeout=60)
+    assert done.returncode == 1 and f"{home}/{name} belongs to nobody" in done.stderr and "--home DIR" in done.stderr
+    assert done.stdout == "" and list((home / name).iterdir()) == []
