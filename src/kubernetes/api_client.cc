@@ -17,8 +17,8 @@ namespace nixery::kubernetes {
 
 namespace {
 
-constexpr std::size_t largest_body = 32u << 20;  // of one page of a list
-constexpr long connect_limit = 10;               // seconds
+constexpr std::size_t largest_body = 8u << 20;  // of one page of a list; an object has at most 3 MiB
+constexpr long connect_limit = 10;              // seconds
 constexpr std::chrono::seconds longest_retry_after{3600};
 
 using Sink = std::function<void(std::string_view)>;

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -271,6 +272,36 @@ def test_quota_holds_when_many_come_at_once_and_places_are_given_on(cluster):
     wait_for(lambda: all(cluster.ready("team", name) == "True" for name in left), "those who have moved up", 60)
     wait_for(lambda: [f for f in cluster.files() if ".team." in f] == [f"niximage.team.{name}.json" for name in left], "their files")
     assert all(cluster.reason("team", name) == "QuotaExceeded" for name in names[45:])
+
+
+def most_memory(process) -> int:
+    """MiB that it has ever held at once."""
+    (line,) = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) // 1024
+
+
+def of_bytes(size: int) -> dict:
+    """An image that declares as much, in parts that the resource takes."""
+    return {"contents": ["curl"], "config": {"env": {f"V{number}": "x" * 8000 for number in range(size // 8000)}}}
+
+
+def test_a_namespace_full_of_large_objects_does_not_fill_the_memory(cluster):
+    """A fifth of what the manifests allow the controller; kept whole, the objects alone would be more."""
+    cluster.api.page_limit = 500
+    for number in range(600):
+        cluster.api.put("team", f"image-{number:03}", of_bytes(200_000 if number % 2 else 24_000))
+    process = cluster.controller(NIXERY_CONTROLLER_QUOTA="20")
+    wait_for(lambda: all(cluster.reason("team", f"image-{number:03}") == "QuotaExceeded" for number in range(20, 600)), "the refusals", 120)
+    for number in range(0, 20, 2):
+        wait_for(lambda: cluster.ready("team", f"image-{number:03}") == "True", "those within the quota", 60)
+    assert most_memory(process) < 51
+    assert [cluster.reason("team", f"image-{number:03}") for number in range(1, 20, 2)] == ["InvalidData"] * 10
+    # What was left behind is there once there is room for it.
+    for number in range(20):
+        cluster.api.delete("team", f"image-{number:03}")
+    wait_for(lambda: cluster.ready("team", "image-020") == "True" and cluster.reason("team", "image-021") == "InvalidData", "the next", 60)
+    file = json.loads((cluster.images / "niximage.team.image-020.json").read_text())
+    assert file == {"name": "team/image-020", "tag": "latest", **of_bytes(24_000)}
 
 
 def test_a_restart_writes_nothing_where_nothing_has_changed(cluster):

@@ -118,7 +118,28 @@ TEST_CASE("names that could lead out of the directory are refused, and data with
   CHECK(declare(parse("a", R"({"contents":["git"]})"), "n/a").text == R"({"name":"n/a","contents":["git"]})");
   CHECK_THROWS_AS(declare(parse("a", "{}"), "n/a"), Error);
   CHECK_THROWS_AS(declare(parse("a", R"({"name":"x","contents":["git"]})"), "n/a"), Error);
-  CHECK_THROWS_AS(declare(parse("a", R"({"contents":[")" + std::string(300'000, 'x') + "\"]}"), "n/a"), Error);
+}
+
+TEST_CASE("of data that is too large nothing is kept, and what is left behind is known by its hash") {
+  const auto of_size = [](std::size_t size) {
+    const std::string head = R"({"contents":["git"],"config":{"env":{"A":")", end = R"("}}})";
+    return parse_nix_image(json::parse(R"({"metadata":{"namespace":"n","name":"a"},"data":)" + head +
+                                           std::string(size - head.size() - end.size(), 'x') + end + "}",
+                                       "the test"));
+  };
+  NixImage most = of_size(max_data);
+  CHECK(most.data.size() == max_data);
+  CHECK_NOTHROW(declare(most, "n/a"));
+  CHECK_FALSE(most.has_left_data());
+  const std::string hash = most.data_hash;
+  CHECK(hash != of_size(max_data - 1).data_hash);
+  most.leave_data();
+  CHECK(most.has_left_data());
+  CHECK(most.data_hash == hash);
+  const NixImage large = of_size(max_data + 1);
+  CHECK_FALSE(large.has_left_data());
+  CHECK(large.data.empty());
+  CHECK_THROWS_WITH_AS(declare(large, "n/a"), "data: it is missing, or longer than 32768 bytes of JSON", Error);
 }
 
 TEST_CASE("a declaration's hash is of what is declared, not of its name and tag") {
