@@ -121,16 +121,18 @@ void Reconciler::remove_strays(const std::map<std::string, NixImage>& images) {
 }
 
 void Reconciler::take_files() {
-  if (!files_.take()) return;
+  if (files_are_ours_ || !files_.take()) return;
   std::map<std::string, NixImage> images;
   {
     const std::lock_guard lock(mutex_);
-    if (!listed_) return;  // the list is still to come, and does it all
+    if (!listed_) return;
     images = images_;
   }
-  log::info("writing the files from now on", {{"directory", settings_.images.string()}});
+  // Also where a list has done so: that may have been just before the files were ours.
   remove_strays(images);
   look_at_all();
+  files_are_ours_ = true;
+  log::info("writing the files from now on", {{"directory", settings_.images.string()}});
 }
 
 void Reconciler::look_at_all() {

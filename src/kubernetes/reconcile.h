@@ -40,7 +40,8 @@ class Reconciler {
 
   Observer observer();
   void look_at_all();
-  // Writes the directory's files from now on, if nobody else does. To be called again and again, by one thread.
+  // Writes the directory's files from now on, if nobody else does. To be called again and again, by one thread at a
+  // time; what it throws is tried again by the next call.
   void take_files();
   // Until stop() has been called.
   void work();
@@ -93,6 +94,8 @@ class Reconciler {
   // The list that is being received; the follower's own.
   std::map<std::string, NixImage> listing_;
   Quota listing_quota_;
+
+  bool files_are_ours_ = false;  // and as they should be; take_files()'s own
 
   std::mutex mutex_;  // guards what follows; never held while somebody is asked
   bool listed_ = false;

@@ -498,6 +498,29 @@ def test_of_two_with_one_directory_one_writes_and_the_other_takes_over(cluster):
     assert json.loads(file.read_text())["contents"] == ["jq"]
 
 
+def test_a_directory_that_cannot_be_locked_is_an_error_that_says_so(cluster):
+    (cluster.images / ".niximages.lock").mkdir()
+    assert cluster.controller().wait(timeout=30) == 1
+    assert str(cluster.images / ".niximages.lock") in (cluster.dir / "log").read_text()
+
+
+def test_a_directory_that_cannot_be_tidied_when_it_is_taken_over_is_tidied_later(cluster):
+    first = cluster.controller("one")
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+    cluster.controller("two")
+    wait_for(lambda: any(line["event"] == "listed" for line in cluster.logged("two")), "the second to know it")
+    first.send_signal(signal.SIGSTOP)
+    obstacle = cluster.images / "niximage.team.obstacle.json"
+    (obstacle / "within").mkdir(parents=True)
+    first.kill()
+    wait_for(lambda: any(line["event"] == "cannot take the files" for line in cluster.logged("two")), "it to be said")
+    (cluster.images / "niximage.team.vanished.json").write_text('{"name": "team/vanished", "contents": ["x"]}')
+    (cluster.images / "niximage.team.a.json").unlink()
+    (obstacle / "within").rmdir()
+    wait_for(lambda: cluster.files() == ["niximage.team.a.json"], "the directory to be as it should")
+
+
 def test_a_leader_that_cannot_renew_writes_no_more(cluster):
     cluster.controller("one", NIXERY_CONTROLLER_LEASE="nixery/nixery-controller", NIXERY_CONTROLLER_IDENTITY="one")
     wait_for(lambda: cluster.api.holder() == "one", "it to lead")
