@@ -47,6 +47,7 @@ int run(const Arguments&) {
 
   const auto environment = [](const char* name) -> const char* { return std::getenv(name); };
   const Settings settings = load_settings(environment);
+  log::set_level(settings.log_level);
   const ClusterAccess access = find_cluster(environment);
   log::info("following NixImages", {{"server", access.server}, {"images", settings.images.string()}});
 
@@ -100,7 +101,8 @@ const Command controller = {
     "  NIXERY_CONTROLLER_SETTLE_MS     milliseconds from writing a file to the first pull: 1500\n"
     "  NIXERY_CONTROLLER_LEASE         namespace/name of a Lease: of several controllers one writes status\n"
     "  NIXERY_CONTROLLER_IDENTITY      this one's name in the Lease; default: POD_NAME, or the host's name and a "
-    "number\n",
+    "number\n"
+    "  NIXERY_LOG_LEVEL                lines of the log: error, warning, info or debug; default info\n",
     {},
     "",
     {{"NIXERY_CONTROLLER_REGISTRY=http://127.0.0.1:8080 nixery controller", "beside a registry of the same host"},

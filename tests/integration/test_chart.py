@@ -112,7 +112,7 @@ VARIANTS = {
     "defaults": {},
     "deployment": DEPLOYMENT,
     "without a controller": {"controller": {"enabled": False}},
-    "one namespace": {"controller": {"namespace": "team", "settings": {"NIXERY_CONTROLLER_BUILDS": 2}}},
+    "one namespace": {"controller": {"namespace": "team", "settings": {"NIXERY_CONTROLLER_BUILDS": 2, "NIXERY_LOG_LEVEL": "warning"}}},
     "everything": {
         **DEPLOYMENT, "image": {"repository": "r.example.org/nixery", "tag": "1.2", "pullPolicy": "Always"}, "imagePullSecrets": [{"name": "pull"}],
         "settings": {"NIXERY_CHANNEL": None, "NIXERY_PKGS_REPO": "https://git.example.org/packages.git", "NIXERY_CATALOG": False, "NIXERY_QUEUE": 3000000},
@@ -178,7 +178,7 @@ def test_without_a_controller_nothing_may_ask_the_api_server(chart):
 
 @pytest.mark.parametrize("values", [
     {"mode": "statefulset"}, {"user": 0}, {"node": {"path": "var"}}, {"settings": {"NIXERY_PKGS_REPO": "x"}}, {"settings": {"OTHER": "x"}},
-    {"imageTag": "x"}, {"persistence": {"nix": {"size": "large"}}}, {"networkPolicy": {"from": []}},
+    {"controller": {"settings": {"NIXERY_LOG_LEVELS": "x"}}}, {"imageTag": "x"}, {"persistence": {"nix": {"size": "large"}}}, {"networkPolicy": {"from": []}},
 ])  # fmt: skip
 def test_values_that_are_none_are_refused(chart, values):
     with pytest.raises(jsonschema.ValidationError):

@@ -346,6 +346,17 @@ def test_another_digest_of_a_moved_source_is_told(cluster):
     wait_for(lambda: len(cluster.api.events_about("team", "a")) == 2, "an event of it")
 
 
+def test_the_log_has_lines_of_the_level_that_is_wanted(cluster):
+    cluster.registry.answers["team/b"] = (424, "build_failed", "it does not compile")
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    cluster.api.put("team", "b", {"contents": ["broken"]})
+    cluster.controller(NIXERY_LOG_LEVEL="warning")
+    wait_for(lambda: cluster.ready("team", "a") == "True" and cluster.reason("team", "b") == "BuildFailed", "the images")
+    assert {(line["level"], line["event"]) for line in cluster.logged()} == {("warning", "image not ready")}
+    assert cluster.controller("loud", NIXERY_LOG_LEVEL="loud").wait(timeout=30) == 1
+    assert "NIXERY_LOG_LEVEL: 'loud' is not valid; give error, warning, info or debug" in (cluster.dir / "logloud").read_text()
+
+
 # The API server's moods
 
 
