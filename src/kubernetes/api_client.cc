@@ -159,6 +159,8 @@ std::string token_of(const ClusterAccess& access) {
 }
 
 void log_in(Transfer& transfer, const ClusterAccess& access) {
+  // The cluster's own CA alone: libcurl would look into the system's directory of them, too.
+  if (!access.ca_pem.empty() || !access.ca_file.empty()) transfer.set<const char*>(CURLOPT_CAPATH, nullptr);
   if (!access.ca_pem.empty()) transfer.set_pem(CURLOPT_CAINFO_BLOB, access.ca_pem);
   if (!access.ca_file.empty()) transfer.set(CURLOPT_CAINFO, access.ca_file.c_str());
   if (access.insecure) {

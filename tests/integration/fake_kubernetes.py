@@ -107,12 +107,15 @@ class FakeKubernetes:
         self.epoch = 0  # watches of an earlier one end
         self.closing_event = None
         self.port = 0
+        self.tls = None  # an ssl.SSLContext
 
     # Life
 
     def start(self):
         handler = type("OfThisFake", (Handler,), {"fake": self})
         self.server = Server(("127.0.0.1", self.port), handler)
+        if self.tls:
+            self.server.socket = self.tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 

@@ -1,8 +1,11 @@
 """The controller against a strict fake of the API server, and a stand-in for the registry; the shipped manifests."""
 
+import base64
 import hashlib
 import json
+import os
 import signal
+import ssl
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,6 +16,7 @@ import pytest
 import yaml
 
 import newer_debian
+from engines import check, program
 from fake_kubernetes import COLLECTION, FakeKubernetes
 from kubernetes_rules import image_schema
 from registry import NIXERY, ROOT, wait_for
@@ -101,6 +105,8 @@ class Cluster:
         self.images.mkdir()
         self.registry = FakeRegistry(self.images)
         self.processes = []
+        self.within = []  # words before the controller's
+        self.authority = ""
         self.api.start()
 
     def kubeconfig(self, name="", token="secret"):
@@ -113,7 +119,7 @@ current-context: test
 contexts: [{{name: test, context: {{cluster: c, user: u}}}}]
 clusters:
 - name: c
-  cluster: {{server: "http://127.0.0.1:{self.api.port}"}}
+  cluster: {{server: "{"https" if self.api.tls else "http"}://127.0.0.1:{self.api.port}"{self.authority}}}
 users:
 - name: u
   user:
@@ -123,7 +129,7 @@ users:
 
     def controller(self, name="", **settings):
         self.api.tokens[f"secret{name}"] = name
-        process = subprocess.Popen([NIXERY, "controller"], stderr=open(self.dir / f"log{name}", "ab"), env={
+        process = subprocess.Popen([*self.within, NIXERY, "controller"], stderr=open(self.dir / f"log{name}", "ab"), env={
             "KUBECONFIG": self.kubeconfig(name, f"secret{name}"), "NIXERY_IMAGES": str(self.images),
             "NIXERY_CONTROLLER_REGISTRY": f"http://127.0.0.1:{self.registry.port}", "NIXERY_CONTROLLER_SETTLE_MS": "50",
             **settings})  # fmt: skip
@@ -437,6 +443,47 @@ def test_a_token_that_is_replaced_is_read_again(cluster):
     wait_for(lambda: any("401" in line.get("error", "") for line in cluster.logged()), "a refusal")
     (cluster.dir / "token").write_text("second\n")
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+
+
+def certificate(directory, name):
+    """One that is its own authority."""
+    check(program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}",
+          "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.pem")  # fmt: skip
+    return directory / f"{name}.pem"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.parametrize("how", ["a file", "data"])
+def test_of_authorities_the_cluster_s_alone_is_trusted(cluster, how):
+    """Also where the system, whose directory is another one here, trusts who has signed the server's certificate."""
+    of_server, other = certificate(cluster.dir, "server"), certificate(cluster.dir, "other")
+    system = cluster.dir / "system"
+    system.mkdir()
+    (system / "server.pem").write_bytes(of_server.read_bytes())
+    check("openssl", "rehash", str(system))
+    (system / "ca-certificates.crt").write_bytes(of_server.read_bytes())
+    cluster.within = ["unshare", "--mount", "sh", "-c", f'mount --bind "{system}" /etc/ssl/certs && exec "$@"', "sh"]
+    cluster.api.stop()
+    cluster.api.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    cluster.api.tls.load_cert_chain(of_server, cluster.dir / "server.key")
+    cluster.api.start()
+
+    def trusting(name, pem=None):
+        data = base64.b64encode(pem.read_bytes()).decode() if pem else ""
+        cluster.authority = f', certificate-authority{"-data" if how == "data" else ""}: "{data if how == "data" else pem}"' if pem else ""
+        cluster.controller(name)
+
+    trusting("system")
+    wait_for(lambda: cluster.api.count("GET", "watch=1") == 1, "the system's to be trusted where none is given")
+    process = cluster.processes.pop()
+    process.kill()
+    process.wait()
+    asked = len(cluster.api.requests)
+    trusting("other", other)
+    wait_for(lambda: any("certificate" in line.get("error", "") for line in cluster.logged("other")), "the server to be refused")
+    assert len(cluster.api.requests) == asked
+    trusting("right", of_server)
+    wait_for(lambda: any(line["event"] == "listed" for line in cluster.logged("right")), "the cluster's own to be trusted")
 
 
 @pytest.mark.parametrize("harm", ["remembers", "forgets", "restored"])
