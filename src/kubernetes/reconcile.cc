@@ -156,7 +156,7 @@ void Reconciler::work() {
       // The object has changed, or has gone, which the watch is about to tell. (Or a server that has just started does
       // not know its resources yet: then it is tried again.)
       if (error.status != 409 && error.status != 404) report(*key, error.what());
-      error.retry_after ? queue_.add(*key, *error.retry_after) : queue_.add_after_failure(*key);
+      queue_.add_after_failure(*key, error.retry_after.value_or(seconds(0)));
     } catch (const std::exception& error) {
       report(*key, error.what());
       queue_.add_after_failure(*key);

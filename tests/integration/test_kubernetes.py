@@ -8,6 +8,7 @@ import signal
 import ssl
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -375,10 +376,15 @@ def test_gone_and_error_events_lead_to_a_new_list(cluster):
     cluster.api.end_watches(forget=True)
     wait_for(lambda: cluster.api.count("GET", "?limit=500") == 2, "a list after 410")
     wait_for(lambda: cluster.api.count("GET", "watch=1") >= 3, "a watch")
-    for code in (410, 500):
+    for code in (410, 429, 500):
         lists = cluster.api.count("GET", "?limit=500")
         watches = cluster.api.count("GET", "watch=1")
-        cluster.api.end_watches({"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "no"}})
+        said = time.monotonic()
+        cluster.api.end_watches({"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "no", "details": {"retryAfterSeconds": 2}}})
+        if code == 429:  # of which it is the watch alone that is to be tried again, and later
+            wait_for(lambda: cluster.api.count("GET", "watch=1") > watches, "a watch")
+            assert cluster.api.times("GET", "watch=1")[watches] - said >= 2 and cluster.api.count("GET", "?limit=500") == lists
+            continue
         wait_for(lambda: cluster.api.count("GET", "?limit=500") > lists, f"a list after an ERROR of {code}")
         wait_for(lambda: cluster.api.count("GET", "watch=1") > watches, "a watch")
     cluster.api.put("team", "late", {"contents": ["curl"]})
@@ -402,14 +408,37 @@ def test_a_list_whose_pages_have_expired_begins_again(cluster):
 
 
 def test_too_many_requests_and_conflicts_are_tried_again(cluster):
-    cluster.api.answer_next = [(lambda m, p: p.startswith(COLLECTION + "?limit"), 429, {"Retry-After": "1"}),
-                               (lambda m, p: "watch=1" in p, 429, {"Retry-After": "1"}),
-                               (lambda m, p: m == "PATCH", 409, {}), (lambda m, p: m == "PATCH", 404, {}), (lambda m, p: "events.k8s.io" in p, 500, {})]  # fmt: skip
+    cluster.api.answer_next = [(lambda m, p: m == "PATCH", 409, {}), (lambda m, p: m == "PATCH", 404, {}), (lambda m, p: "events.k8s.io" in p, 500, {})]
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.controller()
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
     wait_for(lambda: cluster.api.events_about("team", "a"), "the event")
     wait_for(lambda: cluster.api.answer_next == [], "each to have been answered")
+
+
+def test_the_server_s_wish_to_be_asked_later_is_respected(cluster):
+    """Its own patience after a first failure is at most half a second."""
+    asked = [("GET", "?limit=500"), ("GET", "watch=1"), ("PATCH", "/status"), ("POST", "events.k8s.io")]
+    cluster.api.answer_next = [(lambda m, p, wanted=wanted: m == wanted[0] and wanted[1] in p, 429, {"Retry-After": "2"}) for wanted in asked]
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    cluster.controller()
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+    wait_for(lambda: cluster.api.events_about("team", "a") and cluster.api.count("GET", "watch=1") > 1, "the event and a watch")
+    for wanted in asked:
+        first, second = cluster.api.times(*wanted)[:2]
+        assert second - first >= 2, wanted
+
+
+def test_a_server_that_says_come_back_at_once_is_asked_ever_less_often(cluster):
+    cluster.api.answer_next = [(lambda m, p: m == "PATCH", 429, {"Retry-After": "0"})] * 4
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    cluster.controller()
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the image", 60)
+    times = cluster.api.times("PATCH", "/status")[:5]
+    # Its patience is half a second at first, and twice that each time; it waits at least half of it. The build's end is
+    # news, for which it asks at once.
+    waits = sorted(after - before for before, after in zip(times, times[1:]))
+    assert all(wait >= least for wait, least in zip(waits[1:], (0.25, 0.5, 1), strict=True)), waits
 
 
 def test_what_is_written_though_its_answer_is_lost_is_written_once_and_has_its_event(cluster):

@@ -51,6 +51,37 @@ TEST_CASE("failures put a key off ever longer until it is forgiven") {
   CHECK(schedule.next_due() == start + 50ms);
 }
 
+TEST_CASE("what a server asks for puts a key off longer, and never less long than its failures do") {
+  Schedule schedule(100ms, 1000ms);
+  Clock::time_point start;
+  const auto due_after = [&](milliseconds at_least) {
+    schedule.add_after_failure("a", start, 0, at_least);
+    const auto passed = *schedule.next_due() - start;
+    start += passed;
+    schedule.take(start);
+    schedule.done("a");
+    return passed;
+  };
+  CHECK(due_after(0ms) == 50ms);
+  CHECK(due_after(0ms) == 100ms);
+  CHECK(due_after(7000ms) == 7000ms);
+  CHECK(due_after(0ms) == 400ms);
+
+  // Nor does anybody else make it due earlier, also where it was named during the work.
+  schedule.add("a", start);
+  schedule.take(start);
+  schedule.add("a", start);
+  schedule.add_after_failure("a", start, 0, 9000ms);
+  schedule.done("a");
+  schedule.add("a", start + 1s);
+  CHECK(schedule.next_due() == start + 9s);
+  schedule.take(start + 9s);
+  schedule.forgive("a");
+  schedule.done("a");
+  schedule.add("a", start);
+  CHECK(schedule.next_due() == start);
+}
+
 TEST_CASE("lines come out whole, wherever the bytes are cut") {
   const std::string text = "{\"a\":1}\n\n{\"b\":2}\n{";
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
