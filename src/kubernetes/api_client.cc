@@ -150,12 +150,19 @@ class Transfer {
   std::exception_ptr thrown_;
 };
 
+// As kubectl: what the file says now goes before a token that was written down once.
 std::string token_of(const ClusterAccess& access) {
   if (access.token_file.empty()) return access.token;
-  auto token = os::read_if_exists(access.token_file);
-  if (!token) throw Error(Failure::unavailable, fmt::format("there is no token in {}", access.token_file.string()));
-  while (!token->empty() && (token->back() == '\n' || token->back() == '\r' || token->back() == ' ')) token->pop_back();
-  return *token;
+  std::string token, problem = fmt::format("there is no token in {}", access.token_file.string());
+  try {
+    token = os::read_if_exists(access.token_file).value_or("");
+  } catch (const Error& error) {
+    problem = error.what();
+  }
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r' || token.back() == ' ')) token.pop_back();
+  if (!token.empty()) return token;
+  if (access.token.empty()) throw Error(Failure::unavailable, problem);
+  return access.token;
 }
 
 void log_in(Transfer& transfer, const ClusterAccess& access) {

@@ -107,7 +107,7 @@ class Cluster:
         self.registry = FakeRegistry(self.images)
         self.processes = []
         self.within = []  # words before the controller's
-        self.authority = ""
+        self.authority = self.login = ""
         self.api.start()
 
     def kubeconfig(self, name="", token="secret"):
@@ -123,8 +123,7 @@ clusters:
   cluster: {{server: "{"https" if self.api.tls else "http"}://127.0.0.1:{self.api.port}"{self.authority}}}
 users:
 - name: u
-  user:
-    tokenFile: token{name}
+  user: {{{self.login}tokenFile: token{name}}}
 """)
         return str(file)
 
@@ -472,6 +471,21 @@ def test_a_token_that_is_replaced_is_read_again(cluster):
     wait_for(lambda: any("401" in line.get("error", "") for line in cluster.logged()), "a refusal")
     (cluster.dir / "token").write_text("second\n")
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+
+
+def test_a_token_file_goes_before_a_token_while_it_can_be_read(cluster):
+    cluster.login = "token: stale, "
+    cluster.controller()
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the file's token to be taken")
+    assert [line for line in cluster.logged() if line["level"] == "warning"] == []
+    cluster.api.tokens = {"stale": ""}
+    (cluster.dir / "token").unlink()
+    cluster.api.put("team", "b", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "b") == "True", "the other token to be taken")
+    (cluster.dir / "token").mkdir()
+    cluster.api.put("team", "c", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "c") == "True", "the other token to be taken")
 
 
 def certificate(directory, name):

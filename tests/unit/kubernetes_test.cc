@@ -111,6 +111,9 @@ TEST_CASE("a kubeconfig's current context counts, and plugins are refused") {
   CHECK(access.ca_pem == "hello");
   CHECK(access.token_file == "/etc/k/t");
   CHECK(access.client_key_file == "/k");
+  const auto both = parse_kubeconfig(head + "    token: x\n    tokenFile: t\n", "config", "/etc/k");
+  CHECK(both.token == "x");
+  CHECK(both.token_file == "/etc/k/t");
   CHECK_THROWS_AS(parse_kubeconfig(head + "    exec: {command: aws}\n", "config", "/"), Error);
   CHECK_THROWS_AS(parse_kubeconfig("a: [", "config", "/"), Error);
   CHECK_THROWS_AS(parse_kubeconfig("", "config", "/"), Error);
