@@ -24,11 +24,16 @@ std::string collection_path(const Settings& settings) {
   return fmt::format("/apis/{}/namespaces/{}/niximages", api_version, settings.only_namespace);
 }
 
-void take_files(Reconciler& reconciler) {
-  try {
-    reconciler.take_files();
-  } catch (const Error& error) {
-    log::warning("cannot take the files", {{"error", error.what()}});
+void keep_taking_files(Reconciler& reconciler, const std::atomic<bool>& stop) {
+  std::string told;
+  while (wait(std::chrono::seconds(1), stop)) {
+    try {
+      reconciler.take_files();
+      told.clear();
+    } catch (const Error& error) {
+      if (told != error.what()) log::warning("cannot take the files", {{"error", error.what()}});
+      told = error.what();
+    }
   }
 }
 
@@ -42,6 +47,7 @@ int run(const Arguments&) {
 
   const auto environment = [](const char* name) -> const char* { return std::getenv(name); };
   const Settings settings = load_settings(environment);
+  log::set_level(settings.log_level);
   const ClusterAccess access = find_cluster(environment);
   log::info("following NixImages", {{"server", access.server}, {"images", settings.images.string()}});
 
@@ -53,15 +59,13 @@ int run(const Arguments&) {
       settings, client, [&] { return !elects || election.leads(); }, stop);
   const Collection collection{collection_path(settings)};
   const Observer observer = reconciler.observer();
+  reconciler.take_files();  // before any thread starts: what it throws ends us here
 
   std::vector<std::thread> threads;
   if (elects) threads.emplace_back([&] { election.run(stop, [&] { reconciler.look_at_all(); }); });
   for (unsigned i = 0; i < reconcilers; ++i) threads.emplace_back([&] { reconciler.work(); });
   for (unsigned i = 0; i < settings.builds; ++i) threads.emplace_back([&] { reconciler.pull(); });
-  reconciler.take_files();
-  threads.emplace_back([&] {
-    while (wait(std::chrono::seconds(1), stop)) take_files(reconciler);
-  });
+  threads.emplace_back([&] { keep_taking_files(reconciler, stop); });
   threads.emplace_back([&] { follow(client, collection, observer, stop); });
 
   int signal = 0;
@@ -97,7 +101,8 @@ const Command controller = {
     "  NIXERY_CONTROLLER_SETTLE_MS     milliseconds from writing a file to the first pull: 1500\n"
     "  NIXERY_CONTROLLER_LEASE         namespace/name of a Lease: of several controllers one writes status\n"
     "  NIXERY_CONTROLLER_IDENTITY      this one's name in the Lease; default: POD_NAME, or the host's name and a "
-    "number\n",
+    "number\n"
+    "  NIXERY_LOG_LEVEL                lines of the log: error, warning, info or debug; default info\n",
     {},
     "",
     {{"NIXERY_CONTROLLER_REGISTRY=http://127.0.0.1:8080 nixery controller", "beside a registry of the same host"},

@@ -17,8 +17,8 @@ namespace nixery::kubernetes {
 
 namespace {
 
-constexpr std::size_t largest_body = 32u << 20;  // of one page of a list
-constexpr long connect_limit = 10;               // seconds
+constexpr std::size_t largest_body = 8u << 20;  // of one page of a list; an object has at most 3 MiB
+constexpr long connect_limit = 10;              // seconds
 constexpr std::chrono::seconds longest_retry_after{3600};
 
 using Sink = std::function<void(std::string_view)>;
@@ -150,15 +150,24 @@ class Transfer {
   std::exception_ptr thrown_;
 };
 
+// As kubectl: what the file says now goes before a token that was written down once.
 std::string token_of(const ClusterAccess& access) {
   if (access.token_file.empty()) return access.token;
-  auto token = os::read_if_exists(access.token_file);
-  if (!token) throw Error(Failure::unavailable, fmt::format("there is no token in {}", access.token_file.string()));
-  while (!token->empty() && (token->back() == '\n' || token->back() == '\r' || token->back() == ' ')) token->pop_back();
-  return *token;
+  std::string token, problem = fmt::format("there is no token in {}", access.token_file.string());
+  try {
+    token = os::read_if_exists(access.token_file).value_or("");
+  } catch (const Error& error) {
+    problem = error.what();
+  }
+  while (!token.empty() && (token.back() == '\n' || token.back() == '\r' || token.back() == ' ')) token.pop_back();
+  if (!token.empty()) return token;
+  if (access.token.empty()) throw Error(Failure::unavailable, problem);
+  return access.token;
 }
 
 void log_in(Transfer& transfer, const ClusterAccess& access) {
+  // The cluster's own CA alone: libcurl would look into the system's directory of them, too.
+  if (!access.ca_pem.empty() || !access.ca_file.empty()) transfer.set<const char*>(CURLOPT_CAPATH, nullptr);
   if (!access.ca_pem.empty()) transfer.set_pem(CURLOPT_CAINFO_BLOB, access.ca_pem);
   if (!access.ca_file.empty()) transfer.set(CURLOPT_CAINFO, access.ca_file.c_str());
   if (access.insecure) {

@@ -146,7 +146,6 @@ ClusterAccess parse_kubeconfig(std::string_view text, std::string_view file, con
             fmt::format("user '{}': {} is not supported: give a token or a client certificate", user_name, key));
     access.token_file = path(user, "tokenFile");
     access.token = yaml.text(user, "token");
-    if (!access.token.empty()) access.token_file.clear();  // as kubectl: a token goes before a file
     access.client_cert_pem = pem(user, "client-certificate-data");
     if (access.client_cert_pem.empty()) access.client_cert_file = path(user, "client-certificate");
     access.client_key_pem = pem(user, "client-key-data");

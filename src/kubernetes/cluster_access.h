@@ -14,7 +14,7 @@ struct ClusterAccess {
   std::string ca_pem;                // empty: ca_file
   bool insecure = false;             // the server's certificate is not checked
   std::filesystem::path token_file;  // read again for each request, as kubelet replaces it
-  std::string token;                 // where there is no token_file
+  std::string token;                 // where there is no token_file, or nothing to be read in it
   std::filesystem::path client_cert_file, client_key_file;
   std::string client_cert_pem, client_key_pem;  // where there are no such files
 };

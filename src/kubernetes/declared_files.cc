@@ -16,7 +16,7 @@ DeclaredFiles::DeclaredFiles(fs::path directory) : directory_(std::move(director
 }
 
 bool DeclaredFiles::take() {
-  if (ours_) return false;
+  if (ours_) return true;
   lock_ = os::Lock::try_lock(directory_ / ".niximages.lock");
   ours_ = lock_.has_value();
   return ours_;

@@ -20,7 +20,7 @@ class DeclaredFiles {
   // Makes the directory.
   explicit DeclaredFiles(std::filesystem::path directory);
 
-  // True if the directory has become this process's to write just now. For one thread.
+  // Whether the directory is this process's to write, from now on if not before. For one thread.
   bool take();
 
   // True if the file was not there, or said something else. Throws Error{storage}, as the others.

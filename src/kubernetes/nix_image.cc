@@ -8,6 +8,7 @@
 
 #include "build/declared_set.h"
 #include "error.h"
+#include "image/digest.h"
 #include "reference/declared.h"
 
 namespace nixery::kubernetes {
@@ -87,7 +88,10 @@ NixImage parse_nix_image(const json::Value& object) {
     json::Buffer buffer;
     json::Writer writer(buffer);
     data->Accept(writer);
-    if (buffer.GetSize() <= reference::max_declared_bytes) image.data.assign(buffer.GetString(), buffer.GetSize());
+    if (buffer.GetSize() <= max_data) {
+      image.data.assign(buffer.GetString(), buffer.GetSize());
+      image.data_hash = image::Digest::of(image.data).hex();
+    }
   }
   if (const json::Value* status = json::find(object, "status")) image.status = parse_status(*status);
   return image;
@@ -97,8 +101,7 @@ Declaration declare(const NixImage& image, const std::string& name) {
   if (image.name.size() > max_object_name)
     throw Error(Failure::bad_config, fmt::format("the object's name has more than {} characters", max_object_name));
   if (image.data.empty())
-    throw Error(Failure::bad_config,
-                fmt::format("data: it is missing, or longer than {} bytes", reference::max_declared_bytes));
+    throw Error(Failure::bad_config, fmt::format("data: it is missing, or longer than {} bytes of JSON", max_data));
   const json::Document data = json::parse(image.data, "data");
   if (!data.IsObject()) throw Error(Failure::bad_config, "data: it must be an object");
   const std::string text = json::object([&](json::Writer& writer) {

@@ -14,7 +14,8 @@ namespace nixery::kubernetes {
 inline constexpr const char* api_version = "k8s.nixos.org/v1alpha";
 inline constexpr const char* field_manager = "nixery-controller";
 inline constexpr std::size_t max_object_name = 128;  // so that the image's name and the file's stay short enough
-inline constexpr std::size_t max_message = 4096;     // of a condition; Kubernetes allows 32768
+inline constexpr std::size_t max_message = 4096;     // bytes of a condition's; Kubernetes allows 32768
+inline constexpr std::size_t max_data = 32 << 10;    // bytes of `data` as JSON: a cluster has many of them
 
 struct Condition {
   std::string type;    // "Ready"
@@ -43,10 +44,14 @@ struct NixImage {
   std::int64_t generation = 0;
   std::string created;  // "2026-01-02T03:04:05Z": sorts by time
   std::string tag;      // latest where the object says nothing
-  std::string data;     // the field `data`, as JSON; empty where it is too large to be declared
+  // The field `data`, as JSON, and its hash; both empty where it is missing, or too large to be declared.
+  std::string data, data_hash;
   Status status;
 
   std::string key() const { return namespace_name + "/" + name; }
+  // Keeps the hash alone.
+  void leave_data() { std::string().swap(data); }
+  bool has_left_data() const { return data.empty() && !data_hash.empty(); }
 };
 
 // Throws Error{bad_config} for what has no name or namespace. `data` is not looked at: see declared_json().

@@ -31,7 +31,7 @@ class Quota {
   // The first that is too many; empty where none is.
   std::string first_over(const std::string& namespace_name) const;
 
-  const unsigned most_;
+  unsigned most_;
   std::map<std::string, std::set<Age>> namespaces_;
   std::map<std::string, std::string> created_;  // by key
 };

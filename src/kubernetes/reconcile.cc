@@ -48,6 +48,7 @@ Reconciler::Reconciler(const Settings& settings, const ApiClient& client, std::f
       files_(settings.images),
       queue_(least_wait, most_wait),
       pulls_(least_wait, most_wait),
+      listing_quota_(settings.quota),
       quota_(settings.quota) {}
 
 Observer Reconciler::observer() {
@@ -60,9 +61,16 @@ Observer Reconciler::observer() {
     }
   };
   Observer observer;
-  observer.listing = [this] { listing_.clear(); };
+  observer.listing = [this] {
+    listing_.clear();
+    listing_quota_.clear();
+  };
   observer.item = [this, parse](const json::Value& object) {
-    if (auto image = parse(object)) listing_.insert_or_assign(image->key(), std::move(*image));
+    auto image = parse(object);
+    if (!image) return;
+    for (const std::string& other : listing_quota_.add(*image)) listing_.at(other).leave_data();
+    if (listing_quota_.is_over(image->key())) image->leave_data();
+    listing_.insert_or_assign(image->key(), std::move(*image));
   };
   observer.listed = [this] {
     log::info("listed", {{"images", std::to_string(listing_.size())}});
@@ -71,12 +79,9 @@ Observer Reconciler::observer() {
     listed_ = true;
     std::set<std::string> keys;
     for (const auto& [key, image] : images_) keys.insert(key);
-    quota_.clear();
-    for (const auto& [key, image] : listing_) {
-      keys.insert(key);
-      quota_.add(image);
-    }
+    for (const auto& [key, image] : listing_) keys.insert(key);
     images_ = std::exchange(listing_, {});
+    quota_ = std::exchange(listing_quota_, Quota(settings_.quota));
     for (const std::string& key : keys) queue_.add(key);
   };
   observer.changed = [this, parse](const json::Value& object) {
@@ -85,13 +90,14 @@ Observer Reconciler::observer() {
     const std::lock_guard lock(mutex_);
     const std::string key = image->key();
     // An object that is another one by now pushes its predecessor out even where nobody told of its deletion.
-    for (const std::string& other : quota_.add(*image)) queue_.add(other);
-    const auto [at, fresh] = images_.try_emplace(key, *image);
-    if (!fresh) {
-      // Our own writes are known from their answers, and come by here late: what they say of before is not news.
-      if (at->second.uid == image->uid && is_older(image->version, at->second.version)) return;
-      at->second = std::move(*image);
+    for (const std::string& other : quota_.add(*image)) {
+      if (const auto at = images_.find(other); at != images_.end()) at->second.leave_data();
+      queue_.add(other);
     }
+    // Our own writes are known from their answers, and come by here late: what they say of before is not news.
+    const auto at = images_.find(key);
+    if (at != images_.end() && at->second.uid == image->uid && is_older(image->version, at->second.version)) return;
+    keep(std::move(*image));
     queue_.add(key);
   };
   observer.deleted = [this](const json::Value& object) {
@@ -115,16 +121,18 @@ void Reconciler::remove_strays(const std::map<std::string, NixImage>& images) {
 }
 
 void Reconciler::take_files() {
-  if (!files_.take()) return;
+  if (files_are_ours_ || !files_.take()) return;
   std::map<std::string, NixImage> images;
   {
     const std::lock_guard lock(mutex_);
-    if (!listed_) return;  // the list is still to come, and does it all
+    if (!listed_) return;
     images = images_;
   }
-  log::info("writing the files from now on", {{"directory", settings_.images.string()}});
+  // Also where a list has done so: that may have been just before the files were ours.
   remove_strays(images);
   look_at_all();
+  files_are_ours_ = true;
+  log::info("writing the files from now on", {{"directory", settings_.images.string()}});
 }
 
 void Reconciler::look_at_all() {
@@ -148,7 +156,7 @@ void Reconciler::work() {
       // The object has changed, or has gone, which the watch is about to tell. (Or a server that has just started does
       // not know its resources yet: then it is tried again.)
       if (error.status != 409 && error.status != 404) report(*key, error.what());
-      error.retry_after ? queue_.add(*key, *error.retry_after) : queue_.add_after_failure(*key);
+      queue_.add_after_failure(*key, error.retry_after.value_or(seconds(0)));
     } catch (const std::exception& error) {
       report(*key, error.what());
       queue_.add_after_failure(*key);
@@ -183,6 +191,30 @@ std::optional<NixImage> Reconciler::find(const std::string& key) {
   return at->second;
 }
 
+// As the server has it now. nullopt where that is another one than we know: then the watch is about to tell.
+std::optional<NixImage> Reconciler::ask_for(const NixImage& image) {
+  const Response response = client_.request(
+      "GET", fmt::format("/apis/{}/namespaces/{}/niximages/{}", api_version, image.namespace_name, image.name));
+  NixImage now = parse_nix_image(json::parse(response.body, "the API server's answer"));
+  const std::lock_guard lock(mutex_);
+  const auto at = images_.find(image.key());
+  if (at == images_.end() || at->second.uid != now.uid || at->second.data_hash != now.data_hash) return std::nullopt;
+  if (!is_older(now.version, at->second.version)) keep(now);
+  return now;
+}
+
+bool Reconciler::is_over(const std::string& key) {
+  const std::lock_guard lock(mutex_);
+  return quota_.is_over(key);
+}
+
+// The caller has the mutex.
+void Reconciler::keep(NixImage image) {
+  const std::string key = image.key();
+  if (quota_.is_over(key)) image.leave_data();
+  images_.insert_or_assign(key, std::move(image));
+}
+
 void Reconciler::forget(const std::string& key) {
   const auto slash = key.find('/');
   NixImage gone;
@@ -214,15 +246,18 @@ std::string Reconciler::reference_of(const NixImage& image) const {
 }
 
 void Reconciler::reconcile(const std::string& key) {
-  const auto image = find(key);
+  auto image = find(key);
   if (!image) return forget(key);
+  const bool over = is_over(key);
+  if (!over && image->has_left_data()) image = ask_for(*image);
+  if (!image) return;
   std::optional<Pull> built;
-  const Pull outcome = outcome_of(*image, built);
+  const Pull outcome = outcome_of(*image, over, built);
   tell(*image, outcome, built);
 }
 
 // Writes or removes the object's files, and has it pulled when it is time.
-Pull Reconciler::outcome_of(const NixImage& image, std::optional<Pull>& built) {
+Pull Reconciler::outcome_of(const NixImage& image, bool over, std::optional<Pull>& built) {
   const std::string key = image.key();
   const auto without_files = [&](const std::string& reason, const std::string& message) {
     remove_files(image);
@@ -230,11 +265,6 @@ Pull Reconciler::outcome_of(const NixImage& image, std::optional<Pull>& built) {
     known_.erase(key);
     return told(Outcome::refused, reason, message);
   };
-  bool over = false;
-  {
-    const std::lock_guard lock(mutex_);
-    over = quota_.is_over(key);
-  }
   if (over)
     return without_files("QuotaExceeded", fmt::format("the namespace has more than {} images: this one is not served "
                                                       "until an older one is gone",
@@ -251,10 +281,10 @@ Pull Reconciler::outcome_of(const NixImage& image, std::optional<Pull>& built) {
   const std::lock_guard lock(mutex_);
   const auto [at, fresh] = known_.try_emplace(key);
   Known& known = at->second;
-  if (fresh || changed || known.uid != image.uid || known.data != image.data) {
+  if (fresh || changed || known.uid != image.uid || known.data_hash != image.data_hash) {
     known = {};
     known.uid = image.uid;
-    known.data = image.data;
+    known.data_hash = image.data_hash;
     known.declaration = declaration.hash;
     known.serial = ++serial_;
     known.written = Clock::now();
@@ -276,7 +306,7 @@ void Reconciler::pull(const std::string& key) {
     const auto image = images_.find(key);
     const auto known = known_.find(key);
     if (image == images_.end() || known == known_.end()) return;
-    if (known->second.data != image->second.data || known->second.uid != image->second.uid) return;
+    if (known->second.data_hash != image->second.data_hash || known->second.uid != image->second.uid) return;
     if (Clock::now() < known->second.next_pull) return pulls_.add(key, until(known->second.next_pull));
     wanted.tag = image->second.tag;
     wanted.declaration = known->second.declaration;
@@ -339,11 +369,11 @@ void Reconciler::tell(const NixImage& image, const Pull& pull, const std::option
       const std::string path = fmt::format("/apis/{}/namespaces/{}/niximages/{}/status?fieldManager={}&force=true",
                                            api_version, image.namespace_name, image.name, field_manager);
       const Response response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);
-      const NixImage stored = parse_nix_image(json::parse(response.body, "the API server's answer"));
+      NixImage stored = parse_nix_image(json::parse(response.body, "the API server's answer"));
       const std::lock_guard lock(mutex_);
       const auto at = images_.find(image.key());
       if (at != images_.end() && at->second.uid == stored.uid && is_older(at->second.version, stored.version))
-        at->second = stored;
+        keep(std::move(stored));
     }
   }
   tell_event(image);

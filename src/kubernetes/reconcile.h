@@ -7,6 +7,9 @@
 //
 // Finalizers are not needed: a deleted object's file is removed when the watch tells so, or, where nobody was there to
 // hear it, by the next complete list. What has been built stays in the tree, as after every other change.
+//
+// Of the objects that are over their namespace's quota, of which there may be any number, `data` is not kept: where one
+// moves up, it is asked for again.
 #pragma once
 
 #include <atomic>
@@ -37,7 +40,8 @@ class Reconciler {
 
   Observer observer();
   void look_at_all();
-  // Writes the directory's files from now on, if nobody else does. To be called again and again, by one thread.
+  // Writes the directory's files from now on, if nobody else does. To be called again and again, by one thread at a
+  // time; what it throws is tried again by the next call.
   void take_files();
   // Until stop() has been called.
   void work();
@@ -47,7 +51,7 @@ class Reconciler {
  private:
   // What this process knows of an object whose file is there.
   struct Known {
-    std::string uid, data;
+    std::string uid, data_hash;
     std::string declaration;    // its hash
     std::uint64_t serial = 0;   // of this declaration: another one for each change
     Clock::time_point written;  // its file, or when it was seen to be there
@@ -70,11 +74,14 @@ class Reconciler {
   void remove_strays(const std::map<std::string, NixImage>& images);
   Declaration write_files(const NixImage& image, bool& changed);
   void remove_files(const NixImage& image);
-  Pull outcome_of(const NixImage& image, std::optional<Pull>& built);
+  Pull outcome_of(const NixImage& image, bool over, std::optional<Pull>& built);
   void tell(const NixImage& image, const Pull& pull, const std::optional<Pull>& built);
   void tell_event(const NixImage& image);
   void note_event(const NixImage& image, const Pull& pull, const Status& wanted);
   std::optional<NixImage> find(const std::string& key);
+  std::optional<NixImage> ask_for(const NixImage& image);
+  bool is_over(const std::string& key);
+  void keep(NixImage image);
   std::string reference_of(const NixImage& image) const;
 
   const Settings settings_;
@@ -84,7 +91,11 @@ class Reconciler {
   DeclaredFiles files_;
   WorkQueue queue_, pulls_;
 
-  std::map<std::string, NixImage> listing_;  // the list that is being received; the follower's own
+  // The list that is being received; the follower's own.
+  std::map<std::string, NixImage> listing_;
+  Quota listing_quota_;
+
+  bool files_are_ours_ = false;  // and as they should be; take_files()'s own
 
   std::mutex mutex_;  // guards what follows; never held while somebody is asked
   bool listed_ = false;

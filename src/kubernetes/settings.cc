@@ -51,6 +51,11 @@ std::string host_name() {
 
 Settings load_settings(const Environment& environment) {
   Settings settings;
+  const std::string level = text(environment, "NIXERY_LOG_LEVEL", "info");
+  const auto known_level = log::level_of(level);
+  if (!known_level) refuse("NIXERY_LOG_LEVEL", level, "give error, warning, info or debug");
+  settings.log_level = *known_level;
+
   const std::string images = text(environment, "NIXERY_IMAGES");
   if (!images.starts_with('/')) refuse("NIXERY_IMAGES", images, "give the absolute path of a directory");
   settings.images = std::filesystem::path(images).lexically_normal();

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "kubernetes/cluster_access.h"
+#include "log.h"
 
 namespace nixery::kubernetes {
 
@@ -21,6 +22,7 @@ struct Settings {
   std::chrono::milliseconds settle{};       // NIXERY_CONTROLLER_SETTLE_MS: from writing a file to the first pull
   std::string lease_namespace, lease_name;  // NIXERY_CONTROLLER_LEASE: namespace/name; empty: this one writes status
   std::string identity;  // NIXERY_CONTROLLER_IDENTITY, or POD_NAME, or the host's name and a random number
+  log::Level log_level = log::Level::info;  // NIXERY_LOG_LEVEL
 };
 
 // Throws Error{bad_config} that names the variable.

@@ -19,6 +19,7 @@ double random_part() {
 }
 
 void Schedule::enter(const std::string& key, Clock::time_point when) {
+  if (const auto wish = not_before_.find(key); wish != not_before_.end()) when = std::max(when, wish->second);
   const auto [at, fresh] = due_.try_emplace(key, when);
   if (!fresh) {
     if (at->second <= when) return;
@@ -34,8 +35,14 @@ void Schedule::add(const std::string& key, Clock::time_point when) {
   working->second = std::min(working->second.value_or(when), when);
 }
 
-void Schedule::add_after_failure(const std::string& key, Clock::time_point now, double random) {
-  add(key, now + back_off(failures_[key]++, least_, most_, random));
+void Schedule::add_after_failure(const std::string& key, Clock::time_point now, double random, milliseconds at_least) {
+  if (at_least > milliseconds(0)) not_before_[key] = now + at_least;
+  add(key, now + std::max(at_least, back_off(failures_[key]++, least_, most_, random)));
+}
+
+void Schedule::forgive(const std::string& key) {
+  failures_.erase(key);
+  not_before_.erase(key);
 }
 
 std::optional<std::string> Schedule::take(Clock::time_point now) {
@@ -63,9 +70,9 @@ void WorkQueue::add(const std::string& key, milliseconds delay) {
   changed_.notify_one();
 }
 
-void WorkQueue::add_after_failure(const std::string& key) {
+void WorkQueue::add_after_failure(const std::string& key, milliseconds at_least) {
   const std::lock_guard lock(mutex_);
-  schedule_.add_after_failure(key, Clock::now(), random_part());
+  schedule_.add_after_failure(key, Clock::now(), random_part(), at_least);
   changed_.notify_one();
 }
 

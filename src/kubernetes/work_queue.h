@@ -27,9 +27,11 @@ class Schedule {
 
   // Due at `when`, or earlier if it was due earlier. One that is worked on becomes due once it is done.
   void add(const std::string& key, Clock::time_point when);
-  // Due after its back-off, which grows with each call until forgive().
-  void add_after_failure(const std::string& key, Clock::time_point now, double random);
-  void forgive(const std::string& key) { failures_.erase(key); }
+  // Due after its back-off, which grows with each call until forgive(). Before `at_least` has passed it does not become
+  // due, whoever adds it meanwhile: that is a server's wish.
+  void add_after_failure(const std::string& key, Clock::time_point now, double random,
+                         milliseconds at_least = milliseconds(0));
+  void forgive(const std::string& key);
 
   // The one that has been due longest; it is worked on until done().
   std::optional<std::string> take(Clock::time_point now);
@@ -44,6 +46,7 @@ class Schedule {
   std::set<std::pair<Clock::time_point, std::string>> by_time_;      // the same
   std::map<std::string, std::optional<Clock::time_point>> working_;  // and when it is due again
   std::map<std::string, unsigned> failures_;
+  std::map<std::string, Clock::time_point> not_before_;
 };
 
 // Thread-safe.
@@ -52,7 +55,7 @@ class WorkQueue {
   WorkQueue(milliseconds least, milliseconds most) : schedule_(least, most) {}
 
   void add(const std::string& key, milliseconds delay = milliseconds(0));
-  void add_after_failure(const std::string& key);
+  void add_after_failure(const std::string& key, milliseconds at_least = milliseconds(0));
   void forgive(const std::string& key);
   // Waits; nullopt once stopped.
   std::optional<std::string> take();

@@ -11,6 +11,7 @@ import json
 import random
 import socket
 import threading
+import time
 import urllib.parse
 import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -98,7 +99,7 @@ class FakeKubernetes:
         self.mistakes = []
         self.log = []  # (version, type, object)
         self.oldest = self.version  # watches from before are 410
-        self.requests, self.page_limit = [], 2
+        self.requests, self.page_limit = [], 2  # (method, target, when it came)
         self.tokens = {"secret": ""}  # -> who it is
         self.writes = []  # of status: (who, the lease's holder, namespace/name)
         self.answer_next = []  # (predicate of method and path, status, headers): answered once, instead
@@ -107,12 +108,15 @@ class FakeKubernetes:
         self.epoch = 0  # watches of an earlier one end
         self.closing_event = None
         self.port = 0
+        self.tls = None  # an ssl.SSLContext
 
     # Life
 
     def start(self):
         handler = type("OfThisFake", (Handler,), {"fake": self})
         self.server = Server(("127.0.0.1", self.port), handler)
+        if self.tls:
+            self.server.socket = self.tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -201,7 +205,11 @@ class FakeKubernetes:
 
     def count(self, method, part):
         with self.changed:
-            return sum(1 for m, target in self.requests if m == method and part in target)
+            return len(self.times(method, part))
+
+    def times(self, method, part):
+        with self.changed:
+            return [when for m, target, when in self.requests if m == method and part in target]
 
     def fail(self, count, status):
         """The next `count` requests, whatever they are."""
@@ -229,7 +237,7 @@ class FakeKubernetes:
     def handle(self, request):
         method, path = request.command, request.url.path
         with self.changed:
-            self.requests.append((method, request.path))
+            self.requests.append((method, request.path, time.monotonic()))
             self._may_cut()
             request.who = self.tokens.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
             if request.headers.get("User-Agent", "").startswith("kubectl"):

@@ -4,6 +4,7 @@ What it renders goes through the same checks as the manifests, and is compared w
 """
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -112,7 +113,7 @@ VARIANTS = {
     "defaults": {},
     "deployment": DEPLOYMENT,
     "without a controller": {"controller": {"enabled": False}},
-    "one namespace": {"controller": {"namespace": "team", "settings": {"NIXERY_CONTROLLER_BUILDS": 2}}},
+    "one namespace": {"controller": {"namespace": "team", "settings": {"NIXERY_CONTROLLER_BUILDS": 2, "NIXERY_LOG_LEVEL": "warning"}}},
     "everything": {
         **DEPLOYMENT, "image": {"repository": "r.example.org/nixery", "tag": "1.2", "pullPolicy": "Always"}, "imagePullSecrets": [{"name": "pull"}],
         "settings": {"NIXERY_CHANNEL": None, "NIXERY_PKGS_REPO": "https://git.example.org/packages.git", "NIXERY_CATALOG": False, "NIXERY_QUEUE": 3000000},
@@ -178,7 +179,7 @@ def test_without_a_controller_nothing_may_ask_the_api_server(chart):
 
 @pytest.mark.parametrize("values", [
     {"mode": "statefulset"}, {"user": 0}, {"node": {"path": "var"}}, {"settings": {"NIXERY_PKGS_REPO": "x"}}, {"settings": {"OTHER": "x"}},
-    {"imageTag": "x"}, {"persistence": {"nix": {"size": "large"}}}, {"networkPolicy": {"from": []}},
+    {"controller": {"settings": {"NIXERY_LOG_LEVELS": "x"}}}, {"imageTag": "x"}, {"persistence": {"nix": {"size": "large"}}}, {"networkPolicy": {"from": []}},
 ])  # fmt: skip
 def test_values_that_are_none_are_refused(chart, values):
     with pytest.raises(jsonschema.ValidationError):
@@ -207,6 +208,33 @@ def test_there_is_one_resource_definition_and_one_version(chart):
     assert definition.resolve() == KUSTOMIZATIONS["base"] / "crd.yaml"
     described = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert f"version: '{described['appVersion']}'," in (ROOT / "meson.build").read_text()
+
+
+def test_the_recipe_for_a_second_replica_shares_all_but_the_store_and_has_one_controller(chart):
+    text = (CHART / "README.md").read_text()
+    (recipe,) = re.findall(r"helm install nixery-2 ((?:.*\\\n)*.*)", text)
+    values = {}
+    for path, value in re.findall(r"--set ([\w.]+)=(\S+)", recipe):
+        *steps, last = path.split(".")
+        within = values
+        for step in steps:
+            within = within.setdefault(step, {})
+        within[last] = {"true": True, "false": False}.get(value, value)
+    first, second = chart({**values, "controller": {**values["controller"], "enabled": True}}), chart(values, release="nixery-2")
+
+    def claims(things):
+        (pod,) = pods(things)
+        return {volume["name"]: volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume}
+
+    shared = {"tree": "shared-tree", "state": "shared-state", "images": "shared-images"}
+    assert claims(first) == {"nix": "nixery-nix", **shared} and claims(second) == {"nix": "nixery-2-nix", **shared}
+    made = [thing["metadata"]["name"] for thing in first + second if thing["kind"] == "PersistentVolumeClaim"]
+    assert made == ["nixery-nix", "nixery-2-nix"]
+    (pod,) = pods(second)
+    assert "controller" not in [container["name"] for container in pod["containers"]]
+    assert not [thing for thing in second if "Role" in thing["kind"]]
+    settings = [next(thing["data"] for thing in things if thing["kind"] == "ConfigMap" and "worker" in thing["metadata"]["name"]) for things in (first, second)]
+    assert settings[0] == settings[1]
 
 
 def test_notes_say_where_the_registry_is(chart):

@@ -212,9 +212,12 @@ def test_a_declared_name_wins_over_a_package_and_the_clash_is_reported(images, d
     registry = declaring()
     package = registry.manifest("hello").headers["Docker-Content-Digest"]
     images.write("a.json", name="hello", contents=["jq"])
+    images.write("b.json", name="shell/git", contents=["jq"])  # as of a NixImage in a namespace `shell`
     wait_for(lambda: registry.manifest("hello").headers["Docker-Content-Digest"] != package, "the declared image")
-    assert config_of(registry, "hello")["config"]["Labels"]["io.nixery.packages"].startswith("jq=")
+    for name in ("hello", "shell/git"):
+        assert config_of(registry, name)["config"]["Labels"]["io.nixery.packages"].startswith("jq="), name
     wait_for(lambda: any("'hello' is a package too" in problem for problem in problems(registry)), "the warning")
+    wait_for(lambda: any("'shell/git'" in problem for problem in problems(registry)), "the other warning")
     images.remove("a.json")
     wait_for(lambda: registry.manifest("hello").headers["Docker-Content-Digest"] == package, "the package again")
 

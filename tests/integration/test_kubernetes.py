@@ -1,17 +1,23 @@
 """The controller against a strict fake of the API server, and a stand-in for the registry; the shipped manifests."""
 
+import base64
 import hashlib
 import json
+import os
 import signal
+import ssl
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
 import newer_debian
+from engines import check, program
 from fake_kubernetes import COLLECTION, FakeKubernetes
 from kubernetes_rules import image_schema
 from registry import NIXERY, ROOT, wait_for
@@ -100,6 +106,8 @@ class Cluster:
         self.images.mkdir()
         self.registry = FakeRegistry(self.images)
         self.processes = []
+        self.within = []  # words before the controller's
+        self.authority = self.login = ""
         self.api.start()
 
     def kubeconfig(self, name="", token="secret"):
@@ -112,17 +120,16 @@ current-context: test
 contexts: [{{name: test, context: {{cluster: c, user: u}}}}]
 clusters:
 - name: c
-  cluster: {{server: "http://127.0.0.1:{self.api.port}"}}
+  cluster: {{server: "{"https" if self.api.tls else "http"}://127.0.0.1:{self.api.port}"{self.authority}}}
 users:
 - name: u
-  user:
-    tokenFile: token{name}
+  user: {{{self.login}tokenFile: token{name}}}
 """)
         return str(file)
 
     def controller(self, name="", **settings):
         self.api.tokens[f"secret{name}"] = name
-        process = subprocess.Popen([NIXERY, "controller"], stderr=open(self.dir / f"log{name}", "ab"), env={
+        process = subprocess.Popen([*self.within, NIXERY, "controller"], stderr=open(self.dir / f"log{name}", "ab"), env={
             "KUBECONFIG": self.kubeconfig(name, f"secret{name}"), "NIXERY_IMAGES": str(self.images),
             "NIXERY_CONTROLLER_REGISTRY": f"http://127.0.0.1:{self.registry.port}", "NIXERY_CONTROLLER_SETTLE_MS": "50",
             **settings})  # fmt: skip
@@ -273,6 +280,36 @@ def test_quota_holds_when_many_come_at_once_and_places_are_given_on(cluster):
     assert all(cluster.reason("team", name) == "QuotaExceeded" for name in names[45:])
 
 
+def most_memory(process) -> int:
+    """MiB that it has ever held at once."""
+    (line,) = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) // 1024
+
+
+def of_bytes(size: int) -> dict:
+    """An image that declares as much, in parts that the resource takes."""
+    return {"contents": ["curl"], "config": {"env": {f"V{number}": "x" * 8000 for number in range(size // 8000)}}}
+
+
+def test_a_namespace_full_of_large_objects_does_not_fill_the_memory(cluster):
+    """A fifth of what the manifests allow the controller; kept whole, the objects alone would be more."""
+    cluster.api.page_limit = 500
+    for number in range(600):
+        cluster.api.put("team", f"image-{number:03}", of_bytes(200_000 if number % 2 else 24_000))
+    process = cluster.controller(NIXERY_CONTROLLER_QUOTA="20")
+    wait_for(lambda: all(cluster.reason("team", f"image-{number:03}") == "QuotaExceeded" for number in range(20, 600)), "the refusals", 120)
+    for number in range(0, 20, 2):
+        wait_for(lambda: cluster.ready("team", f"image-{number:03}") == "True", "those within the quota", 60)
+    assert most_memory(process) < 51
+    assert [cluster.reason("team", f"image-{number:03}") for number in range(1, 20, 2)] == ["InvalidData"] * 10
+    # What was left behind is there once there is room for it.
+    for number in range(20):
+        cluster.api.delete("team", f"image-{number:03}")
+    wait_for(lambda: cluster.ready("team", "image-020") == "True" and cluster.reason("team", "image-021") == "InvalidData", "the next", 60)
+    file = json.loads((cluster.images / "niximage.team.image-020.json").read_text())
+    assert file == {"name": "team/image-020", "tag": "latest", **of_bytes(24_000)}
+
+
 def test_a_restart_writes_nothing_where_nothing_has_changed(cluster):
     for name in "abc":
         cluster.api.put("team", name, {"contents": ["curl"]})
@@ -315,6 +352,17 @@ def test_another_digest_of_a_moved_source_is_told(cluster):
     wait_for(lambda: len(cluster.api.events_about("team", "a")) == 2, "an event of it")
 
 
+def test_the_log_has_lines_of_the_level_that_is_wanted(cluster):
+    cluster.registry.answers["team/b"] = (424, "build_failed", "it does not compile")
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    cluster.api.put("team", "b", {"contents": ["broken"]})
+    cluster.controller(NIXERY_LOG_LEVEL="warning")
+    wait_for(lambda: cluster.ready("team", "a") == "True" and cluster.reason("team", "b") == "BuildFailed", "the images")
+    assert {(line["level"], line["event"]) for line in cluster.logged()} == {("warning", "image not ready")}
+    assert cluster.controller("loud", NIXERY_LOG_LEVEL="loud").wait(timeout=30) == 1
+    assert "NIXERY_LOG_LEVEL: 'loud' is not valid; give error, warning, info or debug" in (cluster.dir / "logloud").read_text()
+
+
 # The API server's moods
 
 
@@ -327,10 +375,15 @@ def test_gone_and_error_events_lead_to_a_new_list(cluster):
     cluster.api.end_watches(forget=True)
     wait_for(lambda: cluster.api.count("GET", "?limit=500") == 2, "a list after 410")
     wait_for(lambda: cluster.api.count("GET", "watch=1") >= 3, "a watch")
-    for code in (410, 500):
+    for code in (410, 429, 500):
         lists = cluster.api.count("GET", "?limit=500")
         watches = cluster.api.count("GET", "watch=1")
-        cluster.api.end_watches({"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "no"}})
+        said = time.monotonic()
+        cluster.api.end_watches({"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "no", "details": {"retryAfterSeconds": 2}}})
+        if code == 429:  # of which it is the watch alone that is to be tried again, and later
+            wait_for(lambda: cluster.api.count("GET", "watch=1") > watches, "a watch")
+            assert cluster.api.times("GET", "watch=1")[watches] - said >= 2 and cluster.api.count("GET", "?limit=500") == lists
+            continue
         wait_for(lambda: cluster.api.count("GET", "?limit=500") > lists, f"a list after an ERROR of {code}")
         wait_for(lambda: cluster.api.count("GET", "watch=1") > watches, "a watch")
     cluster.api.put("team", "late", {"contents": ["curl"]})
@@ -354,14 +407,37 @@ def test_a_list_whose_pages_have_expired_begins_again(cluster):
 
 
 def test_too_many_requests_and_conflicts_are_tried_again(cluster):
-    cluster.api.answer_next = [(lambda m, p: p.startswith(COLLECTION + "?limit"), 429, {"Retry-After": "1"}),
-                               (lambda m, p: "watch=1" in p, 429, {"Retry-After": "1"}),
-                               (lambda m, p: m == "PATCH", 409, {}), (lambda m, p: m == "PATCH", 404, {}), (lambda m, p: "events.k8s.io" in p, 500, {})]  # fmt: skip
+    cluster.api.answer_next = [(lambda m, p: m == "PATCH", 409, {}), (lambda m, p: m == "PATCH", 404, {}), (lambda m, p: "events.k8s.io" in p, 500, {})]
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.controller()
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
     wait_for(lambda: cluster.api.events_about("team", "a"), "the event")
     wait_for(lambda: cluster.api.answer_next == [], "each to have been answered")
+
+
+def test_the_server_s_wish_to_be_asked_later_is_respected(cluster):
+    """Its own patience after a first failure is at most half a second."""
+    asked = [("GET", "?limit=500"), ("GET", "watch=1"), ("PATCH", "/status"), ("POST", "events.k8s.io")]
+    cluster.api.answer_next = [(lambda m, p, wanted=wanted: m == wanted[0] and wanted[1] in p, 429, {"Retry-After": "2"}) for wanted in asked]
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    cluster.controller()
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+    wait_for(lambda: cluster.api.events_about("team", "a") and cluster.api.count("GET", "watch=1") > 1, "the event and a watch")
+    for wanted in asked:
+        first, second = cluster.api.times(*wanted)[:2]
+        assert second - first >= 2, wanted
+
+
+def test_a_server_that_says_come_back_at_once_is_asked_ever_less_often(cluster):
+    cluster.api.answer_next = [(lambda m, p: m == "PATCH", 429, {"Retry-After": "0"})] * 4
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    cluster.controller()
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the image", 60)
+    times = cluster.api.times("PATCH", "/status")[:5]
+    # Its patience is half a second at first, and twice that each time; it waits at least half of it. The build's end is
+    # news, for which it asks at once.
+    waits = sorted(after - before for before, after in zip(times, times[1:]))
+    assert all(wait >= least for wait, least in zip(waits[1:], (0.25, 0.5, 1), strict=True)), waits
 
 
 def test_what_is_written_though_its_answer_is_lost_is_written_once_and_has_its_event(cluster):
@@ -395,6 +471,62 @@ def test_a_token_that_is_replaced_is_read_again(cluster):
     wait_for(lambda: any("401" in line.get("error", "") for line in cluster.logged()), "a refusal")
     (cluster.dir / "token").write_text("second\n")
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+
+
+def test_a_token_file_goes_before_a_token_while_it_can_be_read(cluster):
+    cluster.login = "token: stale, "
+    cluster.controller()
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the file's token to be taken")
+    assert [line for line in cluster.logged() if line["level"] == "warning"] == []
+    cluster.api.tokens = {"stale": ""}
+    (cluster.dir / "token").unlink()
+    cluster.api.put("team", "b", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "b") == "True", "the other token to be taken")
+    (cluster.dir / "token").mkdir()
+    cluster.api.put("team", "c", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "c") == "True", "the other token to be taken")
+
+
+def certificate(directory, name):
+    """One that is its own authority."""
+    check(program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}",
+          "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.pem")  # fmt: skip
+    return directory / f"{name}.pem"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+@pytest.mark.parametrize("how", ["a file", "data"])
+def test_of_authorities_the_cluster_s_alone_is_trusted(cluster, how):
+    """Also where the system, whose directory is another one here, trusts who has signed the server's certificate."""
+    of_server, other = certificate(cluster.dir, "server"), certificate(cluster.dir, "other")
+    system = cluster.dir / "system"
+    system.mkdir()
+    (system / "server.pem").write_bytes(of_server.read_bytes())
+    check("openssl", "rehash", str(system))
+    (system / "ca-certificates.crt").write_bytes(of_server.read_bytes())
+    cluster.within = ["unshare", "--mount", "sh", "-c", f'mount --bind "{system}" /etc/ssl/certs && exec "$@"', "sh"]
+    cluster.api.stop()
+    cluster.api.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    cluster.api.tls.load_cert_chain(of_server, cluster.dir / "server.key")
+    cluster.api.start()
+
+    def trusting(name, pem=None):
+        data = base64.b64encode(pem.read_bytes()).decode() if pem else ""
+        cluster.authority = f', certificate-authority{"-data" if how == "data" else ""}: "{data if how == "data" else pem}"' if pem else ""
+        cluster.controller(name)
+
+    trusting("system")
+    wait_for(lambda: cluster.api.count("GET", "watch=1") == 1, "the system's to be trusted where none is given")
+    process = cluster.processes.pop()
+    process.kill()
+    process.wait()
+    asked = len(cluster.api.requests)
+    trusting("other", other)
+    wait_for(lambda: any("certificate" in line.get("error", "") for line in cluster.logged("other")), "the server to be refused")
+    assert len(cluster.api.requests) == asked
+    trusting("right", of_server)
+    wait_for(lambda: any(line["event"] == "listed" for line in cluster.logged("right")), "the cluster's own to be trusted")
 
 
 @pytest.mark.parametrize("harm", ["remembers", "forgets", "restored"])
@@ -465,6 +597,29 @@ def test_of_two_with_one_directory_one_writes_and_the_other_takes_over(cluster):
     first.kill()
     wait_for(lambda: cluster.ready("team", "a") == "True" and cluster.ready("team", "b") == "True", "the second to write")
     assert json.loads(file.read_text())["contents"] == ["jq"]
+
+
+def test_a_directory_that_cannot_be_locked_is_an_error_that_says_so(cluster):
+    (cluster.images / ".niximages.lock").mkdir()
+    assert cluster.controller().wait(timeout=30) == 1
+    assert str(cluster.images / ".niximages.lock") in (cluster.dir / "log").read_text()
+
+
+def test_a_directory_that_cannot_be_tidied_when_it_is_taken_over_is_tidied_later(cluster):
+    first = cluster.controller("one")
+    cluster.api.put("team", "a", {"contents": ["curl"]})
+    wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+    cluster.controller("two")
+    wait_for(lambda: any(line["event"] == "listed" for line in cluster.logged("two")), "the second to know it")
+    first.send_signal(signal.SIGSTOP)
+    obstacle = cluster.images / "niximage.team.obstacle.json"
+    (obstacle / "within").mkdir(parents=True)
+    first.kill()
+    wait_for(lambda: any(line["event"] == "cannot take the files" for line in cluster.logged("two")), "it to be said")
+    (cluster.images / "niximage.team.vanished.json").write_text('{"name": "team/vanished", "contents": ["x"]}')
+    (cluster.images / "niximage.team.a.json").unlink()
+    (obstacle / "within").rmdir()
+    wait_for(lambda: cluster.files() == ["niximage.team.a.json"], "the directory to be as it should")
 
 
 def test_a_leader_that_cannot_renew_writes_no_more(cluster):

@@ -168,14 +168,24 @@ def test_the_controller_may_do_what_it_does_and_no_more(cluster, things):  # noq
         return set(permissions.rules) == used
 
     cluster.api.put("team", "a", {"contents": ["curl"]})
-    cluster.controller(NIXERY_CONTROLLER_LEASE="nixery/nixery-controller", NIXERY_CONTROLLER_IDENTITY="one")
-    wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
+    cluster.api.put("team", "b", {"contents": ["curl"]})
+    cluster.controller(NIXERY_CONTROLLER_LEASE="nixery/nixery-controller", NIXERY_CONTROLLER_IDENTITY="one", NIXERY_CONTROLLER_QUOTA="1")
+    wait_for(lambda: cluster.ready("team", "a") == "True" and cluster.reason("team", "b") == "QuotaExceeded", "the image")
     cluster.api.put("team", "a", {"contents": ["curl", "jq"]})
+    cluster.api.delete("team", "a")  # b moves up
     try:
         wait_for(look, "each permission to be used")
     except AssertionError:
         assert set(permissions.rules) - used == set(), "granted, and not used"
         raise
+
+
+def test_the_sample_of_a_quota_counts_what_the_resource_defines(kubernetes_types, things):
+    quota = yaml.safe_load((ROOT / "packaging/kubernetes/quota.yaml").read_text())
+    assert kubernetes_types.problems(quota) == []
+    assert list(quota["spec"]["hard"]) == [f"count/{find(things, 'CustomResourceDefinition', '')['metadata']['name']}"]
+    settings = next(thing["data"] for thing in things if thing["kind"] == "ConfigMap" and "controller" in thing["metadata"]["name"])
+    assert quota["spec"]["hard"].popitem()[1] == settings["NIXERY_CONTROLLER_QUOTA"]
 
 
 def test_nothing_is_granted_to_anybody_else(things):

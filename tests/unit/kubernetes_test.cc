@@ -51,6 +51,37 @@ TEST_CASE("failures put a key off ever longer until it is forgiven") {
   CHECK(schedule.next_due() == start + 50ms);
 }
 
+TEST_CASE("what a server asks for puts a key off longer, and never less long than its failures do") {
+  Schedule schedule(100ms, 1000ms);
+  Clock::time_point start;
+  const auto due_after = [&](milliseconds at_least) {
+    schedule.add_after_failure("a", start, 0, at_least);
+    const auto passed = *schedule.next_due() - start;
+    start += passed;
+    schedule.take(start);
+    schedule.done("a");
+    return passed;
+  };
+  CHECK(due_after(0ms) == 50ms);
+  CHECK(due_after(0ms) == 100ms);
+  CHECK(due_after(7000ms) == 7000ms);
+  CHECK(due_after(0ms) == 400ms);
+
+  // Nor does anybody else make it due earlier, also where it was named during the work.
+  schedule.add("a", start);
+  schedule.take(start);
+  schedule.add("a", start);
+  schedule.add_after_failure("a", start, 0, 9000ms);
+  schedule.done("a");
+  schedule.add("a", start + 1s);
+  CHECK(schedule.next_due() == start + 9s);
+  schedule.take(start + 9s);
+  schedule.forgive("a");
+  schedule.done("a");
+  schedule.add("a", start);
+  CHECK(schedule.next_due() == start);
+}
+
 TEST_CASE("lines come out whole, wherever the bytes are cut") {
   const std::string text = "{\"a\":1}\n\n{\"b\":2}\n{";
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
@@ -80,6 +111,9 @@ TEST_CASE("a kubeconfig's current context counts, and plugins are refused") {
   CHECK(access.ca_pem == "hello");
   CHECK(access.token_file == "/etc/k/t");
   CHECK(access.client_key_file == "/k");
+  const auto both = parse_kubeconfig(head + "    token: x\n    tokenFile: t\n", "config", "/etc/k");
+  CHECK(both.token == "x");
+  CHECK(both.token_file == "/etc/k/t");
   CHECK_THROWS_AS(parse_kubeconfig(head + "    exec: {command: aws}\n", "config", "/"), Error);
   CHECK_THROWS_AS(parse_kubeconfig("a: [", "config", "/"), Error);
   CHECK_THROWS_AS(parse_kubeconfig("", "config", "/"), Error);
@@ -118,7 +152,28 @@ TEST_CASE("names that could lead out of the directory are refused, and data with
   CHECK(declare(parse("a", R"({"contents":["git"]})"), "n/a").text == R"({"name":"n/a","contents":["git"]})");
   CHECK_THROWS_AS(declare(parse("a", "{}"), "n/a"), Error);
   CHECK_THROWS_AS(declare(parse("a", R"({"name":"x","contents":["git"]})"), "n/a"), Error);
-  CHECK_THROWS_AS(declare(parse("a", R"({"contents":[")" + std::string(300'000, 'x') + "\"]}"), "n/a"), Error);
+}
+
+TEST_CASE("of data that is too large nothing is kept, and what is left behind is known by its hash") {
+  const auto of_size = [](std::size_t size) {
+    const std::string head = R"({"contents":["git"],"config":{"env":{"A":")", end = R"("}}})";
+    return parse_nix_image(json::parse(R"({"metadata":{"namespace":"n","name":"a"},"data":)" + head +
+                                           std::string(size - head.size() - end.size(), 'x') + end + "}",
+                                       "the test"));
+  };
+  NixImage most = of_size(max_data);
+  CHECK(most.data.size() == max_data);
+  CHECK_NOTHROW(declare(most, "n/a"));
+  CHECK_FALSE(most.has_left_data());
+  const std::string hash = most.data_hash;
+  CHECK(hash != of_size(max_data - 1).data_hash);
+  most.leave_data();
+  CHECK(most.has_left_data());
+  CHECK(most.data_hash == hash);
+  const NixImage large = of_size(max_data + 1);
+  CHECK_FALSE(large.has_left_data());
+  CHECK(large.data.empty());
+  CHECK_THROWS_WITH_AS(declare(large, "n/a"), "data: it is missing, or longer than 32768 bytes of JSON", Error);
 }
 
 TEST_CASE("a declaration's hash is of what is declared, not of its name and tag") {

@@ -1,0 +1,75 @@
+"""The entrypoint of Nixery's own image, with its places below a directory and stand-ins for the programs that it starts.
+
+test_own_image runs it in a container; here is what takes a moment that one can choose.
+"""
+
+import os
+import signal
+import stat
+import subprocess
+
+import pytest
+
+from registry import ROOT, wait_for
+
+NIX_STORE = """#!/bin/sh
+[ "$1" = --register-validity ] || exit 1
+touch registering
+for i in $(seq 600); do [ -e registered ] && exit 0; sleep 0.05; done
+exit 1
+"""
+NIXERY = """#!/bin/bash
+touch serving
+trap 'exit 0' TERM
+for i in $(seq 600); do sleep 0.05; done
+"""
+
+
+@pytest.fixture
+def started(directory):
+    """Starts the entrypoint as it is in its image, and ends it."""
+    (directory / "nix/store").mkdir(parents=True)
+    (directory / "programs").mkdir()
+    (directory / "registration").touch()
+    for name, text in (("nix-store", NIX_STORE), ("nixery", NIXERY)):
+        (directory / "programs" / name).write_text(text)
+        (directory / "programs" / name).chmod(0o755)
+    text = (ROOT / "packaging/container/start").read_text()
+    for place, elsewhere in (("/run/nixery", "run"), ("/share/nixery/registration\n", "registration\n"), ("/nix/", "nix/"), ("/tmp/nixery-home", "home")):
+        assert place in text, place
+        text = text.replace(place, f"{directory}/{elsewhere}")
+    start = directory / "start"
+    start.write_text(text)
+    start.chmod(start.stat().st_mode | stat.S_IXUSR)
+    processes = []
+
+    def begin(*words):
+        env = {"PATH": f"{directory}/programs:{os.environ['PATH']}"}
+        processes.append(subprocess.Popen([start, *words], cwd=directory, env=env, start_new_session=True))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+
+
+def test_a_worker_that_is_told_to_stop_stops(started, directory):
+    process = started("worker")
+    wait_for((directory / "registering").exists, "the store to be registered")
+    (directory / "registered").touch()
+    wait_for((directory / "serving").exists, "the worker")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=30) == 0
+
+
+def test_a_worker_that_is_told_to_stop_while_its_store_is_registered_never_starts(started, directory):
+    process = started("worker")
+    wait_for((directory / "registering").exists, "the store to be registered")
+    process.send_signal(signal.SIGTERM)
+    (directory / "registered").touch()
+    assert process.wait(timeout=20) == 0
+    assert not (directory / "serving").exists()
