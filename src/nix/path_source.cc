@@ -91,7 +91,7 @@ Revision PathSource::find(std::string_view tag) {
     throw Error(Failure::unknown_tag,
                 fmt::format("unknown tag '{}': this registry serves one package set, as 'latest'", tag));
   if (const auto store_path = store::StorePath::parse(location_.string()))
-    return {std::string(store_path->base_name()), "", false};
+    return {std::string(store_path->base_name()), "", true};  // a later worker may be given another
 
   const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();

@@ -1,4 +1,5 @@
-// A package set in a directory of the operator's. Knows only `latest`, which moves when the directory changes.
+// A package set in a directory of the operator's. Knows only `latest`, which moves when the directory changes, or when
+// it is another store path.
 #pragma once
 
 #include <chrono>

@@ -2,12 +2,15 @@
 
 import http.server
 import io
+import os
 import subprocess
 import tarfile
 import threading
 from urllib.parse import urlparse
 
 import pytest
+
+from registry import nix_settings, wait_for
 
 SET = """{ system, ... }: {
   tool = derivation { name = "tool-VERSION"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo VERSION > $out" ]; }
@@ -51,6 +54,23 @@ def test_a_git_repository_serves_branches_tags_and_commits(new_registry, reposit
     assert version_of(registry.manifest("tool", "v1")) == "1"
     assert version_of(registry.manifest("tool", old)) == "1"
     assert registry.config("tool")["config"]["Labels"]["org.opencontainers.image.revision"] == new
+
+
+def in_the_store(directory, version: str) -> str:
+    """A package set as NixOS gives one: a path of the store."""
+    (directory / version).mkdir()
+    (directory / version / "default.nix").write_text(SET.replace("VERSION", version))
+    added = subprocess.run(["nix-store", "--add", directory / version], env={**os.environ, **nix_settings()}, capture_output=True, text=True)
+    assert added.returncode == 0, added.stderr
+    return added.stdout.strip()
+
+
+def test_latest_of_a_store_path_follows_a_worker_that_is_given_another(new_registry, directory):
+    registry = new_registry(NIXERY_PKGS_PATH=in_the_store(directory, "1"))
+    assert version_of(registry.manifest("tool")) == "1"
+    registry.stop_worker()
+    registry.start_worker(NIXERY_PKGS_PATH=in_the_store(directory, "2"), NIXERY_REFRESH_SECONDS="1")
+    wait_for(lambda: version_of(registry.manifest("tool")) == "2", "the new set's package")
 
 
 def test_a_branch_or_commit_that_is_not_allowed_is_403_and_evaluates_nothing(new_registry, repository):
