@@ -37,7 +37,8 @@ class Builder {
   bool can_rebuild(const image::Digest& blob) const;
   std::shared_ptr<Flight> start_rebuilding(const image::Digest& blob, std::string_view address);
 
-  // Looks whether the sources of moving tags have moved, and drops the tags of those that have. How many.
+  // Looks whether the sources of moving tags have moved, or are not served any more, and drops the tags of those that
+  // have or are not. How many.
   std::size_t refresh();
 
   std::size_t queued() const { return flights_.queued(); }

@@ -116,6 +116,9 @@ Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, l
                       .add(settings_.encoding.name())
                       .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.unit_size))
                       .add(popularity_key_)
+                      .add(source_.terms())
+                      .add(settings_.nix.allow_unfree ? "unfree" : "")
+                      .add(fmt::format("{}", fmt::join(settings_.nix.blocked, " ")))
                       .finish();
 }
 

@@ -98,7 +98,8 @@ class Road {
 
   const RoadSettings& settings() const { return settings_; }
   metrics::Metrics& metrics() const { return metrics_; }
-  // 64 hex, of those settings on which the bytes of images depend: tags made under others stand for other images.
+  // 64 hex, of those settings on which it depends what a tag stands for and whether it is served: tags made under
+  // others stand for other images, or for what nobody may have now.
   const std::string& settings_key() const { return settings_key_; }
 
  private:

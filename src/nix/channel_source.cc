@@ -44,6 +44,10 @@ bool ChannelSource::is_ancestor_of_allowed(std::string_view commit) const {
   return false;
 }
 
+std::string ChannelSource::terms() const {
+  return fmt::format("channel {} {}", settings_.location, fmt::join(settings_.allowed_branches, " "));
+}
+
 Revision ChannelSource::find(std::string_view tag) {
   const std::string shown = without_credentials(settings_.archive_url);
   if (reference::is_commit(tag)) {

@@ -11,6 +11,7 @@ namespace nixery::nix {
 class ChannelSource : public Source {
  public:
   ChannelSource(const SourceSettings& settings, const fs::path& directory);
+  std::string terms() const override;
   Revision find(std::string_view tag) override;
   PinnedSource fetch(const Revision& revision) override;
 

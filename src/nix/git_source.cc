@@ -91,6 +91,10 @@ bool GitSource::allowed(std::string_view branch) const {
                      [&](const std::string& glob) { return matches_glob(branch, glob); });
 }
 
+std::string GitSource::terms() const {
+  return fmt::format("git {} {}", url_, fmt::join(allowed_branches_, " "));
+}
+
 Revision GitSource::find(std::string_view tag) {
   if (reference::is_digest_tag(tag)) throw Error(Failure::unknown_tag, fmt::format("unknown tag '{}'", tag));
   const auto refs = remote_refs();

@@ -13,6 +13,7 @@ namespace nixery::nix {
 class GitSource : public Source {
  public:
   GitSource(const SourceSettings& settings, const fs::path& directory);
+  std::string terms() const override;
   Revision find(std::string_view tag) override;
   PinnedSource fetch(const Revision& revision) override;
 

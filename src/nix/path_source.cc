@@ -86,6 +86,12 @@ PathSource::PathSource(const SourceSettings& settings, const fs::path& directory
   memo_ = directory / fmt::format("path-{}", image::KeyBuilder("path").add(location_.string()).finish());
 }
 
+// Where a directory lies says nothing: hosts that share a tree may have the same set in different places.
+std::string PathSource::terms() const {
+  const auto store_path = store::StorePath::parse(location_.string());
+  return "path " + (store_path ? std::string(store_path->base_name()) : "");
+}
+
 Revision PathSource::find(std::string_view tag) {
   if (tag != "latest")
     throw Error(Failure::unknown_tag,

@@ -15,6 +15,7 @@ class PathSource : public Source {
   // A look at the directory counts for `good_for`: many requests at once are not to stat() all of nixpkgs each.
   PathSource(const SourceSettings& settings, const fs::path& directory,
              std::chrono::milliseconds good_for = std::chrono::milliseconds(500));
+  std::string terms() const override;
   Revision find(std::string_view tag) override;
   PinnedSource fetch(const Revision& revision) override;
 

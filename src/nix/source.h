@@ -41,6 +41,10 @@ class Source {
  public:
   virtual ~Source() = default;
 
+  // What the settings make of it: which source, and what of it may be had. Tags made under another one may be nobody's
+  // to have now, or stand for something else. Without credentials; any text.
+  virtual std::string terms() const = 0;
+
   // What `tag` stands for, without fetching it. Throws Error{unknown_tag}, Error{forbidden} for a commit or branch
   // off the allowed ones, Error{unavailable} where the origin cannot be asked.
   virtual Revision find(std::string_view tag) = 0;

@@ -85,6 +85,57 @@ def test_a_branch_or_commit_that_is_not_allowed_is_403_and_evaluates_nothing(new
     assert not list((registry.state / "sources").glob("git-*/*/source"))
 
 
+def test_a_branch_that_is_gone_from_the_source_is_served_no_more(new_registry, repository):
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}", NIXERY_REFRESH_SECONDS="1")
+    assert version_of(registry.manifest("tool", "private")) == "private"
+    assert version_of(registry.manifest("tool")) == "2"
+    git(repository, "branch", "-D", "private")
+    wait_for(lambda: registry.manifest("tool", "private").status == 404, "the branch's tag to be dropped")
+    assert version_of(registry.manifest("tool")) == "2"
+    # A source that cannot be asked is another thing.
+    repository.rename(repository.with_name("away"))
+    wait_for(lambda: registry.events("cannot refresh"), "a refresh that fails")
+    assert version_of(registry.manifest("tool")) == "2"
+
+
+def restarted(registry, **settings: str):
+    """With no refresh: what the start alone sees to."""
+    registry.stop_worker()
+    registry.start_worker(**settings, NIXERY_REFRESH_SECONDS="0")
+    assert registry.get("/healthz").status == 200  # its socket is there a moment before that
+
+
+def test_what_was_built_before_a_restriction_is_served_no_more_after_it(new_registry, repository):
+    git_settings = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
+    registry = new_registry(**git_settings)
+    tags = ("latest", "private", git(repository, "rev-parse", "private"))
+    for tag in tags:
+        assert registry.manifest("tool", tag).status == 200
+    digest = registry.manifest("tool").headers["Docker-Content-Digest"]
+    restarted(registry, NIXERY_ALLOWED_BRANCHES="main")
+    assert [registry.manifest("tool", tag).status for tag in tags] == [200, 403, 403]
+    # Built again it is the same image, and nothing is layered anew.
+    assert registry.manifest("tool").headers["Docker-Content-Digest"] == digest
+    assert registry.events("image built")[-1]["found"] == "yes"
+    restarted(registry, NIXERY_BLOCKED="tool")
+    assert registry.manifest("tool").status == 403
+    restarted(registry)
+    assert registry.manifest("tool").status == 200
+
+
+def test_unfree_packages_are_served_no_more_once_they_are_not_allowed(new_registry, directory):
+    (directory / "set").mkdir()
+    (directory / "set/default.nix").write_text("""{ system, config, ... }: {
+  tool = if !config.allowUnfree then throw "tool has an unfree licence" else
+    derivation { name = "tool-1"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo 1 > $out" ]; };
+}""")
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory / "set"), NIXPKGS_ALLOW_UNFREE="1")
+    assert registry.manifest("tool").status == 200
+    restarted(registry, NIXPKGS_ALLOW_UNFREE="0")
+    answer = registry.manifest("tool")
+    assert answer.status == 422 and "unfree" in answer.error["message"]
+
+
 class Channels(http.server.BaseHTTPRequestHandler):
     """What the channel server and the git host say: `stable` is at commit c…, which is on branch stable."""
 
