@@ -75,15 +75,19 @@ std::string GitSource::git(const std::vector<std::string>& arguments, const std:
   return outcome.output;
 }
 
-std::vector<GitSource::Ref> GitSource::remote_refs() const {
-  const std::string listing = git({"ls-remote", "--", url_}, "read the branches");
+// Lines of "<commit>\t<name>".
+std::vector<GitSource::Ref> GitSource::read_refs(std::string_view listing) {
   std::vector<Ref> refs;
-  for (std::size_t start = 0, end; (end = listing.find('\n', start)) != std::string::npos; start = end + 1) {
-    const std::string line = listing.substr(start, end - start);
+  for (std::size_t start = 0, end; (end = listing.find('\n', start)) != listing.npos; start = end + 1) {
+    const std::string_view line = listing.substr(start, end - start);
     const auto tab = line.find('\t');
-    if (tab == 40) refs.push_back({line.substr(tab + 1), line.substr(0, tab)});
+    if (tab == 40) refs.push_back({std::string(line.substr(tab + 1)), std::string(line.substr(0, tab))});
   }
   return refs;
+}
+
+std::vector<GitSource::Ref> GitSource::remote_refs() const {
+  return read_refs(git({"ls-remote", "--", url_}, "read the branches"));
 }
 
 bool GitSource::allowed(std::string_view branch) const {
@@ -116,7 +120,7 @@ Revision GitSource::find(std::string_view tag) {
   // An annotated tag's own line is the tag object; its ^{} line is the commit.
   for (const char* peel : {"^{}", ""})
     if (const auto* commit = commit_of(fmt::format("refs/tags/{}{}", tag, peel))) return moving(*commit);
-  if (looks_like_commit(tag)) return find_commit(tag);
+  if (looks_like_commit(tag)) return find_commit(tag, refs);
   throw Error(Failure::unknown_tag,
               fmt::format("unknown tag '{}': it is no branch, tag or commit of the package source", tag));
 }
@@ -129,7 +133,22 @@ void GitSource::mirror() const {
       "fetch the history");
 }
 
-Revision GitSource::find_commit(std::string_view prefix) {
+// Brings the mirror's branches to where `refs` say that they are now. What a commit is on must be told from these: old
+// ones may have lost it, and new ones may have it.
+void GitSource::mirror(const std::vector<Ref>& refs) const {
+  std::vector<Ref> now, here;
+  for (const Ref& ref : refs)
+    if (ref.name.starts_with("refs/heads/")) now.push_back(ref);
+  const std::string bare = (directory_ / "mirror.git").string();
+  if (fs::exists(directory_ / "mirror.git" / "HEAD"))
+    here = read_refs(git({"--git-dir", bare, "for-each-ref", "--format=%(objectname)%09%(refname)", "refs/heads"},
+                         "read the branches"));
+  std::sort(now.begin(), now.end());
+  std::sort(here.begin(), here.end());
+  if (now != here) mirror();
+}
+
+Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>& refs) const {
   const os::Lock lock(directory_ / "mirror.lock");
   const std::string bare = (directory_ / "mirror.git").string();
   const auto full_name = [&] {
@@ -137,11 +156,8 @@ Revision GitSource::find_commit(std::string_view prefix) {
         os::run(command({"--git-dir", bare, "rev-parse", "--quiet", "--verify", fmt::format("{}^{{commit}}", prefix)}));
     return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
   };
-  std::string commit = full_name();
-  if (commit.empty()) {
-    mirror();
-    commit = full_name();
-  }
+  mirror(refs);
+  const std::string commit = full_name();
   if (commit.empty())
     throw Error(Failure::unknown_tag,
                 fmt::format("unknown commit '{}': no branch of the package source has it", prefix));

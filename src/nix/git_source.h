@@ -20,9 +20,12 @@ class GitSource : public Source {
  private:
   struct Ref {
     std::string name, commit;  // "refs/heads/main"
+    auto operator<=>(const Ref&) const = default;
   };
+  static std::vector<Ref> read_refs(std::string_view listing);
   std::vector<Ref> remote_refs() const;
-  Revision find_commit(std::string_view prefix);
+  Revision find_commit(std::string_view prefix, const std::vector<Ref>& refs) const;
+  void mirror(const std::vector<Ref>& refs) const;
   void mirror() const;
   bool allowed(std::string_view branch) const;
   std::string git(const std::vector<std::string>& arguments, const std::string& doing) const;

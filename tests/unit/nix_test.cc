@@ -124,6 +124,23 @@ TEST_CASE("a git repository: branches, tags and commits of allowed branches, and
   CHECK(os::read_if_exists(source.fetch(moved).directory / "default.nix") == "4\n");
 }
 
+TEST_CASE("a commit is on the branches that lead to it now, not on those that did when the mirror was made") {
+  const test::TemporaryDirectory dir;
+  const fs::path origin = dir.path() / "origin";
+  fs::create_directories(origin);
+  run(origin,
+      "git init -q -b main; echo 1 > default.nix; git add .; git commit -qm 1; git checkout -q -b feature; "
+      "echo 2 > default.nix; git commit -qam 2; git checkout -q main; echo 3 > default.nix; git commit -qam 3");
+  const std::string feature = run(origin, "git rev-parse feature"), three = run(origin, "git rev-parse main");
+  nix::GitSource source({nix::SourceSettings::Kind::git, "file://" + origin.string(), {"main"}, {}, {}, {}},
+                        dir.path() / "state");
+  CHECK(failure_of(source, feature) == Failure::forbidden);
+  CHECK(source.find(three).id == three);
+  run(origin, "git reset -q --hard feature");
+  CHECK(source.find(feature).id == feature);
+  CHECK(failure_of(source, three) == Failure::forbidden);
+}
+
 TEST_CASE("a git repository that cannot be reached is unavailable, and its password is in no message") {
   const test::TemporaryDirectory dir;
   nix::GitSource source({nix::SourceSettings::Kind::git, "http://user:hunter2@127.0.0.1:1/x.git", {"*"}, {}, {}, {}},
