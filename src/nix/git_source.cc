@@ -4,6 +4,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "error.h"
 #include "image/digest.h"
@@ -18,6 +19,10 @@ namespace {
 
 constexpr std::chrono::seconds git_limit{600};
 constexpr std::size_t shortest_commit = 7;
+constexpr std::string_view symbolic = "ref: ", heads = "refs/heads/", tags = "refs/tags/";
+
+// What GitHub, GitLab and others take for a name where the token is all that counts.
+constexpr std::string_view user_of_a_token = "x-access-token";
 
 // RFC 7617: "Basic " + base64 of "user:secret".
 std::string basic_authorization(std::string_view user_and_secret) {
@@ -29,12 +34,38 @@ std::string basic_authorization(std::string_view user_and_secret) {
   return "Authorization: Basic " + encoded;
 }
 
-// "user:secret" of an http(s) URL; empty where it has none, and for ssh, whose user is no secret.
+// Without %40 and the like, which a URL needs for what would end its user part.
+std::string percent_decoded(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned char byte = 0;
+    const char* const digits = text.data() + i + 1;
+    if (text[i] == '%' && i + 2 < text.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      decoded += static_cast<char>(byte);
+      i += 2;
+    } else {
+      decoded += text[i];
+    }
+  }
+  return decoded;
+}
+
+// "user:secret" of an http(s) URL, whose user part may be the secret alone; empty where it has none, and for ssh, whose
+// user is no secret.
 std::string credentials_of(std::string_view url) {
   const auto host = url.find("://") + 3;
   if (!url.starts_with("http://") && !url.starts_with("https://")) return {};
   const auto at = url.substr(0, url.find('/', host)).rfind('@');
-  return at == url.npos ? std::string() : std::string(url.substr(host, at - host));
+  if (at == url.npos || at <= host) return {};
+  const std::string_view user_part = url.substr(host, at - host);
+  const std::string decoded = percent_decoded(user_part);
+  return user_part.find(':') == user_part.npos ? fmt::format("{}:{}", user_of_a_token, decoded) : decoded;
+}
+
+template <typename Refs>
+const std::string* commit_of(const Refs& refs, std::string_view name) {
+  const auto found = std::find_if(refs.begin(), refs.end(), [&](const auto& ref) { return ref.name == name; });
+  return found == refs.end() ? nullptr : &found->commit;
 }
 
 bool looks_like_commit(std::string_view text) {
@@ -48,7 +79,8 @@ GitSource::GitSource(const SourceSettings& settings, const fs::path& directory)
       allowed_branches_(settings.allowed_branches),
       directory_(directory / fmt::format("git-{}", image::KeyBuilder("git").add(url_).finish().substr(0, 16))) {
   const std::string of_url = credentials_of(settings.location);
-  if (const std::string& credentials = of_url.empty() ? settings.credentials : of_url; !credentials.empty())
+  if (const std::string& credentials = settings.credentials.empty() ? of_url : settings.credentials;
+      !credentials.empty())
     authorization_ = basic_authorization(credentials);
 }
 
