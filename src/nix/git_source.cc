@@ -107,19 +107,21 @@ std::string GitSource::git(const std::vector<std::string>& arguments, const std:
   return outcome.output;
 }
 
-// Lines of "<commit>\t<name>".
+// Lines of "<commit>\t<name>", and of "ref: <name>\tHEAD".
 std::vector<GitSource::Ref> GitSource::read_refs(std::string_view listing) {
   std::vector<Ref> refs;
   for (std::size_t start = 0, end; (end = listing.find('\n', start)) != listing.npos; start = end + 1) {
     const std::string_view line = listing.substr(start, end - start);
     const auto tab = line.find('\t');
-    if (tab == 40) refs.push_back({std::string(line.substr(tab + 1)), std::string(line.substr(0, tab))});
+    // Branches may be symbolic, too, but have a line of their commit as well.
+    if (line.starts_with(symbolic) ? line.ends_with("\tHEAD") : tab == 40)
+      refs.push_back({std::string(line.substr(tab + 1)), std::string(line.substr(0, tab))});
   }
   return refs;
 }
 
 std::vector<GitSource::Ref> GitSource::remote_refs() const {
-  return read_refs(git({"ls-remote", "--", url_}, "read the branches"));
+  return read_refs(git({"ls-remote", "--symref", "--", url_}, "read the branches"));
 }
 
 bool GitSource::allowed(std::string_view branch) const {
@@ -134,27 +136,60 @@ std::string GitSource::terms() const {
 Revision GitSource::find(std::string_view tag) {
   if (reference::is_digest_tag(tag)) throw Error(Failure::unknown_tag, fmt::format("unknown tag '{}'", tag));
   const auto refs = remote_refs();
-  const auto commit_of = [&](std::string_view name) -> const std::string* {
-    for (const Ref& ref : refs)
-      if (ref.name == name) return &ref.commit;
-    return nullptr;
-  };
-  const auto moving = [&](const std::string& commit) { return Revision{commit, url_, true}; };
-
-  if (tag == "latest") {
-    if (const auto* commit = commit_of("HEAD")) return moving(*commit);
-    throw Error(Failure::unavailable, fmt::format("{} has no default branch", url_));
-  }
-  if (const auto* commit = commit_of(fmt::format("refs/heads/{}", tag))) {
+  if (tag == "latest") return find_latest(refs);
+  if (const auto* commit = commit_of(refs, fmt::format("{}{}", heads, tag))) {
     if (!allowed(tag)) throw Error(Failure::forbidden, fmt::format("branch '{}' is not served by this registry", tag));
-    return moving(*commit);
+    return {*commit, url_, true};
   }
   // An annotated tag's own line is the tag object; its ^{} line is the commit.
   for (const char* peel : {"^{}", ""})
-    if (const auto* commit = commit_of(fmt::format("refs/tags/{}{}", tag, peel))) return moving(*commit);
+    if (const auto* commit = commit_of(refs, fmt::format("{}{}{}", tags, tag, peel))) {
+      if (!allowed(tag)) {
+        const os::Lock lock(directory_ / "mirror.lock");
+        mirror(refs);
+        if (!is_on_allowed_branch(*commit))
+          throw Error(Failure::forbidden, fmt::format("tag '{}' is on no branch that this registry serves", tag));
+      }
+      return {*commit, url_, true};
+    }
   if (looks_like_commit(tag)) return find_commit(tag, refs);
   throw Error(Failure::unknown_tag,
               fmt::format("unknown tag '{}': it is no branch, tag or commit of the package source", tag));
+}
+
+Revision GitSource::find_latest(const std::vector<Ref>& refs) const {
+  std::string branch;  // the default one; empty where the repository does not say
+  const std::string* commit = nullptr;
+  for (const Ref& ref : refs) {
+    if (ref.name != "HEAD") continue;
+    if (!ref.commit.starts_with(symbolic)) {
+      commit = &ref.commit;
+    } else if (ref.commit.substr(symbolic.size()).starts_with(heads)) {
+      branch = ref.commit.substr(symbolic.size() + heads.size());
+    }
+  }
+  const auto is_served = [&] {
+    if (!branch.empty()) return allowed(branch);
+    // It stands at a commit, or the repository is an old one: that may have a tag that is allowed, or be on a branch.
+    for (const Ref& ref : refs)
+      if (ref.name.starts_with(tags) && ref.commit == *commit) {
+        const std::string_view name = std::string_view(ref.name).substr(tags.size());
+        if (allowed(name.substr(0, name.find("^{}")))) return true;
+      }
+    const os::Lock lock(directory_ / "mirror.lock");
+    mirror(refs);
+    return is_on_allowed_branch(*commit);
+  };
+  if (commit && is_served()) return {*commit, url_, true};
+  if (allowed_branches_.size() == 1)
+    for (const std::string& name : {fmt::format("{}{}", heads, allowed_branches_.front()),
+                                    fmt::format("{}{}^{{}}", tags, allowed_branches_.front()),
+                                    fmt::format("{}{}", tags, allowed_branches_.front())})
+      if (const auto* only = commit_of(refs, name)) return {*only, url_, true};
+  if (!commit) throw Error(Failure::unavailable, fmt::format("{} has no default branch", url_));
+  throw Error(Failure::forbidden,
+              fmt::format("'latest' is {} of the package source, which this registry does not serve: name a tag",
+                          branch.empty() ? "the commit " + *commit : fmt::format("the branch '{}'", branch)));
 }
 
 void GitSource::mirror() const {
@@ -170,7 +205,7 @@ void GitSource::mirror() const {
 void GitSource::mirror(const std::vector<Ref>& refs) const {
   std::vector<Ref> now, here;
   for (const Ref& ref : refs)
-    if (ref.name.starts_with("refs/heads/")) now.push_back(ref);
+    if (ref.name.starts_with(heads)) now.push_back(ref);
   const std::string bare = (directory_ / "mirror.git").string();
   if (fs::exists(directory_ / "mirror.git" / "HEAD"))
     here = read_refs(git({"--git-dir", bare, "for-each-ref", "--format=%(objectname)%09%(refname)", "refs/heads"},
@@ -180,25 +215,33 @@ void GitSource::mirror(const std::vector<Ref>& refs) const {
   if (now != here) mirror();
 }
 
+// Empty where there is no such commit, or more than one.
+std::string GitSource::full_name(std::string_view prefix) const {
+  const auto outcome = os::run(command({"--git-dir", (directory_ / "mirror.git").string(), "rev-parse", "--quiet",
+                                        "--verify", fmt::format("{}^{{commit}}", prefix)}));
+  return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
+}
+
+bool GitSource::is_on_allowed_branch(const std::string& commit) const {
+  if (full_name(commit).empty()) return false;
+  const std::string branches = git({"--git-dir", (directory_ / "mirror.git").string(), "for-each-ref",
+                                    "--format=%(refname:lstrip=2)", "--contains", commit, "refs/heads"},
+                                   "read the branches");
+  for (std::size_t start = 0, end; (end = branches.find('\n', start)) != std::string::npos; start = end + 1)
+    if (allowed(std::string_view(branches).substr(start, end - start))) return true;
+  return false;
+}
+
 Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>& refs) const {
   const os::Lock lock(directory_ / "mirror.lock");
-  const std::string bare = (directory_ / "mirror.git").string();
-  const auto full_name = [&] {
-    const auto outcome =
-        os::run(command({"--git-dir", bare, "rev-parse", "--quiet", "--verify", fmt::format("{}^{{commit}}", prefix)}));
-    return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
-  };
   mirror(refs);
-  const std::string commit = full_name();
+  const std::string commit = full_name(prefix);
   if (commit.empty())
     throw Error(Failure::unknown_tag,
                 fmt::format("unknown commit '{}': no branch of the package source has it", prefix));
-  const std::string branches =
-      git({"--git-dir", bare, "for-each-ref", "--format=%(refname:lstrip=2)", "--contains", commit, "refs/heads"},
-          "read the branches");
-  for (std::size_t start = 0, end; (end = branches.find('\n', start)) != std::string::npos; start = end + 1)
-    if (allowed(std::string_view(branches).substr(start, end - start))) return {commit, url_, false};
-  throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", prefix));
+  if (!is_on_allowed_branch(commit))
+    throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", prefix));
+  return {commit, url_, false};
 }
 
 PinnedSource GitSource::fetch(const Revision& revision) {

@@ -1,4 +1,5 @@
-// A package set in a git repository: tag = branch, tag or commit; `latest` = the default branch.
+// A package set in a git repository: tag = branch, tag or commit; `latest` = the default branch, or, where that is not
+// allowed, the one branch or tag that is.
 //
 // Commits are proven to be ancestors of an allowed branch before anything of them is read: git hosts serve the commits
 // of forks through the parent repository. Credentials are git's own business (ssh keys, credential helpers, or a URL,
@@ -19,12 +20,16 @@ class GitSource : public Source {
 
  private:
   struct Ref {
-    std::string name, commit;  // "refs/heads/main"
+    std::string name, commit;  // "refs/heads/main"; for HEAD, "ref: refs/heads/main" may stand in the commit's place
     auto operator<=>(const Ref&) const = default;
   };
   static std::vector<Ref> read_refs(std::string_view listing);
   std::vector<Ref> remote_refs() const;
+  Revision find_latest(const std::vector<Ref>& refs) const;
   Revision find_commit(std::string_view prefix, const std::vector<Ref>& refs) const;
+  // Under the mirror's lock.
+  std::string full_name(std::string_view prefix) const;
+  bool is_on_allowed_branch(const std::string& commit) const;
   void mirror(const std::vector<Ref>& refs) const;
   void mirror() const;
   bool allowed(std::string_view branch) const;

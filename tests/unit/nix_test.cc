@@ -141,6 +141,48 @@ TEST_CASE("a commit is on the branches that lead to it now, not on those that di
   CHECK(failure_of(source, three) == Failure::forbidden);
 }
 
+TEST_CASE("only what is allowed of a git repository is served, by whatever name") {
+  const test::TemporaryDirectory dir;
+  const fs::path origin = dir.path() / "origin";
+  fs::create_directories(origin);
+  run(origin,
+      "git init -q -b main; echo 1 > default.nix; git add .; git commit -qm 1; git tag -a -m x v1; git branch stable; "
+      "git symbolic-ref refs/heads/alias refs/heads/main; "
+      "echo 2 > default.nix; git commit -qam 2; git tag v2; git branch also-main; git checkout -q -b secret; "
+      "echo 3 > default.nix; git commit -qam 3; git tag v3; git checkout -q main");
+  const std::string one = run(origin, "git rev-parse stable"), two = run(origin, "git rev-parse main");
+  const auto source = [&](std::vector<std::string> allowed) {
+    return nix::GitSource({nix::SourceSettings::Kind::git, "file://" + origin.string(), std::move(allowed), {}, {}, {}},
+                          dir.path() / "state");
+  };
+
+  auto all = source({"*"});
+  for (const char* tag : {"latest", "main", "alias", "also-main", "v2"}) CHECK(all.find(tag).id == two);
+
+  auto main = source({"main"});
+  CHECK(main.find("latest").id == two);
+  CHECK(main.find("v1").id == one);  // it is on main
+  CHECK(failure_of(main, "v3") == Failure::forbidden);
+
+  // The default branch is not of these, so that latest is the one that is.
+  for (const char* only : {"stable", "v1"}) {
+    auto one_name = source({only});
+    CHECK(one_name.find("latest").id == one);
+    CHECK(one_name.find(only).id == one);
+    for (const char* tag : {"main", "also-main", "v2"}) CHECK(failure_of(one_name, tag) == Failure::forbidden);
+  }
+  // Of several, which one? That main is at the same commit just now does not count.
+  auto several = source({"also-*", "stable"});
+  CHECK(failure_of(several, "latest") == Failure::forbidden);
+  CHECK(several.find("v2").id == two);
+
+  // A HEAD at a commit is served for what else leads there.
+  run(origin, "git checkout -q --detach v1");
+  for (const char* name : {"v1", "*-main", "*"}) CHECK(source({name, "x"}).find("latest").id == one);
+  auto other = source({"v2", "x"});
+  CHECK(failure_of(other, "latest") == Failure::forbidden);
+}
+
 TEST_CASE("a git repository that cannot be reached is unavailable, and its password is in no message") {
   const test::TemporaryDirectory dir;
   nix::GitSource source({nix::SourceSettings::Kind::git, "http://user:hunter2@127.0.0.1:1/x.git", {"*"}, {}, {}, {}},
