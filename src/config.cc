@@ -166,7 +166,8 @@ std::vector<Rule> rules() {
       {"NIXERY_SUBSTITUTE_ONLY", "0", "1 to serve only what binary caches have: never compile",
        [](Config& c, std::string_view v) { c.nix.substitute_only = yes_or_no("NIXERY_SUBSTITUTE_ONLY", v); }},
       {"NIXERY_BLOCKED", "",
-       "attributes that are never served, globs of their paths or package names, such as 'steam* python2packages.*'",
+       "attributes that are never served, also by another path to them: globs of their paths or package names, such as "
+       "'steam* python2packages.*'",
        [](Config& c, std::string_view v) { c.nix.blocked = words(v); }},
       {"NIXERY_THREADS", "4", "threads that accept requests",
        [](Config& c, std::string_view v) { c.threads = static_cast<unsigned>(number("NIXERY_THREADS", v, 1, 256)); }},

@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "error.h"
+#include "nix/blocked.h"
 #include "nix/git_source.h"
 #include "nix/path_source.h"
 #include "os/file.h"
@@ -47,6 +48,22 @@ TEST_CASE("nix's error is found among its traces, in old and new clothes") {
                            "missing\n       at /x:2\n") == "attribute 'a' missing");
   CHECK(nix::error_message("trace: the error: in a line\n").empty());
   CHECK(nix::error_message("").empty());
+}
+
+TEST_CASE("what is blocked is suspected at the paths that end as a name does, and nowhere that costs a whole set") {
+  using Step = nix::Suspect::Step;
+  const auto suspects = [](std::vector<std::string> globs, std::string_view name) {
+    return nix::suspects_of(globs, name);
+  };
+  CHECK(suspects({"python2Packages.*"}, "python2.pkgs.Foo") ==
+        std::vector<nix::Suspect>{{{Step{"python2packages", ""}}, "python2.pkgs.foo"},
+                                  {{Step{"python2packages", ""}}, "pkgs.foo"},
+                                  {{Step{"python2packages", ""}}, "foo"}});
+  CHECK(suspects({"a.b"}, "c.b.out") == std::vector<nix::Suspect>{{{Step{"a", ""}}, "b"}});
+  CHECK(suspects({"g++*"}, "x") == std::vector<nix::Suspect>{{{Step{"", "g\\+\\+.*"}}, "x"}});
+  CHECK(suspects({"*"}, "a.b") == std::vector<nix::Suspect>{{{}, "a.b"}, {{}, "b"}});
+  CHECK(suspects({"*.b", "[ab]", "a.[b", "\\a"}, "c.b").empty());
+  CHECK(suspects({}, "a").empty());
 }
 
 TEST_CASE("credentials in a URL are not shown") {
