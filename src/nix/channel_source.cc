@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "error.h"
 #include "json/json.h"
 #include "nix/download.h"
@@ -45,7 +47,14 @@ bool ChannelSource::is_ancestor_of_allowed(std::string_view commit) const {
 }
 
 std::string ChannelSource::terms() const {
-  return fmt::format("channel {} {}", settings_.location, fmt::join(settings_.allowed_branches, " "));
+  return fmt::format("channel {} {} {}", settings_.location, settings_.any_channel ? "any" : "",
+                     fmt::join(settings_.allowed_branches, " "));
+}
+
+bool ChannelSource::is_served(std::string_view channel) const {
+  const auto& allowed = settings_.allowed_branches;
+  return settings_.any_channel || channel == settings_.location ||
+         std::find(allowed.begin(), allowed.end(), channel) != allowed.end();
 }
 
 Revision ChannelSource::find(std::string_view tag) {
@@ -61,6 +70,8 @@ Revision ChannelSource::find(std::string_view tag) {
                  fmt::format("unknown tag '{}': there is no channel of that name", channel));
   };
   if (!is_channel_name(channel) || reference::is_digest_tag(channel)) throw unknown();
+  if (tag != "latest" && !is_served(channel))
+    throw Error(Failure::forbidden, fmt::format("channel '{}' is not served by this registry", channel));
   const Answer answer = get(fill(settings_.channel_url, "{channel}", channel));
   if (answer.status == 404 || answer.status == 403) throw unknown();
   const std::string revision = answer.body.substr(0, answer.body.find_last_not_of(" \r\n") + 1);

@@ -16,6 +16,7 @@ class ChannelSource : public Source {
   PinnedSource fetch(const Revision& revision) override;
 
  private:
+  bool is_served(std::string_view channel) const;
   bool is_ancestor_of_allowed(std::string_view commit) const;
 
   SourceSettings settings_;

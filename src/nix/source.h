@@ -15,12 +15,13 @@ struct SourceSettings {
   enum class Kind { path, git, channel };
   Kind kind = Kind::channel;
   std::string location;                       // directory, repository URL, or channel name
-  std::vector<std::string> allowed_branches;  // globs for git; exact names for a channel
+  std::vector<std::string> allowed_branches;  // globs for git; exact names for a channel, which always is one
   // For channels: {channel}, {revision} and {branch} are replaced.
   std::string channel_url;
   std::string archive_url;
   std::string compare_url;
   std::string credentials = {};  // "user:secret" for a git repository; may be empty
+  bool any_channel = true;  // other channels are served though allowed_branches, which says whose commits, lacks them
 };
 
 // What a tag stands for, now.

@@ -137,13 +137,13 @@ def test_unfree_packages_are_served_no_more_once_they_are_not_allowed(new_regist
 
 
 class Channels(http.server.BaseHTTPRequestHandler):
-    """What the channel server and the git host say: `stable` is at commit c…, which is on branch stable."""
+    """What the channel server and the git host say: `stable` and `rolling` are at commit c…, which is on branch stable."""
 
     commit = "c" * 40
 
     def do_GET(self):
         path = urlparse(self.path).path
-        if path == "/channels/stable/git-revision":
+        if path in ("/channels/stable/git-revision", "/channels/rolling/git-revision"):
             self.answer(200, self.commit.encode())
         elif path == f"/archive/{self.commit}.tar.gz":
             self.answer(200, self.archive())
@@ -196,6 +196,18 @@ def test_a_channel_is_pinned_to_its_commit(new_registry, channels):
     assert registry.config("tool")["config"]["Labels"]["org.opencontainers.image.revision"] == Channels.commit
     assert registry.manifest("tool", "unstable").status == 404
     assert registry.manifest("tool", "d" * 40).status == 403
+
+
+def test_other_channels_are_served_unless_it_is_said_which(new_registry, channels):
+    registry = new_registry(**{**channels, "NIXERY_CHANNEL": "rolling"})
+    # Wherever it says nothing of channels, those of the server.
+    assert [registry.manifest("tool", tag).status for tag in ("stable", "rolling", "unstable")] == [200, 200, 404]
+    restarted(registry, NIXERY_ALLOWED_BRANCHES="master")
+    answers = [registry.manifest("tool", tag) for tag in ("stable", "rolling", "latest", Channels.commit)]
+    assert [answer.status for answer in answers] == [403, 200, 200, 403]
+    assert "channel 'stable' is not served by this registry" in answers[0].error["message"]
+    restarted(registry, NIXERY_ALLOWED_BRANCHES="stable")
+    assert [registry.manifest("tool", tag).status for tag in ("stable", "rolling", Channels.commit)] == [200, 200, 200]
 
 
 def test_a_channel_server_that_is_away_is_503(new_registry, channels):
