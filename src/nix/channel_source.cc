@@ -7,6 +7,7 @@
 #include "error.h"
 #include "json/json.h"
 #include "nix/download.h"
+#include "nix/pin.h"
 #include "os/file.h"
 #include "os/lock.h"
 #include "reference/reference.h"
@@ -91,8 +92,7 @@ PinnedSource ChannelSource::fetch(const Revision& revision) {
   fs::remove_all(partial);
   os::make_directories(partial);
   get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial);
-  os::make_directories(pinned.parent_path());
-  fs::rename(partial, pinned);
+  pin(partial, pinned);
   return {pinned, revision};
 }
 

@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "image/digest.h"
+#include "nix/pin.h"
 #include "os/file.h"
 #include "os/lock.h"
 #include "os/process.h"
@@ -269,8 +270,7 @@ PinnedSource GitSource::fetch(const Revision& revision) {
   if (!outcome.ok())
     throw Error(Failure::unavailable, fmt::format("cannot check out {}: git {}", revision.id, outcome.describe()),
                 outcome.error_tail);
-  os::make_directories(pinned.parent_path());
-  fs::rename(partial / "source", pinned);
+  pin(partial / "source", pinned);
   return {pinned, revision};
 }
 

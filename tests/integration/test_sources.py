@@ -3,6 +3,7 @@
 import http.server
 import io
 import os
+import re
 import subprocess
 import tarfile
 import threading
@@ -10,7 +11,7 @@ from urllib.parse import urlparse
 
 import pytest
 
-from registry import nix_settings, wait_for
+from registry import NIXERY, Registry, nix_settings, wait_for
 
 SET = """{ system, ... }: {
   tool = derivation { name = "tool-VERSION"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo VERSION > $out" ]; }
@@ -208,6 +209,21 @@ def test_other_channels_are_served_unless_it_is_said_which(new_registry, channel
     assert "channel 'stable' is not served by this registry" in answers[0].error["message"]
     restarted(registry, NIXERY_ALLOWED_BRANCHES="stable")
     assert [registry.manifest("tool", tag).status for tag in ("stable", "rolling", Channels.commit)] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("kind", ["git", "channel"])
+def test_a_package_set_is_on_disk_before_it_counts_as_pinned(new_registry, repository, channels, directory, kind):
+    """As far as that can be seen without a power cut: the file system is synced between the last file and the move."""
+    settings = channels if kind == "channel" else {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
+    registry = Registry(directory, settings)
+    trace = directory / "trace"
+    traced = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,syncfs,rename,renameat,renameat2", NIXERY, "plan", "tool"]
+    done = subprocess.run(traced, env=registry.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    calls = trace.read_text().splitlines()
+    (moved,) = [n for n, call in enumerate(calls) if re.search(r'rename.*"[^"]*/sources/.*/source"\) = 0$', call)]
+    last_file = max(n for n, call in enumerate(calls[:moved]) if "O_CREAT" in call and "default.nix" in call)
+    assert any(re.search(r"syncfs\(\d+\) += 0", call) for call in calls[last_file:moved])
 
 
 def test_a_channel_server_that_is_away_is_503(new_registry, channels):
