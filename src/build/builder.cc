@@ -38,7 +38,7 @@ Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, 
     : road_(road), tree_(tree), source_(source), writer_(writer), declared_(declared), flights_(limits) {}
 
 Builder::~Builder() {
-  stopping_ = true;
+  stop();
 }
 
 std::shared_ptr<Flight> Builder::start(const reference::Reference& reference, std::string_view address) {
@@ -193,7 +193,7 @@ std::size_t Builder::refresh() {
     if (known == current.end()) {
       std::optional<std::string> id;
       try {
-        id = source_.find(record.source).id;
+        id = source_.find(record.source, &stopping_).id;
       } catch (const Error& error) {
         // A source that cannot be asked leaves the images as they are; one that says no does not.
         if (error.failure() == Failure::unknown_tag || error.failure() == Failure::forbidden) {

@@ -80,13 +80,13 @@ class Road {
        metrics::Metrics& metrics);
 
   // What the reference's tag stands for, brought to disk.
-  nix::PinnedSource pin(const reference::Reference& reference, Progress& progress) const;
+  nix::PinnedSource pin(const reference::Reference& reference, Progress& progress, const std::atomic<bool>* stop) const;
 
   // Of one platform: the reference's own, else the first of the settings.
   ResolvedImage resolve(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
                         const nix::Attendance& nix) const;
   // The outputs must be valid store paths.
-  LayeredClosure plan(const ResolvedImage& image) const;
+  LayeredClosure plan(const ResolvedImage& image, const std::atomic<bool>* stop) const;
   // Resolves, realises, layers and publishes blobs and manifest. No tag: that is the caller's last step.
   BuiltImage build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
                    const nix::Attendance& nix) const;
@@ -105,7 +105,7 @@ class Road {
  private:
   plan::Settings plan_settings() const;
   std::string image_key(const ResolvedImage& image) const;
-  BuiltImage layer_and_publish(const ResolvedImage& image, Progress& progress) const;
+  BuiltImage layer_and_publish(const ResolvedImage& image, Progress& progress, const std::atomic<bool>* stop) const;
 
   const RoadSettings settings_;
   const tree::Tree& tree_;

@@ -32,9 +32,9 @@ bool is_channel_name(std::string_view tag) {
 ChannelSource::ChannelSource(const SourceSettings& settings, const fs::path& directory)
     : settings_(settings), directory_(directory / "channel") {}
 
-bool ChannelSource::is_ancestor_of_allowed(std::string_view commit) const {
+bool ChannelSource::is_ancestor_of_allowed(std::string_view commit, const std::atomic<bool>* stop) const {
   for (const std::string& branch : settings_.allowed_branches) {
-    const Answer answer = get(fill(fill(settings_.compare_url, "{revision}", commit), "{branch}", branch));
+    const Answer answer = get(fill(fill(settings_.compare_url, "{revision}", commit), "{branch}", branch), stop);
     if (answer.status == 404) continue;  // no such branch, or no such commit
     if (answer.status != 200)
       throw Error(Failure::unavailable, fmt::format("cannot check commit {}: the git host answered with HTTP status {}",
@@ -58,10 +58,10 @@ bool ChannelSource::is_served(std::string_view channel) const {
          std::find(allowed.begin(), allowed.end(), channel) != allowed.end();
 }
 
-Revision ChannelSource::find(std::string_view tag) {
+Revision ChannelSource::find(std::string_view tag, const std::atomic<bool>* stop) {
   const std::string shown = without_credentials(settings_.archive_url);
   if (reference::is_commit(tag)) {
-    if (!is_ancestor_of_allowed(tag))
+    if (!is_ancestor_of_allowed(tag, stop))
       throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", tag));
     return {std::string(tag), fill(shown, "{revision}", tag), false};
   }
@@ -73,7 +73,7 @@ Revision ChannelSource::find(std::string_view tag) {
   if (!is_channel_name(channel) || reference::is_digest_tag(channel)) throw unknown();
   if (tag != "latest" && !is_served(channel))
     throw Error(Failure::forbidden, fmt::format("channel '{}' is not served by this registry", channel));
-  const Answer answer = get(fill(settings_.channel_url, "{channel}", channel));
+  const Answer answer = get(fill(settings_.channel_url, "{channel}", channel), stop);
   if (answer.status == 404 || answer.status == 403) throw unknown();
   const std::string revision = answer.body.substr(0, answer.body.find_last_not_of(" \r\n") + 1);
   if (answer.status != 200 || !reference::is_commit(revision))
@@ -81,7 +81,7 @@ Revision ChannelSource::find(std::string_view tag) {
   return {revision, fill(shown, "{revision}", revision), true};
 }
 
-PinnedSource ChannelSource::fetch(const Revision& revision) {
+PinnedSource ChannelSource::fetch(const Revision& revision, const std::atomic<bool>* stop) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
   const fs::path pinned = directory_ / revision.id / "source";
   if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
@@ -91,7 +91,7 @@ PinnedSource ChannelSource::fetch(const Revision& revision) {
   const fs::path partial = directory_ / (revision.id + ".partial");
   fs::remove_all(partial);
   os::make_directories(partial);
-  get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial);
+  get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial, stop);
   pin(partial, pinned);
   return {pinned, revision};
 }

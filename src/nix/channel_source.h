@@ -12,12 +12,12 @@ class ChannelSource : public Source {
  public:
   ChannelSource(const SourceSettings& settings, const fs::path& directory);
   std::string terms() const override;
-  Revision find(std::string_view tag) override;
-  PinnedSource fetch(const Revision& revision) override;
+  Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) override;
+  PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) override;
 
  private:
   bool is_served(std::string_view channel) const;
-  bool is_ancestor_of_allowed(std::string_view commit) const;
+  bool is_ancestor_of_allowed(std::string_view commit, const std::atomic<bool>* stop) const;
 
   SourceSettings settings_;
   fs::path directory_;

@@ -85,7 +85,7 @@ GitSource::GitSource(const SourceSettings& settings, const fs::path& directory)
     authorization_ = basic_authorization(credentials);
 }
 
-os::Command GitSource::command(const std::vector<std::string>& arguments) const {
+os::Command GitSource::command(const std::vector<std::string>& arguments, Stop stop) const {
   os::Command command;
   command.argv = {"git"};
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
@@ -97,11 +97,12 @@ os::Command GitSource::command(const std::vector<std::string>& arguments) const 
                         {"GIT_CONFIG_KEY_0", fmt::format("http.{}.extraHeader", url_)},
                         {"GIT_CONFIG_VALUE_0", authorization_}});
   command.limit = git_limit;
+  command.stop = stop;
   return command;
 }
 
-std::string GitSource::git(const std::vector<std::string>& arguments, const std::string& doing) const {
-  const os::Outcome outcome = os::run(command(arguments));
+std::string GitSource::git(const std::vector<std::string>& arguments, const std::string& doing, Stop stop) const {
+  const os::Outcome outcome = os::run(command(arguments, stop));
   if (!outcome.ok())
     throw Error(Failure::unavailable, fmt::format("cannot {} of {}: git {}", doing, url_, outcome.describe()),
                 outcome.error_tail);
@@ -121,8 +122,8 @@ std::vector<GitSource::Ref> GitSource::read_refs(std::string_view listing) {
   return refs;
 }
 
-std::vector<GitSource::Ref> GitSource::remote_refs() const {
-  return read_refs(git({"ls-remote", "--symref", "--", url_}, "read the branches"));
+std::vector<GitSource::Ref> GitSource::remote_refs(Stop stop) const {
+  return read_refs(git({"ls-remote", "--symref", "--", url_}, "read the branches", stop));
 }
 
 bool GitSource::allowed(std::string_view branch) const {
@@ -134,10 +135,10 @@ std::string GitSource::terms() const {
   return fmt::format("git {} {}", url_, fmt::join(allowed_branches_, " "));
 }
 
-Revision GitSource::find(std::string_view tag) {
+Revision GitSource::find(std::string_view tag, Stop stop) {
   if (reference::is_digest_tag(tag)) throw Error(Failure::unknown_tag, fmt::format("unknown tag '{}'", tag));
-  const auto refs = remote_refs();
-  if (tag == "latest") return find_latest(refs);
+  const auto refs = remote_refs(stop);
+  if (tag == "latest") return find_latest(refs, stop);
   if (const auto* commit = commit_of(refs, fmt::format("{}{}", heads, tag))) {
     if (!allowed(tag)) throw Error(Failure::forbidden, fmt::format("branch '{}' is not served by this registry", tag));
     return {*commit, url_, true};
@@ -147,18 +148,18 @@ Revision GitSource::find(std::string_view tag) {
     if (const auto* commit = commit_of(refs, fmt::format("{}{}{}", tags, tag, peel))) {
       if (!allowed(tag)) {
         const os::Lock lock(directory_ / "mirror.lock");
-        mirror(refs);
-        if (!is_on_allowed_branch(*commit))
+        mirror(refs, stop);
+        if (!is_on_allowed_branch(*commit, stop))
           throw Error(Failure::forbidden, fmt::format("tag '{}' is on no branch that this registry serves", tag));
       }
       return {*commit, url_, true};
     }
-  if (looks_like_commit(tag)) return find_commit(tag, refs);
+  if (looks_like_commit(tag)) return find_commit(tag, refs, stop);
   throw Error(Failure::unknown_tag,
               fmt::format("unknown tag '{}': it is no branch, tag or commit of the package source", tag));
 }
 
-Revision GitSource::find_latest(const std::vector<Ref>& refs) const {
+Revision GitSource::find_latest(const std::vector<Ref>& refs, Stop stop) const {
   std::string branch;  // the default one; empty where the repository does not say
   const std::string* commit = nullptr;
   for (const Ref& ref : refs) {
@@ -178,8 +179,8 @@ Revision GitSource::find_latest(const std::vector<Ref>& refs) const {
         if (allowed(name.substr(0, name.find("^{}")))) return true;
       }
     const os::Lock lock(directory_ / "mirror.lock");
-    mirror(refs);
-    return is_on_allowed_branch(*commit);
+    mirror(refs, stop);
+    return is_on_allowed_branch(*commit, stop);
   };
   if (commit && is_served()) return {*commit, url_, true};
   if (allowed_branches_.size() == 1)
@@ -193,59 +194,62 @@ Revision GitSource::find_latest(const std::vector<Ref>& refs) const {
                           branch.empty() ? "the commit " + *commit : fmt::format("the branch '{}'", branch)));
 }
 
-void GitSource::mirror() const {
+void GitSource::mirror(Stop stop) const {
   const fs::path bare = directory_ / "mirror.git";
-  if (!fs::exists(bare / "HEAD")) git({"init", "--quiet", "--bare", bare.string()}, "prepare a mirror");
+  if (!fs::exists(bare / "HEAD")) git({"init", "--quiet", "--bare", bare.string()}, "prepare a mirror", stop);
   git({"--git-dir", bare.string(), "fetch", "--quiet", "--prune", "--force", "--no-auto-gc", url_,
        "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"},
-      "fetch the history");
+      "fetch the history", stop);
 }
 
 // Brings the mirror's branches to where `refs` say that they are now. What a commit is on must be told from these: old
 // ones may have lost it, and new ones may have it.
-void GitSource::mirror(const std::vector<Ref>& refs) const {
+void GitSource::mirror(const std::vector<Ref>& refs, Stop stop) const {
   std::vector<Ref> now, here;
   for (const Ref& ref : refs)
     if (ref.name.starts_with(heads)) now.push_back(ref);
   const std::string bare = (directory_ / "mirror.git").string();
   if (fs::exists(directory_ / "mirror.git" / "HEAD"))
     here = read_refs(git({"--git-dir", bare, "for-each-ref", "--format=%(objectname)%09%(refname)", "refs/heads"},
-                         "read the branches"));
+                         "read the branches", stop));
   std::sort(now.begin(), now.end());
   std::sort(here.begin(), here.end());
-  if (now != here) mirror();
+  if (now != here) mirror(stop);
 }
 
 // Empty where there is no such commit, or more than one.
-std::string GitSource::full_name(std::string_view prefix) const {
+std::string GitSource::full_name(std::string_view prefix, Stop stop) const {
   const auto outcome = os::run(command({"--git-dir", (directory_ / "mirror.git").string(), "rev-parse", "--quiet",
-                                        "--verify", fmt::format("{}^{{commit}}", prefix)}));
+                                        "--verify", fmt::format("{}^{{commit}}", prefix)},
+                                       stop));
+  if (outcome.end != os::Outcome::End::exited)
+    throw Error(Failure::unavailable, fmt::format("cannot look for '{}': git {}", prefix, outcome.describe()));
   return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
 }
 
-bool GitSource::is_on_allowed_branch(const std::string& commit) const {
-  if (full_name(commit).empty()) return false;
+bool GitSource::is_on_allowed_branch(const std::string& commit, Stop stop) const {
+  if (full_name(commit, stop).empty()) return false;
   const std::string branches = git({"--git-dir", (directory_ / "mirror.git").string(), "for-each-ref",
                                     "--format=%(refname:lstrip=2)", "--contains", commit, "refs/heads"},
-                                   "read the branches");
+                                   "read the branches", stop);
   for (std::size_t start = 0, end; (end = branches.find('\n', start)) != std::string::npos; start = end + 1)
     if (allowed(std::string_view(branches).substr(start, end - start))) return true;
   return false;
 }
 
-Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>& refs) const {
+Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>& refs, Stop stop) const {
   const os::Lock lock(directory_ / "mirror.lock");
-  mirror(refs);
-  const std::string commit = full_name(prefix);
+  mirror(refs, stop);
+  const std::string commit = full_name(prefix, stop);
   if (commit.empty())
     throw Error(Failure::unknown_tag,
                 fmt::format("unknown commit '{}': no branch of the package source has it", prefix));
-  if (!is_on_allowed_branch(commit))
+  if (!is_on_allowed_branch(commit, stop))
     throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", prefix));
   return {commit, url_, false};
 }
 
-PinnedSource GitSource::fetch(const Revision& revision) {
+PinnedSource GitSource::fetch(const Revision& revision, Stop stop) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
   const fs::path pinned = directory_ / revision.id / "source";
   if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
@@ -254,9 +258,9 @@ PinnedSource GitSource::fetch(const Revision& revision) {
   if (fs::exists(pinned)) return {pinned, revision};
   const std::string bare = (directory_ / "mirror.git").string();
   const auto is_here = [&] {
-    return os::run(command({"--git-dir", bare, "cat-file", "-e", revision.id + "^{commit}"})).ok();
+    return os::run(command({"--git-dir", bare, "cat-file", "-e", revision.id + "^{commit}"}, stop)).ok();
   };
-  if (!is_here()) mirror();
+  if (!is_here()) mirror(stop);
   if (!is_here())
     throw Error(Failure::unavailable, fmt::format("revision {} vanished while it was fetched", revision.id));
 
@@ -264,7 +268,8 @@ PinnedSource GitSource::fetch(const Revision& revision) {
   fs::remove_all(partial);
   os::make_directories(partial / "source");
   os::Command checkout = command({"--git-dir", bare, "--work-tree", (partial / "source").string(), "-c",
-                                  "core.autocrlf=false", "checkout", "--quiet", "--force", revision.id, "--", "."});
+                                  "core.autocrlf=false", "checkout", "--quiet", "--force", revision.id, "--", "."},
+                                 stop);
   checkout.env["GIT_INDEX_FILE"] = (partial / "index").string();
   const os::Outcome outcome = os::run(checkout);
   if (!outcome.ok())

@@ -92,7 +92,7 @@ std::string PathSource::terms() const {
   return "path " + (store_path ? std::string(store_path->base_name()) : "");
 }
 
-Revision PathSource::find(std::string_view tag) {
+Revision PathSource::find(std::string_view tag, const std::atomic<bool>*) {
   if (tag != "latest")
     throw Error(Failure::unknown_tag,
                 fmt::format("unknown tag '{}': this registry serves one package set, as 'latest'", tag));
@@ -122,7 +122,7 @@ Revision PathSource::look() const {
   return {id, "", true};
 }
 
-PinnedSource PathSource::fetch(const Revision& revision) {
+PinnedSource PathSource::fetch(const Revision& revision, const std::atomic<bool>*) {
   return {location_, revision};
 }
 

@@ -16,8 +16,8 @@ class PathSource : public Source {
   PathSource(const SourceSettings& settings, const fs::path& directory,
              std::chrono::milliseconds good_for = std::chrono::milliseconds(500));
   std::string terms() const override;
-  Revision find(std::string_view tag) override;
-  PinnedSource fetch(const Revision& revision) override;
+  Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) override;
+  PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) override;
 
  private:
   Revision look() const;

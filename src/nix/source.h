@@ -1,6 +1,7 @@
 // Where packages come from: a package set that is pinned to a revision before anything of it is evaluated.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -47,11 +48,12 @@ class Source {
   virtual std::string terms() const = 0;
 
   // What `tag` stands for, without fetching it. Throws Error{unknown_tag}, Error{forbidden} for a commit or branch
-  // off the allowed ones, Error{unavailable} where the origin cannot be asked.
-  virtual Revision find(std::string_view tag) = 0;
+  // off the allowed ones, Error{unavailable} where the origin cannot be asked, or `stop` is set by another thread while
+  // it is.
+  virtual Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) = 0;
 
-  // Brings the revision to disk, once. Throws Error{unavailable}.
-  virtual PinnedSource fetch(const Revision& revision) = 0;
+  // Brings the revision to disk, once. Throws Error{unavailable}, also for `stop`.
+  virtual PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) = 0;
 };
 
 // `directory` is where sources are kept (Layout::sources()).

@@ -4,9 +4,11 @@ import http.server
 import io
 import os
 import re
+import socket
 import subprocess
 import tarfile
 import threading
+import uuid
 from urllib.parse import urlparse
 
 import pytest
@@ -212,7 +214,7 @@ def test_other_channels_are_served_unless_it_is_said_which(new_registry, channel
 
 
 @pytest.mark.parametrize("kind", ["git", "channel"])
-def test_a_package_set_is_on_disk_before_it_counts_as_pinned(new_registry, repository, channels, directory, kind):
+def test_a_package_set_is_on_disk_before_it_counts_as_pinned(repository, channels, directory, kind):
     """As far as that can be seen without a power cut: the file system is synced between the last file and the move."""
     settings = channels if kind == "channel" else {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
     registry = Registry(directory, settings)
@@ -230,3 +232,75 @@ def test_a_channel_server_that_is_away_is_503(new_registry, channels):
     registry = new_registry(**{**channels, "NIXERY_CHANNEL_URL": "http://127.0.0.1:1/{channel}"})
     answer = registry.manifest("tool")
     assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE")
+
+
+@pytest.fixture
+def silent_host():
+    """Accepts whoever comes, and answers nobody."""
+    came, held = threading.Event(), []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept():
+            while True:
+                try:
+                    held.append(listener.accept()[0])
+                except OSError:
+                    return
+                came.set()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
+        listener.shutdown(socket.SHUT_RDWR)
+    for connection in held:
+        connection.close()
+
+
+def assert_ends(registry):
+    """Long before the limits of what it waits for, which are minutes."""
+    registry.worker.terminate()
+    assert registry.worker.wait(timeout=30) == 0
+    registry.worker = None
+
+
+@pytest.mark.parametrize("waits_for", ["git", "channel"])
+def test_a_worker_ends_though_a_source_never_answers(new_registry, silent_host, waits_for):
+    url, came = silent_host
+    source = {"NIXERY_PKGS_REPO": url + "/x.git"} if waits_for == "git" else {"NIXERY_CHANNEL_URL": url + "/{channel}"}
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_HOP_SECONDS="1", **source)
+    assert registry.get("/v2/tool/manifests/latest").status == 307
+    assert came.is_set()
+    assert_ends(registry)
+
+
+def test_a_worker_ends_though_it_asks_a_source_that_never_answers_whether_it_has_moved(new_registry, channels, silent_host):
+    registry = new_registry(**channels)
+    assert registry.manifest("tool").status == 200
+    url, came = silent_host
+    registry.stop_worker()
+    registry.start_worker(NIXERY_CHANNEL_URL=url + "/{channel}", NIXERY_REFRESH_SECONDS="1")
+    assert came.wait(30)
+    assert_ends(registry)
+
+
+def hanging_nix_store(directory, word: str) -> str:
+    """A PATH with a nix-store that never comes back where it is told `word`."""
+    (directory / "bin").mkdir()
+    (directory / "bin/nix-store").write_text(f"""#!/bin/sh
+for word; do [ "$word" != {word} ] || {{ touch {directory}/asked; exec sleep 600; }}; done
+PATH=${{PATH#*:}} exec nix-store "$@"
+""")
+    (directory / "bin/nix-store").chmod(0o755)
+    return f"{directory}/bin:{os.environ['PATH']}"
+
+
+def test_a_worker_ends_though_nix_never_says_what_an_image_is_made_of(new_registry, directory):
+    registry = new_registry(NIXERY_HOP_SECONDS="1", PATH=hanging_nix_store(directory, "--dump-db"))
+    assert registry.get("/v2/hello/manifests/latest").status == 307
+    wait_for((directory / "asked").exists, "nix to be asked")
+    assert_ends(registry)
+
+
+def test_an_image_does_not_wait_for_what_would_only_have_let_it_begin_early(new_registry, directory):
+    (directory / "default.nix").write_text(SET.replace("VERSION", uuid.uuid4().hex))
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory), PATH=hanging_nix_store(directory, "--dry-run"))
+    assert registry.manifest("tool").status == 200
