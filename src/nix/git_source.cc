@@ -63,6 +63,17 @@ std::string credentials_of(std::string_view url) {
   return user_part.find(':') == user_part.npos ? fmt::format("{}:{}", user_of_a_token, decoded) : decoded;
 }
 
+// What a git that was killed leaves: later ones would take it for another at work. Nobody is, as the mirror is ours.
+void drop_stale_locks(const fs::path& bare) {
+  std::error_code code;
+  std::vector<fs::path> locks;
+  for (const auto& entry : fs::directory_iterator(bare, code)) locks.push_back(entry.path());
+  for (fs::recursive_directory_iterator entry(bare / "refs", code), end; !code && entry != end; entry.increment(code))
+    locks.push_back(entry->path());
+  for (const fs::path& path : locks)
+    if (path.extension() == ".lock") fs::remove(path, code);
+}
+
 template <typename Refs>
 const std::string* commit_of(const Refs& refs, std::string_view name) {
   const auto found = std::find_if(refs.begin(), refs.end(), [&](const auto& ref) { return ref.name == name; });
@@ -196,6 +207,7 @@ Revision GitSource::find_latest(const std::vector<Ref>& refs, Stop stop) const {
 
 void GitSource::mirror(Stop stop) const {
   const fs::path bare = directory_ / "mirror.git";
+  drop_stale_locks(bare);
   if (!fs::exists(bare / "HEAD")) git({"init", "--quiet", "--bare", bare.string()}, "prepare a mirror", stop);
   git({"--git-dir", bare.string(), "fetch", "--quiet", "--prune", "--force", "--no-auto-gc", url_,
        "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"},

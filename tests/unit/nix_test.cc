@@ -154,6 +154,11 @@ TEST_CASE("a commit is on the branches that lead to it now, not on those that di
   CHECK(failure_of(source, feature) == Failure::forbidden);
   CHECK(source.find(three).id == three);
   run(origin, "git reset -q --hard feature");
+  // A fetch that was killed may have left its locks.
+  fs::path mirror;
+  for (const auto& entry : fs::directory_iterator(dir.path() / "state")) mirror = entry.path() / "mirror.git";
+  REQUIRE(fs::exists(mirror / "HEAD"));
+  for (const char* lock : {"packed-refs.lock", "refs/heads/main.lock"}) os::write_file(mirror / lock, "");
   CHECK(source.find(feature).id == feature);
   CHECK(failure_of(source, three) == Failure::forbidden);
 }
