@@ -3,7 +3,8 @@
 #
 #   nix-instantiate --eval --strict --json --read-write-mode -I nixery-packages=SET resolve.nix --argstr request JSON
 #
-# request:  { system, config, names = [ "python3packages.requests" … ] }          in any case
+# request:  { system, config, names = [ "python3packages.requests" … ],           in any case
+#             suspects }                                                          see src/nix/blocked.h; may be left out
 # result:   { packages = [ … ]; cacert = … or null; problems = [ … ]; }           packages is empty if there are problems
 #
 # SET is nixpkgs, or anything of its shape: an attribute set of derivations, or a function to one.
@@ -11,8 +12,8 @@
 
 let
   inherit (builtins)
-    attrNames concatStringsSep elem filter fromJSON functionArgs genList hasAttr head intersectAttrs isAttrs isFunction
-    isList isString length map replaceStrings split stringLength substring tail trace tryEval unsafeDiscardStringContext;
+    any attrNames concatMap concatStringsSep elem filter foldl' fromJSON functionArgs genList hasAttr head intersectAttrs
+    isAttrs isFunction isList isString length map match replaceStrings split stringLength substring tail trace tryEval unsafeDiscardStringContext;
 
   asked = fromJSON request;
 
@@ -46,14 +47,36 @@ let
       if spelt == null then { problem = "unknown"; names = attrNames value; within = concatStringsSep "." done; }
       else descend (done ++ [ spelt ]) (tail rest) value.${spelt};
 
+  components = path: filter isString (split "\\." path);
+
+  # What a step of a suspect leads to from each of `sets`.
+  enter = sets: step: concatMap
+    (attrs:
+      if !optional false (isAttrs attrs) then [ ]
+      else map (name: attrs.${name}) (
+        if step ? pattern then filter (name: match step.pattern (lower name) != null) (attrNames attrs)
+        else let spelt = spelling attrs step.name; in if spelt == null then [ ] else [ spelt ]))
+    sets;
+
+  # Whether the set has `package` under a blocked path, too. Names are compared first, as that instantiates nothing.
+  isBlocked = name: package:
+    let
+      isIt = path: attrs: optional false (
+        let found = descend [ ] path attrs; in
+        found ? value && isPackage found.value && (found.value.name or null) == (package.name or null)
+        && found.value.drvPath == package.drvPath);
+    in
+    any (suspect: any (isIt (components suspect.path)) (foldl' enter [ set ] suspect.within)) ((asked.suspects or { }).${name} or [ ]);
+
   # The last of these lines before an error tells which package it was.
   resolving = name: trace "nixery-resolving ${name}";
 
   find = name: resolving name (
-    let found = descend [ ] (filter isString (split "\\." name)) set; in
+    let found = descend [ ] (components name) set; in
     if found ? problem then found // { requested = name; }
     else if isPackage found.value then
-      if optional false (found.value.meta.unsupported or false) then { problem = "unsupported"; requested = name; inherit (found) attribute; }
+      if isBlocked name found.value then { problem = "blocked"; requested = name; }
+      else if optional false (found.value.meta.unsupported or false) then { problem = "unsupported"; requested = name; inherit (found) attribute; }
       else found // { requested = name; }
     else {
       problem = if isAttrs found.value then "set" else "no package";

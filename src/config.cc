@@ -101,8 +101,8 @@ std::vector<Rule> rules() {
            c.source.kind = nix::SourceSettings::Kind::path, c.source.location = absolute("NIXERY_PKGS_PATH", v);
        }},
       {"NIXERY_ALLOWED_BRANCHES", "",
-       "branches that may be served, and whose commits may; globs for git (default: *), names for a channel (default: "
-       "the channel and master)",
+       "branches that may be served, and whose commits may; globs for git, of tags too (default: *); names for a "
+       "channel, which itself always may (default: any channel, and commits of the channel and master)",
        [](Config& c, std::string_view v) { c.source.allowed_branches = words(v); }},
       {"NIXERY_TREE", "/var/lib/nixery/tree", "the directory that nginx serves",
        [](Config& c, std::string_view v) { c.layout.tree = absolute("NIXERY_TREE", v); }},
@@ -166,7 +166,8 @@ std::vector<Rule> rules() {
       {"NIXERY_SUBSTITUTE_ONLY", "0", "1 to serve only what binary caches have: never compile",
        [](Config& c, std::string_view v) { c.nix.substitute_only = yes_or_no("NIXERY_SUBSTITUTE_ONLY", v); }},
       {"NIXERY_BLOCKED", "",
-       "attributes that are never served, globs of their paths or package names, such as 'steam* python2packages.*'",
+       "attributes that are never served, also by another path to them: globs of their paths or package names, such as "
+       "'steam* python2packages.*'",
        [](Config& c, std::string_view v) { c.nix.blocked = words(v); }},
       {"NIXERY_THREADS", "4", "threads that accept requests",
        [](Config& c, std::string_view v) { c.threads = static_cast<unsigned>(number("NIXERY_THREADS", v, 1, 256)); }},
@@ -282,7 +283,8 @@ void settle_source(Config& config, const std::vector<Setting>& settings) {
     throw Error(Failure::bad_config,
                 fmt::format("{} and {} are both set; a registry has one package source", given[0], given[1]));
   if (given.empty()) config.source.location = "nixos-unstable";
-  if (!config.source.allowed_branches.empty()) return;
+  config.source.any_channel = config.source.allowed_branches.empty();
+  if (!config.source.any_channel) return;
   if (config.source.kind == nix::SourceSettings::Kind::git) config.source.allowed_branches = {"*"};
   if (config.source.kind == nix::SourceSettings::Kind::channel)
     config.source.allowed_branches = {config.source.location, "master"};

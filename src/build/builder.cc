@@ -38,7 +38,7 @@ Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, 
     : road_(road), tree_(tree), source_(source), writer_(writer), declared_(declared), flights_(limits) {}
 
 Builder::~Builder() {
-  stopping_ = true;
+  stop();
 }
 
 std::shared_ptr<Flight> Builder::start(const reference::Reference& reference, std::string_view address) {
@@ -183,23 +183,28 @@ Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Prog
 }
 
 std::size_t Builder::refresh() {
-  std::map<std::string, std::string>
-      current;  // source tag -> the revision that it stands for now; empty where nobody knows
+  // Source tag -> the revision that it stands for now: empty where it is not served any more, nullopt where nobody
+  // knows.
+  std::map<std::string, std::optional<std::string>> current;
   std::vector<tree::TagRecord> stale;
   tree::for_each_record(tree_.layout(), [&](const tree::TagRecord& record) {
     if (!record.moving) return;
     auto known = current.find(record.source);
     if (known == current.end()) {
-      std::string id;
+      std::optional<std::string> id;
       try {
-        id = source_.find(record.source).id;
+        id = source_.find(record.source, &stopping_).id;
       } catch (const Error& error) {
-        // A source that cannot be asked leaves the images as they are.
-        log::warning("cannot refresh", {{"tag", record.source}, {"error", error.what()}});
+        // A source that cannot be asked leaves the images as they are; one that says no does not.
+        if (error.failure() == Failure::unknown_tag || error.failure() == Failure::forbidden) {
+          id.emplace();
+        } else {
+          log::warning("cannot refresh", {{"tag", record.source}, {"error", error.what()}});
+        }
       }
       known = current.emplace(record.source, id).first;
     }
-    if (!known->second.empty() && known->second != record.revision) stale.push_back(record);
+    if (known->second && *known->second != record.revision) stale.push_back(record);
   });
   for (const tree::TagRecord& record : stale) {
     tree_.drop_tag(record.repository, record.tag);

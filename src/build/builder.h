@@ -16,7 +16,10 @@ class Builder {
  public:
   Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer, DeclaredSet& declared,
           FlightLimits limits);
-  ~Builder();  // stops what nix is doing for us; builds are resumed when they are asked for again
+  ~Builder();  // stops
+
+  // Stops what nix and git are doing for us, a refresh too; builds are resumed when they are asked for again. For good.
+  void stop() { stopping_ = true; }
 
   // The flight that builds `reference` and publishes its tag. `address` is of the client. Throws Error{too_busy}.
   std::shared_ptr<Flight> start(const reference::Reference& reference, std::string_view address);
@@ -37,7 +40,8 @@ class Builder {
   bool can_rebuild(const image::Digest& blob) const;
   std::shared_ptr<Flight> start_rebuilding(const image::Digest& blob, std::string_view address);
 
-  // Looks whether the sources of moving tags have moved, and drops the tags of those that have. How many.
+  // Looks whether the sources of moving tags have moved, or are not served any more, and drops the tags of those that
+  // have or are not. How many.
   std::size_t refresh();
 
   std::size_t queued() const { return flights_.queued(); }

@@ -58,10 +58,10 @@ EarlyLayers::EarlyLayers(std::vector<const nix::Package*> packages, layer::Encod
 }
 
 void EarlyLayers::run(const std::stop_token& stop) {
-  auto pending = certain_paths(packages_, nix::missing_for(packages_));
+  auto pending = certain_paths(packages_, nix::missing_for(packages_, &stopping_));
   std::vector<store::StorePath> valid;
   for (auto pause = first_look; !pending.empty() && !stop.stop_requested(); pause = std::min(2 * pause, last_look)) {
-    const auto found = nix::valid_of(pending);
+    const auto found = nix::valid_of(pending, &stopping_);
     if (!found.empty()) {
       std::erase_if(pending, [&](const auto& path) { return std::binary_search(found.begin(), found.end(), path); });
       valid.insert(valid.end(), found.begin(), found.end());
@@ -73,7 +73,7 @@ void EarlyLayers::run(const std::stop_token& stop) {
 }
 
 void EarlyLayers::write_layers(const std::vector<store::StorePath>& valid, const std::stop_token& stop) {
-  const store::Closure closure = nix::closure_of(valid);
+  const store::Closure closure = nix::closure_of(valid, &stopping_);
   std::vector<layer::Contents> batch;
   std::uint64_t bytes = 0;
   const auto write = [&] {

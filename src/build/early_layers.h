@@ -26,7 +26,7 @@ class EarlyLayers {
   EarlyLayers(std::vector<const nix::Package*> packages, layer::Encoding encoding, const plan::Settings& plan,
               layer::Writer& writer);
   // Leaves off at the next layer.
-  ~EarlyLayers() = default;
+  ~EarlyLayers() { stopping_ = true; }
 
  private:
   void run(const std::stop_token& stop);
@@ -37,6 +37,7 @@ class EarlyLayers {
   const plan::Settings& plan_;
   layer::Writer& writer_;
   std::set<std::string> written_;  // keys of layers
+  std::atomic<bool> stopping_{false};
   std::mutex mutex_;
   std::condition_variable_any stopped_;
   std::jthread thread_;  // last: it uses the rest

@@ -59,11 +59,11 @@ void write_layers(json::Writer& writer, const PlanReport& report) {
 
 }  // namespace
 
-PlanReport report_plan(const Road& road, const tree::Tree& tree, ResolvedImage image) {
+PlanReport report_plan(const Road& road, const tree::Tree& tree, ResolvedImage image, const std::atomic<bool>* stop) {
   PlanReport report{std::move(image), {}, {}, {}};
-  report.missing = nix::missing_for(report.image.contents());
+  report.missing = nix::missing_for(report.image.contents(), stop);
   if (!report.missing.complete()) return report;
-  report.layered = road.plan(report.image);
+  report.layered = road.plan(report.image, stop);
   const auto& [closure, layers, with_root] = report.layered;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layer::Contents contents{{}, paths_of(layers[i], closure)};

@@ -19,7 +19,7 @@ struct PlanReport {
   std::vector<bool> in_tree;  // of each of layered.layers
 };
 
-PlanReport report_plan(const Road& road, const tree::Tree& tree, ResolvedImage image);
+PlanReport report_plan(const Road& road, const tree::Tree& tree, ResolvedImage image, const std::atomic<bool>* stop);
 
 // Keys in a fixed order. Lists of what is missing are cut off after `most` entries; the counts beside them are not.
 std::string to_json(const PlanReport& report, std::size_t most = std::numeric_limits<std::size_t>::max());

@@ -48,13 +48,14 @@ std::shared_ptr<Flight> Planner::start_plan(const reference::Reference& referenc
 }
 
 Landing Planner::plan(const reference::Reference& reference, Progress& progress) {
-  const auto source = road_.pin(reference, progress);
+  const auto source = road_.pin(reference, progress, &stopping_);
   const auto platforms = reference.platform ? std::vector{*reference.platform} : road_.settings().platforms;
   std::string plans;
   for (const reference::Platform& platform : platforms) {
     auto wanted = reference;
     wanted.platform = platform;
-    const auto report = report_plan(road_, tree_, road_.resolve(wanted, source, progress, {{}, &stopping_}));
+    const auto report =
+        report_plan(road_, tree_, road_.resolve(wanted, source, progress, {{}, &stopping_}), &stopping_);
     learn_facts(report.image);
     plans += (plans.empty() ? "" : ",") + to_json(report, listed);
   }
@@ -124,7 +125,7 @@ Planner::Matches Planner::search(std::string_view text, std::size_t count, std::
 
 Landing Planner::list(const std::string& set, Progress& progress) {
   progress.enter(Phase::resolving);
-  const auto source = source_.fetch(source_.find("latest"));
+  const auto source = source_.fetch(source_.find("latest", &stopping_), &stopping_);
   // To know how a set is spelt, one has to know the one around it.
   std::vector<std::string> names = names_of(source, "");
   for (std::size_t dot = 0; !set.empty() && dot != set.npos;) {

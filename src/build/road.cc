@@ -78,10 +78,11 @@ std::vector<const nix::Package*> ResolvedImage::contents() const {
   return packages;
 }
 
-nix::PinnedSource Road::pin(const reference::Reference& reference, Progress& progress) const {
+nix::PinnedSource Road::pin(const reference::Reference& reference, Progress& progress,
+                            const std::atomic<bool>* stop) const {
   progress.enter(Phase::resolving);
   const metrics::Timer timer(metrics_.source);
-  return source_.fetch(source_.find(reference.source_tag()));
+  return source_.fetch(source_.find(reference.source_tag(), stop), stop);
 }
 
 ResolvedImage Road::resolve(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
@@ -116,6 +117,9 @@ Road::Road(RoadSettings settings, const tree::Tree& tree, nix::Source& source, l
                       .add(settings_.encoding.name())
                       .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.unit_size))
                       .add(popularity_key_)
+                      .add(source_.terms())
+                      .add(settings_.nix.allow_unfree ? "unfree" : "")
+                      .add(fmt::format("{}", fmt::join(settings_.nix.blocked, " ")))
                       .finish();
 }
 
@@ -142,8 +146,8 @@ std::string Road::image_key(const ResolvedImage& image) const {
   return key.finish();
 }
 
-LayeredClosure Road::plan(const ResolvedImage& image) const {
-  LayeredClosure layered{nix::closure_of(output_paths(image.contents())), {}, {}};
+LayeredClosure Road::plan(const ResolvedImage& image, const std::atomic<bool>* stop) const {
+  LayeredClosure layered{nix::closure_of(output_paths(image.contents()), stop), {}, {}};
   layered.layers = plan::plan_layers(layered.closure, plan_settings());
   if (layered.layers.size() == settings_.max_layers)
     for (std::size_t i = 0; i < layered.layers.size(); ++i)
@@ -177,14 +181,15 @@ BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource 
     const EarlyLayers meanwhile(image.contents(), image.encoding, plan, writer_);
     nix::realise(settings_.nix, image.contents(), tree_.layout().gc_root(image.key, 0), nix);
   }
-  BuiltImage built = layer_and_publish(image, progress);
+  BuiltImage built = layer_and_publish(image, progress, nix.stop);
   os::write_file(known, built.manifest.hex(), false);
   return built;
 }
 
-BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progress) const {
+BuiltImage Road::layer_and_publish(const ResolvedImage& image, Progress& progress,
+                                   const std::atomic<bool>* stop) const {
   std::optional<metrics::Timer> timer(metrics_.layer);
-  const auto [closure, layers, with_root] = plan(image);
+  const auto [closure, layers, with_root] = plan(image, stop);
 
   progress.enter(Phase::layering);
   const tree::Hold hold(tree_.layout());  // until the manifest leads to the layers that are there already

@@ -80,13 +80,13 @@ class Road {
        metrics::Metrics& metrics);
 
   // What the reference's tag stands for, brought to disk.
-  nix::PinnedSource pin(const reference::Reference& reference, Progress& progress) const;
+  nix::PinnedSource pin(const reference::Reference& reference, Progress& progress, const std::atomic<bool>* stop) const;
 
   // Of one platform: the reference's own, else the first of the settings.
   ResolvedImage resolve(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
                         const nix::Attendance& nix) const;
   // The outputs must be valid store paths.
-  LayeredClosure plan(const ResolvedImage& image) const;
+  LayeredClosure plan(const ResolvedImage& image, const std::atomic<bool>* stop) const;
   // Resolves, realises, layers and publishes blobs and manifest. No tag: that is the caller's last step.
   BuiltImage build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
                    const nix::Attendance& nix) const;
@@ -98,13 +98,14 @@ class Road {
 
   const RoadSettings& settings() const { return settings_; }
   metrics::Metrics& metrics() const { return metrics_; }
-  // 64 hex, of those settings on which the bytes of images depend: tags made under others stand for other images.
+  // 64 hex, of those settings on which it depends what a tag stands for and whether it is served: tags made under
+  // others stand for other images, or for what nobody may have now.
   const std::string& settings_key() const { return settings_key_; }
 
  private:
   plan::Settings plan_settings() const;
   std::string image_key(const ResolvedImage& image) const;
-  BuiltImage layer_and_publish(const ResolvedImage& image, Progress& progress) const;
+  BuiltImage layer_and_publish(const ResolvedImage& image, Progress& progress, const std::atomic<bool>* stop) const;
 
   const RoadSettings settings_;
   const tree::Tree& tree_;

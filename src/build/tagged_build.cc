@@ -100,7 +100,7 @@ BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const refere
 
   const BuildLog log(tree.layout().log(key));
   try {
-    nix::PinnedSource source = road.pin(reference, progress);
+    nix::PinnedSource source = road.pin(reference, progress, stop);
     BuiltImage built = road.makes_index(reference)
                            ? build_index(road, tree, reference, source, progress, log, stop)
                            : road.build(reference, std::move(source), progress, log.attend(progress, stop));

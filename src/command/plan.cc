@@ -54,7 +54,7 @@ void print_layers(const build::PlanReport& report) {
 }
 
 void show(const RegistryParts& parts, build::ResolvedImage image, bool as_json) {
-  const auto report = build::report_plan(parts.road, parts.tree, std::move(image));
+  const auto report = build::report_plan(parts.road, parts.tree, std::move(image), nullptr);
   if (as_json) {
     fmt::print("{}\n", build::to_json(report));
   } else {
@@ -69,7 +69,7 @@ int run(const Arguments& arguments) {
   RegistryParts parts(load_settings_as_worker(arguments).config);
   const auto reference = parts.find(name);
   build::Progress nobody_watches;
-  const auto source = parts.road.pin(reference, nobody_watches);
+  const auto source = parts.road.pin(reference, nobody_watches, nullptr);
   // Of an index, every member.
   const auto platforms = reference.platform ? std::vector{*reference.platform} : parts.config.platforms;
   for (const reference::Platform& platform : platforms) {

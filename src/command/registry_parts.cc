@@ -66,7 +66,8 @@ reference::Reference RegistryParts::find(std::string_view name_and_tag) {
 
 bool RegistryParts::has_attribute(const reference::AttributePath& path, const std::atomic<bool>* stop) const {
   try {
-    nix::resolve(config.nix, source->fetch(source->find("latest")), {path}, config.platforms.front(), {{}, stop});
+    nix::resolve(config.nix, source->fetch(source->find("latest", stop), stop), {path}, config.platforms.front(),
+                 {{}, stop});
     return true;
   } catch (const Error& error) {
     return error.failure() == Failure::not_a_package || error.failure() == Failure::unsupported_platform;

@@ -49,6 +49,7 @@ int run(const Arguments& arguments) {
   http::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, {config.min_free});
   const http::Registry registry(builder, planner, parts.tree, registry_settings, &status);
   http::serve(registry, status, parts.metrics, listener, {config.threads, config.max_waiting});
+  builder.stop();  // before the refresher is waited for
   return 0;
 }
 

@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "error.h"
 #include "json/json.h"
 #include "nix/download.h"
+#include "nix/pin.h"
 #include "os/file.h"
 #include "os/lock.h"
 #include "reference/reference.h"
@@ -29,9 +32,9 @@ bool is_channel_name(std::string_view tag) {
 ChannelSource::ChannelSource(const SourceSettings& settings, const fs::path& directory)
     : settings_(settings), directory_(directory / "channel") {}
 
-bool ChannelSource::is_ancestor_of_allowed(std::string_view commit) const {
+bool ChannelSource::is_ancestor_of_allowed(std::string_view commit, const std::atomic<bool>* stop) const {
   for (const std::string& branch : settings_.allowed_branches) {
-    const Answer answer = get(fill(fill(settings_.compare_url, "{revision}", commit), "{branch}", branch));
+    const Answer answer = get(fill(fill(settings_.compare_url, "{revision}", commit), "{branch}", branch), stop);
     if (answer.status == 404) continue;  // no such branch, or no such commit
     if (answer.status != 200)
       throw Error(Failure::unavailable, fmt::format("cannot check commit {}: the git host answered with HTTP status {}",
@@ -44,10 +47,21 @@ bool ChannelSource::is_ancestor_of_allowed(std::string_view commit) const {
   return false;
 }
 
-Revision ChannelSource::find(std::string_view tag) {
+std::string ChannelSource::terms() const {
+  return fmt::format("channel {} {} {}", settings_.location, settings_.any_channel ? "any" : "",
+                     fmt::join(settings_.allowed_branches, " "));
+}
+
+bool ChannelSource::is_served(std::string_view channel) const {
+  const auto& allowed = settings_.allowed_branches;
+  return settings_.any_channel || channel == settings_.location ||
+         std::find(allowed.begin(), allowed.end(), channel) != allowed.end();
+}
+
+Revision ChannelSource::find(std::string_view tag, const std::atomic<bool>* stop) {
   const std::string shown = without_credentials(settings_.archive_url);
   if (reference::is_commit(tag)) {
-    if (!is_ancestor_of_allowed(tag))
+    if (!is_ancestor_of_allowed(tag, stop))
       throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", tag));
     return {std::string(tag), fill(shown, "{revision}", tag), false};
   }
@@ -57,7 +71,9 @@ Revision ChannelSource::find(std::string_view tag) {
                  fmt::format("unknown tag '{}': there is no channel of that name", channel));
   };
   if (!is_channel_name(channel) || reference::is_digest_tag(channel)) throw unknown();
-  const Answer answer = get(fill(settings_.channel_url, "{channel}", channel));
+  if (tag != "latest" && !is_served(channel))
+    throw Error(Failure::forbidden, fmt::format("channel '{}' is not served by this registry", channel));
+  const Answer answer = get(fill(settings_.channel_url, "{channel}", channel), stop);
   if (answer.status == 404 || answer.status == 403) throw unknown();
   const std::string revision = answer.body.substr(0, answer.body.find_last_not_of(" \r\n") + 1);
   if (answer.status != 200 || !reference::is_commit(revision))
@@ -65,7 +81,7 @@ Revision ChannelSource::find(std::string_view tag) {
   return {revision, fill(shown, "{revision}", revision), true};
 }
 
-PinnedSource ChannelSource::fetch(const Revision& revision) {
+PinnedSource ChannelSource::fetch(const Revision& revision, const std::atomic<bool>* stop) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
   const fs::path pinned = directory_ / revision.id / "source";
   if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
@@ -75,9 +91,8 @@ PinnedSource ChannelSource::fetch(const Revision& revision) {
   const fs::path partial = directory_ / (revision.id + ".partial");
   fs::remove_all(partial);
   os::make_directories(partial);
-  get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial);
-  os::make_directories(pinned.parent_path());
-  fs::rename(partial, pinned);
+  get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial, stop);
+  pin(partial, pinned);
   return {pinned, revision};
 }
 

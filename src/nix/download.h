@@ -1,6 +1,7 @@
 // HTTP GET of what package sources publish: small answers into memory, archives straight to disk.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <string>
 
@@ -12,11 +13,12 @@ struct Answer {
 };
 
 // Follows redirects, http and https only; tells the trace that the thread works for (cause.h). Throws
-// Error{unavailable} where no answer comes. Thread-safe.
-Answer get(const std::string& url);
+// Error{unavailable} where no answer comes, or another thread sets `stop` before. Thread-safe.
+Answer get(const std::string& url, const std::atomic<bool>* stop = nullptr);
 
 // Unpacks the archive at `url` (tar, any compression) into `directory`, less the first component of every name.
 // Nothing is written outside it. Throws Error{unavailable}; `directory` may then hold a part.
-void get_and_unpack(const std::string& url, const std::filesystem::path& directory);
+void get_and_unpack(const std::string& url, const std::filesystem::path& directory,
+                    const std::atomic<bool>* stop = nullptr);
 
 }  // namespace nixery::nix

@@ -4,9 +4,11 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <charconv>
 
 #include "error.h"
 #include "image/digest.h"
+#include "nix/pin.h"
 #include "os/file.h"
 #include "os/lock.h"
 #include "os/process.h"
@@ -18,6 +20,10 @@ namespace {
 
 constexpr std::chrono::seconds git_limit{600};
 constexpr std::size_t shortest_commit = 7;
+constexpr std::string_view symbolic = "ref: ", heads = "refs/heads/", tags = "refs/tags/";
+
+// What GitHub, GitLab and others take for a name where the token is all that counts.
+constexpr std::string_view user_of_a_token = "x-access-token";
 
 // RFC 7617: "Basic " + base64 of "user:secret".
 std::string basic_authorization(std::string_view user_and_secret) {
@@ -29,12 +35,49 @@ std::string basic_authorization(std::string_view user_and_secret) {
   return "Authorization: Basic " + encoded;
 }
 
-// "user:secret" of an http(s) URL; empty where it has none, and for ssh, whose user is no secret.
+// Without %40 and the like, which a URL needs for what would end its user part.
+std::string percent_decoded(std::string_view text) {
+  std::string decoded;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    unsigned char byte = 0;
+    const char* const digits = text.data() + i + 1;
+    if (text[i] == '%' && i + 2 < text.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
+      decoded += static_cast<char>(byte);
+      i += 2;
+    } else {
+      decoded += text[i];
+    }
+  }
+  return decoded;
+}
+
+// "user:secret" of an http(s) URL, whose user part may be the secret alone; empty where it has none, and for ssh, whose
+// user is no secret.
 std::string credentials_of(std::string_view url) {
   const auto host = url.find("://") + 3;
   if (!url.starts_with("http://") && !url.starts_with("https://")) return {};
   const auto at = url.substr(0, url.find('/', host)).rfind('@');
-  return at == url.npos ? std::string() : std::string(url.substr(host, at - host));
+  if (at == url.npos || at <= host) return {};
+  const std::string_view user_part = url.substr(host, at - host);
+  const std::string decoded = percent_decoded(user_part);
+  return user_part.find(':') == user_part.npos ? fmt::format("{}:{}", user_of_a_token, decoded) : decoded;
+}
+
+// What a git that was killed leaves: later ones would take it for another at work. Nobody is, as the mirror is ours.
+void drop_stale_locks(const fs::path& bare) {
+  std::error_code code;
+  std::vector<fs::path> locks;
+  for (const auto& entry : fs::directory_iterator(bare, code)) locks.push_back(entry.path());
+  for (fs::recursive_directory_iterator entry(bare / "refs", code), end; !code && entry != end; entry.increment(code))
+    locks.push_back(entry->path());
+  for (const fs::path& path : locks)
+    if (path.extension() == ".lock") fs::remove(path, code);
+}
+
+template <typename Refs>
+const std::string* commit_of(const Refs& refs, std::string_view name) {
+  const auto found = std::find_if(refs.begin(), refs.end(), [&](const auto& ref) { return ref.name == name; });
+  return found == refs.end() ? nullptr : &found->commit;
 }
 
 bool looks_like_commit(std::string_view text) {
@@ -48,11 +91,12 @@ GitSource::GitSource(const SourceSettings& settings, const fs::path& directory)
       allowed_branches_(settings.allowed_branches),
       directory_(directory / fmt::format("git-{}", image::KeyBuilder("git").add(url_).finish().substr(0, 16))) {
   const std::string of_url = credentials_of(settings.location);
-  if (const std::string& credentials = of_url.empty() ? settings.credentials : of_url; !credentials.empty())
+  if (const std::string& credentials = settings.credentials.empty() ? of_url : settings.credentials;
+      !credentials.empty())
     authorization_ = basic_authorization(credentials);
 }
 
-os::Command GitSource::command(const std::vector<std::string>& arguments) const {
+os::Command GitSource::command(const std::vector<std::string>& arguments, Stop stop) const {
   os::Command command;
   command.argv = {"git"};
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
@@ -64,26 +108,33 @@ os::Command GitSource::command(const std::vector<std::string>& arguments) const 
                         {"GIT_CONFIG_KEY_0", fmt::format("http.{}.extraHeader", url_)},
                         {"GIT_CONFIG_VALUE_0", authorization_}});
   command.limit = git_limit;
+  command.stop = stop;
   return command;
 }
 
-std::string GitSource::git(const std::vector<std::string>& arguments, const std::string& doing) const {
-  const os::Outcome outcome = os::run(command(arguments));
+std::string GitSource::git(const std::vector<std::string>& arguments, const std::string& doing, Stop stop) const {
+  const os::Outcome outcome = os::run(command(arguments, stop));
   if (!outcome.ok())
     throw Error(Failure::unavailable, fmt::format("cannot {} of {}: git {}", doing, url_, outcome.describe()),
                 outcome.error_tail);
   return outcome.output;
 }
 
-std::vector<GitSource::Ref> GitSource::remote_refs() const {
-  const std::string listing = git({"ls-remote", "--", url_}, "read the branches");
+// Lines of "<commit>\t<name>", and of "ref: <name>\tHEAD".
+std::vector<GitSource::Ref> GitSource::read_refs(std::string_view listing) {
   std::vector<Ref> refs;
-  for (std::size_t start = 0, end; (end = listing.find('\n', start)) != std::string::npos; start = end + 1) {
-    const std::string line = listing.substr(start, end - start);
+  for (std::size_t start = 0, end; (end = listing.find('\n', start)) != listing.npos; start = end + 1) {
+    const std::string_view line = listing.substr(start, end - start);
     const auto tab = line.find('\t');
-    if (tab == 40) refs.push_back({line.substr(tab + 1), line.substr(0, tab)});
+    // Branches may be symbolic, too, but have a line of their commit as well.
+    if (line.starts_with(symbolic) ? line.ends_with("\tHEAD") : tab == 40)
+      refs.push_back({std::string(line.substr(tab + 1)), std::string(line.substr(0, tab))});
   }
   return refs;
+}
+
+std::vector<GitSource::Ref> GitSource::remote_refs(Stop stop) const {
+  return read_refs(git({"ls-remote", "--symref", "--", url_}, "read the branches", stop));
 }
 
 bool GitSource::allowed(std::string_view branch) const {
@@ -91,65 +142,126 @@ bool GitSource::allowed(std::string_view branch) const {
                      [&](const std::string& glob) { return matches_glob(branch, glob); });
 }
 
-Revision GitSource::find(std::string_view tag) {
-  if (reference::is_digest_tag(tag)) throw Error(Failure::unknown_tag, fmt::format("unknown tag '{}'", tag));
-  const auto refs = remote_refs();
-  const auto commit_of = [&](std::string_view name) -> const std::string* {
-    for (const Ref& ref : refs)
-      if (ref.name == name) return &ref.commit;
-    return nullptr;
-  };
-  const auto moving = [&](const std::string& commit) { return Revision{commit, url_, true}; };
+std::string GitSource::terms() const {
+  return fmt::format("git {} {}", url_, fmt::join(allowed_branches_, " "));
+}
 
-  if (tag == "latest") {
-    if (const auto* commit = commit_of("HEAD")) return moving(*commit);
-    throw Error(Failure::unavailable, fmt::format("{} has no default branch", url_));
-  }
-  if (const auto* commit = commit_of(fmt::format("refs/heads/{}", tag))) {
+Revision GitSource::find(std::string_view tag, Stop stop) {
+  if (reference::is_digest_tag(tag)) throw Error(Failure::unknown_tag, fmt::format("unknown tag '{}'", tag));
+  const auto refs = remote_refs(stop);
+  if (tag == "latest") return find_latest(refs, stop);
+  if (const auto* commit = commit_of(refs, fmt::format("{}{}", heads, tag))) {
     if (!allowed(tag)) throw Error(Failure::forbidden, fmt::format("branch '{}' is not served by this registry", tag));
-    return moving(*commit);
+    return {*commit, url_, true};
   }
   // An annotated tag's own line is the tag object; its ^{} line is the commit.
   for (const char* peel : {"^{}", ""})
-    if (const auto* commit = commit_of(fmt::format("refs/tags/{}{}", tag, peel))) return moving(*commit);
-  if (looks_like_commit(tag)) return find_commit(tag);
+    if (const auto* commit = commit_of(refs, fmt::format("{}{}{}", tags, tag, peel))) {
+      if (!allowed(tag)) {
+        const os::Lock lock(directory_ / "mirror.lock");
+        mirror(refs, stop);
+        if (!is_on_allowed_branch(*commit, stop))
+          throw Error(Failure::forbidden, fmt::format("tag '{}' is on no branch that this registry serves", tag));
+      }
+      return {*commit, url_, true};
+    }
+  if (looks_like_commit(tag)) return find_commit(tag, refs, stop);
   throw Error(Failure::unknown_tag,
               fmt::format("unknown tag '{}': it is no branch, tag or commit of the package source", tag));
 }
 
-void GitSource::mirror() const {
-  const fs::path bare = directory_ / "mirror.git";
-  if (!fs::exists(bare / "HEAD")) git({"init", "--quiet", "--bare", bare.string()}, "prepare a mirror");
-  git({"--git-dir", bare.string(), "fetch", "--quiet", "--prune", "--force", "--no-auto-gc", url_,
-       "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"},
-      "fetch the history");
+Revision GitSource::find_latest(const std::vector<Ref>& refs, Stop stop) const {
+  std::string branch;  // the default one; empty where the repository does not say
+  const std::string* commit = nullptr;
+  for (const Ref& ref : refs) {
+    if (ref.name != "HEAD") continue;
+    if (!ref.commit.starts_with(symbolic)) {
+      commit = &ref.commit;
+    } else if (ref.commit.substr(symbolic.size()).starts_with(heads)) {
+      branch = ref.commit.substr(symbolic.size() + heads.size());
+    }
+  }
+  const auto is_served = [&] {
+    if (!branch.empty()) return allowed(branch);
+    // It stands at a commit, or the repository is an old one: that may have a tag that is allowed, or be on a branch.
+    for (const Ref& ref : refs)
+      if (ref.name.starts_with(tags) && ref.commit == *commit) {
+        const std::string_view name = std::string_view(ref.name).substr(tags.size());
+        if (allowed(name.substr(0, name.find("^{}")))) return true;
+      }
+    const os::Lock lock(directory_ / "mirror.lock");
+    mirror(refs, stop);
+    return is_on_allowed_branch(*commit, stop);
+  };
+  if (commit && is_served()) return {*commit, url_, true};
+  if (allowed_branches_.size() == 1)
+    for (const std::string& name : {fmt::format("{}{}", heads, allowed_branches_.front()),
+                                    fmt::format("{}{}^{{}}", tags, allowed_branches_.front()),
+                                    fmt::format("{}{}", tags, allowed_branches_.front())})
+      if (const auto* only = commit_of(refs, name)) return {*only, url_, true};
+  if (!commit) throw Error(Failure::unavailable, fmt::format("{} has no default branch", url_));
+  throw Error(Failure::forbidden,
+              fmt::format("'latest' is {} of the package source, which this registry does not serve: name a tag",
+                          branch.empty() ? "the commit " + *commit : fmt::format("the branch '{}'", branch)));
 }
 
-Revision GitSource::find_commit(std::string_view prefix) {
-  const os::Lock lock(directory_ / "mirror.lock");
+void GitSource::mirror(Stop stop) const {
+  const fs::path bare = directory_ / "mirror.git";
+  drop_stale_locks(bare);
+  if (!fs::exists(bare / "HEAD")) git({"init", "--quiet", "--bare", bare.string()}, "prepare a mirror", stop);
+  git({"--git-dir", bare.string(), "fetch", "--quiet", "--prune", "--force", "--no-auto-gc", url_,
+       "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"},
+      "fetch the history", stop);
+}
+
+// Brings the mirror's branches to where `refs` say that they are now. What a commit is on must be told from these: old
+// ones may have lost it, and new ones may have it.
+void GitSource::mirror(const std::vector<Ref>& refs, Stop stop) const {
+  std::vector<Ref> now, here;
+  for (const Ref& ref : refs)
+    if (ref.name.starts_with(heads)) now.push_back(ref);
   const std::string bare = (directory_ / "mirror.git").string();
-  const auto full_name = [&] {
-    const auto outcome =
-        os::run(command({"--git-dir", bare, "rev-parse", "--quiet", "--verify", fmt::format("{}^{{commit}}", prefix)}));
-    return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
-  };
-  std::string commit = full_name();
-  if (commit.empty()) {
-    mirror();
-    commit = full_name();
-  }
+  if (fs::exists(directory_ / "mirror.git" / "HEAD"))
+    here = read_refs(git({"--git-dir", bare, "for-each-ref", "--format=%(objectname)%09%(refname)", "refs/heads"},
+                         "read the branches", stop));
+  std::sort(now.begin(), now.end());
+  std::sort(here.begin(), here.end());
+  if (now != here) mirror(stop);
+}
+
+// Empty where there is no such commit, or more than one.
+std::string GitSource::full_name(std::string_view prefix, Stop stop) const {
+  const auto outcome = os::run(command({"--git-dir", (directory_ / "mirror.git").string(), "rev-parse", "--quiet",
+                                        "--verify", fmt::format("{}^{{commit}}", prefix)},
+                                       stop));
+  if (outcome.end != os::Outcome::End::exited)
+    throw Error(Failure::unavailable, fmt::format("cannot look for '{}': git {}", prefix, outcome.describe()));
+  return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
+}
+
+bool GitSource::is_on_allowed_branch(const std::string& commit, Stop stop) const {
+  if (full_name(commit, stop).empty()) return false;
+  const std::string branches = git({"--git-dir", (directory_ / "mirror.git").string(), "for-each-ref",
+                                    "--format=%(refname:lstrip=2)", "--contains", commit, "refs/heads"},
+                                   "read the branches", stop);
+  for (std::size_t start = 0, end; (end = branches.find('\n', start)) != std::string::npos; start = end + 1)
+    if (allowed(std::string_view(branches).substr(start, end - start))) return true;
+  return false;
+}
+
+Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>& refs, Stop stop) const {
+  const os::Lock lock(directory_ / "mirror.lock");
+  mirror(refs, stop);
+  const std::string commit = full_name(prefix, stop);
   if (commit.empty())
     throw Error(Failure::unknown_tag,
                 fmt::format("unknown commit '{}': no branch of the package source has it", prefix));
-  const std::string branches =
-      git({"--git-dir", bare, "for-each-ref", "--format=%(refname:lstrip=2)", "--contains", commit, "refs/heads"},
-          "read the branches");
-  for (std::size_t start = 0, end; (end = branches.find('\n', start)) != std::string::npos; start = end + 1)
-    if (allowed(std::string_view(branches).substr(start, end - start))) return {commit, url_, false};
-  throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", prefix));
+  if (!is_on_allowed_branch(commit, stop))
+    throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", prefix));
+  return {commit, url_, false};
 }
 
-PinnedSource GitSource::fetch(const Revision& revision) {
+PinnedSource GitSource::fetch(const Revision& revision, Stop stop) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
   const fs::path pinned = directory_ / revision.id / "source";
   if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
@@ -158,9 +270,9 @@ PinnedSource GitSource::fetch(const Revision& revision) {
   if (fs::exists(pinned)) return {pinned, revision};
   const std::string bare = (directory_ / "mirror.git").string();
   const auto is_here = [&] {
-    return os::run(command({"--git-dir", bare, "cat-file", "-e", revision.id + "^{commit}"})).ok();
+    return os::run(command({"--git-dir", bare, "cat-file", "-e", revision.id + "^{commit}"}, stop)).ok();
   };
-  if (!is_here()) mirror();
+  if (!is_here()) mirror(stop);
   if (!is_here())
     throw Error(Failure::unavailable, fmt::format("revision {} vanished while it was fetched", revision.id));
 
@@ -168,14 +280,14 @@ PinnedSource GitSource::fetch(const Revision& revision) {
   fs::remove_all(partial);
   os::make_directories(partial / "source");
   os::Command checkout = command({"--git-dir", bare, "--work-tree", (partial / "source").string(), "-c",
-                                  "core.autocrlf=false", "checkout", "--quiet", "--force", revision.id, "--", "."});
+                                  "core.autocrlf=false", "checkout", "--quiet", "--force", revision.id, "--", "."},
+                                 stop);
   checkout.env["GIT_INDEX_FILE"] = (partial / "index").string();
   const os::Outcome outcome = os::run(checkout);
   if (!outcome.ok())
     throw Error(Failure::unavailable, fmt::format("cannot check out {}: git {}", revision.id, outcome.describe()),
                 outcome.error_tail);
-  os::make_directories(pinned.parent_path());
-  fs::rename(partial / "source", pinned);
+  pin(partial / "source", pinned);
   return {pinned, revision};
 }
 

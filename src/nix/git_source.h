@@ -1,4 +1,5 @@
-// A package set in a git repository: tag = branch, tag or commit; `latest` = the default branch.
+// A package set in a git repository: tag = branch, tag or commit; `latest` = the default branch, or, where that is not
+// allowed, the one branch or tag that is.
 //
 // Commits are proven to be ancestors of an allowed branch before anything of them is read: git hosts serve the commits
 // of forks through the parent repository. Credentials are git's own business (ssh keys, credential helpers, or a URL,
@@ -13,20 +14,29 @@ namespace nixery::nix {
 class GitSource : public Source {
  public:
   GitSource(const SourceSettings& settings, const fs::path& directory);
-  Revision find(std::string_view tag) override;
-  PinnedSource fetch(const Revision& revision) override;
+  std::string terms() const override;
+  Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) override;
+  PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) override;
 
  private:
+  using Stop = const std::atomic<bool>*;
   struct Ref {
-    std::string name, commit;  // "refs/heads/main"
+    std::string name, commit;  // "refs/heads/main"; for HEAD, "ref: refs/heads/main" may stand in the commit's place
+    auto operator<=>(const Ref&) const = default;
   };
-  std::vector<Ref> remote_refs() const;
-  Revision find_commit(std::string_view prefix);
-  void mirror() const;
+  static std::vector<Ref> read_refs(std::string_view listing);
+  std::vector<Ref> remote_refs(Stop stop) const;
+  Revision find_latest(const std::vector<Ref>& refs, Stop stop) const;
+  Revision find_commit(std::string_view prefix, const std::vector<Ref>& refs, Stop stop) const;
+  // Under the mirror's lock.
+  std::string full_name(std::string_view prefix, Stop stop) const;
+  bool is_on_allowed_branch(const std::string& commit, Stop stop) const;
+  void mirror(const std::vector<Ref>& refs, Stop stop) const;
+  void mirror(Stop stop) const;
   bool allowed(std::string_view branch) const;
-  std::string git(const std::vector<std::string>& arguments, const std::string& doing) const;
+  std::string git(const std::vector<std::string>& arguments, const std::string& doing, Stop stop) const;
 
-  os::Command command(const std::vector<std::string>& arguments) const;
+  os::Command command(const std::vector<std::string>& arguments, Stop stop) const;
 
   std::string url_;            // without credentials
   std::string authorization_;  // the header that stands for them, or nothing

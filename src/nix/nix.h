@@ -1,6 +1,6 @@
 // Nix by its command line, and only by what has been stable from 2.8 to 2.34: nix-instantiate --eval --json,
 // nix-store --realise, --query, --dump-db. Which store, daemon, builders and caches: the user's own nix.conf and
-// environment decide.
+// environment decide. What takes `stop` (may be null) throws Error{unavailable} once another thread sets it.
 #pragma once
 
 #include <atomic>
@@ -78,16 +78,16 @@ struct Missing {
   std::string download;               // "12.3 MiB download, 60.1 MiB unpacked", as nix says it
   bool complete() const { return to_build.empty() && to_fetch.empty(); }
 };
-Missing missing_for(const std::vector<const Package*>& packages);
+Missing missing_for(const std::vector<const Package*>& packages, const std::atomic<bool>* stop);
 
 // Those of `paths` that are in the store, whole.
-std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths);
+std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop);
 
 // Asks the store, or its daemon, something small. Throws Error{unavailable} where it does not answer within seconds.
 void check_store(const std::atomic<bool>* stop);
 
 // Everything that `paths` refer to, and they themselves; all of them must be valid.
-store::Closure closure_of(const std::vector<store::StorePath>& paths);
+store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop);
 
 // Brings store paths back that a garbage collection removed, from caches or by building their derivers.
 void realise_paths(const NixSettings& settings, const std::vector<store::StorePath>& paths,

@@ -86,12 +86,18 @@ PathSource::PathSource(const SourceSettings& settings, const fs::path& directory
   memo_ = directory / fmt::format("path-{}", image::KeyBuilder("path").add(location_.string()).finish());
 }
 
-Revision PathSource::find(std::string_view tag) {
+// Where a directory lies says nothing: hosts that share a tree may have the same set in different places.
+std::string PathSource::terms() const {
+  const auto store_path = store::StorePath::parse(location_.string());
+  return "path " + (store_path ? std::string(store_path->base_name()) : "");
+}
+
+Revision PathSource::find(std::string_view tag, const std::atomic<bool>*) {
   if (tag != "latest")
     throw Error(Failure::unknown_tag,
                 fmt::format("unknown tag '{}': this registry serves one package set, as 'latest'", tag));
   if (const auto store_path = store::StorePath::parse(location_.string()))
-    return {std::string(store_path->base_name()), "", false};
+    return {std::string(store_path->base_name()), "", true};  // a later worker may be given another
 
   const std::lock_guard lock(mutex_);
   const auto now = std::chrono::steady_clock::now();
@@ -116,7 +122,7 @@ Revision PathSource::look() const {
   return {id, "", true};
 }
 
-PinnedSource PathSource::fetch(const Revision& revision) {
+PinnedSource PathSource::fetch(const Revision& revision, const std::atomic<bool>*) {
   return {location_, revision};
 }
 

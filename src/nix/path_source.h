@@ -1,4 +1,5 @@
-// A package set in a directory of the operator's. Knows only `latest`, which moves when the directory changes.
+// A package set in a directory of the operator's. Knows only `latest`, which moves when the directory changes, or when
+// it is another store path.
 #pragma once
 
 #include <chrono>
@@ -14,8 +15,9 @@ class PathSource : public Source {
   // A look at the directory counts for `good_for`: many requests at once are not to stat() all of nixpkgs each.
   PathSource(const SourceSettings& settings, const fs::path& directory,
              std::chrono::milliseconds good_for = std::chrono::milliseconds(500));
-  Revision find(std::string_view tag) override;
-  PinnedSource fetch(const Revision& revision) override;
+  std::string terms() const override;
+  Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) override;
+  PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) override;
 
  private:
   Revision look() const;

@@ -69,7 +69,8 @@ std::string wanted_outputs(const Package& package) {
   return package.drv_path + "!" + outputs;
 }
 
-std::string query(const std::vector<std::string>& options, const std::vector<std::string>& paths) {
+std::string query(const std::vector<std::string>& options, const std::vector<std::string>& paths,
+                  const std::atomic<bool>* stop) {
   std::string output;
   for (std::size_t start = 0; start < paths.size(); start += paths_per_command) {
     os::Command command;
@@ -78,6 +79,7 @@ std::string query(const std::vector<std::string>& options, const std::vector<std
     const auto first = paths.begin() + static_cast<std::ptrdiff_t>(start);
     command.argv.insert(command.argv.end(), first,
                         first + static_cast<std::ptrdiff_t>(std::min(paths_per_command, paths.size() - start)));
+    command.stop = stop;
     const os::Outcome outcome = os::run(command);
     if (!outcome.ok())
       throw Error(Failure::unavailable,
@@ -97,11 +99,12 @@ std::vector<std::string> lines_of(std::string_view text) {
 
 }  // namespace
 
-Missing missing_for(const std::vector<const Package*>& packages) {
+Missing missing_for(const std::vector<const Package*>& packages, const std::atomic<bool>* stop) {
   os::Command command;
   command.argv = {"nix-store", "--realise", "--dry-run"};
   for (const Package* package : packages) command.argv.push_back(wanted_outputs(*package));
   command.env = {{"LC_ALL", "C"}};
+  command.stop = stop;
   Missing missing;
   std::vector<std::string>* listed = nullptr;
   command.on_error_line = [&](std::string_view line) {
@@ -140,10 +143,10 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
   run_realise(settings, std::move(arguments), attendance);
 }
 
-std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths) {
+std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop) {
   std::vector<std::string> asked;
   for (const store::StorePath& path : paths) asked.push_back(path.str());
-  const auto invalid = lines_of(query({"--check-validity", "--print-invalid"}, asked));
+  const auto invalid = lines_of(query({"--check-validity", "--print-invalid"}, asked, stop));
   std::vector<store::StorePath> valid;
   for (std::size_t i = 0; i < paths.size(); ++i)
     if (std::find(invalid.begin(), invalid.end(), asked[i]) == invalid.end()) valid.push_back(paths[i]);
@@ -163,13 +166,13 @@ void check_store(const std::atomic<bool>* stop) {
                 fmt::format("nix-store {}{}", outcome.describe(), said.empty() ? "" : ": " + said));
 }
 
-store::Closure closure_of(const std::vector<store::StorePath>& paths) {
+store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop) {
   std::vector<std::string> roots;
   for (const store::StorePath& path : paths) roots.push_back(path.str());
-  std::vector<std::string> all = lines_of(query({"--query", "--requisites"}, roots));
+  std::vector<std::string> all = lines_of(query({"--query", "--requisites"}, roots, stop));
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
-  return store::parse_dump_db(query({"--dump-db"}, all));
+  return store::parse_dump_db(query({"--dump-db"}, all, stop));
 }
 
 }  // namespace nixery::nix

@@ -6,6 +6,7 @@
 #include "error.h"
 #include "json/json.h"
 #include "nix/attribute_names.h"
+#include "nix/blocked.h"
 #include "nix/nix.h"
 #include "os/process.h"
 
@@ -15,8 +16,32 @@ namespace {
 
 constexpr std::string_view marker = "trace: nixery-resolving ";  // resolve.nix prints it before each package
 
+void write_suspects(json::Writer& writer, const std::string& name, const std::vector<Suspect>& suspects) {
+  if (suspects.empty()) return;
+  json::key(writer, name);
+  writer.StartArray();
+  for (const Suspect& suspect : suspects) {
+    writer.StartObject();
+    json::key(writer, "within");
+    writer.StartArray();
+    for (const Suspect::Step& step : suspect.within) {
+      writer.StartObject();
+      json::member(writer, step.name.empty() ? "pattern" : "name", step.name.empty() ? step.pattern : step.name);
+      writer.EndObject();
+    }
+    writer.EndArray();
+    json::member(writer, "path", suspect.path);
+    writer.EndObject();
+  }
+  writer.EndArray();
+}
+
+[[noreturn]] void throw_blocked(const std::string& requested) {
+  throw Error(Failure::forbidden, fmt::format("package '{}' is not served by this registry", requested));
+}
+
 std::string request_json(const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
-                         bool allow_unfree) {
+                         const NixSettings& settings) {
   json::Buffer buffer;
   json::Writer writer(buffer);
   writer.StartObject();
@@ -24,12 +49,16 @@ std::string request_json(const std::vector<reference::AttributePath>& names, con
   json::key(writer, "config");
   writer.StartObject();
   json::key(writer, "allowUnfree");
-  writer.Bool(allow_unfree);
+  writer.Bool(settings.allow_unfree);
   writer.EndObject();
   json::key(writer, "names");
   writer.StartArray();
   for (const auto& name : names) json::string(writer, name.text);
   writer.EndArray();
+  json::key(writer, "suspects");
+  writer.StartObject();
+  for (const auto& name : names) write_suspects(writer, name.text, suspects_of(settings.blocked, name.text));
+  writer.EndObject();
   writer.EndObject();
   return buffer.GetString();
 }
@@ -43,6 +72,7 @@ Error to_error(const json::Value& problem, const reference::Platform& platform, 
     known.remember(within, names);
     return unknown_package(requested, within, names);
   }
+  if (kind == "blocked") throw_blocked(requested);
   if (kind == "unsupported")
     return Error(Failure::unsupported_platform,
                  fmt::format("package '{}' is not available for {}", requested, platform.nix_system));
@@ -79,22 +109,13 @@ void check_names(const Package& package) {
                 fmt::format("package '{}' has no well-formed derivation and outputs", package.attribute));
 }
 
-bool is_blocked(const std::vector<std::string>& blocked, const std::string& name) {
-  return std::any_of(blocked.begin(), blocked.end(),
-                     [&](const std::string& glob) { return matches_glob(lower_case(name), lower_case(glob)); });
-}
-
-[[noreturn]] void throw_blocked(const std::string& requested) {
-  throw Error(Failure::forbidden, fmt::format("package '{}' is not served by this registry", requested));
-}
-
 // Before anything is evaluated.
 void refuse_blocked(const std::vector<std::string>& blocked, const std::vector<reference::AttributePath>& names) {
   for (const reference::AttributePath& name : names)
     if (is_blocked(blocked, name.text)) throw_blocked(name.text);
 }
 
-// By what it turned out to be: an alias does not get round the list.
+// By how the set spells it, and by the package's name. Aliases of blocked paths resolve.nix has told of.
 void refuse_blocked(const std::vector<std::string>& blocked, const Package& package) {
   if (is_blocked(blocked, package.attribute) || is_blocked(blocked, package.pname)) throw_blocked(package.requested);
 }
@@ -243,7 +264,7 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                   expression,
                   "--argstr",
                   "request",
-                  request_json(names, platform, settings.allow_unfree)};
+                  request_json(names, platform, settings)};
   // Only what was pinned may be looked up, whoever started us.
   command.env = {{"NIX_PATH", ""}, {"LC_ALL", "C"}};
   command.limit = settings.evaluation_limit;

@@ -1,6 +1,7 @@
 // Where packages come from: a package set that is pinned to a revision before anything of it is evaluated.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -15,12 +16,13 @@ struct SourceSettings {
   enum class Kind { path, git, channel };
   Kind kind = Kind::channel;
   std::string location;                       // directory, repository URL, or channel name
-  std::vector<std::string> allowed_branches;  // globs for git; exact names for a channel
+  std::vector<std::string> allowed_branches;  // globs for git; exact names for a channel, which always is one
   // For channels: {channel}, {revision} and {branch} are replaced.
   std::string channel_url;
   std::string archive_url;
   std::string compare_url;
   std::string credentials = {};  // "user:secret" for a git repository; may be empty
+  bool any_channel = true;  // other channels are served though allowed_branches, which says whose commits, lacks them
 };
 
 // What a tag stands for, now.
@@ -41,12 +43,17 @@ class Source {
  public:
   virtual ~Source() = default;
 
-  // What `tag` stands for, without fetching it. Throws Error{unknown_tag}, Error{forbidden} for a commit or branch
-  // off the allowed ones, Error{unavailable} where the origin cannot be asked.
-  virtual Revision find(std::string_view tag) = 0;
+  // What the settings make of it: which source, and what of it may be had. Tags made under another one may be nobody's
+  // to have now, or stand for something else. Without credentials; any text.
+  virtual std::string terms() const = 0;
 
-  // Brings the revision to disk, once. Throws Error{unavailable}.
-  virtual PinnedSource fetch(const Revision& revision) = 0;
+  // What `tag` stands for, without fetching it. Throws Error{unknown_tag}, Error{forbidden} for a commit or branch
+  // off the allowed ones, Error{unavailable} where the origin cannot be asked, or `stop` is set by another thread while
+  // it is.
+  virtual Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) = 0;
+
+  // Brings the revision to disk, once. Throws Error{unavailable}, also for `stop`.
+  virtual PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) = 0;
 };
 
 // `directory` is where sources are kept (Layout::sources()).

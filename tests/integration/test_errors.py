@@ -1,11 +1,12 @@
 """Failures: each with its status, its code and a message that a person can act on, and as the clients show it."""
 
+import json
 import os
 
 import pytest
 
 from engines import program, run, skopeo
-from registry import wait_for
+from registry import Registry, wait_for
 
 
 @pytest.mark.parametrize(
@@ -146,6 +147,46 @@ def test_what_the_operator_blocks_is_403_and_not_built(new_registry, name):
     assert "is not served by this registry" in answer.error["message"]
     assert not list((registry.tree / "manifests").rglob("manifest.*"))
     assert registry.manifest("hello").status == 200
+
+
+# Sets that are there under several paths, as nixpkgs' sets of Python's packages are. Those of both have the same names.
+ALIASES = """{ system, ... }:
+let
+  drv = pname: text: derivation { name = "${pname}-1"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo ${text} > $out" ]; }
+    // { inherit pname; };
+  python = version: drv "python" version // { pkgs = {
+    foo = drv "foo" version // { tests.of-foo = drv "foo-test" version; };
+    inner.bar = drv "bar" version;
+    gone = throw "not for this Python";
+  }; };
+  self = {
+    pkgs = self;
+    python2 = python "2"; python27 = self.python2; python2Packages = self.python2.pkgs; pythonPackages = self.python2Packages;
+    python3 = python "3"; python3Packages = self.python3.pkgs // { gone = drv "gone" "3"; };
+    steamwork = drv "gear" "it"; steamBroken = throw "steam is broken"; tool = drv "tool" "it" // { foo = drv "foo" "tool"; };
+  };
+in self"""
+
+OTHER_WAYS = [
+    ("python2packages.*", "python2packages.foo", "python2.pkgs.foo", "pkgs.python2packages.foo", "pythonpackages.foo",
+     "pkgs.pkgs.python27.pkgs.foo", "python2.pkgs.foo.out", "python2.pkgs.inner.bar", "python2.pkgs.foo.tests.of-foo"),
+    ("Python2*", "python2.pkgs.foo", "pythonpackages.foo", "pythonpackages.inner.bar", "pkgs.python2"),
+    ("pytho?2pack*.fo?", "python2.pkgs.foo", "pythonpackages.foo"),
+    ("python2packages.foo", "python2packages.foo.out", "python2.pkgs.foo", "pythonpackages.foo.out"),
+    ("python27", "python2", "pkgs.python2.out", "pkgs.python27"),
+    ("steam*", "pkgs.steamwork", "pkgs.pkgs.steamwork.out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("blocked, names", [(blocked, names) for blocked, *names in OTHER_WAYS])
+def test_another_way_to_what_is_blocked_is_forbidden_too(directory, blocked, names):
+    (directory / "default.nix").write_text(ALIASES)
+    registry = Registry(directory, {"NIXERY_PKGS_PATH": str(directory), "NIXERY_BLOCKED": blocked})
+    for name in names:
+        planned = registry.nixery("plan", "--json", name)
+        assert json.loads(planned.stdout)["error"]["failure"] == "forbidden", name
+    others = registry.nixery("plan", "python3packages.foo/python3.pkgs.inner.bar/python3packages.gone/pkgs.tool.foo")
+    assert others.returncode == 0, others.stderr
 
 
 def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to_come_back(new_registry, slow_set):

@@ -7,6 +7,7 @@ import http.server
 import subprocess
 import threading
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncssh
 import pytest
@@ -15,7 +16,8 @@ from engines import check
 from registry import free_port
 from test_sources import SET, git
 
-SECRET = "tOkEn-0123456789-that-nobody-may-see"
+SECRET = "tOkEn-0123456789@that-nobody-may-see"
+ENCODED = quote(SECRET)
 
 
 # A fixed-output derivation may ask for variables of whoever starts it, and prints them into a log that people see.
@@ -103,13 +105,14 @@ def assert_nowhere(registry, secret: str, *outputs: str):
         assert found.stdout == ""
 
 
-@pytest.mark.parametrize("given", ["url", "file with a name", "file"])
+@pytest.mark.parametrize("given", ["url", "url, encoded", "url, token alone", "file with a name", "file", "file, and a name in the url"])
 def test_a_token_opens_the_repository_and_shows_nowhere(new_registry, directory, http_url, given):
     settings = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"http://{http_url}"}
-    if given == "url":
-        settings["NIXERY_PKGS_REPO"] = f"http://reader:{SECRET}@{http_url}"
-    else:
-        (directory / "token").write_text(f"reader:{SECRET}\n" if "name" in given else f"{SECRET}\n")
+    in_url = {"url": f"reader:{SECRET}", "url, encoded": f"r%65ader:{ENCODED}", "url, token alone": ENCODED, "file, and a name in the url": "git"}
+    if given in in_url:
+        settings["NIXERY_PKGS_REPO"] = f"http://{in_url[given]}@{http_url}"
+    if given.startswith("file"):
+        (directory / "token").write_text(f"reader:{SECRET}\n" if given == "file with a name" else f"{SECRET}\n")
         (directory / "token").chmod(0o600)
         settings["NIXERY_PKGS_TOKEN_FILE"] = str(directory / "token")
     with Watch(SECRET) as watch:
@@ -125,8 +128,9 @@ def test_a_token_opens_the_repository_and_shows_nowhere(new_registry, directory,
     printed = registry.nixery("config", **settings)
     assert printed.returncode == 0
     referrers = registry.get(f"/v2/tool/referrers/{image.headers['Docker-Content-Digest']}")
-    assert_nowhere(registry, SECRET, printed.stdout, printed.stderr, image.body.decode(), missing.body.decode(), nosy.body.decode(),
-                   referrers.body.decode())
+    for needle in (SECRET, ENCODED):
+        assert_nowhere(registry, needle, printed.stdout, printed.stderr, image.body.decode(), missing.body.decode(), nosy.body.decode(),
+                       referrers.body.decode())
 
 
 def test_a_wrong_token_is_a_passing_failure_that_does_not_tell_it(new_registry, http_url):

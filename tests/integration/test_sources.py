@@ -2,12 +2,18 @@
 
 import http.server
 import io
+import os
+import re
+import socket
 import subprocess
 import tarfile
 import threading
+import uuid
 from urllib.parse import urlparse
 
 import pytest
+
+from registry import NIXERY, Registry, nix_settings, wait_for
 
 SET = """{ system, ... }: {
   tool = derivation { name = "tool-VERSION"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo VERSION > $out" ]; }
@@ -53,6 +59,23 @@ def test_a_git_repository_serves_branches_tags_and_commits(new_registry, reposit
     assert registry.config("tool")["config"]["Labels"]["org.opencontainers.image.revision"] == new
 
 
+def in_the_store(directory, version: str) -> str:
+    """A package set as NixOS gives one: a path of the store."""
+    (directory / version).mkdir()
+    (directory / version / "default.nix").write_text(SET.replace("VERSION", version))
+    added = subprocess.run(["nix-store", "--add", directory / version], env={**os.environ, **nix_settings()}, capture_output=True, text=True)
+    assert added.returncode == 0, added.stderr
+    return added.stdout.strip()
+
+
+def test_latest_of_a_store_path_follows_a_worker_that_is_given_another(new_registry, directory):
+    registry = new_registry(NIXERY_PKGS_PATH=in_the_store(directory, "1"))
+    assert version_of(registry.manifest("tool")) == "1"
+    registry.stop_worker()
+    registry.start_worker(NIXERY_PKGS_PATH=in_the_store(directory, "2"), NIXERY_REFRESH_SECONDS="1")
+    wait_for(lambda: version_of(registry.manifest("tool")) == "2", "the new set's package")
+
+
 def test_a_branch_or_commit_that_is_not_allowed_is_403_and_evaluates_nothing(new_registry, repository):
     registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}", NIXERY_ALLOWED_BRANCHES="main")
     for tag in ("private", git(repository, "rev-parse", "private")):
@@ -65,14 +88,65 @@ def test_a_branch_or_commit_that_is_not_allowed_is_403_and_evaluates_nothing(new
     assert not list((registry.state / "sources").glob("git-*/*/source"))
 
 
+def test_a_branch_that_is_gone_from_the_source_is_served_no_more(new_registry, repository):
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}", NIXERY_REFRESH_SECONDS="1")
+    assert version_of(registry.manifest("tool", "private")) == "private"
+    assert version_of(registry.manifest("tool")) == "2"
+    git(repository, "branch", "-D", "private")
+    wait_for(lambda: registry.manifest("tool", "private").status == 404, "the branch's tag to be dropped")
+    assert version_of(registry.manifest("tool")) == "2"
+    # A source that cannot be asked is another thing.
+    repository.rename(repository.with_name("away"))
+    wait_for(lambda: registry.events("cannot refresh"), "a refresh that fails")
+    assert version_of(registry.manifest("tool")) == "2"
+
+
+def restarted(registry, **settings: str):
+    """With no refresh: what the start alone sees to."""
+    registry.stop_worker()
+    registry.start_worker(**settings, NIXERY_REFRESH_SECONDS="0")
+    assert registry.get("/healthz").status == 200  # its socket is there a moment before that
+
+
+def test_what_was_built_before_a_restriction_is_served_no_more_after_it(new_registry, repository):
+    git_settings = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
+    registry = new_registry(**git_settings)
+    tags = ("latest", "private", git(repository, "rev-parse", "private"))
+    for tag in tags:
+        assert registry.manifest("tool", tag).status == 200
+    digest = registry.manifest("tool").headers["Docker-Content-Digest"]
+    restarted(registry, NIXERY_ALLOWED_BRANCHES="main")
+    assert [registry.manifest("tool", tag).status for tag in tags] == [200, 403, 403]
+    # Built again it is the same image, and nothing is layered anew.
+    assert registry.manifest("tool").headers["Docker-Content-Digest"] == digest
+    assert registry.events("image built")[-1]["found"] == "yes"
+    restarted(registry, NIXERY_BLOCKED="tool")
+    assert registry.manifest("tool").status == 403
+    restarted(registry)
+    assert registry.manifest("tool").status == 200
+
+
+def test_unfree_packages_are_served_no_more_once_they_are_not_allowed(new_registry, directory):
+    (directory / "set").mkdir()
+    (directory / "set/default.nix").write_text("""{ system, config, ... }: {
+  tool = if !config.allowUnfree then throw "tool has an unfree licence" else
+    derivation { name = "tool-1"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo 1 > $out" ]; };
+}""")
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory / "set"), NIXPKGS_ALLOW_UNFREE="1")
+    assert registry.manifest("tool").status == 200
+    restarted(registry, NIXPKGS_ALLOW_UNFREE="0")
+    answer = registry.manifest("tool")
+    assert answer.status == 422 and "unfree" in answer.error["message"]
+
+
 class Channels(http.server.BaseHTTPRequestHandler):
-    """What the channel server and the git host say: `stable` is at commit c…, which is on branch stable."""
+    """What the channel server and the git host say: `stable` and `rolling` are at commit c…, which is on branch stable."""
 
     commit = "c" * 40
 
     def do_GET(self):
         path = urlparse(self.path).path
-        if path == "/channels/stable/git-revision":
+        if path in ("/channels/stable/git-revision", "/channels/rolling/git-revision"):
             self.answer(200, self.commit.encode())
         elif path == f"/archive/{self.commit}.tar.gz":
             self.answer(200, self.archive())
@@ -127,7 +201,106 @@ def test_a_channel_is_pinned_to_its_commit(new_registry, channels):
     assert registry.manifest("tool", "d" * 40).status == 403
 
 
+def test_other_channels_are_served_unless_it_is_said_which(new_registry, channels):
+    registry = new_registry(**{**channels, "NIXERY_CHANNEL": "rolling"})
+    # Wherever it says nothing of channels, those of the server.
+    assert [registry.manifest("tool", tag).status for tag in ("stable", "rolling", "unstable")] == [200, 200, 404]
+    restarted(registry, NIXERY_ALLOWED_BRANCHES="master")
+    answers = [registry.manifest("tool", tag) for tag in ("stable", "rolling", "latest", Channels.commit)]
+    assert [answer.status for answer in answers] == [403, 200, 200, 403]
+    assert "channel 'stable' is not served by this registry" in answers[0].error["message"]
+    restarted(registry, NIXERY_ALLOWED_BRANCHES="stable")
+    assert [registry.manifest("tool", tag).status for tag in ("stable", "rolling", Channels.commit)] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("kind", ["git", "channel"])
+def test_a_package_set_is_on_disk_before_it_counts_as_pinned(repository, channels, directory, kind):
+    """As far as that can be seen without a power cut: the file system is synced between the last file and the move."""
+    settings = channels if kind == "channel" else {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
+    registry = Registry(directory, settings)
+    trace = directory / "trace"
+    traced = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,syncfs,rename,renameat,renameat2", NIXERY, "plan", "tool"]
+    done = subprocess.run(traced, env=registry.env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    calls = trace.read_text().splitlines()
+    (moved,) = [n for n, call in enumerate(calls) if re.search(r'rename.*"[^"]*/sources/.*/source"\) = 0$', call)]
+    last_file = max(n for n, call in enumerate(calls[:moved]) if "O_CREAT" in call and "default.nix" in call)
+    assert any(re.search(r"syncfs\(\d+\) += 0", call) for call in calls[last_file:moved])
+
+
 def test_a_channel_server_that_is_away_is_503(new_registry, channels):
     registry = new_registry(**{**channels, "NIXERY_CHANNEL_URL": "http://127.0.0.1:1/{channel}"})
     answer = registry.manifest("tool")
     assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE")
+
+
+@pytest.fixture
+def silent_host():
+    """Accepts whoever comes, and answers nobody."""
+    came, held = threading.Event(), []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept():
+            while True:
+                try:
+                    held.append(listener.accept()[0])
+                except OSError:
+                    return
+                came.set()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
+        listener.shutdown(socket.SHUT_RDWR)
+    for connection in held:
+        connection.close()
+
+
+def assert_ends(registry):
+    """Long before the limits of what it waits for, which are minutes."""
+    registry.worker.terminate()
+    assert registry.worker.wait(timeout=30) == 0
+    registry.worker = None
+
+
+@pytest.mark.parametrize("waits_for", ["git", "channel"])
+def test_a_worker_ends_though_a_source_never_answers(new_registry, silent_host, waits_for):
+    url, came = silent_host
+    source = {"NIXERY_PKGS_REPO": url + "/x.git"} if waits_for == "git" else {"NIXERY_CHANNEL_URL": url + "/{channel}"}
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_HOP_SECONDS="1", **source)
+    assert registry.get("/v2/tool/manifests/latest").status == 307
+    assert came.is_set()
+    assert_ends(registry)
+
+
+def test_a_worker_ends_though_it_asks_a_source_that_never_answers_whether_it_has_moved(new_registry, channels, silent_host):
+    registry = new_registry(**channels)
+    assert registry.manifest("tool").status == 200
+    url, came = silent_host
+    registry.stop_worker()
+    registry.start_worker(NIXERY_CHANNEL_URL=url + "/{channel}", NIXERY_REFRESH_SECONDS="1")
+    assert came.wait(30)
+    assert_ends(registry)
+
+
+def hanging_nix_store(directory, word: str) -> str:
+    """A PATH with a nix-store that never comes back where it is told `word`."""
+    (directory / "bin").mkdir()
+    (directory / "bin/nix-store").write_text(f"""#!/bin/sh
+for word; do [ "$word" != {word} ] || {{ touch {directory}/asked; exec sleep 600; }}; done
+PATH=${{PATH#*:}} exec nix-store "$@"
+""")
+    (directory / "bin/nix-store").chmod(0o755)
+    return f"{directory}/bin:{os.environ['PATH']}"
+
+
+def test_a_worker_ends_though_nix_never_says_what_an_image_is_made_of(new_registry, directory):
+    registry = new_registry(NIXERY_HOP_SECONDS="1", PATH=hanging_nix_store(directory, "--dump-db"))
+    assert registry.get("/v2/hello/manifests/latest").status == 307
+    wait_for((directory / "asked").exists, "nix to be asked")
+    assert_ends(registry)
+
+
+def test_an_image_does_not_wait_for_what_would_only_have_let_it_begin_early(new_registry, directory):
+    (directory / "default.nix").write_text(SET.replace("VERSION", uuid.uuid4().hex))
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory), PATH=hanging_nix_store(directory, "--dry-run"))
+    assert registry.manifest("tool").status == 200

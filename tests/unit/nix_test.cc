@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "error.h"
+#include "nix/blocked.h"
 #include "nix/git_source.h"
 #include "nix/path_source.h"
 #include "os/file.h"
@@ -47,6 +48,22 @@ TEST_CASE("nix's error is found among its traces, in old and new clothes") {
                            "missing\n       at /x:2\n") == "attribute 'a' missing");
   CHECK(nix::error_message("trace: the error: in a line\n").empty());
   CHECK(nix::error_message("").empty());
+}
+
+TEST_CASE("what is blocked is suspected at the paths that end as a name does, and nowhere that costs a whole set") {
+  using Step = nix::Suspect::Step;
+  const auto suspects = [](std::vector<std::string> globs, std::string_view name) {
+    return nix::suspects_of(globs, name);
+  };
+  CHECK(suspects({"python2Packages.*"}, "python2.pkgs.Foo") ==
+        std::vector<nix::Suspect>{{{Step{"python2packages", ""}}, "python2.pkgs.foo"},
+                                  {{Step{"python2packages", ""}}, "pkgs.foo"},
+                                  {{Step{"python2packages", ""}}, "foo"}});
+  CHECK(suspects({"a.b"}, "c.b.out") == std::vector<nix::Suspect>{{{Step{"a", ""}}, "b"}});
+  CHECK(suspects({"g++*"}, "x") == std::vector<nix::Suspect>{{{Step{"", "g\\+\\+.*"}}, "x"}});
+  CHECK(suspects({"*"}, "a.b") == std::vector<nix::Suspect>{{{}, "a.b"}, {{}, "b"}});
+  CHECK(suspects({"*.b", "[ab]", "a.[b", "\\a"}, "c.b").empty());
+  CHECK(suspects({}, "a").empty());
 }
 
 TEST_CASE("credentials in a URL are not shown") {
@@ -122,6 +139,70 @@ TEST_CASE("a git repository: branches, tags and commits of allowed branches, and
   const auto moved = source.find("latest");
   CHECK(moved.id != two);
   CHECK(os::read_if_exists(source.fetch(moved).directory / "default.nix") == "4\n");
+}
+
+TEST_CASE("a commit is on the branches that lead to it now, not on those that did when the mirror was made") {
+  const test::TemporaryDirectory dir;
+  const fs::path origin = dir.path() / "origin";
+  fs::create_directories(origin);
+  run(origin,
+      "git init -q -b main; echo 1 > default.nix; git add .; git commit -qm 1; git checkout -q -b feature; "
+      "echo 2 > default.nix; git commit -qam 2; git checkout -q main; echo 3 > default.nix; git commit -qam 3");
+  const std::string feature = run(origin, "git rev-parse feature"), three = run(origin, "git rev-parse main");
+  nix::GitSource source({nix::SourceSettings::Kind::git, "file://" + origin.string(), {"main"}, {}, {}, {}},
+                        dir.path() / "state");
+  CHECK(failure_of(source, feature) == Failure::forbidden);
+  CHECK(source.find(three).id == three);
+  run(origin, "git reset -q --hard feature");
+  // A fetch that was killed may have left its locks.
+  fs::path mirror;
+  for (const auto& entry : fs::directory_iterator(dir.path() / "state")) mirror = entry.path() / "mirror.git";
+  REQUIRE(fs::exists(mirror / "HEAD"));
+  for (const char* lock : {"packed-refs.lock", "refs/heads/main.lock"}) os::write_file(mirror / lock, "");
+  CHECK(source.find(feature).id == feature);
+  CHECK(failure_of(source, three) == Failure::forbidden);
+}
+
+TEST_CASE("only what is allowed of a git repository is served, by whatever name") {
+  const test::TemporaryDirectory dir;
+  const fs::path origin = dir.path() / "origin";
+  fs::create_directories(origin);
+  run(origin,
+      "git init -q -b main; echo 1 > default.nix; git add .; git commit -qm 1; git tag -a -m x v1; git branch stable; "
+      "git symbolic-ref refs/heads/alias refs/heads/main; "
+      "echo 2 > default.nix; git commit -qam 2; git tag v2; git branch also-main; git checkout -q -b secret; "
+      "echo 3 > default.nix; git commit -qam 3; git tag v3; git checkout -q main");
+  const std::string one = run(origin, "git rev-parse stable"), two = run(origin, "git rev-parse main");
+  const auto source = [&](std::vector<std::string> allowed) {
+    return nix::GitSource({nix::SourceSettings::Kind::git, "file://" + origin.string(), std::move(allowed), {}, {}, {}},
+                          dir.path() / "state");
+  };
+
+  auto all = source({"*"});
+  for (const char* tag : {"latest", "main", "alias", "also-main", "v2"}) CHECK(all.find(tag).id == two);
+
+  auto main = source({"main"});
+  CHECK(main.find("latest").id == two);
+  CHECK(main.find("v1").id == one);  // it is on main
+  CHECK(failure_of(main, "v3") == Failure::forbidden);
+
+  // The default branch is not of these, so that latest is the one that is.
+  for (const char* only : {"stable", "v1"}) {
+    auto one_name = source({only});
+    CHECK(one_name.find("latest").id == one);
+    CHECK(one_name.find(only).id == one);
+    for (const char* tag : {"main", "also-main", "v2"}) CHECK(failure_of(one_name, tag) == Failure::forbidden);
+  }
+  // Of several, which one? That main is at the same commit just now does not count.
+  auto several = source({"also-*", "stable"});
+  CHECK(failure_of(several, "latest") == Failure::forbidden);
+  CHECK(several.find("v2").id == two);
+
+  // A HEAD at a commit is served for what else leads there.
+  run(origin, "git checkout -q --detach v1");
+  for (const char* name : {"v1", "*-main", "*"}) CHECK(source({name, "x"}).find("latest").id == one);
+  auto other = source({"v2", "x"});
+  CHECK(failure_of(other, "latest") == Failure::forbidden);
 }
 
 TEST_CASE("a git repository that cannot be reached is unavailable, and its password is in no message") {

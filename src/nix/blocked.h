@@ -1,0 +1,33 @@
+// What the operator does not want served, under whatever name it is asked for.
+//
+// A glob guards the paths that it matches and the packages whose name it does. What the set has under another path, too
+// (`pkgs.a.b` and `c.pkgs.b` for `a.b`), is known by its derivation: resolve.nix compares it with what the set has
+// under blocked paths that end as the name does. Looking at all that a glob stands for would be evaluating whole sets.
+// So an alias with a name of its own, of a package that is blocked by a glob of its set only, is not found out.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace nixery::nix {
+
+// Where to look for the derivation that a name leads to: at `path`, in each of the sets that `within` leads to.
+struct Suspect {
+  struct Step {
+    std::string name, pattern;  // one of them: an attribute, or an extended regular expression that attributes match
+    bool operator==(const Step&) const = default;
+  };
+  std::vector<Step> within;  // from the whole set on
+  std::string path;          // "requests.dev"
+  bool operator==(const Suspect&) const = default;
+};
+
+// Case does not matter in either.
+bool is_blocked(const std::vector<std::string>& globs, std::string_view name);
+
+// Those of the attribute path `name`. A glob with brackets, or of a set of which it gives no letter, has none: it
+// guards nothing but what it matches.
+std::vector<Suspect> suspects_of(const std::vector<std::string>& globs, std::string_view name);
+
+}  // namespace nixery::nix

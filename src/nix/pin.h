@@ -1,0 +1,12 @@
+// The way of a package set to the place where it counts as pinned.
+#pragma once
+
+#include <filesystem>
+
+namespace nixery::nix {
+
+// Moves the directory `whole` to `pinned`, which must be on the same file system, once all of it is on disk: after a
+// power cut, a set that is there is whole. Throws Error{storage}.
+void pin(const std::filesystem::path& whole, const std::filesystem::path& pinned);
+
+}  // namespace nixery::nix
