@@ -87,7 +87,8 @@ BuiltImage build_index(const Road& road, const tree::Tree& tree, const reference
       const auto attendance = log.attend(of_member, stop, fmt::format("{}: ", platform.meta_package));
       return Member{platform, road.build(wanted, source, of_member, attendance), {}};
     } catch (const Error& error) {
-      if (error.transient()) throw;
+      // A busy host's time limit may be another day's success: nothing would ever look for this member again.
+      if (error.transient() || error.failure() == Failure::timed_out) throw;
       return Member{platform, {}, error};
     }
   };
