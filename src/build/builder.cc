@@ -159,7 +159,7 @@ void Builder::count_failure(const Error& error) const {
 }
 
 Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress) {
-  const os::Lock lock(tree_.layout().lock(key));
+  const os::Lock lock(tree_.layout().lock(key), &stopping_);
   const Landing there{blob, {}, false, nullptr};
   if (tree_.has_blob(blob)) {
     metrics().found.add();
