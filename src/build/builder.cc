@@ -31,6 +31,15 @@ log::Level level_of(Failure failure) {
   }
 }
 
+std::string name_of(const reference::Reference& reference) {
+  return fmt::format("{}:{}", reference.repository, reference.tag);
+}
+
+// What nobody foresaw, such as a file system's refusal: its words name paths, and are for the log alone.
+Error unforeseen(const std::exception& error) {
+  return {Failure::storage, "the registry failed at this: its log says why", error.what()};
+}
+
 }  // namespace
 
 Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
@@ -81,10 +90,20 @@ void Builder::remember_failure(const reference::Reference& reference, const Erro
 }
 
 Landing Builder::build(const reference::Reference& reference, Progress& progress) {
-  const auto name = fmt::format("{}:{}", reference.repository, reference.tag);
+  const auto name = name_of(reference);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
     return fmt::format("{:.3f}", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  };
+  const auto failed = [&](const Error& error, const char* why) {
+    count_failure(error);
+    log::write(level_of(error.failure()), "build failed",
+               {{"reference", name},
+                {"failure", name_of(error.failure())},
+                {"error", why},
+                {"log", build_key(reference)},
+                {"seconds", seconds()}});
+    remember_failure(reference, error);
   };
   try {
     const auto built = build_with_tag(road_, tree_, reference, progress, &stopping_, ExistingTag::is_good_enough);
@@ -104,15 +123,11 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
                               {"seconds", seconds()}});
     return {built.manifest, built.revision.id, built.revision.moving, nullptr};
   } catch (const Error& error) {
-    count_failure(error);
-    log::write(level_of(error.failure()), "build failed",
-               {{"reference", name},
-                {"failure", name_of(error.failure())},
-                {"error", error.what()},
-                {"log", build_key(reference)},
-                {"seconds", seconds()}});
-    remember_failure(reference, error);
+    failed(error, error.what());
     throw;
+  } catch (const std::exception& error) {
+    failed(unforeseen(error), error.what());
+    throw unforeseen(error);
   }
 }
 
@@ -142,14 +157,19 @@ bool Builder::can_rebuild(const image::Digest& blob) const {
 std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {
   const std::string key = image::KeyBuilder("rebuild").add(blob.hex()).finish();
   return join(metrics().blobs, address, key, [this, key, blob](Progress& progress) {
+    const auto failed = [&](const Error& error, const char* why) {
+      count_failure(error);
+      log::warning("blob not rebuilt",
+                   {{"digest", blob.str()}, {"failure", name_of(error.failure())}, {"error", why}, {"log", key}});
+    };
     try {
       return rebuild(key, blob, progress);
     } catch (const Error& error) {
-      count_failure(error);
-      log::warning(
-          "blob not rebuilt",
-          {{"digest", blob.str()}, {"failure", name_of(error.failure())}, {"error", error.what()}, {"log", key}});
+      failed(error, error.what());
       throw;
+    } catch (const std::exception& error) {
+      failed(unforeseen(error), error.what());
+      throw unforeseen(error);
     }
   });
 }

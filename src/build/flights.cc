@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "log.h"
+
 namespace nixery::build {
 
 namespace {
@@ -43,7 +45,9 @@ void Flight::fly() {
   } catch (const Error& error) {
     land(crash(error));
   } catch (const std::exception& error) {
-    land(crash(Error(Failure::unavailable, fmt::format("the build was cut off: {}", error.what()))));
+    // Its words may name what strangers have no business with.
+    log::error("flight failed", {{"error", error.what()}});
+    land(crash(Error(Failure::storage, "the registry failed at this: its log says why", error.what())));
   }
 }
 

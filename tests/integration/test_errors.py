@@ -5,7 +5,7 @@ import os
 import pytest
 
 from engines import program, run, skopeo
-from registry import wait_for
+from registry import ROOT, wait_for
 
 
 @pytest.mark.parametrize(
@@ -157,6 +157,19 @@ def test_a_derivation_that_nix_collected_before_it_was_built_is_503_and_built_th
     assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE"), (answer.body, (directory / "collected").read_text())
     assert "garbage collection" in answer.error["message"]
     assert registry.manifest("fresh").status == 200
+
+
+def test_what_nobody_foresaw_is_logged_and_counted_and_shows_no_paths(new_registry, directory):
+    expression = directory / "resolve.nix"
+    expression.write_text((ROOT / "nix/resolve.nix").read_text())
+    registry = new_registry(NIXERY_RESOLVE_NIX=str(expression))
+    expression.unlink()
+    answer = registry.manifest("hello")
+    assert answer.status == 503 and str(directory).encode() not in answer.body, answer.body
+    assert "a problem of its own" in answer.error["message"]
+    (event,) = registry.events("build failed")
+    assert event["failure"] == "storage" and str(expression) in event["error"]
+    assert 'nixery_builds_total{outcome="storage"} 1' in registry.get("/metrics").body.decode()
 
 
 @pytest.fixture
