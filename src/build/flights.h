@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -80,8 +81,9 @@ class Flights {
   ~Flights();  // waits for the flights in the air
 
   // The flight of that key: the one in the air, one that failed just now, or a new one that will do `work` when it is
-  // the turn of `client` (client_of_address()). Throws Error{too_busy} where the queue is full; one who has far more in
-  // it than others makes room for them, and learns from the landing that it was too busy. `how` may be null.
+  // the turn of `client` (client_of_address()), or of another who joins it before. Throws Error{too_busy} where the
+  // queue is full; one who has far more in it than others makes room for them, and learns from the landing that it was
+  // too busy. `how` may be null.
   std::shared_ptr<Flight> join(const std::string& client, const std::string& key, Work work, Joining* how = nullptr);
 
   // The one of that key that is queued, in the air, or remembered; else null.
@@ -92,7 +94,9 @@ class Flights {
   std::size_t queued() const;
 
  private:
-  void fly_queued();
+  void dispatch();
+  bool is_last_builder() const;
+  void fly_dispatched();
   bool is_old(const Flight& flight, std::chrono::steady_clock::time_point now) const;
   void forget_old(std::chrono::steady_clock::time_point now);
 
@@ -101,7 +105,9 @@ class Flights {
   std::condition_variable changed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;  // by key: queued, in the air, or failed just now
   FairQueue queue_;
-  std::size_t flying_ = 0;
+  std::deque<FairQueue::Turn> dispatched_;  // in the air, but for a thread
+  FairQueue::InTheAir flying_for_;
+  std::size_t flying_ = 0;  // those dispatched among them
   bool closing_ = false;
   std::vector<std::thread> pilots_;
 };
