@@ -51,15 +51,16 @@ Builder::~Builder() {
 }
 
 std::shared_ptr<Flight> Builder::start(const reference::Reference& reference, std::string_view address) {
-  return join(metrics().tags, address, build_key(reference),
-              [this, reference](Progress& progress) { return build(reference, progress); });
+  const auto work = [this, reference](Progress& progress) { return build(reference, progress); };
+  return join(metrics().tags, address, build_key(reference), work,
+              {name_of(reference), [this, reference](const Landing& landing) { publish_tag(reference, landing); }});
 }
 
 std::shared_ptr<Flight> Builder::join(metrics::LookUps& look_ups, std::string_view address, const std::string& key,
-                                      Work work) {
+                                      Work work, Errand errand) {
   try {
     Joining how{};
-    auto flight = flights_.join(client_of_address(address), key, std::move(work), &how);
+    auto flight = flights_.join(client_of_address(address), key, std::move(work), &how, std::move(errand));
     (how == Joining::began ? look_ups.began : how == Joining::joined ? look_ups.joined : look_ups.remembered).add();
     return flight;
   } catch (const Error&) {
@@ -131,9 +132,15 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
   }
 }
 
+// For those who joined a flight that began under another spelling.
 void Builder::publish_tag(const reference::Reference& reference, const Landing& landing) const {
-  build::publish_tag(road_, tree_, reference, *landing.digest, landing.revision, landing.moving);
-  drop_if_changed(reference);
+  try {
+    build::publish_tag(road_, tree_, reference, *landing.digest, landing.revision, landing.moving);
+    drop_if_changed(reference);
+  } catch (const std::exception& error) {
+    // The image is there, whose next pull under this name comes to a worker again.
+    log::warning("tag not published", {{"reference", name_of(reference)}, {"error", error.what()}});
+  }
 }
 
 // After the tag is there: whoever changes the declaration now finds it, and who changed it before is found here.

@@ -40,15 +40,39 @@ void Flight::on_landing(std::function<void()> callback) {
 
 void Flight::fly() {
   const CauseScope scope(cause_);
+  Landing landing;
   try {
-    land(work_(progress_));
+    landing = work_(progress_);
+    if (!landing.error) run_errands(landing);
   } catch (const Error& error) {
-    land(crash(error));
+    landing = crash(error);
   } catch (const std::exception& error) {
     // Its words may name what strangers have no business with.
     log::error("flight failed", {{"error", error.what()}});
-    land(crash(Error(Failure::storage, "the registry failed at this: its log says why", error.what())));
+    landing = crash(Error(Failure::storage, "the registry failed at this: its log says why", error.what()));
   }
+  land(std::move(landing));
+}
+
+void Flight::run_errands(const Landing& landing) {
+  for (;;) {
+    decltype(errands_) errands;
+    {
+      const std::lock_guard lock(mutex_);
+      is_landing_ = errands_.empty();
+      if (is_landing_) return;
+      errands.swap(errands_);
+    }
+    for (const auto& [name, run] : errands) run(landing);
+  }
+}
+
+bool Flight::add(Errand errand) {
+  const std::lock_guard lock(mutex_);
+  if (is_landing_) return false;
+  if (errands_taken_ < most_errands && errands_.emplace(std::move(errand.name), std::move(errand.run)).second)
+    ++errands_taken_;
+  return true;
 }
 
 void Flight::land(Landing landing) {
@@ -81,7 +105,8 @@ Flights::~Flights() {
     turn.flight->land(crash(Error(Failure::unavailable, "the registry is shutting down: try again")));
 }
 
-std::shared_ptr<Flight> Flights::join(const std::string& client, const std::string& key, Work work, Joining* how) {
+std::shared_ptr<Flight> Flights::join(const std::string& client, const std::string& key, Work work, Joining* how,
+                                      Errand errand) {
   std::shared_ptr<Flight> flight, displaced;
   const auto too_busy = [this] {
     return Error(Failure::too_busy,
@@ -89,7 +114,8 @@ std::shared_ptr<Flight> Flights::join(const std::string& client, const std::stri
   };
   std::unique_lock lock(mutex_);
   forget_old(Clock::now());
-  if (const auto known = flights_.find(key); known != flights_.end()) {
+  if (const auto known = flights_.find(key);
+      known != flights_.end() && (!errand.run || known->second->add(std::move(errand)))) {
     flight = known->second;
     if (queue_.holds(flight)) {
       queue_.push(client, flight);
@@ -106,7 +132,7 @@ std::shared_ptr<Flight> Flights::join(const std::string& client, const std::stri
     flights_.erase(displaced->key());
   }
   flight = std::make_shared<Flight>(key, std::move(work));
-  flights_.emplace(key, flight);
+  flights_.insert_or_assign(key, flight);
   queue_.push(client, flight);
   dispatch();
   const Error reason = too_busy();

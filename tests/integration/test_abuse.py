@@ -8,7 +8,7 @@ import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -202,3 +202,25 @@ def test_a_worker_that_waits_for_another_process_build_ends_when_it_is_told_to(u
         registry.start_worker()
         assert registry.get("/v2/p20/p21/manifests/latest").status == 307
     assert registry.manifest("p20/p21").status == 200
+
+
+def test_a_collection_that_waits_keeps_no_other_client_waiting(untagged):
+    """Two spellings of one image share a flight, and the second one's tag needs the tree, which a collection keeps."""
+    registry, lock, put_back = untagged
+
+    def waiting(count):
+        return f"\nnixery_requests_waiting {count}\n" in registry.get("/metrics").body.decode()
+
+    with ThreadPoolExecutor(2) as pool, ExitStack() as collection:
+        with held(lock):
+            first = pool.submit(registry.manifest, "p20/p21")
+            wait_for(lambda: waiting(1), "the first client to wait")
+            second = pool.submit(registry.manifest, "p21/p20")
+            wait_for(lambda: waiting(2), "the second to wait")
+            put_back()  # the flight finds it, and has nothing to publish
+            collection.enter_context(held(registry.state / "locks/gate.lock"))
+        assert registry.get("/v2/p22/manifests/latest", timeout=30).status == 307
+        collection.close()
+        assert first.result().status == second.result().status == 200
+    assert registry.manifest("p22").status == 200
+    assert (registry.tree / "tags/p21/p20/_tags/latest").exists()

@@ -237,6 +237,50 @@ TEST_CASE("a free builder is for those with the fewest flights in the air, and a
   CHECK_FALSE(queue.pop(in_the_air, false));
 }
 
+TEST_CASE("the errand of whoever joins is run on the flight's thread before it lands, once for each name") {
+  std::latch go(1);
+  Flights flights({1, 10, std::chrono::seconds(0)});
+  std::thread::id thread;
+  std::vector<std::string> run;
+  const auto errand = [&](const std::string& name) {
+    return build::Errand{name, [&run, &thread, name](const Landing& landing) {
+                           CHECK(landing.digest);
+                           CHECK(std::this_thread::get_id() == thread);
+                           run.push_back(name);
+                         }};
+  };
+  const auto work = [&](Progress&) {
+    thread = std::this_thread::get_id();
+    go.wait();
+    return success();
+  };
+  const auto flight = flights.join("a", "key", work, nullptr, errand("beginner"));
+  for (const char* name : {"x", "y", "x"}) CHECK(flights.join("a", "key", work, nullptr, errand(name)) == flight);
+  build::Joining late{};
+  flight->on_landing([&] {
+    CHECK(run == std::vector<std::string>{"x", "y"});
+    // It has landed but is not forgotten: too late for an errand of it, so this is a flight of its own.
+    flights.join("a", "key", work, &late, errand("z"));
+  });
+  go.count_down();
+  flights.wait_until_idle();
+  CHECK(late == build::Joining::began);
+  CHECK(run.size() == 2);
+}
+
+TEST_CASE("errands of a flight that fails are not run") {
+  std::latch go(1);
+  Flights flights({1, 10, std::chrono::seconds(0)});
+  const auto work = [&](Progress&) -> Landing {
+    go.wait();
+    throw Error(Failure::build_failed, "no");
+  };
+  flights.join("a", "key", work);
+  const auto flight = flights.join("a", "key", work, nullptr, {"x", [](const Landing&) { FAIL("run"); }});
+  go.count_down();
+  CHECK(flight->wait_until(far)->error);
+}
+
 TEST_CASE("a client is an IPv4 address, or the network that one person has") {
   using build::client_of_address;
   CHECK(client_of_address("192.0.2.7") == "192.0.2.7");
