@@ -14,6 +14,12 @@ Landing crash(const Error& error) {
   return {std::nullopt, {}, false, std::make_shared<Error>(error)};
 }
 
+// A success is in the tree now, and what may pass is worth another try; other failures, and reports, are remembered for
+// a while.
+bool is_remembered(const Landing& landing) {
+  return landing.report || (landing.error && !landing.error->transient());
+}
+
 }  // namespace
 
 std::optional<Landing> Flight::landing() const {
@@ -114,8 +120,16 @@ std::shared_ptr<Flight> Flights::join(const std::string& client, const std::stri
   };
   std::unique_lock lock(mutex_);
   forget_old(Clock::now());
-  if (const auto known = flights_.find(key);
-      known != flights_.end() && (!errand.run || known->second->add(std::move(errand)))) {
+  auto known = flights_.find(key);
+  if (known != flights_.end()) {
+    // Whoever is told of its end may ask again before its thread is here to forget it.
+    const auto landing = known->second->landing();
+    if ((landing && !is_remembered(*landing)) || (errand.run && !known->second->add(std::move(errand)))) {
+      flights_.erase(known);
+      known = flights_.end();
+    }
+  }
+  if (known != flights_.end()) {
     flight = known->second;
     if (queue_.holds(flight)) {
       queue_.push(client, flight);
@@ -132,7 +146,7 @@ std::shared_ptr<Flight> Flights::join(const std::string& client, const std::stri
     flights_.erase(displaced->key());
   }
   flight = std::make_shared<Flight>(key, std::move(work));
-  flights_.insert_or_assign(key, flight);
+  flights_.emplace(key, flight);
   queue_.push(client, flight);
   dispatch();
   const Error reason = too_busy();
@@ -185,11 +199,8 @@ void Flights::fly_dispatched() {
     lock.lock();
     --flying_;
     if (--flying_for_[client] == 0) flying_for_.erase(client);
-    // A success is in the tree now, and what may pass is worth another try; other failures, and reports,
-    // are remembered for a while.
-    const Landing landing = *flight->landing();
     if (const auto known = flights_.find(flight->key()); known != flights_.end() && known->second == flight)
-      if (!landing.report && (!landing.error || landing.error->transient())) flights_.erase(known);
+      if (!is_remembered(*flight->landing())) flights_.erase(known);
     dispatch();
   }
 }

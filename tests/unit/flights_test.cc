@@ -67,6 +67,20 @@ TEST_CASE("a failure is remembered for a while, a success and what may pass are 
   CHECK(tries == 5);
 }
 
+TEST_CASE("whoever hears of what may pass can have another try at once") {
+  Flights flights({1, 10, std::chrono::seconds(3600)});
+  std::latch go(1);
+  build::Joining again{};
+  const auto work = [&](Progress&) -> Landing {
+    go.wait();
+    throw Error(Failure::unavailable, "no");
+  };
+  flights.join("a", "key", work)->on_landing([&] { flights.join("a", "key", work, &again); });
+  go.count_down();
+  flights.wait_until_idle();
+  CHECK(again == build::Joining::began);
+}
+
 TEST_CASE("with no memory for failures every request tries again") {
   Flights flights({1, 10, std::chrono::seconds(0)});
   std::atomic<int> tries{0};
