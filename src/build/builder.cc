@@ -31,6 +31,15 @@ log::Level level_of(Failure failure) {
   }
 }
 
+std::string name_of(const reference::Reference& reference) {
+  return fmt::format("{}:{}", reference.repository, reference.tag);
+}
+
+// What nobody foresaw, such as a file system's refusal: its words name paths, and are for the log alone.
+Error unforeseen(const std::exception& error) {
+  return {Failure::storage, "the registry failed at this: its log says why", error.what()};
+}
+
 }  // namespace
 
 Builder::Builder(const Road& road, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
@@ -42,15 +51,16 @@ Builder::~Builder() {
 }
 
 std::shared_ptr<Flight> Builder::start(const reference::Reference& reference, std::string_view address) {
-  return join(metrics().tags, address, build_key(reference),
-              [this, reference](Progress& progress) { return build(reference, progress); });
+  const auto work = [this, reference](Progress& progress) { return build(reference, progress); };
+  return join(metrics().tags, address, build_key(reference), work,
+              {name_of(reference), [this, reference](const Landing& landing) { publish_tag(reference, landing); }});
 }
 
 std::shared_ptr<Flight> Builder::join(metrics::LookUps& look_ups, std::string_view address, const std::string& key,
-                                      Work work) {
+                                      Work work, Errand errand) {
   try {
     Joining how{};
-    auto flight = flights_.join(client_of_address(address), key, std::move(work), &how);
+    auto flight = flights_.join(client_of_address(address), key, std::move(work), &how, std::move(errand));
     (how == Joining::began ? look_ups.began : how == Joining::joined ? look_ups.joined : look_ups.remembered).add();
     return flight;
   } catch (const Error&) {
@@ -81,10 +91,20 @@ void Builder::remember_failure(const reference::Reference& reference, const Erro
 }
 
 Landing Builder::build(const reference::Reference& reference, Progress& progress) {
-  const auto name = fmt::format("{}:{}", reference.repository, reference.tag);
+  const auto name = name_of(reference);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
     return fmt::format("{:.3f}", std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  };
+  const auto failed = [&](const Error& error, const char* why) {
+    count_failure(error);
+    log::write(level_of(error.failure()), "build failed",
+               {{"reference", name},
+                {"failure", name_of(error.failure())},
+                {"error", why},
+                {"log", build_key(reference)},
+                {"seconds", seconds()}});
+    remember_failure(reference, error);
   };
   try {
     const auto built = build_with_tag(road_, tree_, reference, progress, &stopping_, ExistingTag::is_good_enough);
@@ -104,21 +124,23 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
                               {"seconds", seconds()}});
     return {built.manifest, built.revision.id, built.revision.moving, nullptr};
   } catch (const Error& error) {
-    count_failure(error);
-    log::write(level_of(error.failure()), "build failed",
-               {{"reference", name},
-                {"failure", name_of(error.failure())},
-                {"error", error.what()},
-                {"log", build_key(reference)},
-                {"seconds", seconds()}});
-    remember_failure(reference, error);
+    failed(error, error.what());
     throw;
+  } catch (const std::exception& error) {
+    failed(unforeseen(error), error.what());
+    throw unforeseen(error);
   }
 }
 
+// For those who joined a flight that began under another spelling.
 void Builder::publish_tag(const reference::Reference& reference, const Landing& landing) const {
-  build::publish_tag(road_, tree_, reference, *landing.digest, landing.revision, landing.moving);
-  drop_if_changed(reference);
+  try {
+    build::publish_tag(road_, tree_, reference, *landing.digest, landing.revision, landing.moving);
+    drop_if_changed(reference);
+  } catch (const std::exception& error) {
+    // The image is there, whose next pull under this name comes to a worker again.
+    log::warning("tag not published", {{"reference", name_of(reference)}, {"error", error.what()}});
+  }
 }
 
 // After the tag is there: whoever changes the declaration now finds it, and who changed it before is found here.
@@ -142,14 +164,19 @@ bool Builder::can_rebuild(const image::Digest& blob) const {
 std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {
   const std::string key = image::KeyBuilder("rebuild").add(blob.hex()).finish();
   return join(metrics().blobs, address, key, [this, key, blob](Progress& progress) {
+    const auto failed = [&](const Error& error, const char* why) {
+      count_failure(error);
+      log::warning("blob not rebuilt",
+                   {{"digest", blob.str()}, {"failure", name_of(error.failure())}, {"error", why}, {"log", key}});
+    };
     try {
       return rebuild(key, blob, progress);
     } catch (const Error& error) {
-      count_failure(error);
-      log::warning(
-          "blob not rebuilt",
-          {{"digest", blob.str()}, {"failure", name_of(error.failure())}, {"error", error.what()}, {"log", key}});
+      failed(error, error.what());
       throw;
+    } catch (const std::exception& error) {
+      failed(unforeseen(error), error.what());
+      throw unforeseen(error);
     }
   });
 }
@@ -159,7 +186,7 @@ void Builder::count_failure(const Error& error) const {
 }
 
 Landing Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress) {
-  const os::Lock lock(tree_.layout().lock(key));
+  const os::Lock lock(tree_.layout().lock(key), &stopping_);
   const Landing there{blob, {}, false, nullptr};
   if (tree_.has_blob(blob)) {
     metrics().found.add();

@@ -21,12 +21,11 @@ class Builder {
   // Stops what nix and git are doing for us, a refresh too; builds are resumed when they are asked for again. For good.
   void stop() { stopping_ = true; }
 
-  // The flight that builds `reference` and publishes its tag. `address` is of the client. Throws Error{too_busy}.
+  // The flight that builds `reference` and publishes its tag, also where it began under another spelling of the same
+  // image. `address` is of the client. Throws Error{too_busy}.
   std::shared_ptr<Flight> start(const reference::Reference& reference, std::string_view address);
   // The one that builds it, or failed to just now; null where there is none.
   std::shared_ptr<Flight> flight_of(const reference::Reference& reference) const;
-  // The tag of what landed, also where the flight began under another spelling of the same image.
-  void publish_tag(const reference::Reference& reference, const Landing& landing) const;
 
   // What a name stands for now: a declared image, or packages. Throws as find_reference().
   reference::Reference find(std::string_view repository, std::string_view tag) const {
@@ -52,7 +51,9 @@ class Builder {
   void wait_until_idle() { flights_.wait_until_idle(); }
 
  private:
-  std::shared_ptr<Flight> join(metrics::LookUps& look_ups, std::string_view address, const std::string& key, Work work);
+  std::shared_ptr<Flight> join(metrics::LookUps& look_ups, std::string_view address, const std::string& key, Work work,
+                               Errand errand = {});
+  void publish_tag(const reference::Reference& reference, const Landing& landing) const;
   void count_failure(const Error& error) const;
   void drop_if_changed(const reference::Reference& reference) const;
   void remember_failure(const reference::Reference& reference, const Error& error) const;

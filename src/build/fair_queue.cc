@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <vector>
 
 namespace nixery::build {
 
@@ -21,35 +22,56 @@ std::list<FairQueue::Line>::iterator FairQueue::line_of(const std::string& clien
   return std::find_if(lines_.begin(), lines_.end(), [&](const Line& line) { return line.client == client; });
 }
 
-void FairQueue::push(const std::string& client, std::shared_ptr<Flight> flight) {
+void FairQueue::push(const std::string& client, const std::shared_ptr<Flight>& flight) {
   auto line = line_of(client);
   if (line == lines_.end()) line = lines_.insert(lines_.end(), Line{client, {}});
-  line->flights.push_back(std::move(flight));
-  ++size_;
+  if (std::find(line->flights.begin(), line->flights.end(), flight) == line->flights.end())
+    line->flights.push_back(flight);
+  waiting_.insert(flight);
 }
 
-std::shared_ptr<Flight> FairQueue::pop() {
-  Line& line = lines_.front();
-  auto flight = std::move(line.flights.front());
-  line.flights.pop_front();
-  --size_;
-  if (line.flights.empty())
-    lines_.pop_front();
-  else
-    lines_.splice(lines_.end(), lines_, lines_.begin());
-  return flight;
+void FairQueue::remove(const std::shared_ptr<Flight>& flight) {
+  for (Line& line : lines_) std::erase(line.flights, flight);
+  std::erase_if(lines_, [](const Line& line) { return line.flights.empty(); });
+  waiting_.erase(flight);
+}
+
+std::optional<FairQueue::Turn> FairQueue::pop(const InTheAir& in_the_air, bool is_last_builder) {
+  const auto flying = [&](const Line& line) {
+    const auto known = in_the_air.find(line.client);
+    return known == in_the_air.end() ? 0 : known->second;
+  };
+  const auto line = std::min_element(lines_.begin(), lines_.end(),
+                                     [&](const Line& a, const Line& b) { return flying(a) < flying(b); });
+  if (line == lines_.end() || (is_last_builder && flying(*line) > 0)) return std::nullopt;
+  Turn turn{line->client, line->flights.front()};
+  lines_.splice(lines_.end(), lines_, line);
+  remove(turn.flight);
+  return turn;
 }
 
 std::shared_ptr<Flight> FairQueue::displace_for(const std::string& client) {
-  const auto line = line_of(client);
-  const std::size_t own = line == lines_.end() ? 0 : line->flights.size();
-  const auto longest = std::max_element(
-      lines_.begin(), lines_.end(), [](const Line& a, const Line& b) { return a.flights.size() < b.flights.size(); });
-  if (longest == lines_.end() || longest->flights.size() < own + 2) return nullptr;
-  auto flight = std::move(longest->flights.back());
-  longest->flights.pop_back();
-  --size_;
-  return flight;
+  const auto own_line = line_of(client);
+  const std::size_t enough = (own_line == lines_.end() ? 0 : own_line->flights.size()) + 2;
+  std::vector<const Line*> longest;
+  for (const Line& line : lines_)
+    if (line.flights.size() >= enough) longest.push_back(&line);
+  std::stable_sort(longest.begin(), longest.end(),
+                   [](const Line* a, const Line* b) { return a->flights.size() > b->flights.size(); });
+  const auto is_wanted_elsewhere = [&](const std::shared_ptr<Flight>& flight) {
+    return std::any_of(lines_.begin(), lines_.end(), [&](const Line& line) {
+      return line.flights.size() < enough &&
+             std::find(line.flights.begin(), line.flights.end(), flight) != line.flights.end();
+    });
+  };
+  for (const Line* line : longest) {
+    const auto found = std::find_if_not(line->flights.rbegin(), line->flights.rend(), is_wanted_elsewhere);
+    if (found == line->flights.rend()) continue;
+    auto flight = *found;
+    remove(flight);
+    return flight;
+  }
+  return nullptr;
 }
 
 }  // namespace nixery::build

@@ -4,7 +4,10 @@
 
 #include <deque>
 #include <list>
+#include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -15,18 +18,30 @@ class Flight;
 // Whose turn it is counts by this: an IPv4 address, or the /64 network of an IPv6 one, as one person has all of it.
 std::string client_of_address(std::string_view address);
 
-// One thread at a time.
+// Each client has a line of the flights that it asked for; one that several asked for stands in each of their lines,
+// until its first turn. One thread at a time.
 class FairQueue {
  public:
-  void push(const std::string& client, std::shared_ptr<Flight> flight);
-  // The oldest of the client whose turn it is. The queue must not be empty.
-  std::shared_ptr<Flight> pop();
-  // Makes room for a flight of `client`: takes out the newest of whoever has the most waiting. Null where that would
-  // not leave both with fair shares: nobody has two more than `client`.
+  struct Turn {
+    std::string client;
+    std::shared_ptr<Flight> flight;
+  };
+  using InTheAir =
+      std::map<std::string, unsigned>;  // by client: flights that began in its turn; only those who have any
+
+  // To the end of the client's line; one that is in it keeps its place.
+  void push(const std::string& client, const std::shared_ptr<Flight>& flight);
+  // The oldest of the client whose turn it is: of those with the fewest flights in the air, the one who has waited for
+  // its turn longest. Where there is only one builder left of several, it is for a client with none in the air; nullopt
+  // where nobody else waits.
+  std::optional<Turn> pop(const InTheAir& in_the_air, bool is_last_builder);
+  // Makes room for a flight of `client`: takes out the newest of whoever has the most waiting, for all who wait for it.
+  // Null where that would not leave everybody with fair shares: each of them must have two more than `client`.
   std::shared_ptr<Flight> displace_for(const std::string& client);
 
-  std::size_t size() const { return size_; }
-  bool empty() const { return size_ == 0; }
+  bool holds(const std::shared_ptr<Flight>& flight) const { return waiting_.contains(flight); }
+  std::size_t size() const { return waiting_.size(); }
+  bool empty() const { return waiting_.empty(); }
 
  private:
   struct Line {
@@ -34,9 +49,10 @@ class FairQueue {
     std::deque<std::shared_ptr<Flight>> flights;  // never empty
   };
   std::list<Line>::iterator line_of(const std::string& client);
+  void remove(const std::shared_ptr<Flight>& flight);
 
   std::list<Line> lines_;  // the first one's turn is next
-  std::size_t size_ = 0;
+  std::set<std::shared_ptr<Flight>> waiting_;
 };
 
 }  // namespace nixery::build

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "log.h"
+
 namespace nixery::build {
 
 namespace {
@@ -10,6 +12,12 @@ using Clock = std::chrono::steady_clock;
 
 Landing crash(const Error& error) {
   return {std::nullopt, {}, false, std::make_shared<Error>(error)};
+}
+
+// A success is in the tree now, and what may pass is worth another try; other failures, and reports, are remembered for
+// a while.
+bool is_remembered(const Landing& landing) {
+  return landing.report || (landing.error && !landing.error->transient());
 }
 
 }  // namespace
@@ -38,13 +46,39 @@ void Flight::on_landing(std::function<void()> callback) {
 
 void Flight::fly() {
   const CauseScope scope(cause_);
+  Landing landing;
   try {
-    land(work_(progress_));
+    landing = work_(progress_);
+    if (!landing.error) run_errands(landing);
   } catch (const Error& error) {
-    land(crash(error));
+    landing = crash(error);
   } catch (const std::exception& error) {
-    land(crash(Error(Failure::unavailable, fmt::format("the build was cut off: {}", error.what()))));
+    // Its words may name what strangers have no business with.
+    log::error("flight failed", {{"error", error.what()}});
+    landing = crash(Error(Failure::storage, "the registry failed at this: its log says why", error.what()));
   }
+  land(std::move(landing));
+}
+
+void Flight::run_errands(const Landing& landing) {
+  for (;;) {
+    decltype(errands_) errands;
+    {
+      const std::lock_guard lock(mutex_);
+      is_landing_ = errands_.empty();
+      if (is_landing_) return;
+      errands.swap(errands_);
+    }
+    for (const auto& [name, run] : errands) run(landing);
+  }
+}
+
+bool Flight::add(Errand errand) {
+  const std::lock_guard lock(mutex_);
+  if (is_landing_) return false;
+  if (errands_taken_ < most_errands && errands_.emplace(std::move(errand.name), std::move(errand.run)).second)
+    ++errands_taken_;
+  return true;
 }
 
 void Flight::land(Landing landing) {
@@ -61,7 +95,7 @@ void Flight::land(Landing landing) {
 }
 
 Flights::Flights(FlightLimits limits) : limits_(limits) {
-  for (unsigned i = 0; i < limits_.in_the_air; ++i) pilots_.emplace_back([this] { fly_queued(); });
+  for (unsigned i = 0; i < limits_.in_the_air; ++i) pilots_.emplace_back([this] { fly_dispatched(); });
 }
 
 Flights::~Flights() {
@@ -72,11 +106,13 @@ Flights::~Flights() {
   changed_.notify_all();
   for (std::thread& pilot : pilots_) pilot.join();
   // Nobody flies them any more; whoever waits on them must not wait for ever.
-  while (!queue_.empty())
-    queue_.pop()->land(crash(Error(Failure::unavailable, "the registry is shutting down: try again")));
+  while (auto turn = queue_.pop({}, false)) dispatched_.push_back(*std::move(turn));
+  for (const FairQueue::Turn& turn : dispatched_)
+    turn.flight->land(crash(Error(Failure::unavailable, "the registry is shutting down: try again")));
 }
 
-std::shared_ptr<Flight> Flights::join(const std::string& client, const std::string& key, Work work, Joining* how) {
+std::shared_ptr<Flight> Flights::join(const std::string& client, const std::string& key, Work work, Joining* how,
+                                      Errand errand) {
   std::shared_ptr<Flight> flight, displaced;
   const auto too_busy = [this] {
     return Error(Failure::too_busy,
@@ -84,12 +120,27 @@ std::shared_ptr<Flight> Flights::join(const std::string& client, const std::stri
   };
   std::unique_lock lock(mutex_);
   forget_old(Clock::now());
-  if (const auto known = flights_.find(key); known != flights_.end()) {
-    if (how) *how = known->second->landing() ? Joining::remembered : Joining::joined;
-    return known->second;
+  auto known = flights_.find(key);
+  if (known != flights_.end()) {
+    // Whoever is told of its end may ask again before its thread is here to forget it.
+    const auto landing = known->second->landing();
+    if ((landing && !is_remembered(*landing)) || (errand.run && !known->second->add(std::move(errand)))) {
+      flights_.erase(known);
+      known = flights_.end();
+    }
+  }
+  if (known != flights_.end()) {
+    flight = known->second;
+    if (queue_.holds(flight)) {
+      queue_.push(client, flight);
+      dispatch();  // the last builder may be this client's
+    }
+    if (how) *how = flight->landing() ? Joining::remembered : Joining::joined;
+    return flight;
   }
   if (how) *how = Joining::began;
-  if (queue_.size() >= limits_.queued + (limits_.in_the_air > flying_ ? limits_.in_the_air - flying_ : 0)) {
+  const bool flies_at_once = flying_ < limits_.in_the_air && !(is_last_builder() && flying_for_.contains(client));
+  if (!flies_at_once && queue_.size() >= limits_.queued) {
     displaced = queue_.displace_for(client);
     if (!displaced) throw too_busy();
     flights_.erase(displaced->key());
@@ -97,11 +148,28 @@ std::shared_ptr<Flight> Flights::join(const std::string& client, const std::stri
   flight = std::make_shared<Flight>(key, std::move(work));
   flights_.emplace(key, flight);
   queue_.push(client, flight);
-  changed_.notify_all();
+  dispatch();
   const Error reason = too_busy();
   lock.unlock();
   if (displaced) displaced->land(crash(reason));
   return flight;
+}
+
+// Of several: one client that wants all of them would keep everybody else waiting until its slowest build is done.
+bool Flights::is_last_builder() const {
+  return limits_.in_the_air > 1 && flying_ + 1 == limits_.in_the_air;
+}
+
+// Gives free builders to those whose turn it is; the caller holds the mutex.
+void Flights::dispatch() {
+  while (flying_ < limits_.in_the_air) {
+    auto turn = queue_.pop(flying_for_, is_last_builder());
+    if (!turn) break;
+    ++flying_;
+    ++flying_for_[turn->client];
+    dispatched_.push_back(*std::move(turn));
+  }
+  changed_.notify_all();
 }
 
 std::shared_ptr<Flight> Flights::find(const std::string& key) const {
@@ -119,22 +187,21 @@ void Flights::forget_old(Clock::time_point now) {
   std::erase_if(flights_, [&](const auto& entry) { return is_old(*entry.second, now); });
 }
 
-void Flights::fly_queued() {
+void Flights::fly_dispatched() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return closing_ || !queue_.empty(); });
+    changed_.wait(lock, [this] { return closing_ || !dispatched_.empty(); });
     if (closing_) return;
-    const auto flight = queue_.pop();
-    ++flying_;
+    const auto [client, flight] = std::move(dispatched_.front());
+    dispatched_.pop_front();
     lock.unlock();
     flight->fly();
     lock.lock();
     --flying_;
-    changed_.notify_all();
-    // A success is in the tree now, and what may pass is worth another try; other failures, and reports,
-    // are remembered for a while.
-    const Landing landing = *flight->landing();
-    if (!landing.report && (!landing.error || landing.error->transient())) flights_.erase(flight->key());
+    if (--flying_for_[client] == 0) flying_for_.erase(client);
+    if (const auto known = flights_.find(flight->key()); known != flights_.end() && known->second == flight)
+      if (!is_remembered(*flight->landing())) flights_.erase(known);
+    dispatch();
   }
 }
 

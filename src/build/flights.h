@@ -7,6 +7,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -35,6 +36,15 @@ struct Landing {
 
 using Work = std::function<Landing(Progress&)>;
 
+// What somebody who joins a flight wants of it besides: done on its thread, after it has succeeded and before it lands,
+// once for each `name`. Must not throw.
+struct Errand {
+  std::string name;
+  std::function<void(const Landing&)> run;
+};
+// Of one flight, at most: further ones are not run.
+inline constexpr std::size_t most_errands = 1000;
+
 class Flight {
  public:
   Flight(std::string key, Work work) : key_(std::move(key)), work_(std::move(work)) {}
@@ -51,6 +61,9 @@ class Flight {
  private:
   friend class Flights;
   void fly();
+  void run_errands(const Landing& landing);
+  // False where it is too late, as it succeeds just now.
+  bool add(Errand errand);
   void land(Landing landing);
 
   const std::string key_;
@@ -62,6 +75,9 @@ class Flight {
   std::optional<Landing> landing_;
   std::chrono::steady_clock::time_point landed_at_{};
   std::vector<std::function<void()>> callbacks_;
+  std::map<std::string, std::function<void(const Landing&)>> errands_;  // by name
+  std::size_t errands_taken_ = 0;
+  bool is_landing_ = false;  // no errand is run any more
 };
 
 // How join() came by its flight.
@@ -80,9 +96,11 @@ class Flights {
   ~Flights();  // waits for the flights in the air
 
   // The flight of that key: the one in the air, one that failed just now, or a new one that will do `work` when it is
-  // the turn of `client` (client_of_address()). Throws Error{too_busy} where the queue is full; one who has far more in
-  // it than others makes room for them, and learns from the landing that it was too busy. `how` may be null.
-  std::shared_ptr<Flight> join(const std::string& client, const std::string& key, Work work, Joining* how = nullptr);
+  // the turn of `client` (client_of_address()), or of another who joins it before. Throws Error{too_busy} where the
+  // queue is full; one who has far more in it than others makes room for them, and learns from the landing that it was
+  // too busy. `how` may be null. `errand` is for a flight that was begun before, and may be empty.
+  std::shared_ptr<Flight> join(const std::string& client, const std::string& key, Work work, Joining* how = nullptr,
+                               Errand errand = {});
 
   // The one of that key that is queued, in the air, or remembered; else null.
   std::shared_ptr<Flight> find(const std::string& key) const;
@@ -92,7 +110,9 @@ class Flights {
   std::size_t queued() const;
 
  private:
-  void fly_queued();
+  void dispatch();
+  bool is_last_builder() const;
+  void fly_dispatched();
   bool is_old(const Flight& flight, std::chrono::steady_clock::time_point now) const;
   void forget_old(std::chrono::steady_clock::time_point now);
 
@@ -101,7 +121,9 @@ class Flights {
   std::condition_variable changed_;
   std::map<std::string, std::shared_ptr<Flight>> flights_;  // by key: queued, in the air, or failed just now
   FairQueue queue_;
-  std::size_t flying_ = 0;
+  std::deque<FairQueue::Turn> dispatched_;  // in the air, but for a thread
+  FairQueue::InTheAir flying_for_;
+  std::size_t flying_ = 0;  // those dispatched among them
   bool closing_ = false;
   std::vector<std::thread> pilots_;
 };

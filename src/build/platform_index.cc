@@ -83,11 +83,13 @@ BuiltImage build_index(const Road& road, const tree::Tree& tree, const reference
     wanted.platform = platform;
     Progress of_member(members_progress.listener(number));
     try {
-      const os::Lock lock(tree.layout().lock(build_key(wanted)));  // somebody may be pulling it by its own name
+      // Somebody may be pulling it by its own name.
+      const os::Lock lock(tree.layout().lock(build_key(wanted)), stop);
       const auto attendance = log.attend(of_member, stop, fmt::format("{}: ", platform.meta_package));
       return Member{platform, road.build(wanted, source, of_member, attendance), {}};
     } catch (const Error& error) {
-      if (error.transient()) throw;
+      // A busy host's time limit may be another day's success: nothing would ever look for this member again.
+      if (error.transient() || error.failure() == Failure::timed_out) throw;
       return Member{platform, {}, error};
     }
   };

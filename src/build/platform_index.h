@@ -14,7 +14,7 @@ inline constexpr std::string_view left_out_annotation = "io.nixery.left-out.";
 
 // Builds the reference, which names no platform, for each of the road's and publishes the index of what came of it. A
 // platform for which it cannot be built is left out. Where none is left, throws the first one's Error; throws any
-// transient Error, as what may succeed later must not be missing for ever.
+// transient Error and any timed_out, as what may succeed later must not be missing for ever.
 BuiltImage build_index(const Road& road, const tree::Tree& tree, const reference::Reference& reference,
                        const nix::PinnedSource& source, Progress& progress, const BuildLog& log,
                        const std::atomic<bool>* stop);

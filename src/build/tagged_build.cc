@@ -91,7 +91,7 @@ std::size_t drop_outdated_tags(const Road& road, const tree::Tree& tree, const D
 BuiltImage build_with_tag(const Road& road, const tree::Tree& tree, const reference::Reference& reference,
                           Progress& progress, const std::atomic<bool>* stop, ExistingTag existing) {
   const std::string key = build_key(reference);
-  const os::Lock lock(tree.layout().lock(key));
+  const os::Lock lock(tree.layout().lock(key), stop);
   if (existing == ExistingTag::is_good_enough)
     if (const auto digest = tree.digest_of_tag(reference.repository, reference.tag); digest && tree.manifest(*digest))
       if (const auto record = tree::read_record(tree.layout(), reference.repository, reference.tag);

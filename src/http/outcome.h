@@ -13,7 +13,8 @@
 
 namespace nixery::http {
 
-// A request whose answer is being built.
+// A request whose answer is being built. Both functions run on the one thread that answers all who wait: they must not
+// wait for anything themselves, such as a lock.
 struct Waiting {
   Request request;
   std::shared_ptr<build::Flight> flight;

@@ -105,7 +105,6 @@ Outcome Registry::manifest(const Request& request, std::string_view repository, 
 
   return wait_for(request, builder_.start(wanted, request.client), [this, wanted](const build::Landing& landing) {
     if (landing.error) return answer_error(*landing.error, wanted.declaration_hash());
-    builder_.publish_tag(wanted, landing);  // the flight may have begun under another spelling of the same image
     const auto stored = tree_.manifest(*landing.digest);
     if (!stored) throw Error(Failure::unavailable, "the image was removed while it was asked for: try again");
     return answer_manifest(*stored);

@@ -1,6 +1,7 @@
 // Nix by its command line, and only by what has been stable from 2.8 to 2.34: nix-instantiate --eval --json,
-// nix-store --realise, --query, --dump-db. Which store, daemon, builders and caches: the user's own nix.conf and
-// environment decide. What takes `stop` (may be null) throws Error{unavailable} once another thread sets it.
+// nix-store --realise (its log as log_line.h reads it), --query, --dump-db. Which store, daemon, builders and caches:
+// the user's own nix.conf and environment decide. What takes `stop` (may be null) throws Error{unavailable} once another
+// thread sets it.
 #pragma once
 
 #include <atomic>
@@ -67,7 +68,8 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const Attendance& attendance);
 
 // Builds or substitutes the outputs of all packages and registers them as roots `root`, `root-2`, … Throws
-// Error{build_failed, timed_out, unsupported_platform, unavailable}; detail() holds the end of the log.
+// Error{build_failed, timed_out, unsupported_platform, unavailable}, by nix's status and its own words, never by what a
+// builder printed; detail() holds the end of the log.
 void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& root,
              const Attendance& attendance);
 
@@ -97,9 +99,9 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
 std::string error_message(std::string_view standard_error);
 
 // Whether that sentence tells of something from outside: a nix-daemon that cannot be reached, or went away, or a
-// signal. A failed build's may quote its log.
+// signal.
 bool cut_off(std::string_view standard_error);
-// Whether nix, or what it built, failed for the disk: it may pass.
+// Whether nix failed for the disk: it may pass.
 bool lacks_disk(std::string_view standard_error);
 
 }  // namespace nixery::nix

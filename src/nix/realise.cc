@@ -1,8 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
+#include <functional>
 
 #include "error.h"
+#include "nix/log_line.h"
 #include "nix/nix.h"
 #include "os/file.h"
 #include "os/process.h"
@@ -11,55 +14,132 @@ namespace nixery::nix {
 
 namespace {
 
-constexpr std::size_t log_lines_shown = 10;
+constexpr std::size_t log_lines_shown = 10, longest_shown = 4096;
+constexpr std::size_t most_errors = 100;         // that one run is remembered to have said
 constexpr std::size_t paths_per_command = 1000;  // stays far below ARG_MAX
 constexpr std::chrono::seconds answer_limit{10};
 
 // What `nix-store --realise` says by its status, each bit a finding (nix-store(1), "Exit status").
 constexpr int failed = 100, build_timeout_bit = 1;
 
-std::string last_lines(std::string_view text, std::size_t count) {
-  while (text.ends_with('\n')) text.remove_suffix(1);
-  std::size_t start = text.size();
-  for (; count > 0 && start != text.npos && start > 0; --count) start = text.rfind('\n', start - 1);
-  return std::string(start == text.npos || start == 0 ? text : text.substr(start + 1));
+// Cuts where a character of UTF-8 begins.
+std::string_view shortened(std::string_view text, std::size_t size) {
+  if (text.size() <= size) return text;
+  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
+  return text.substr(0, size);
 }
 
-Error realise_error(const os::Outcome& outcome, std::chrono::seconds limit) {
-  const std::string& log = outcome.error_tail;
-  const std::string end = last_lines(log, log_lines_shown);
-  const auto mentions = [&](std::string_view text) { return log.find(text) != log.npos; };
-  const std::string said = error_message(log);
+// What a running nix says: handed on for people to read, and why it failed, in its own words alone.
+class Account {
+ public:
+  explicit Account(const Attendance& attendance) : attendance_(attendance) {}
+
+  void hear(std::string_view printed) {
+    const LogLine line = read_log_line(printed);
+    if (line.kind == LogLine::Kind::nothing) return;
+    if (line.kind == LogLine::Kind::error) keep(own_, without_quotes(line.text), most_errors);
+    if (line.kind == LogLine::Kind::relayed) keep(relayed_, without_quotes(line.text), most_errors);
+    std::string_view rest = line.text;
+    for (std::size_t end; (end = rest.find('\n')) != rest.npos; rest.remove_prefix(end + 1)) show(rest.substr(0, end));
+    show(rest);
+  }
+
+  // The last words of nix that `are_meant`; empty if none are. `with_relayed`: those that came through a daemon count,
+  // too.
+  std::string find(const std::function<bool(const std::string&)>& are_meant, bool with_relayed) const {
+    if (const auto found = std::find_if(own_.rbegin(), own_.rend(), are_meant); found != own_.rend()) return *found;
+    if (!with_relayed) return {};
+    const auto found = std::find_if(relayed_.rbegin(), relayed_.rend(), are_meant);
+    return found == relayed_.rend() ? "" : *found;
+  }
+
+  std::string end() const {
+    std::string text;
+    for (const std::string& line : shown_) text += (text.empty() ? "" : "\n") + line;
+    return text;
+  }
+
+ private:
+  static void keep(std::deque<std::string>& lines, std::string line, std::size_t most) {
+    lines.push_back(std::move(line));
+    if (lines.size() > most) lines.pop_front();
+  }
+
+  void show(std::string_view line) {
+    if (attendance_.on_line) attendance_.on_line(line);
+    keep(shown_, std::string(shortened(line, longest_shown)), log_lines_shown);
+  }
+
+  const Attendance& attendance_;
+  std::deque<std::string> own_, relayed_, shown_;
+};
+
+// "builder for '/nix/store/….drv' failed with exit code 1", on one line.
+std::string sentence_of(const std::string& words, const os::Outcome& outcome) {
+  const std::string said = error_message(words);
+  if (!said.empty()) return said;
+  return words.empty() ? "nix-store " + outcome.describe() : words;
+}
+
+// It was collected since it was evaluated.
+bool lacks_derivation(const std::string& words) {
+  const auto has = [&](std::string_view text) { return words.find(text) != words.npos; };
+  return has("missing derivation") || (has(".drv'") && has("is not valid"));
+}
+
+Error realise_error(const os::Outcome& outcome, const Account& account, std::chrono::seconds limit) {
+  const std::string end = account.end();
   if (outcome.end != os::Outcome::End::exited)
     return Error(Failure::unavailable, fmt::format("the build was cut off: nix-store {}", outcome.describe()), end);
-  if (mentions("timed out after") || (outcome.code >= failed && ((outcome.code - failed) & build_timeout_bit)))
+
+  // Through a daemon the status is 1 whatever happened, and the errors of all but the last derivation are relayed.
+  const bool has_findings = outcome.code >= failed;
+  const auto words_that = [&](const auto& are_meant) { return account.find(are_meant, !has_findings); };
+  const auto with = [&](std::string_view text) {
+    return words_that([=](const std::string& words) { return words.find(text) != words.npos; });
+  };
+  const auto said = [&](const std::string& words) { return sentence_of(words, outcome); };
+
+  const std::string timeout = with("timed out after"), last = with("");
+  if (has_findings ? ((outcome.code - failed) & build_timeout_bit) != 0 : !timeout.empty())
     return Error(Failure::timed_out,
-                 fmt::format("the build took longer than {} s and was stopped: {}", limit.count(), said), end);
-  if (mentions("is required to build") || (mentions("required system or feature") && mentions("not available")))
-    return Error(Failure::unsupported_platform, fmt::format("nobody here can build for that platform: {}", said), end);
+                 fmt::format("the build took longer than {} s and was stopped: {}", limit.count(),
+                             said(timeout.empty() ? last : timeout)),
+                 end);
+  for (const char* text : {"is required to build", "required system or feature"})
+    if (const std::string words = with(text); !words.empty())
+      return Error(Failure::unsupported_platform,
+                   fmt::format("nobody here can build for that platform: {}", said(words)), end);
+  if (const std::string words = words_that(lacks_derivation); !words.empty())
+    return Error(Failure::unavailable,
+                 fmt::format("nix's garbage collection took away what was to be built, try again: {}", said(words)),
+                 end);
   // A builder that was killed fell to an operator, or to a kernel that ran out of memory.
-  const auto passing = {"cannot connect to",      "unable to download",     "Temporary failure",
-                        "Could not resolve",      "database is busy",       "cannot open connection",
-                        "failed due to signal 9", "failed due to signal 15"};
-  if ((outcome.code < failed && cut_off(log)) || lacks_disk(log) ||
-      std::any_of(passing.begin(), passing.end(), mentions))
-    return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said), end);
-  if (outcome.code >= failed || mentions("builder for"))
-    return Error(Failure::build_failed, fmt::format("the build failed: {}", said), end);
-  return Error(Failure::build_failed, fmt::format("nix could not realise the packages: {}", said), end);
+  for (const char* text : {"cannot connect to", "unable to download", "Temporary failure", "Could not resolve",
+                           "database is busy", "cannot open connection", "failed due to signal 9",
+                           "failed due to signal 15", "caused by lack of free disk space"})
+    if (const std::string words = with(text); !words.empty())
+      return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
+  if (const std::string words = words_that(lacks_disk); !words.empty())
+    return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
+  if (!has_findings && cut_off(last))
+    return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(last)), end);
+  return Error(Failure::build_failed, fmt::format("the build failed: {}", said(last)), end);
 }
 
 void run_realise(const NixSettings& settings, std::vector<std::string> arguments, const Attendance& attendance) {
   os::Command command;
-  command.argv = {"nix-store", "--realise", "--timeout", fmt::format("{}", settings.build_limit.count())};
+  command.argv = {"nix-store",     "--realise", "--log-format",
+                  "internal-json", "--timeout", fmt::format("{}", settings.build_limit.count())};
   if (settings.substitute_only)
     command.argv.insert(command.argv.end(), {"--max-jobs", "0", "--option", "builders", ""});
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
   command.env = {{"LC_ALL", "C"}};
   command.stop = attendance.stop;
-  command.on_error_line = attendance.on_line;
+  Account account(attendance);
+  command.on_error_line = [&](std::string_view line) { account.hear(line); };
   const os::Outcome outcome = os::run(command);
-  if (!outcome.ok()) throw realise_error(outcome, settings.build_limit);
+  if (!outcome.ok()) throw realise_error(outcome, account, settings.build_limit);
 }
 
 // "/nix/store/…-curl.drv!bin,out"

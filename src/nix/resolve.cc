@@ -217,8 +217,9 @@ std::string error_message(std::string_view standard_error) {
 
 bool cut_off(std::string_view standard_error) {
   const std::string said = error_message(standard_error);
-  for (const char* words : {"cannot connect to", "unexpected end-of-file", "disconnected unexpectedly",
-                            "Connection reset", "Connection refused", "Broken pipe", "interrupted by the user"})
+  for (const char* words :
+       {"cannot connect to", "unexpected end-of-file", "unexpected EOF", "disconnected unexpectedly",
+        "Connection reset", "Connection refused", "Broken pipe", "interrupted by the user"})
     if (said.find(words) != said.npos) return true;
   return false;
 }

@@ -6,12 +6,18 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
+#include "error.h"
 #include "os/file.h"
 
 namespace nixery::os {
 
 namespace {
+
+// How often a lock that may be given up is tried. A build that waits for another lasts seconds.
+constexpr std::chrono::milliseconds look_again{50};
 
 Fd open_lock(const std::filesystem::path& path) {
   Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
@@ -38,6 +44,21 @@ Lock::Lock(const std::filesystem::path& path, Mode mode) {
     while (flock(fd_.get(), mode == Mode::shared ? LOCK_SH : LOCK_EX) != 0)
       if (errno != EINTR) throw_errno("lock", path);
   } while (!still_there(fd_, path));
+}
+
+Lock::Lock(const std::filesystem::path& path, const std::atomic<bool>* stop) {
+  if (!stop) {
+    *this = Lock(path);
+    return;
+  }
+  for (;;) {
+    if (stop->load()) throw Error(Failure::unavailable, "the registry is shutting down: try again");
+    if (auto lock = try_lock(path)) {
+      *this = *std::move(lock);
+      return;
+    }
+    std::this_thread::sleep_for(look_again);
+  }
 }
 
 std::optional<Lock> Lock::try_lock(const std::filesystem::path& path) {

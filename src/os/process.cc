@@ -148,11 +148,16 @@ bool drain(int fd, Sink&& sink) {
 // A child of ours; its group is killed and it is reaped at the latest when this goes out of scope.
 class Child {
  public:
-  explicit Child(pid_t pid) : pid_(pid), pidfd_(pidfd_open(pid, 0)) {}
+  explicit Child(pid_t pid) : pid_(pid) {}
   ~Child() {
     if (pid_ < 0) return;
     kill_group();
     reap();
+  }
+  // Without it nobody would learn that the child has ended. Throws Error{unavailable}.
+  void watch() {
+    pidfd_ = Fd(pidfd_open(pid_, 0));
+    if (!pidfd_) throw Error(Failure::unavailable, fmt::format("cannot watch a process: {}", std::strerror(errno)));
   }
   int pidfd() const { return pidfd_.get(); }
   // Only while the child is not reaped, so that the group's number cannot have been given to somebody else.
@@ -211,6 +216,7 @@ Outcome run(const Command& command) {
   out.write.reset();
   err.write.reset();
   failure.write.reset();
+  child.watch();  // after the pipes' other ends are closed: there may be no descriptor left but theirs
 
   int exec_error = 0;
   ssize_t n;

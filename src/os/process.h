@@ -40,7 +40,7 @@ struct Outcome {
 
 // Runs `command` to its end in a process group of its own, reading both of its outputs at once (a child that fills
 // one pipe while we wait on the other never hangs us). When it ends, so does what is left of its group. Throws
-// Error{unavailable} where the program cannot be started. Thread-safe.
+// Error{unavailable} where the program cannot be started or watched. Thread-safe.
 Outcome run(const Command& command);
 
 // "nix-store --realise …", for logs and messages.

@@ -1,13 +1,14 @@
 """A disk that is full, a state that cannot be written, many who ask for the same, workers that share a tree, clients that
 hardly read: it says what is wrong, serves what is there, and goes on when it can."""
 
+import fcntl
 import json
 import os
 import socket
 import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -172,3 +173,54 @@ def test_a_clock_that_jumps_loses_nothing(new_registry, packages, directory):
     assert registry.manifest("p8").status == 200
     assert registry.manifest("p7").status == 200
     assert registry.nixery("verify").returncode == 0
+
+
+@contextmanager
+def held(path):
+    """A lock of the registry's, as another process on the same state would hold it."""
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture
+def untagged(new_registry, packages):
+    """A registry with one image whose tag is away, that image's build lock, and what puts the tag back."""
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_BUILDS="4", NIXERY_HOP_SECONDS="3")
+    assert registry.manifest("p20/p21").status == 200
+    (log,) = (registry.state / "logs").iterdir()
+    tag, aside = registry.tree / "tags/p20/p21/_tags/latest", registry.dir / "tag"
+    tag.rename(aside)
+    return registry, registry.state / f"locks/{log.stem}.lock", lambda: aside.rename(tag)
+
+
+def test_a_worker_that_waits_for_another_process_build_ends_when_it_is_told_to(untagged):
+    registry, lock, _ = untagged
+    with held(lock):
+        assert registry.get("/v2/p20/p21/manifests/latest").status == 307  # its flight waits for the lock
+        assert registry.stop_worker() == 0
+        registry.start_worker()
+        assert registry.get("/v2/p20/p21/manifests/latest").status == 307
+    assert registry.manifest("p20/p21").status == 200
+
+
+def test_a_collection_that_waits_keeps_no_other_client_waiting(untagged):
+    """Two spellings of one image share a flight, and the second one's tag needs the tree, which a collection keeps."""
+    registry, lock, put_back = untagged
+
+    def waiting(count):
+        return f"\nnixery_requests_waiting {count}\n" in registry.get("/metrics").body.decode()
+
+    with ThreadPoolExecutor(2) as pool, ExitStack() as collection:
+        with held(lock):
+            first = pool.submit(registry.manifest, "p20/p21")
+            wait_for(lambda: waiting(1), "the first client to wait")
+            second = pool.submit(registry.manifest, "p21/p20")
+            wait_for(lambda: waiting(2), "the second to wait")
+            put_back()  # the flight finds it, and has nothing to publish
+            collection.enter_context(held(registry.state / "locks/gate.lock"))
+        assert registry.get("/v2/p22/manifests/latest", timeout=30).status == 307
+        collection.close()
+        assert first.result().status == second.result().status == 200
+    assert registry.manifest("p22").status == 200
+    assert (registry.tree / "tags/p21/p20/_tags/latest").exists()

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from engines import program, run, skopeo
-from registry import Registry, wait_for
+from registry import ROOT, Registry, wait_for
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,79 @@ def test_a_failed_build_is_not_built_again_at_every_request(new_registry):
     for _ in range(5):
         assert registry.manifest("failingpackage").status == 424
     assert len(registry.events("build failed")) == 1
+
+
+DERIVATION = 'derivation {{ name = "{name}"; inherit system; builder = "/bin/sh"; args = [ "-c" "{script}" ]; }}'
+
+
+def package_set_of(directory, **scripts: str) -> str:
+    """A set in which each name stands for a script that nobody has run yet."""
+    packages = directory / "packages"
+    packages.mkdir()
+    lines = [f"{name} = {DERIVATION.format(name=f'{name}-{directory.name}', script=script)};" for name, script in scripts.items()]
+    (packages / "default.nix").write_text("{ system, ... }: { " + "\n".join(lines) + " }")
+    return str(packages)
+
+
+def test_what_a_builder_prints_is_never_taken_for_what_nix_says(new_registry, directory):
+    said = {
+        "gradle": "Could not resolve all files for configuration",
+        "disk": "cat: x: Input/output error",
+        "cmake": "CMake 3.20 or higher is required to build this",
+        "slowtest": "test 7 timed out after 5 seconds",
+        "feature": "required system or feature not available",
+        "posing": "error: building of x from .drv file timed out after 5 seconds",
+        "socket": "error: cannot connect to socket at x: Connection refused",
+        "full": "note: build failure may have been caused by lack of free disk space",
+        "gone": "error: cannot build missing derivation x",
+    }
+    packages = package_set_of(directory, **{name: f"echo '{line}'; exit 1" for name, line in said.items()})
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_FAILURE_SECONDS="600")
+    for name, line in said.items():
+        for _ in range(2):
+            answer = registry.manifest(name)
+            assert (answer.status, answer.error["detail"]["failure"]) == (424, "build_failed"), (name, answer.body)
+            assert line in answer.error["message"] and f"{name}-{directory.name}.drv" in answer.error["message"]
+    assert len(registry.events("build failed")) == len(said)
+
+
+def test_so_it_is_with_what_another_build_needs(new_registry, directory):
+    inner = DERIVATION.format(name=f"inner-{directory.name}", script="echo test 7 timed out after 5 seconds; exit 1")
+    outer = DERIVATION.format(name="outer", script="echo ${" + inner + "} > $out")
+    (directory / "default.nix").write_text("{ system, ... }: { outer = " + outer + "; }")
+    answer = new_registry(NIXERY_PKGS_PATH=str(directory)).manifest("outer")
+    assert (answer.status, answer.error["detail"]["failure"]) == (424, "build_failed"), answer.body
+    assert "test 7 timed out after 5 seconds" in answer.error["message"]  # the end of the log
+
+
+def test_a_derivation_that_nix_collected_before_it_was_built_is_503_and_built_the_next_time(new_registry, directory):
+    nix_store, shims = program("nix-store", "nix-bin"), directory / "shims"
+    shims.mkdir()
+    (shims / "nix-store").write_text(
+        f'#!/bin/sh\ncase "$*" in *--dry-run*) ;; *--realise*) if [ -e {directory}/collect ]; then rm {directory}/collect\n'
+        f'for word; do case $word in *.drv!*) {nix_store} --delete "${{word%%!*}}" >{directory}/collected 2>&1 ;; esac; done; fi ;;\n'
+        f'esac\nexec {nix_store} "$@"\n')  # fmt: skip
+    (shims / "nix-store").chmod(0o755)
+    packages = package_set_of(directory, fresh="echo > $out")
+    registry = new_registry(NIXERY_PKGS_PATH=packages, PATH=f"{shims}:{os.environ['PATH']}")
+    (directory / "collect").touch()
+    answer = registry.manifest("fresh")
+    assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE"), (answer.body, (directory / "collected").read_text())
+    assert "garbage collection" in answer.error["message"]
+    assert registry.manifest("fresh").status == 200
+
+
+def test_what_nobody_foresaw_is_logged_and_counted_and_shows_no_paths(new_registry, directory):
+    expression = directory / "resolve.nix"
+    expression.write_text((ROOT / "nix/resolve.nix").read_text())
+    registry = new_registry(NIXERY_RESOLVE_NIX=str(expression))
+    expression.unlink()
+    answer = registry.manifest("hello")
+    assert answer.status == 503 and str(directory).encode() not in answer.body, answer.body
+    assert "a problem of its own" in answer.error["message"]
+    (event,) = registry.events("build failed")
+    assert event["failure"] == "storage" and str(expression) in event["error"]
+    assert 'nixery_builds_total{outcome="storage"} 1' in registry.get("/metrics").body.decode()
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """One name for several platforms: an index, from which every client takes its own."""
 
 import json
+import os
 
 import pytest
 
-from engines import skopeo
+from engines import program, skopeo
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
@@ -74,6 +75,22 @@ def test_what_no_platform_can_have_fails_as_it_would_for_one(both, registry):
         two, one = both.manifest(name), registry.manifest(name)
         assert (two.status, two.error["code"]) == (one.status, one.error["code"]), name
         assert two.error["message"] == one.error["message"], name
+
+
+def test_a_platform_that_ran_out_of_time_is_not_left_out(new_registry, directory):
+    """A busy host's limit: the next pull may be within it."""
+    shims, hang = directory / "shims", directory / "hang"
+    shims.mkdir()
+    (shims / "nix-instantiate").write_text(
+        f'#!/bin/sh\nif [ -e {hang} ]; then case "$*" in *aarch64-linux*) exec sleep 600 ;; esac; fi\n'
+        f'exec {program("nix-instantiate", "nix-bin")} "$@"\n')  # fmt: skip
+    (shims / "nix-instantiate").chmod(0o755)
+    registry = new_registry(NIXERY_FAILURE_SECONDS="0", NIXERY_EVAL_TIMEOUT="15", PATH=f"{shims}:{os.environ['PATH']}", **BOTH)
+    hang.touch()
+    answer = registry.manifest("hello")
+    assert (answer.status, answer.error["detail"]["failure"]) == (424, "timed_out"), answer.body
+    hang.unlink()
+    assert list(members(registry, "hello")) == ["amd64", "arm64"]
 
 
 def test_the_members_are_built_side_by_side(both):

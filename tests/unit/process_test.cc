@@ -1,13 +1,24 @@
 #include "os/process.h"
 
 #include <doctest/doctest.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdlib>
 #include <thread>
+#include <vector>
 
 #include "error.h"
+#include "os/fd.h"
 
 using namespace nixery;
 using os::Command;
@@ -76,6 +87,44 @@ TEST_CASE("a stop flag ends the child") {
   command.stop = &stop;
   CHECK(os::run(command).end == Outcome::End::stopped);
   stopper.join();
+}
+
+TEST_CASE("a child is watched with the last eight descriptors") {
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const rlimit few{64, before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  std::vector<os::Fd> taken;
+  for (int fd; (fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;) taken.emplace_back(fd);
+  REQUIRE(errno == EMFILE);
+  REQUIRE(taken.size() > 8);
+  taken.resize(taken.size() - 8);
+  const auto outcome = shell("sleep 600", std::chrono::seconds(1));
+  taken.clear();
+  setrlimit(RLIMIT_NOFILE, &before);
+  CHECK(outcome.end == Outcome::End::timed_out);
+}
+
+TEST_CASE("a child that cannot be watched is an error, not a wait for ever") {
+  // Of this thread alone, and what it starts: as on an old kernel, there is no pidfd_open.
+  std::string said;
+  std::thread([&] {
+    sock_filter steps[] = {{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
+                           {BPF_JMP | BPF_JEQ | BPF_K, 0, 1, SYS_pidfd_open},
+                           {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ERRNO | ENOSYS},
+                           {BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+    const sock_fprog filter{4, steps};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) != 0) {
+      said = "no filter";
+      return;
+    }
+    try {
+      shell("sleep 600", std::chrono::seconds(1));
+    } catch (const Error& error) {
+      said = error.what();
+    }
+  }).join();
+  CHECK(said == "cannot watch a process: Function not implemented");
 }
 
 TEST_CASE("more output than allowed is an error, not a lack of memory") {

@@ -1,0 +1,94 @@
+#include "nix/log_line.h"
+
+#include <algorithm>
+
+#include "error.h"
+#include "json/json.h"
+
+namespace nixery::nix {
+
+namespace {
+
+constexpr std::string_view mark = "@nix ";
+// Of nix's ActivityType, ResultType and Verbosity.
+constexpr std::int64_t build_log_line = 101, post_build_log_line = 107, error_level = 0, info_level = 3;
+
+std::string without_colours(std::string_view text) {
+  std::string plain;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text.substr(i).starts_with("\033[")) {
+      i = text.find_first_not_of("0123456789;", i + 2);  // at the letter that ends it
+      if (i == text.npos) break;
+    } else {
+      plain += text[i];
+    }
+  }
+  return plain;
+}
+
+bool tells_of_failure(std::string_view text) {
+  return text.starts_with("error:") || text.starts_with("note: build failure may have been caused by");
+}
+
+LogLine message(const json::Value& said) {
+  std::string text = without_colours(json::string_or(said, "msg", ""));
+  // What is an error to nix itself has its bare sentence beside it, which no other message has.
+  if (json::find(said, "raw_msg") && json::integer_at(said, "level").value_or(error_level) == error_level)
+    return {LogLine::Kind::error, std::move(text)};
+  const auto kind = tells_of_failure(text) ? LogLine::Kind::relayed : LogLine::Kind::notice;
+  return {kind, std::move(text)};
+}
+
+LogLine result(const json::Value& said) {
+  const auto type = json::integer_at(said, "type");
+  if (type != build_log_line && type != post_build_log_line) return {};
+  auto fields = json::strings_at(said, "fields");
+  return fields.empty() ? LogLine{} : LogLine{LogLine::Kind::builder, std::move(fields.front())};
+}
+
+LogLine activity(const json::Value& said) {
+  std::string text = without_colours(json::string_or(said, "text", ""));
+  if (text.empty() || json::integer_at(said, "level").value_or(info_level) > info_level) return {};
+  return {LogLine::Kind::notice, text + "..."};
+}
+
+}  // namespace
+
+LogLine read_log_line(std::string_view line) {
+  if (!line.starts_with(mark))  // before nix has read its options, and from programs that it runs
+    return {tells_of_failure(line) ? LogLine::Kind::relayed : LogLine::Kind::notice, without_colours(line)};
+  try {
+    const auto said = json::parse(line.substr(mark.size()), "a line of nix's log");
+    if (!said.IsObject()) return {};
+    const std::string action = json::string_or(said, "action", "");
+    if (action == "msg") return message(said);
+    if (action == "result") return result(said);
+    if (action == "start") return activity(said);
+  } catch (const Error&) {  // cut off in the middle: too long a line, or nix was killed
+  }
+  return {};
+}
+
+std::string without_quotes(std::string_view error) {
+  const auto introduces = [](std::string_view text) {
+    return ((text.starts_with("last ") || text.starts_with("Last ")) && text.ends_with(" log lines:")) ||
+           text.starts_with("For full logs, run") || text.starts_with("nix log /");
+  };
+  std::string kept;
+  while (!error.empty()) {
+    const std::string_view line = error.substr(0, error.find('\n'));
+    error.remove_prefix(std::min(error.size(), line.size() + 1));
+    const auto start = line.find_first_not_of(' ');
+    const std::string_view text = start == line.npos ? "" : line.substr(start);
+    if (text == ">" || text.starts_with("> ")) continue;
+    if (introduces(text)) {
+      if (kept.ends_with(';')) kept.pop_back();
+      continue;
+    }
+    if (!kept.empty()) kept += '\n';
+    kept += line;
+  }
+  return kept;
+}
+
+}  // namespace nixery::nix

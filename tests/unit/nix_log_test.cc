@@ -1,0 +1,63 @@
+#include <doctest/doctest.h>
+
+#include "nix/log_line.h"
+#include "nix/nix.h"
+
+using namespace nixery;
+using nix::LogLine;
+using nix::read_log_line;
+
+namespace {
+
+bool is(std::string_view line, LogLine::Kind kind, std::string_view text) {
+  const LogLine read = read_log_line(line);
+  CHECK(read.text == text);
+  return read.kind == kind;
+}
+
+}  // namespace
+
+TEST_CASE("nix's own words are told from a builder's, whatever that prints") {
+  CHECK(is(
+      R"(@nix {"action":"msg","column":null,"level":0,"msg":"\u001b[31;1merror:\u001b[0m builder for '\u001b[35;1m/x.drv\u001b[0m' failed","raw_msg":"builder for"})",
+      LogLine::Kind::error, "error: builder for '/x.drv' failed"));
+  CHECK(is(R"(@nix {"action":"result","fields":["error: x timed out after 5 seconds"],"id":7,"type":101})",
+           LogLine::Kind::builder, "error: x timed out after 5 seconds"));
+  CHECK(is(R"(@nix {"action":"result","fields":["@nix {\"action\":\"msg\"}"],"id":7,"type":101})",
+           LogLine::Kind::builder, R"(@nix {"action":"msg"})"));
+  CHECK(is(R"(@nix {"action":"msg","level":0,"msg":"\u001b[31;1merror:\u001b[0m x timed out"})", LogLine::Kind::relayed,
+           "error: x timed out"));
+  CHECK(is(R"(@nix {"action":"msg","level":1,"msg":"\u001b[35;1mwarning:\u001b[0m y","raw_msg":"y"})",
+           LogLine::Kind::notice, "warning: y"));
+  CHECK(is(R"(@nix {"action":"start","id":1,"level":3,"text":"building '/x.drv'","type":105})", LogLine::Kind::notice,
+           "building '/x.drv'..."));
+  CHECK(is("error: cannot read nix.conf", LogLine::Kind::relayed, "error: cannot read nix.conf"));
+}
+
+TEST_CASE("progress, and lines that are torn or no log at all, are nobody's words") {
+  for (const char* line :
+       {R"(@nix {"action":"start","id":1,"level":6,"text":"querying info","type":0})",
+        R"(@nix {"action":"start","id":1,"level":0,"text":"","type":102})", R"(@nix {"action":"stop","id":1})",
+        R"(@nix {"action":"result","fields":[0,1,0,0],"id":1,"type":105})",
+        R"(@nix {"action":"result","fields":[],"id":1,"type":101})",
+        R"(@nix {"action":"msg","level":0,"msg":"error: to)", "@nix [1]", "@nix ", R"(@nix {"action":7})"})
+    CHECK_MESSAGE(is(line, LogLine::Kind::nothing, ""), line);
+  CHECK(is("", LogLine::Kind::notice, ""));
+}
+
+TEST_CASE("the log that an error quotes is not the error, in old and new clothes") {
+  CHECK(nix::without_quotes("error: builder for '/x.drv' failed with exit code 1;\n       last 2 log lines:\n"
+                            "       > a\n       > error: timed out after\n       >\n"
+                            "       For full logs, run 'nix log /x.drv'.") ==
+        "error: builder for '/x.drv' failed with exit code 1");
+  CHECK(nix::without_quotes("error: Cannot build '/x.drv'.\n       Reason: builder failed.\n       Last 1 log lines:\n"
+                            "       > a\n       For full logs, run:\n         nix log /nix/store/x.drv\n"
+                            "       note: it may pass") ==
+        "error: Cannot build '/x.drv'.\n       Reason: builder failed.\n       note: it may pass");
+}
+
+TEST_CASE("a builder that was killed before it began did not fail by itself") {
+  CHECK(
+      nix::cut_off("error: unexpected EOF reading a line\n(use '--show-trace' to show detailed location information)"));
+  CHECK_FALSE(nix::cut_off("error: builder for '/x.drv' failed with exit code 1"));
+}
