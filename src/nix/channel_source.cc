@@ -85,7 +85,7 @@ PinnedSource ChannelSource::fetch(const Revision& revision, const std::atomic<bo
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
   const fs::path pinned = directory_ / revision.id / "source";
   if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
-  const os::Lock lock(directory_ / (revision.id + ".lock"));
+  const os::Lock lock(directory_ / (revision.id + ".lock"), stop);
   if (fs::exists(pinned)) return {pinned, revision};
 
   const fs::path partial = directory_ / (revision.id + ".partial");

@@ -158,7 +158,7 @@ Revision GitSource::find(std::string_view tag, Stop stop) {
   for (const char* peel : {"^{}", ""})
     if (const auto* commit = commit_of(refs, fmt::format("{}{}{}", tags, tag, peel))) {
       if (!allowed(tag)) {
-        const os::Lock lock(directory_ / "mirror.lock");
+        const os::Lock lock(directory_ / "mirror.lock", stop);
         mirror(refs, stop);
         if (!is_on_allowed_branch(*commit, stop))
           throw Error(Failure::forbidden, fmt::format("tag '{}' is on no branch that this registry serves", tag));
@@ -189,7 +189,7 @@ Revision GitSource::find_latest(const std::vector<Ref>& refs, Stop stop) const {
         const std::string_view name = std::string_view(ref.name).substr(tags.size());
         if (allowed(name.substr(0, name.find("^{}")))) return true;
       }
-    const os::Lock lock(directory_ / "mirror.lock");
+    const os::Lock lock(directory_ / "mirror.lock", stop);
     mirror(refs, stop);
     return is_on_allowed_branch(*commit, stop);
   };
@@ -250,7 +250,7 @@ bool GitSource::is_on_allowed_branch(const std::string& commit, Stop stop) const
 }
 
 Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>& refs, Stop stop) const {
-  const os::Lock lock(directory_ / "mirror.lock");
+  const os::Lock lock(directory_ / "mirror.lock", stop);
   mirror(refs, stop);
   const std::string commit = full_name(prefix, stop);
   if (commit.empty())
@@ -266,7 +266,7 @@ PinnedSource GitSource::fetch(const Revision& revision, Stop stop) {
   const fs::path pinned = directory_ / revision.id / "source";
   if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
 
-  const os::Lock lock(directory_ / "mirror.lock");
+  const os::Lock lock(directory_ / "mirror.lock", stop);
   if (fs::exists(pinned)) return {pinned, revision};
   const std::string bare = (directory_ / "mirror.git").string();
   const auto is_here = [&] {
