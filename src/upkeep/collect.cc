@@ -156,6 +156,7 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
   Policy allowed = policy;
   if (collection.clock_jumped) allowed.max_age.reset();
 
+  if (mode == Mode::real) record_uses(layout, use_log);
   LastUse uses(layout);
   uses.read_log(use_log);
   const auto last_use = [&](const image::Digest& digest) { return uses.of(digest); };
@@ -181,15 +182,21 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
   {
     const tree::Alone alone(layout);
     update_times(layout, inventory);
-    uses.read_log(use_log);  // the pulls of this minute, too
+    uses = LastUse(layout);  // the pulls of this minute, too, also those that other hosts know of
+    uses.read_log(use_log);
     const Selection selection = select(inventory, last_use, allowed, now());
     describe(inventory, selection, collection);
     Removal removal(layout, inventory, selection, collection);
     removal.remove();
   }
   Trash(layout).empty();
-  uses.forget([&](const image::Digest& digest) { return !os::status_of(layout.manifest_dir(digest)); });
-  uses.save();
+  {
+    const os::Lock lock = uses_lock(layout);
+    uses = LastUse(layout);
+    uses.read_log(use_log);
+    uses.forget([&](const image::Digest& digest) { return !os::status_of(layout.manifest_dir(digest)); });
+    uses.save();
+  }
   const auto stays = [&](const image::Digest& digest) {
     return os::status_of(layout.blob(digest)) || os::status_of(layout.manifest_dir(digest));
   };

@@ -127,6 +127,31 @@ def test_nginx_tells_what_is_used(new_registry, packages):
     assert json.loads(registry.nixery("gc", "--json", **settings).stdout)["images"] == []
 
 
+def test_workers_take_the_log_of_pulls_in_though_they_collect_nothing(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    digests = [pull(registry, name) for name in ("p6", "p7")]
+    registry.stop_worker()
+    make_old(registry, 48)
+    log = registry.dir / "use.log"
+    line = lambda digest: f"{time.time() - 60:.3f} {digest}\n"
+    rotated = log.with_name("use.log.1")
+    log.write_text(line(digests[0]))
+    log.rename(rotated)
+    log.write_text("")
+    registry.start_worker(NIXERY_USE_LOG=str(log))
+    uses = registry.state / "uses"
+    known = lambda digest: digest.removeprefix("sha256:") in uses.read_text()
+    wait_for(lambda: uses.exists() and known(digests[0]), "the worker to read the log as it starts")
+    with log.open("a") as more:
+        more.write(line(digests[1]))
+    assert registry.stop_worker() == 0
+    assert known(digests[1])
+    # As in a container, whose log goes with it.
+    log.unlink()
+    rotated.unlink()
+    assert collect(registry, "--max-age", "24h")["images"] == []
+
+
 def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     stop, failures = threading.Event(), []

@@ -269,6 +269,50 @@ TEST_CASE("the web server's log tells the last use, also across a rotation, and 
   CHECK(images.collect(policy).images.empty());  // what was learnt is kept
 }
 
+TEST_CASE("the log before the last rotation is read also where nobody has looked at it yet") {
+  Images images;
+  const auto a = images.add("a", {"a"}), b = images.add("b", {"b"});
+  images.age(48);
+  const fs::path log = images.dir.path() / "use.log", rotated = log.string() + ".1";
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(hours_ago(2)).time_since_epoch();
+  const auto line = [&](const image::Digest& digest, int later = 0) {
+    return std::to_string(seconds.count() + later) + ".123 " + digest.str() + "\n";
+  };
+  const auto use_of = [&](const image::Digest& digest) {
+    return upkeep::LastUse(images.tree.layout()).of(digest).time_since_epoch();
+  };
+  SUBCASE("at the first look of all") {
+    std::ofstream(rotated) << line(a);
+    std::ofstream(log) << "";
+  }
+  SUBCASE("though no new one was begun") {
+    std::ofstream(rotated) << line(a);
+  }
+  SUBCASE("after two rotations") {
+    std::ofstream(log) << line(b, -3600 * 40);
+    upkeep::record_uses(images.tree.layout(), log);
+    fs::rename(log, rotated.string() + "0");
+    std::ofstream(rotated) << line(a);
+    std::ofstream(log) << line(b, 60);
+  }
+  SUBCASE("where the log was copied and cut") {
+    std::ofstream(log) << line(b);
+    upkeep::record_uses(images.tree.layout(), log);
+    std::ofstream(log, std::ios::app) << line(a);
+    fs::copy_file(log, rotated);
+    fs::resize_file(log, 0);
+  }
+  SUBCASE("where the new log has got the number of the one that was read") {
+    std::ofstream(log) << line(b);
+    upkeep::record_uses(images.tree.layout(), log);
+    std::ofstream(log) << line(a, 60) << line(b, 60);  // the same file to the system
+  }
+  upkeep::record_uses(images.tree.layout(), log);
+  CHECK(use_of(a) >= seconds);
+  upkeep::collect(images.tree.layout(), older_than(24h), log, upkeep::Mode::real);
+  CHECK(images.has(a));
+}
+
 TEST_CASE("a clock that has jumped makes nothing old at once") {
   Images images;
   const auto image = images.add("image", {"layer"});
