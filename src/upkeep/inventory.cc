@@ -8,6 +8,7 @@
 #include "error.h"
 #include "image/links.h"
 #include "os/directory.h"
+#include "reference/reference.h"
 #include "tree/tree.h"
 
 namespace nixery::upkeep {
@@ -74,9 +75,21 @@ void read_links(const tree::Layout& layout, const Inventory& inventory, Manifest
       numbers->erase(std::unique(numbers->begin(), numbers->end()), numbers->end());
     }
     manifest.is_attached = links.subject.has_value();
-    if (links.subject) manifest.subject = inventory.manifest(links.subject->digest);
+    if (links.subject)
+      if (const auto subject = inventory.manifest(links.subject->digest)) manifest.subjects.push_back(*subject);
   } catch (const Error& error) {
     if (error.failure() != Failure::corrupt) throw;
+  }
+}
+
+// A signature in the form of a tag names its subject there alone: "sha256-<hex>.sig".
+void attach_by_tags(Inventory& inventory) {
+  for (const Tag& tag : inventory.tags) {
+    if (!tag.manifest || !reference::is_digest_tag(tag.tag)) continue;
+    Manifest& manifest = inventory.manifests[*tag.manifest];
+    manifest.is_attached = true;
+    const auto subject = inventory.manifest(*image::Digest::parse_hex(std::string_view(tag.tag).substr(7, 64)));
+    if (subject && *subject != *tag.manifest) manifest.subjects.push_back(*subject);
   }
 }
 
@@ -126,6 +139,7 @@ void list_tags(const tree::Layout& layout, Inventory& inventory) {
 void read_links(const tree::Layout& layout, Inventory& inventory) {
   for (Manifest& manifest : inventory.manifests) read_links(layout, inventory, manifest);
   list_tags(layout, inventory);
+  attach_by_tags(inventory);
 }
 
 }  // namespace nixery::upkeep

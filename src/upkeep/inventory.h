@@ -29,10 +29,10 @@ struct Manifest {
   image::MediaType type;
   std::uint64_t size;
   os::Time time;
-  std::vector<Number> blobs;      // config and layers, those that are there
-  std::vector<Number> members;    // of an index, those that are there
-  bool is_attached = false;       // it has a subject, in the tree or not
-  std::optional<Number> subject;  // where it is in the tree
+  std::vector<Number> blobs;     // config and layers, those that are there
+  std::vector<Number> members;   // of an index, those that are there
+  bool is_attached = false;      // to a subject, in the tree or not: which it names, or its tag "sha256-<hex>.sig" does
+  std::vector<Number> subjects;  // those that are in the tree
 };
 
 struct Tag {
@@ -54,7 +54,7 @@ struct Inventory {
 Inventory list_files(const tree::Layout& layout);
 // Fills in the tags.
 void list_tags(const tree::Layout& layout, Inventory& inventory);
-// Fills in the links, reading every manifest, and the tags. A manifest that cannot be parsed has no links.
+// Fills in the tags, and the links, reading every manifest. A manifest that cannot be parsed has no links.
 void read_links(const tree::Layout& layout, Inventory& inventory);
 
 }  // namespace nixery::upkeep

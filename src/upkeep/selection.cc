@@ -27,7 +27,7 @@ class Selector {
     for (Number i = 0; i < inventory.manifests.size(); ++i) {
       const Manifest& manifest = inventory.manifests[i];
       last_use_[i] = std::max(manifest.time, last_use(manifest.digest));
-      if (manifest.subject) attached_[*manifest.subject].push_back(i);
+      for (const Number subject : manifest.subjects) attached_[subject].push_back(i);
     }
     count_holders();
     for (const Tag& tag : inventory.tags)
@@ -63,7 +63,7 @@ class Selector {
       const Manifest& manifest = inventory_.manifests[i];
       for (const Number blob : manifest.blobs) ++blob_holders_[blob];
       for (const Number member : manifest.members) ++holders_[member], is_member[member] = true;
-      if (manifest.subject) ++holders_[i];
+      holders_[i] += static_cast<std::uint32_t>(manifest.subjects.size());
       selection_.left += manifest.size;
     }
     for (Number i = 0; i < inventory_.manifests.size(); ++i) {

@@ -6,10 +6,14 @@
 #include <fstream>
 #include <thread>
 
+#include "build/attach.h"
+#include "image/links.h"
 #include "image/manifest.h"
 #include "os/file.h"
 #include "os/lock.h"
+#include "os/process.h"
 #include "quantity.h"
+#include "supply/signing_key.h"
 #include "temporary_directory.h"
 #include "tree/hold.h"
 #include "tree/records.h"
@@ -233,6 +237,44 @@ TEST_CASE("members live with their index, signatures with what they sign") {
     const auto done = images.collect(older_than(24h));
     CHECK(images.has(arm64));
   }
+}
+
+TEST_CASE("a signature in the form of a tag lives as long as what it signs, however old it is itself") {
+  Images images;
+  const auto image = images.add("tool", {"layer"});
+  os::Command make;
+  make.argv = {"openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout"};
+  const auto key = supply::SigningKey::from_pem(os::run(make).output, "the test's key");
+  build::attach_signatures(images.tree, key, "registry.example.org", "tool", image);
+  const auto tag = "sha256-" + image.hex() + ".sig";
+  const auto signature = *images.tree.digest_of_tag("tool", tag);
+  REQUIRE(image::links_of(images.tree.manifest(signature)->bytes, signature).subject == std::nullopt);
+  images.age(24 * 40);
+  upkeep::Policy policy = older_than(24h);
+  SUBCASE("while the image is used") {
+    REQUIRE(images.tree.renew_manifest(image));
+  }
+  SUBCASE("while the image is kept") {
+    policy.keep = {"tool:latest"};
+  }
+  SUBCASE("while the tree is too large") {
+    REQUIRE(images.tree.renew_manifest(image));
+    policy.max_size = 1;
+  }
+  for (int i = 0; i < 2; ++i) {
+    CHECK(images.collect(policy).images.empty());
+    CHECK(images.has(image));
+    CHECK(images.tree.digest_of_tag("tool", tag) == signature);
+    CHECK(images.has(signature));
+    CHECK(tree::referrers_of(images.tree.layout(), image).size() == 1);
+  }
+  images.age(24 * 40);
+  const auto done = images.collect(older_than(24h));
+  CHECK(done.images.size() == 1);
+  CHECK(done.images.front().names == std::vector<std::string>{"tool:latest"});
+  CHECK(done.tags == 2);
+  CHECK_FALSE(images.has(signature));
+  CHECK(done.left == 0);
 }
 
 TEST_CASE("the web server's log tells the last use, also across a rotation, and each line is read once") {
