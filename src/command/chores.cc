@@ -4,6 +4,7 @@
 
 #include "log.h"
 #include "upkeep/collect.h"
+#include "upkeep/last_run.h"
 #include "upkeep/last_use.h"
 
 namespace nixery::command {
@@ -31,7 +32,9 @@ Chore refreshing(build::Builder& builder, std::chrono::seconds every) {
 }
 
 Chore collecting(const Config& config) {
-  return {config.gc_interval, config.gc_interval, "cannot collect garbage", [&config] {
+  const auto every = config.gc_interval;
+  const auto first = every.count() > 0 ? upkeep::until_next_run(config.layout, every) : every;
+  return {first, every, "cannot collect garbage", [&config] {
             const auto done = upkeep::collect(config.layout, config.gc, config.use_log, upkeep::Mode::real);
             log::info("garbage collected", {{"images", std::to_string(done.images.size())},
                                             {"blobs", std::to_string(done.blobs)},

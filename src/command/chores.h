@@ -37,7 +37,8 @@ class Chore {
 // Looks whether moving tags have moved.
 Chore refreshing(build::Builder& builder, std::chrono::seconds every);
 
-// Collects garbage, beside the workers that may do so on other hosts.
+// Collects garbage, beside the workers that may do so on other hosts. The first time is when it is due, counted from
+// what was collected before this process began.
 Chore collecting(const Config& config);
 
 // Takes the web server's log of pulls in, whether anything is collected here or not: at once, every hour, and once more

@@ -49,7 +49,9 @@ void print_text(bool dry_run, const upkeep::Collection& done) {
                image.reason == upkeep::DroppedImage::Reason::age ? "too old" : "the tree is too large");
   if (done.clock_jumped)
     fmt::print(
-        "The clock has moved far since the last run: nothing went for its age. If it is right now, run again.\n");
+        "The clock has moved far since the last run, and nothing tells that so much time has passed: nothing went for "
+        "its "
+        "age. If it is right now, run again.\n");
   fmt::print("{}{} images ({} tags, {} manifests, {} blobs): {}; {} files of state; {} stay in the tree\n",
              dry_run ? "would remove " : "removed ", done.images.size(), done.tags, done.manifests, done.blobs,
              format_size(done.freed), done.state_files, format_size(done.left));

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 
 #include "error.h"
 #include "os/directory.h"
@@ -14,6 +13,7 @@
 #include "tree/records.h"
 #include "tree/referrers.h"
 #include "tree/tree.h"
+#include "upkeep/last_run.h"
 #include "upkeep/last_use.h"
 #include "upkeep/leftovers.h"
 #include "upkeep/upkeep_lock.h"
@@ -24,24 +24,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A clock that was set wrong must not make everything old: one that moved by more than this between two collections is
-// believed only at the second.
-constexpr std::chrono::hours believable{7 * 24};
-
-os::Time now() {
-  return std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
-}
-
-fs::path last_run_file(const tree::Layout& layout) {
-  return layout.state / "collected";
-}
-
-bool clock_jumped(const tree::Layout& layout, os::Time time) {
-  const auto text = os::read_if_exists(last_run_file(layout));
-  std::int64_t seconds = 0;
-  if (!text || std::from_chars(text->data(), text->data() + text->size(), seconds).ec != std::errc{}) return false;
-  const auto passed = time - os::Time(std::chrono::seconds(seconds));
-  return passed > believable || passed < -std::chrono::minutes(10);
+std::vector<os::Time> traces_of(const Inventory& inventory, const LastUse& uses) {
+  std::vector<os::Time> traces;
+  for (const Blob& blob : inventory.blobs) traces.push_back(blob.time);
+  for (const Manifest& manifest : inventory.manifests) {
+    traces.push_back(manifest.time);
+    traces.push_back(uses.of(manifest.digest));
+  }
+  return traces;
 }
 
 // Moves what is dropped out of what is served; the disk is given its blocks back when nobody waits any more.
@@ -151,16 +141,19 @@ void describe(const Inventory& inventory, const Selection& selection, Collection
 Collection collect(const tree::Layout& layout, const Policy& policy, const fs::path& use_log, Mode mode) {
   const os::Lock only_one = upkeep_lock(layout);
   Collection collection;
-  const os::Time start = now();
-  collection.clock_jumped = clock_jumped(layout, start);
-  Policy allowed = policy;
-  if (collection.clock_jumped) allowed.max_age.reset();
-
+  Run run = this_run();
+  const os::Time start = run.time;
   if (mode == Mode::real) record_uses(layout, use_log);
   LastUse uses(layout);
   uses.read_log(use_log);
   const auto last_use = [&](const image::Digest& digest) { return uses.of(digest); };
   Inventory inventory = list_files(layout);
+  Policy allowed = policy;
+  if (const auto last = last_run(layout)) run.believed = is_believable(*last, run, traces_of(inventory, uses));
+  if (!run.believed) {
+    collection.clock_jumped = true;
+    allowed.max_age.reset();
+  }
   if (mode == Mode::dry_run) {
     read_links(layout, inventory);
     const Selection selection = select(inventory, last_use, allowed, start);
@@ -184,7 +177,7 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
     update_times(layout, inventory);
     uses = LastUse(layout);  // the pulls of this minute, too, also those that other hosts know of
     uses.read_log(use_log);
-    const Selection selection = select(inventory, last_use, allowed, now());
+    const Selection selection = select(inventory, last_use, allowed, this_run().time);
     describe(inventory, selection, collection);
     Removal removal(layout, inventory, selection, collection);
     removal.remove();
@@ -201,8 +194,7 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
     return os::status_of(layout.blob(digest)) || os::status_of(layout.manifest_dir(digest));
   };
   collection.state_files = remove_leftovers(layout, stays, start, policy.grace, mode);
-  os::write_file(last_run_file(layout),
-                 fmt::format("{}\n", std::chrono::floor<std::chrono::seconds>(start).time_since_epoch().count()));
+  remember(layout, run);
   return collection;
 }
 

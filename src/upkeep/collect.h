@@ -31,7 +31,7 @@ struct Collection {
   std::size_t tags = 0, manifests = 0, blobs = 0, state_files = 0;
   std::uint64_t freed = 0;    // bytes of those manifests and blobs
   std::uint64_t left = 0;     // bytes of those that stay
-  bool clock_jumped = false;  // since the last collection: nothing went for its age
+  bool clock_jumped = false;  // so it seems since the last collection (upkeep/last_run.h): nothing went for its age
 };
 
 enum class Mode { real, dry_run };

@@ -206,6 +206,27 @@ def test_the_worker_collects_by_itself(new_registry, packages):
     assert int(event["freed_bytes"]) > 0
 
 
+def test_a_worker_that_is_started_anew_before_its_time_collects_all_the_same(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    pull(registry, "p4")
+    registry.stop_worker()
+    settings = {"NIXERY_GC_SECONDS": "86400", "NIXERY_GC_MAX_AGE": "1d"}
+    mark = registry.state / "collected"
+    registry.start_worker(**settings)
+    begun = int(mark.read_text().split()[0])  # a day counts from here
+    assert abs(begun - time.time()) < 600
+    registry.stop_worker()
+    assert registry.events("garbage collected") == []
+
+    make_old(registry, 48)
+    seconds, boot, since_boot, believed = mark.read_text().split()
+    day = 86_400
+    mark.write_text(f"{int(seconds) - day} {boot} {int(since_boot) - day} {believed}\n")
+    registry.start_worker(**settings)
+    event = wait_for(lambda: registry.events("garbage collected"), "the collection that is due")[0]
+    assert (event["images"], event["clock_jumped"]) == ("1", "no")
+
+
 def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     digest = pull(registry, "p12/p3")

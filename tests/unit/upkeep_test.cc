@@ -20,6 +20,7 @@
 #include "tree/referrers.h"
 #include "tree/tree.h"
 #include "upkeep/collect.h"
+#include "upkeep/last_run.h"
 #include "upkeep/last_use.h"
 #include "upkeep/verify.h"
 
@@ -368,6 +369,104 @@ TEST_CASE("a clock that has jumped makes nothing old at once") {
   CHECK(images.has(image));
   CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
   CHECK_FALSE(images.has(image));
+}
+
+TEST_CASE("time that passed is believed, and a clock that was moved is not") {
+  const auto run = [](int hours, const std::string& boot, int boot_hours) {
+    return upkeep::Run{hours_ago(hours), boot, std::chrono::hours(boot_hours), true};
+  };
+  constexpr int month = 30 * 24;
+  SUBCASE("within one run of the machine, its other clock tells") {
+    CHECK(upkeep::is_believable(run(month, "a", 5), run(0, "a", 5 + month), {}));
+    CHECK(upkeep::is_believable(run(month, "a", 5), run(0, "a", 5 + month - 24), {}));
+    CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "a", 6), {}));
+    CHECK_FALSE(upkeep::is_believable(run(0, "a", 5), run(1, "a", 6), {}));
+  }
+  SUBCASE("a week is believed, and somewhat late") {
+    CHECK(upkeep::is_believable(run(7 * 24 + 5, "a", 5), run(0, "b", 1), {}));
+    CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), {}));
+    CHECK_FALSE(upkeep::is_believable(run(month, "", 0), run(0, "", 0), {}));
+  }
+  SUBCASE("after another start, traces tell") {
+    std::vector<os::Time> traces{hours_ago(5 * 24), hours_ago(27 * 24), hours_ago(12 * 24), hours_ago(20 * 24)};
+    CHECK(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
+    traces[2] = hours_ago(40 * 24);
+    CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
+    // What was done since the clock jumped tells nothing of the time before.
+    CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), {hours_ago(1), hours_ago(0)}));
+  }
+  SUBCASE("what was not believed once is the next time") {
+    upkeep::Run doubted = run(month, "a", 5);
+    doubted.believed = false;
+    CHECK(upkeep::is_believable(doubted, run(0, "b", 1), {}));
+  }
+}
+
+TEST_CASE("collections far apart collect") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  images.collect({});
+  images.age(24 * 400);
+  auto last = *upkeep::last_run(layout);
+  CHECK(last.boot == upkeep::this_run().boot);
+  CHECK(last.believed);
+  last.time -= 24h * 30;
+  SUBCASE("while the machine ran on") {
+    last.since_boot -= 24h * 30;
+    upkeep::remember(layout, last);
+    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+  SUBCASE("where it was started anew, and pulls tell of the time between") {
+    last.boot = "another";
+    upkeep::remember(layout, last);
+    const fs::path log = images.dir.path() / "use.log";
+    std::ofstream lines(log);
+    for (int days = 28; days > 0; days -= 7) {
+      const auto digest = images.manifest_of({"layer " + std::to_string(days)}, {});
+      const auto time = std::chrono::floor<std::chrono::seconds>(hours_ago(24 * days)).time_since_epoch();
+      lines << time.count() << ".123 " << digest.str() << "\n";
+    }
+    lines.close();
+    CHECK_FALSE(upkeep::collect(layout, older_than(24h), log, upkeep::Mode::real).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+  SUBCASE("where nothing tells, at the second") {
+    last.boot = "another";
+    upkeep::remember(layout, last);
+    CHECK(images.collect(older_than(24h)).clock_jumped);
+    CHECK(images.has(image));
+    last = *upkeep::last_run(layout);
+    CHECK_FALSE(last.believed);
+    last.time -= 24h * 30;
+    last.boot = "third";
+    upkeep::remember(layout, last);
+    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+}
+
+TEST_CASE("the next collection is due though processes begin anew all the time") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  CHECK(upkeep::until_next_run(layout, 24h) == 24h);  // counts from now
+  auto first = upkeep::last_run(layout);
+  REQUIRE(first);
+  first->time -= 10h;
+  upkeep::remember(layout, *first);
+  const auto left = upkeep::until_next_run(layout, 24h);
+  CHECK(left <= 14h);
+  CHECK(left > 13h);
+  first->time -= 20h;
+  upkeep::remember(layout, *first);
+  CHECK(upkeep::until_next_run(layout, 24h) == 0s);
+  first->time += 24h * 365;
+  upkeep::remember(layout, *first);
+  CHECK(upkeep::until_next_run(layout, 24h) == 24h);
+  os::write_file(layout.state / "collected", "torn");
+  CHECK(upkeep::until_next_run(layout, 24h) == 24h);
+  CHECK(upkeep::last_run(layout));
 }
 
 TEST_CASE("what a build counts on is not collected under it") {
