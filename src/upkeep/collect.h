@@ -36,7 +36,8 @@ struct Collection {
 
 enum class Mode { real, dry_run };
 
-// Throws Error{too_busy} while another collection or verification runs, Error{storage}. `use_log` is the web server's
+// Throws Error{too_busy} while another collection or verification runs, Error{bad_config} where there is no tree,
+// Error{storage}. `use_log` is the web server's
 // (upkeep/last_use.h); empty: none. A dry run changes nothing and tells what a real one would do now.
 Collection collect(const tree::Layout& layout, const Policy& policy, const std::filesystem::path& use_log, Mode mode);
 

@@ -85,10 +85,11 @@ void read_links(const tree::Layout& layout, const Inventory& inventory, Manifest
 // A signature in the form of a tag names its subject there alone: "sha256-<hex>.sig".
 void attach_by_tags(Inventory& inventory) {
   for (const Tag& tag : inventory.tags) {
-    if (!tag.manifest || !reference::is_digest_tag(tag.tag)) continue;
+    const auto digest = subject_of(tag.tag);
+    if (!tag.manifest || !digest) continue;
     Manifest& manifest = inventory.manifests[*tag.manifest];
     manifest.is_attached = true;
-    const auto subject = inventory.manifest(*image::Digest::parse_hex(std::string_view(tag.tag).substr(7, 64)));
+    const auto subject = inventory.manifest(*digest);
     if (subject && *subject != *tag.manifest) manifest.subjects.push_back(*subject);
   }
 }
@@ -121,6 +122,11 @@ std::optional<Number> Inventory::blob(const image::Digest& digest) const {
 
 std::optional<Number> Inventory::manifest(const image::Digest& digest) const {
   return find(manifests, digest);
+}
+
+std::optional<image::Digest> subject_of(std::string_view tag) {
+  if (!reference::is_digest_tag(tag)) return std::nullopt;
+  return image::Digest::parse_hex(tag.substr(std::string_view("sha256-").size(), 64));
 }
 
 Inventory list_files(const tree::Layout& layout) {

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "image/digest.h"
@@ -49,6 +50,9 @@ struct Inventory {
   std::optional<Number> blob(const image::Digest& digest) const;
   std::optional<Number> manifest(const image::Digest& digest) const;
 };
+
+// Whose signature or the like the tag "sha256-<hex>.sig" stands for; nullopt for any other tag.
+std::optional<image::Digest> subject_of(std::string_view tag);
 
 // Blobs and manifests without their links; no tags.
 Inventory list_files(const tree::Layout& layout);

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import ROOT, wait_for
+from registry import NIXERY, ROOT, wait_for
 from test_faults import PACKAGES
 
 
@@ -257,6 +257,42 @@ def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, pack
     assert registry.nixery("verify").returncode == 0
     usage = registry.nixery("verify", "--quickly")
     assert usage.returncode == 2 and "usage: nixery verify" in usage.stderr
+
+
+def test_a_document_that_was_spoilt_is_attached_again(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    digest = pull(registry, "p12/p3")
+    referrers = lambda: registry.get(f"/v2/p12/p3/referrers/{digest}").json["manifests"]
+    before = referrers()
+    cyclonedx, = (each for each in before if "cyclonedx" in each["artifactType"])
+    hex = registry.get(f"/v2/p12/p3/manifests/{cyclonedx['digest']}").json["layers"][0]["digest"].removeprefix("sha256:")
+    file = registry.tree / "blobs/sha256" / hex[:2] / hex
+    bytes = bytearray(file.read_bytes())
+    bytes[20] ^= 1
+    file.write_bytes(bytes)
+    repaired = registry.nixery("verify", "--repair")
+    assert repaired.returncode == 0 and "repaired: tag p12/p3:latest: what was attached" in repaired.stdout, repaired.stdout
+    assert len(referrers()) == len(before) - 1
+    assert pull(registry, "p12/p3") == digest
+    assert referrers() == before
+    assert registry.nixery("verify").stdout.endswith("all is well\n")
+
+
+def test_verify_fails_where_it_cannot_look_or_repair(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    nowhere = registry.nixery("verify", NIXERY_TREE=f"{registry.dir}/not-mounted")
+    assert nowhere.returncode == 1 and "there is no directory" in nowhere.stderr, nowhere.stdout
+    pull(registry, "p12/p3")
+    registry.stop_worker()
+    shard = next(path for path in (registry.tree / "blobs/sha256").iterdir())
+    file = next(shard.iterdir())
+    file.write_bytes(b"other")
+    subprocess.run(["chmod", "-R", "a+rwX", str(registry.dir)], check=True)
+    shard.chmod(0o555)
+    user = {} if os.geteuid() else {"user": 65534, "group": 65534, "extra_groups": []}
+    tried = subprocess.run([NIXERY, "verify", "--repair"], env=registry.env, capture_output=True, text=True, **user)
+    assert tried.returncode == 1 and "1 could not be repaired" in tried.stdout, tried.stdout + tried.stderr
+    assert f"cannot remove {file}: Permission denied" in tried.stdout and file.exists()
 
 
 def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_registry, packages):

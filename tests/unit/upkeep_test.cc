@@ -600,8 +600,7 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
   }
   SUBCASE("a document that is gone") {
     fs::remove_all(layout.manifest_dir(document));
-    what = "referrers";
-    image_stays = true;
+    what = "referrers";  // and the image's tag goes, so that it is attached again
   }
   SUBCASE("a list of referrers that names what is not there") {
     overwrite(
@@ -619,6 +618,74 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
   for (const auto& problem : after.problems) MESSAGE(problem.what << " " << problem.name << ": " << problem.message);
   CHECK(after.problems.empty());
   CHECK((images.tree.digest_of_tag("image", "latest") == image) == image_stays);
+}
+
+TEST_CASE("what cannot be removed is not called repaired") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  images.add("image", {"layer"});
+  const fs::path file = layout.blob(image::Digest::of("layer"));
+  std::ofstream(file, std::ios::trunc) << "reyal";
+  for (const auto& entry : fs::recursive_directory_iterator(images.dir.path()))
+    if (entry.is_directory()) fs::permissions(entry.path(), fs::perms::all);
+  fs::permissions(images.dir.path(), fs::perms::all);
+  fs::permissions(file.parent_path(), fs::perms(0555));
+  constexpr uid_t nobody = 65534;
+  const bool as_root = geteuid() == 0;  // who may remove everything
+  if (as_root) REQUIRE(seteuid(nobody) == 0);
+  const auto found = upkeep::verify(layout, {.repair = true, .threads = 1, .on_progress = {}});
+  if (as_root) REQUIRE(seteuid(0) == 0);
+  fs::permissions(file.parent_path(), fs::perms::all);
+  CHECK_FALSE(found.sound());
+  REQUIRE(found.problems.size() == 1);
+  CHECK_FALSE(found.problems.front().repaired);
+  CHECK(found.problems.front().message.find("cannot remove " + file.string() + ": Permission denied") !=
+        std::string::npos);
+  CHECK(fs::exists(file));
+  CHECK(upkeep::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  CHECK_FALSE(fs::exists(file));
+}
+
+TEST_CASE("what was attached and is gone can be attached again") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  const auto other = images.add("other", {"other layer"});
+  const auto both = images.add_index("both", {image});
+  images.attach(other, "its SBOM");
+  const auto document = images.attach(image, "SBOM");
+  const auto signature = images.manifest_of({"signature"}, {});
+  images.tree.publish_tag("image", "sha256-" + image.hex() + ".sig", signature);
+  const std::string key(64, 'a'), other_key(64, 'b');
+  os::write_file(layout.image(key), image.hex());
+  os::write_file(layout.image(other_key), other.hex());
+  SUBCASE("a document with other bytes") {
+    std::ofstream(layout.blob(image::Digest::of("SBOM")), std::ios::trunc) << "MOBS";
+  }
+  SUBCASE("a document's manifest with other bytes") {
+    std::ofstream(layout.manifest(document, image::MediaType::oci_manifest), std::ios::trunc) << "{}";
+  }
+  SUBCASE("a signature that has but a tag") {
+    std::ofstream(layout.blob(image::Digest::of("signature")), std::ios::trunc) << "erutangis";
+  }
+  CHECK(upkeep::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  CHECK(upkeep::verify(layout, {}).problems.empty());
+  // Whoever asks for its names goes all the way; others are not troubled.
+  CHECK_FALSE(images.tree.digest_of_tag("image", "latest"));
+  CHECK_FALSE(images.tree.digest_of_tag("both", "latest"));
+  CHECK_FALSE(fs::exists(layout.image(key)));
+  CHECK(images.has(image));
+  CHECK(images.has(both));
+  CHECK(images.tree.digest_of_tag("other", "latest") == other);
+  CHECK(fs::exists(layout.image(other_key)));
+}
+
+TEST_CASE("where there is no tree, nothing is sound and nothing is garbage") {
+  const test::TemporaryDirectory dir;
+  const tree::Layout layout{dir.path() / "not mounted", dir.path() / "state"};
+  CHECK_THROWS_WITH(upkeep::verify(layout, {}), doctest::Contains("set NIXERY_TREE"));
+  CHECK_THROWS_WITH(upkeep::collect(layout, {}, {}, upkeep::Mode::real), doctest::Contains("set NIXERY_TREE"));
+  CHECK_FALSE(fs::exists(layout.state));
 }
 
 TEST_CASE("what hinders nobody is no problem, and a repair removes it") {
