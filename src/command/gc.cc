@@ -106,15 +106,16 @@ const Command gc = {
     "--max-size, those that were not used for longest; then what only they needed: layers, SBOMs, signatures, build\n"
     "logs, nix's roots (after which nix-collect-garbage can free the store). Safe beside pulls and builds.\n"
     "The last use is the last pull of the manifest as the web server logs it (NIXERY_USE_LOG, nginx/nixery-use.conf);\n"
-    "without that log, when it was built. `nixery serve` does the same from time to time if NIXERY_GC_SECONDS is "
-    "set.\n",
+    "without that log, when it was built. A name that is kept keeps what it stands for now; what is pinned by its\n"
+    "digest, keep by that: sha256:…\n"
+    "`nixery serve` does the same from time to time if NIXERY_GC_SECONDS is set.\n",
     {{"--dry-run", nullptr, "tell what would go, and remove nothing"},
      json_option,
      {"--max-age", "TIME", "such as 12h or 30d; default: NIXERY_GC_MAX_AGE"},
      {"--max-size", "SIZE", "such as 500M or 50G; default: NIXERY_GC_MAX_SIZE"},
      {"--grace", "TIME", "what was used or made since then always stays; default: NIXERY_GC_GRACE"},
      {"--keep", "NAME",
-      "images of that repository, or repository:tag, stay, with those of NIXERY_GC_KEEP; * is anything", true}},
+      "images of that repository, repository:tag or digest stay, with those of NIXERY_GC_KEEP; * is anything", true}},
     "dryRun, images (names, manifest, lastUse, reason), tags, manifests, blobs, freedBytes, leftBytes, stateFiles, "
     "clockJumped",
     {{"nixery gc --dry-run --max-age 30d", "what nobody pulled for a month; nothing is removed"},

@@ -32,6 +32,8 @@ class Selector {
     count_holders();
     for (const Tag& tag : inventory.tags)
       if (tag.manifest && is_kept(tag)) kept_[*tag.manifest] = true;
+    for (Number i = 0; i < inventory.manifests.size(); ++i)
+      if (is_kept(inventory.manifests[i].digest)) keep(i);
   }
 
   Selection select() {
@@ -53,6 +55,18 @@ class Selector {
       const bool with_tag = glob.find(':') != glob.npos;
       return nix::matches_glob(with_tag ? fmt::format("{}:{}", tag.repository, tag.tag) : tag.repository, glob);
     });
+  }
+
+  bool is_kept(const image::Digest& digest) const {
+    return std::any_of(policy_.keep.begin(), policy_.keep.end(), [&](const std::string& glob) {
+      return glob.starts_with("sha256:") && nix::matches_glob(digest.str(), glob);
+    });
+  }
+
+  // Also without the index or the subject that holds it now.
+  void keep(Number manifest) {
+    kept_[manifest] = true;
+    ++holders_[manifest];
   }
 
   void count_holders() {

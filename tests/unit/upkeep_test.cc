@@ -212,6 +212,27 @@ TEST_CASE("what a keep rule names stays, with its layers") {
   CHECK_FALSE(images.has(kept));
 }
 
+TEST_CASE("what is pinned by its digest is kept by its digest, whatever its name stands for by now") {
+  Images images;
+  const auto pinned = images.add("tool", {"first"});
+  const auto document = images.attach(pinned, "SBOM");
+  images.add("tool", {"second"});  // `latest` has moved
+  const auto member = images.manifest_of({"amd64"}, {}), sibling = images.manifest_of({"arm64"}, {});
+  const auto index = images.add_index("both", {member, sibling});
+  images.age(24 * 40);
+  upkeep::Policy policy = older_than(24h);
+  policy.keep = {pinned.str(), member.str()};
+  for (int i = 0; i < 2; ++i) images.collect(policy);
+  for (const auto& digest : {pinned, document, member}) CHECK(images.has(digest));
+  for (const char* layer : {"first", "amd64"}) CHECK(images.has_layer(layer));
+  for (const auto& digest : {index, sibling}) CHECK_FALSE(images.has(digest));
+  for (const char* layer : {"second", "arm64"}) CHECK_FALSE(images.has_layer(layer));
+  policy.keep = {"*", "tool", "tool:latest"};  // of names, and it has none
+  images.collect(policy);
+  CHECK_FALSE(images.has(pinned));
+  CHECK_FALSE(images.has(member));
+}
+
 TEST_CASE("members live with their index, signatures with what they sign") {
   Images images;
   const auto amd64 = images.manifest_of({"amd64"}, {});
