@@ -60,11 +60,6 @@ class Trash {
   std::size_t next_ = 0;
 };
 
-// Removes `dir` and those above it that are empty, up to `root`.
-void remove_empty(fs::path dir, const fs::path& root) {
-  while (dir != root && rmdir(dir.c_str()) == 0) dir = dir.parent_path();
-}
-
 void update_times(const tree::Layout& layout, Inventory& inventory) {
   for (Manifest& manifest : inventory.manifests)
     if (const auto status = os::status_of(layout.manifest(manifest.digest, manifest.type)))
@@ -92,8 +87,8 @@ class Removal {
     const fs::path record = layout_.record(tag.repository, tag.tag);
     tree::Tree(layout_).drop_tag(tag.repository, tag.tag);
     unlink(record.c_str());
-    remove_empty(link.parent_path(), layout_.tree / "tags");
-    remove_empty(record.parent_path(), layout_.records());
+    os::remove_empty(link.parent_path(), layout_.tree / "tags");
+    os::remove_empty(record.parent_path(), layout_.records());
     ++done_.tags;
   }
 

@@ -553,6 +553,57 @@ TEST_CASE("the state follows the tree") {
   CHECK(fs::exists(layout.recipe(image::Digest::of("layer"))));  // it can be made again from this for a while
 }
 
+TEST_CASE("what a kill leaves is collected wherever it was being written") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  images.add("team/there", {"layer"});
+  const std::string commit(40, 'c'), other(40, 'd');
+  const fs::path channel = layout.sources() / "channel", git = layout.sources() / "git-x";
+  const std::vector<fs::path> files{layout.tag("team/gone", ".tmp-1-2-3"),
+                                    layout.tag("team/there", ".tmp-1-2-4"),
+                                    layout.record("team/gone", "x").parent_path() / ".tmp-1-2-3",
+                                    channel / ".tmp-1-2-3",
+                                    channel / (commit + ".partial") / "default.nix",
+                                    channel / (commit + ".lock"),
+                                    git / "partial" / "index"};
+  const auto write_all = [&] {
+    for (const fs::path& file : files) {
+      os::make_directories(file.parent_path());
+      if (file.parent_path().filename() == "_tags" && file.string().starts_with(layout.tree.string())) {
+        fs::create_symlink("../../../manifests/sha256/x", file);
+      } else {
+        os::write_file(file, "half");
+      }
+    }
+    // Of a revision that is there, and a mirror's.
+    os::make_directories(channel / other / "source");
+    os::write_file(channel / (other + ".lock"), "");
+    os::write_file(git / "mirror.lock", "");
+  };
+  write_all();
+  CHECK(images.collect({}).state_files == 0);
+  for (const fs::path& file : files)
+    CHECK_MESSAGE(fs::symlink_status(file).type() != fs::file_type::not_found, file.string());
+  images.age(25);
+  SUBCASE("when it is old") {
+    CHECK(images.collect({}, upkeep::Mode::dry_run).state_files == files.size());
+    CHECK(images.collect({}).state_files == files.size());
+    for (const fs::path& file : files)
+      CHECK_MESSAGE(fs::symlink_status(file).type() == fs::file_type::not_found, file.string());
+    CHECK_FALSE(fs::exists(layout.tree / "tags/team/gone"));
+    CHECK_FALSE(fs::exists(layout.records() / "team/gone"));
+    CHECK(images.tree.digest_of_tag("team/there", "latest"));
+    CHECK(tree::read_record(layout, "team/there", "latest"));
+    for (const fs::path& file : {channel / other / "source", channel / (other + ".lock"), git / "mirror.lock"})
+      CHECK_MESSAGE(fs::exists(file), file.string());
+  }
+  SUBCASE("but not the lock of who fetches now") {
+    const os::Lock held(channel / (commit + ".lock"));
+    images.collect({});
+    CHECK(fs::exists(channel / (commit + ".lock")));
+  }
+}
+
 TEST_CASE("a lock whose file was removed is not shared with who comes later") {
   const test::TemporaryDirectory dir;
   const fs::path path = dir.path() / "x.lock";
