@@ -60,10 +60,15 @@ class Trash {
   std::size_t next_ = 0;
 };
 
+// What has another time now is what a build counts on since: it is about to get a tag or an index, or has got one that
+// is not in the inventory.
 void update_times(const tree::Layout& layout, Inventory& inventory) {
   for (Manifest& manifest : inventory.manifests)
-    if (const auto status = os::status_of(layout.manifest(manifest.digest, manifest.type)))
+    if (const auto status = os::status_of(layout.manifest(manifest.digest, manifest.type));
+        status && status->modified != manifest.time) {
       manifest.time = status->modified;
+      manifest.is_renewed = true;
+    }
 }
 
 class Removal {
@@ -84,12 +89,18 @@ class Removal {
     const fs::path link = layout_.tag(tag.repository, tag.tag);
     const auto status = os::status_of(link);
     if (!status || status->modified != tag.time) return;  // it was published anew
+    if (!tag.manifest && leads_somewhere(tag)) return;    // so was what it leads to
     const fs::path record = layout_.record(tag.repository, tag.tag);
     tree::Tree(layout_).drop_tag(tag.repository, tag.tag);
     unlink(record.c_str());
     os::remove_empty(link.parent_path(), layout_.tree / "tags");
     os::remove_empty(record.parent_path(), layout_.records());
     ++done_.tags;
+  }
+
+  bool leads_somewhere(const Tag& tag) const {
+    const auto digest = tree::Tree(layout_).digest_of_tag(tag.repository, tag.tag);
+    return digest && os::status_of(layout_.manifest_dir(*digest));
   }
 
   void remove(const Manifest& manifest) {
@@ -166,6 +177,7 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
   }
 
   { const tree::Alone alone(layout); }  // step 2 of tree/hold.h
+  list_manifests(layout, inventory);    // those, too, that were published meanwhile: they hold blobs of step 1
   read_links(layout, inventory);
   {
     const tree::Alone alone(layout);

@@ -53,7 +53,7 @@ void list_manifests(const tree::Layout& layout, std::vector<Manifest>& manifests
     if (!digest) return;
     for (const image::MediaType type : image::manifest_types)
       if (const auto status = os::status_of(layout.manifest(*digest, type)))
-        manifests.push_back({*digest, type, status->size, status->modified, {}, {}, false, {}});
+        manifests.push_back({*digest, type, status->size, status->modified, false, {}, {}, false, {}});
   });
   sort_once(manifests);
 }
@@ -134,6 +134,11 @@ Inventory list_files(const tree::Layout& layout) {
   list_blobs(layout, inventory.blobs);
   list_manifests(layout, inventory.manifests);
   return inventory;
+}
+
+void list_manifests(const tree::Layout& layout, Inventory& inventory) {
+  inventory.manifests.clear();
+  list_manifests(layout, inventory.manifests);
 }
 
 void list_tags(const tree::Layout& layout, Inventory& inventory) {

@@ -30,6 +30,7 @@ struct Manifest {
   image::MediaType type;
   std::uint64_t size;
   os::Time time;
+  bool is_renewed = false;       // since it was listed
   std::vector<Number> blobs;     // config and layers, those that are there
   std::vector<Number> members;   // of an index, those that are there
   bool is_attached = false;      // to a subject, in the tree or not: which it names, or its tag "sha256-<hex>.sig" does
@@ -56,6 +57,8 @@ std::optional<image::Digest> subject_of(std::string_view tag);
 
 // Blobs and manifests without their links; no tags.
 Inventory list_files(const tree::Layout& layout);
+// Lists the manifests anew, with their times of now; blobs keep theirs.
+void list_manifests(const tree::Layout& layout, Inventory& inventory);
 // Fills in the tags.
 void list_tags(const tree::Layout& layout, Inventory& inventory);
 // Fills in the tags, and the links, reading every manifest. A manifest that cannot be parsed has no links.

@@ -33,7 +33,7 @@ class Selector {
     for (const Tag& tag : inventory.tags)
       if (tag.manifest && is_kept(tag)) kept_[*tag.manifest] = true;
     for (Number i = 0; i < inventory.manifests.size(); ++i)
-      if (is_kept(inventory.manifests[i].digest)) keep(i);
+      if (inventory.manifests[i].is_renewed || is_kept(inventory.manifests[i].digest)) keep(i);
   }
 
   Selection select() {

@@ -4,7 +4,7 @@
 // members, attached documents and signatures, blobs) lives for as long as anything that holds it. An image that is past
 // `max_age` goes; where that is not enough for `max_size`, those go too that were not used for longest. Images that a
 // keep rule names stay, by a name that they have now or by their digest, and everything stays that is younger than
-// `grace`.
+// `grace`, or that a build counts on now, whatever its time.
 #pragma once
 
 #include <chrono>

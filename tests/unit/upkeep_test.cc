@@ -511,6 +511,37 @@ TEST_CASE("what a build counts on is not collected under it") {
     CHECK(images.has(image));
     CHECK(images.has_layer("unreferenced"));
   }
+  SUBCASE("an image that is published while a collection waits is whole, however old its times seem") {
+    auto hold = std::make_unique<tree::Hold>(images.tree.layout());
+    const std::string config = R"({"of":"late layer"})";
+    for (const std::string& bytes : {std::string("late layer"), config}) images.tree.publish_blob(bytes);
+    images.age(48);
+    std::jthread collector([&] {
+      upkeep::Policy policy = older_than(24h * 365);
+      policy.grace = 0s;
+      images.collect(policy);
+    });
+    // It has listed what there is once it wants to be alone.
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
+    while (!os::Lock::is_held(images.tree.layout().lock("gate"))) {
+      REQUIRE(std::chrono::steady_clock::now() < deadline);
+      std::this_thread::yield();
+    }
+    // Published as add() does, but that what is there is not renewed: that was done before the collection began.
+    Images made;
+    const auto late = made.add("late", {"late layer"});
+    const auto file = made.tree.layout().manifest(late, image::MediaType::oci_manifest);
+    os::make_directories(images.tree.layout().manifest_dir(late));
+    fs::copy_file(file, images.tree.layout().manifest(late, image::MediaType::oci_manifest));
+    images.tree.publish_tag("late", "latest", late);
+    hold.reset();
+    collector.join();
+    CHECK(images.has(late));
+    CHECK(images.has_layer("late layer"));
+    CHECK(images.has_layer(config));
+    CHECK(images.tree.digest_of_tag("late", "latest") == late);
+    CHECK(upkeep::verify(images.tree.layout(), {}).problems.empty());
+  }
   SUBCASE("many hold at once, and nobody while one is alone") {
     const tree::Hold first(images.tree.layout());
     std::jthread([&] { const tree::Hold second(images.tree.layout()); }).join();
@@ -520,6 +551,21 @@ TEST_CASE("what a build counts on is not collected under it") {
     CHECK_THROWS_WITH(images.collect({}), doctest::Contains("another `nixery gc`"));
     CHECK_THROWS_WITH(upkeep::verify(images.tree.layout(), {}), doctest::Contains("another `nixery gc`"));
   }
+}
+
+TEST_CASE("a manifest that was renewed since it was listed stays, whatever its time") {
+  Images images;
+  const auto image = images.add("image", {"layer"}), member = images.manifest_of({"of an index to come"}, {});
+  images.age(48);
+  upkeep::Inventory inventory = upkeep::list_files(images.tree.layout());
+  upkeep::read_links(images.tree.layout(), inventory);
+  const auto never = [](const image::Digest&) { return os::Time{}; };
+  CHECK(upkeep::select(inventory, never, older_than(24h), hours_ago(0)).manifests.size() == 2);
+  for (const auto& digest : {image, member}) inventory.manifests[*inventory.manifest(digest)].is_renewed = true;
+  const auto selection = upkeep::select(inventory, never, older_than(24h), hours_ago(0));
+  CHECK(selection.manifests.empty());
+  CHECK(selection.blobs.empty());
+  CHECK(selection.tags.empty());
 }
 
 TEST_CASE("the state follows the tree") {
