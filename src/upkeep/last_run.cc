@@ -79,8 +79,8 @@ bool is_believable(const Run& last, const Run& now, std::vector<os::Time> traces
   const auto passed = now.time - last.time;
   const bool same_boot = last.boot == now.boot && !last.boot.empty();
   const auto unknown = passed - (same_boot ? now.since_boot - last.since_boot : std::chrono::seconds(0));
-  if (unknown < -believable_back) return !last.believed;
-  if (unknown <= believable || !last.believed) return true;
+  if (unknown < -believable_back) return false;
+  if (unknown <= believable || (!same_boot && !last.believed)) return true;
   std::sort(traces.begin(), traces.end());
   os::Time before = last.time;
   for (const os::Time trace : traces) {

@@ -3,8 +3,8 @@
 // A clock that is set wrong must not make everything old. CLOCK_BOOTTIME cannot be set: what it says has passed, has.
 // Where it does not know, since the machine was started anew, or another host collected, more than eight days are
 // believed if there are not as many among them without a trace: a clock that jumps leaves such a gap, a registry that
-// is used leaves none. What is not believed once is believed the next time, so that a registry where nothing happens is
-// collected, too.
+// is used leaves none. Where it was not believed the last time it is this time, so that a registry where nothing
+// happens is collected, too.
 //
 // STATE/collected: "<seconds since 1970> <boot id> <seconds since then> <believed, or not>".
 #pragma once

@@ -420,6 +420,9 @@ TEST_CASE("time that passed is believed, and a clock that was moved is not") {
     upkeep::Run doubted = run(month, "a", 5);
     doubted.believed = false;
     CHECK(upkeep::is_believable(doubted, run(0, "b", 1), {}));
+    CHECK_FALSE(upkeep::is_believable(doubted, run(0, "a", 6), {}));  // but here the other clock tells that it jumped
+    doubted.time = hours_ago(0);
+    CHECK_FALSE(upkeep::is_believable(doubted, run(month, "a", 6), {}));
   }
 }
 
