@@ -238,7 +238,7 @@ std::vector<Rule> rules() {
        }},
       {"NIXERY_GC_GRACE", "1h", "what was pulled or built since then, no collection removes",
        [](Config& c, std::string_view v) { c.gc.grace = duration("NIXERY_GC_GRACE", v); }},
-      {"NIXERY_GC_KEEP", "", "images that no collection removes: globs of repository or repository:tag",
+      {"NIXERY_GC_KEEP", "", "images that no collection removes: globs of repository or repository:tag, or digests",
        [](Config& c, std::string_view v) { c.gc.keep = words(v); }},
       {"NIXERY_USE_LOG", "",
        "log of pulls that nginx writes (nixery-use.conf), from which collections know an image's last use",

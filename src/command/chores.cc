@@ -4,17 +4,21 @@
 
 #include "log.h"
 #include "upkeep/collect.h"
+#include "upkeep/last_run.h"
+#include "upkeep/last_use.h"
 
 namespace nixery::command {
 
-Chore::Chore(std::chrono::seconds every, std::string failing, std::function<void()> work)
-    : every_(every), failing_(std::move(failing)), work_(std::move(work)) {
+Chore::Chore(std::chrono::seconds first, std::chrono::seconds every, std::string failing, std::function<void()> work)
+    : first_(first), every_(every), failing_(std::move(failing)), work_(std::move(work)) {
   if (every_.count() > 0) thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
 }
 
 void Chore::run(const std::stop_token& stop) const {
   std::unique_lock lock(mutex_);
-  while (!stopped_.wait_for(lock, stop, every_, [&] { return stop.stop_requested(); })) {
+  auto wait = first_;
+  while (!stopped_.wait_for(lock, stop, wait, [&] { return stop.stop_requested(); })) {
+    wait = every_;
     try {
       work_();
     } catch (const std::exception& error) {
@@ -24,11 +28,13 @@ void Chore::run(const std::stop_token& stop) const {
 }
 
 Chore refreshing(build::Builder& builder, std::chrono::seconds every) {
-  return {every, "cannot refresh", [&builder] { builder.refresh(); }};
+  return {every, every, "cannot refresh", [&builder] { builder.refresh(); }};
 }
 
 Chore collecting(const Config& config) {
-  return {config.gc_interval, "cannot collect garbage", [&config] {
+  const auto every = config.gc_interval;
+  const auto first = every.count() > 0 ? upkeep::until_next_run(config.layout, every) : every;
+  return {first, every, "cannot collect garbage", [&config] {
             const auto done = upkeep::collect(config.layout, config.gc, config.use_log, upkeep::Mode::real);
             log::info("garbage collected", {{"images", std::to_string(done.images.size())},
                                             {"blobs", std::to_string(done.blobs)},
@@ -38,11 +44,36 @@ Chore collecting(const Config& config) {
           }};
 }
 
+namespace {
+
+constexpr std::string_view no_record = "cannot take in the log of pulls";
+// Logs are rotated once a day, or, where they grow fast, each hour: of two rotations between two looks one is lost.
+constexpr std::chrono::hours between_records{1};
+
+}  // namespace
+
+PullRecorder::PullRecorder(const Config& config)
+    : config_(config),
+      chore_(std::chrono::seconds(0), config.use_log.empty() ? std::chrono::seconds(0) : between_records,
+             std::string(no_record), [this] { record(); }) {}
+
+void PullRecorder::record() const {
+  upkeep::record_uses(config_.layout, config_.use_log);
+}
+
+PullRecorder::~PullRecorder() {
+  try {
+    record();
+  } catch (const std::exception& error) {
+    log::warning(no_record, {{"error", error.what()}});
+  }
+}
+
 DeclarationWatcher::DeclarationWatcher(build::Builder& builder, RegistryParts& parts)
     : builder_(builder),
       parts_(parts),
-      chore_(std::chrono::seconds(parts.config.images.empty() ? 0 : 1), "cannot follow the declared images",
-             [this] { look(); }) {}
+      chore_(std::chrono::seconds(1), std::chrono::seconds(parts.config.images.empty() ? 0 : 1),
+             "cannot follow the declared images", [this] { look(); }) {}
 
 void DeclarationWatcher::look() {
   const auto declarations = parts_.declared.current();

@@ -16,16 +16,17 @@
 
 namespace nixery::command {
 
-// Calls `work` each time `every` has passed since it returned, in a thread of its own, until it is destroyed; never
-// where `every` is 0. What work throws is logged behind `failing`, and the next time comes all the same.
+// Calls `work` when `first` has passed, and then each time `every` has since it returned, in a thread of its own, until
+// it is destroyed; never where `every` is 0. What work throws is logged behind `failing`, and the next time comes all
+// the same.
 class Chore {
  public:
-  Chore(std::chrono::seconds every, std::string failing, std::function<void()> work);
+  Chore(std::chrono::seconds first, std::chrono::seconds every, std::string failing, std::function<void()> work);
 
  private:
   void run(const std::stop_token& stop) const;
 
-  const std::chrono::seconds every_;
+  const std::chrono::seconds first_, every_;
   const std::string failing_;
   const std::function<void()> work_;
   mutable std::mutex mutex_;  // for waiting alone
@@ -36,8 +37,23 @@ class Chore {
 // Looks whether moving tags have moved.
 Chore refreshing(build::Builder& builder, std::chrono::seconds every);
 
-// Collects garbage, beside the workers that may do so on other hosts.
+// Collects garbage, beside the workers that may do so on other hosts. The first time is when it is due, counted from
+// what was collected before this process began.
 Chore collecting(const Config& config);
+
+// Takes the web server's log of pulls in, whether anything is collected here or not: at once, every hour, and once more
+// when it is destroyed. So no collection misses what the log tells, though it is rotated, or vanishes with a container.
+class PullRecorder {
+ public:
+  explicit PullRecorder(const Config& config);
+  ~PullRecorder();
+
+ private:
+  void record() const;
+
+  const Config& config_;
+  const Chore chore_;
+};
 
 // Sees that changes of the declared images take effect though nobody asks for them, and tells of what is wrong.
 class DeclarationWatcher {

@@ -49,7 +49,9 @@ void print_text(bool dry_run, const upkeep::Collection& done) {
                image.reason == upkeep::DroppedImage::Reason::age ? "too old" : "the tree is too large");
   if (done.clock_jumped)
     fmt::print(
-        "The clock has moved far since the last run: nothing went for its age. If it is right now, run again.\n");
+        "The clock has moved far since the last run, and nothing tells that so much time has passed: nothing went for "
+        "its "
+        "age. If it is right now, run again.\n");
   fmt::print("{}{} images ({} tags, {} manifests, {} blobs): {}; {} files of state; {} stay in the tree\n",
              dry_run ? "would remove " : "removed ", done.images.size(), done.tags, done.manifests, done.blobs,
              format_size(done.freed), done.state_files, format_size(done.left));
@@ -104,8 +106,9 @@ const Command gc = {
     "--max-size, those that were not used for longest; then what only they needed: layers, SBOMs, signatures, build\n"
     "logs, nix's roots (after which nix-collect-garbage can free the store). Safe beside pulls and builds.\n"
     "The last use is the last pull of the manifest as the web server logs it (NIXERY_USE_LOG, nginx/nixery-use.conf);\n"
-    "without that log, when it was built. `nixery serve` does the same from time to time if NIXERY_GC_SECONDS is "
-    "set.\n",
+    "without that log, when it was built. A name that is kept keeps what it stands for now; what is pinned by its\n"
+    "digest, keep by that: sha256:…\n"
+    "`nixery serve` does the same from time to time if NIXERY_GC_SECONDS is set.\n",
     {{"--dry-run", nullptr, "tell what would go, and remove nothing"},
      json_option,
      settings_option,
@@ -113,7 +116,7 @@ const Command gc = {
      {"--max-size", "SIZE", "such as 500M or 50G; default: NIXERY_GC_MAX_SIZE"},
      {"--grace", "TIME", "what was used or made since then always stays; default: NIXERY_GC_GRACE"},
      {"--keep", "NAME",
-      "images of that repository, or repository:tag, stay, with those of NIXERY_GC_KEEP; * is anything", true}},
+      "images of that repository, repository:tag or digest stay, with those of NIXERY_GC_KEEP; * is anything", true}},
     "dryRun, images (names, manifest, lastUse, reason), tags, manifests, blobs, freedBytes, leftBytes, stateFiles, "
     "clockJumped",
     {{"nixery gc --dry-run --max-age 30d", "what nobody pulled for a month; nothing is removed"},

@@ -43,6 +43,7 @@ int run(const Arguments& arguments) {
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
     log::warning("setting ignored", {{"problem", problem}});
   const Chore refresher = refreshing(builder, config.refresh);
+  const PullRecorder recorder(config);
   const Chore collector = collecting(config);
   const DeclarationWatcher watcher(builder, parts);
   Meter meter(parts, builder, listener.origin);

@@ -24,9 +24,12 @@ void print_text(const upkeep::Verification& found, bool repair) {
   if (found.problems.empty()) {
     fmt::print("\n{}\n", ink.green("all is well"));
   } else {
+    const auto left = std::count_if(found.problems.begin(), found.problems.end(),
+                                    [](const upkeep::Problem& problem) { return !problem.repaired; });
     fmt::print("\n{}{}\n", ink.yellow(fmt::format("{} problems", found.problems.size())),
-               repair ? ", all repaired: what was removed is built anew when it is pulled"
-                      : "; `nixery verify --repair` removes what is wrong, so that it is built anew when it is pulled");
+               !repair ? "; `nixery verify --repair` removes what is wrong, so that it is built anew when it is pulled"
+               : left == 0 ? ", all repaired: what was removed is built anew when it is pulled"
+                           : fmt::format(", of which {} could not be repaired", left));
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <system_error>
@@ -25,6 +26,11 @@ void for_each_entry(const std::filesystem::path& dir, Visit&& visit) {
   }
   if (code && code != std::errc::no_such_file_or_directory && code != std::errc::not_a_directory)
     throw Error(Failure::storage, fmt::format("cannot list {}: {}", dir.string(), code.message()));
+}
+
+// Removes `dir` and those above it that are empty, up to `root`.
+inline void remove_empty(std::filesystem::path dir, const std::filesystem::path& root) {
+  while (dir != root && rmdir(dir.c_str()) == 0) dir = dir.parent_path();
 }
 
 }  // namespace nixery::os

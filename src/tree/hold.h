@@ -4,9 +4,10 @@
 // from when it finds it, and renews it (os::renew), until what leads to it is published. A collection
 //   1. lists what is there, with its times;
 //   2. waits until it is alone: whoever renewed something before 1 has published by then;
-//   3. reads what leads to what, alone no longer;
-//   4. is alone again, and removes what nothing leads to if it has the time of 1: who counts on it since has renewed
-//   it.
+//   3. lists the manifests anew, as whoever it waited for may have published some, and reads what leads to what, alone
+//   no longer;
+//   4. is alone again, and removes what nothing leads to if it has the time of 1, or, a manifest, of 3: who counts on
+//   it since has renewed it.
 // Times are only compared for being the same, so clocks may jump and differ between the hosts that share a tree.
 //
 // Locks are files in STATE (os/lock.h): whoever dies lets go. A collection that waits lets no new holder in, so it is

@@ -15,6 +15,7 @@
 //   records/<repository>/_tags/<tag>.json        what a tag was built from
 //   sources/…  gcroots/…                         pinned package sets; nix's roots
 //   attributes/<64 hex>                          names of a package set's attributes
+//   collected                                    when the last collection was: see upkeep/last_run.h
 //   uses                                         when which manifest was last pulled: see upkeep/last_use.h
 #pragma once
 

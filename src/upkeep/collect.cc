@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 
 #include "error.h"
 #include "os/directory.h"
@@ -14,6 +13,7 @@
 #include "tree/records.h"
 #include "tree/referrers.h"
 #include "tree/tree.h"
+#include "upkeep/last_run.h"
 #include "upkeep/last_use.h"
 #include "upkeep/leftovers.h"
 #include "upkeep/upkeep_lock.h"
@@ -24,24 +24,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A clock that was set wrong must not make everything old: one that moved by more than this between two collections is
-// believed only at the second.
-constexpr std::chrono::hours believable{7 * 24};
-
-os::Time now() {
-  return std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
-}
-
-fs::path last_run_file(const tree::Layout& layout) {
-  return layout.state / "collected";
-}
-
-bool clock_jumped(const tree::Layout& layout, os::Time time) {
-  const auto text = os::read_if_exists(last_run_file(layout));
-  std::int64_t seconds = 0;
-  if (!text || std::from_chars(text->data(), text->data() + text->size(), seconds).ec != std::errc{}) return false;
-  const auto passed = time - os::Time(std::chrono::seconds(seconds));
-  return passed > believable || passed < -std::chrono::minutes(10);
+std::vector<os::Time> traces_of(const Inventory& inventory, const LastUse& uses) {
+  std::vector<os::Time> traces;
+  for (const Blob& blob : inventory.blobs) traces.push_back(blob.time);
+  for (const Manifest& manifest : inventory.manifests) {
+    traces.push_back(manifest.time);
+    traces.push_back(uses.of(manifest.digest));
+  }
+  return traces;
 }
 
 // Moves what is dropped out of what is served; the disk is given its blocks back when nobody waits any more.
@@ -70,15 +60,15 @@ class Trash {
   std::size_t next_ = 0;
 };
 
-// Removes `dir` and those above it that are empty, up to `root`.
-void remove_empty(fs::path dir, const fs::path& root) {
-  while (dir != root && rmdir(dir.c_str()) == 0) dir = dir.parent_path();
-}
-
+// What has another time now is what a build counts on since: it is about to get a tag or an index, or has got one that
+// is not in the inventory.
 void update_times(const tree::Layout& layout, Inventory& inventory) {
   for (Manifest& manifest : inventory.manifests)
-    if (const auto status = os::status_of(layout.manifest(manifest.digest, manifest.type)))
+    if (const auto status = os::status_of(layout.manifest(manifest.digest, manifest.type));
+        status && status->modified != manifest.time) {
       manifest.time = status->modified;
+      manifest.is_renewed = true;
+    }
 }
 
 class Removal {
@@ -99,12 +89,18 @@ class Removal {
     const fs::path link = layout_.tag(tag.repository, tag.tag);
     const auto status = os::status_of(link);
     if (!status || status->modified != tag.time) return;  // it was published anew
+    if (!tag.manifest && leads_somewhere(tag)) return;    // so was what it leads to
     const fs::path record = layout_.record(tag.repository, tag.tag);
     tree::Tree(layout_).drop_tag(tag.repository, tag.tag);
     unlink(record.c_str());
-    remove_empty(link.parent_path(), layout_.tree / "tags");
-    remove_empty(record.parent_path(), layout_.records());
+    os::remove_empty(link.parent_path(), layout_.tree / "tags");
+    os::remove_empty(record.parent_path(), layout_.records());
     ++done_.tags;
+  }
+
+  bool leads_somewhere(const Tag& tag) const {
+    const auto digest = tree::Tree(layout_).digest_of_tag(tag.repository, tag.tag);
+    return digest && os::status_of(layout_.manifest_dir(*digest));
   }
 
   void remove(const Manifest& manifest) {
@@ -151,15 +147,19 @@ void describe(const Inventory& inventory, const Selection& selection, Collection
 Collection collect(const tree::Layout& layout, const Policy& policy, const fs::path& use_log, Mode mode) {
   const os::Lock only_one = upkeep_lock(layout);
   Collection collection;
-  const os::Time start = now();
-  collection.clock_jumped = clock_jumped(layout, start);
-  Policy allowed = policy;
-  if (collection.clock_jumped) allowed.max_age.reset();
-
+  Run run = this_run();
+  const os::Time start = run.time;
+  if (mode == Mode::real) record_uses(layout, use_log);
   LastUse uses(layout);
   uses.read_log(use_log);
   const auto last_use = [&](const image::Digest& digest) { return uses.of(digest); };
   Inventory inventory = list_files(layout);
+  Policy allowed = policy;
+  if (const auto last = last_run(layout)) run.believed = is_believable(*last, run, traces_of(inventory, uses));
+  if (!run.believed) {
+    collection.clock_jumped = true;
+    allowed.max_age.reset();
+  }
   if (mode == Mode::dry_run) {
     read_links(layout, inventory);
     const Selection selection = select(inventory, last_use, allowed, start);
@@ -177,25 +177,31 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
   }
 
   { const tree::Alone alone(layout); }  // step 2 of tree/hold.h
+  list_manifests(layout, inventory);    // those, too, that were published meanwhile: they hold blobs of step 1
   read_links(layout, inventory);
   {
     const tree::Alone alone(layout);
     update_times(layout, inventory);
-    uses.read_log(use_log);  // the pulls of this minute, too
-    const Selection selection = select(inventory, last_use, allowed, now());
+    uses = LastUse(layout);  // the pulls of this minute, too, also those that other hosts know of
+    uses.read_log(use_log);
+    const Selection selection = select(inventory, last_use, allowed, this_run().time);
     describe(inventory, selection, collection);
     Removal removal(layout, inventory, selection, collection);
     removal.remove();
   }
   Trash(layout).empty();
-  uses.forget([&](const image::Digest& digest) { return !os::status_of(layout.manifest_dir(digest)); });
-  uses.save();
+  {
+    const os::Lock lock = uses_lock(layout);
+    uses = LastUse(layout);
+    uses.read_log(use_log);
+    uses.forget([&](const image::Digest& digest) { return !os::status_of(layout.manifest_dir(digest)); });
+    uses.save();
+  }
   const auto stays = [&](const image::Digest& digest) {
     return os::status_of(layout.blob(digest)) || os::status_of(layout.manifest_dir(digest));
   };
   collection.state_files = remove_leftovers(layout, stays, start, policy.grace, mode);
-  os::write_file(last_run_file(layout),
-                 fmt::format("{}\n", std::chrono::floor<std::chrono::seconds>(start).time_since_epoch().count()));
+  remember(layout, run);
   return collection;
 }
 

@@ -31,12 +31,13 @@ struct Collection {
   std::size_t tags = 0, manifests = 0, blobs = 0, state_files = 0;
   std::uint64_t freed = 0;    // bytes of those manifests and blobs
   std::uint64_t left = 0;     // bytes of those that stay
-  bool clock_jumped = false;  // since the last collection: nothing went for its age
+  bool clock_jumped = false;  // so it seems since the last collection (upkeep/last_run.h): nothing went for its age
 };
 
 enum class Mode { real, dry_run };
 
-// Throws Error{too_busy} while another collection or verification runs, Error{storage}. `use_log` is the web server's
+// Throws Error{too_busy} while another collection or verification runs, Error{bad_config} where there is no tree,
+// Error{storage}. `use_log` is the web server's
 // (upkeep/last_use.h); empty: none. A dry run changes nothing and tells what a real one would do now.
 Collection collect(const tree::Layout& layout, const Policy& policy, const std::filesystem::path& use_log, Mode mode);
 

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "image/links.h"
 #include "os/directory.h"
+#include "reference/reference.h"
 #include "tree/tree.h"
 
 namespace nixery::upkeep {
@@ -52,7 +53,7 @@ void list_manifests(const tree::Layout& layout, std::vector<Manifest>& manifests
     if (!digest) return;
     for (const image::MediaType type : image::manifest_types)
       if (const auto status = os::status_of(layout.manifest(*digest, type)))
-        manifests.push_back({*digest, type, status->size, status->modified, {}, {}, false, {}});
+        manifests.push_back({*digest, type, status->size, status->modified, false, {}, {}, false, {}});
   });
   sort_once(manifests);
 }
@@ -74,9 +75,22 @@ void read_links(const tree::Layout& layout, const Inventory& inventory, Manifest
       numbers->erase(std::unique(numbers->begin(), numbers->end()), numbers->end());
     }
     manifest.is_attached = links.subject.has_value();
-    if (links.subject) manifest.subject = inventory.manifest(links.subject->digest);
+    if (links.subject)
+      if (const auto subject = inventory.manifest(links.subject->digest)) manifest.subjects.push_back(*subject);
   } catch (const Error& error) {
     if (error.failure() != Failure::corrupt) throw;
+  }
+}
+
+// A signature in the form of a tag names its subject there alone: "sha256-<hex>.sig".
+void attach_by_tags(Inventory& inventory) {
+  for (const Tag& tag : inventory.tags) {
+    const auto digest = subject_of(tag.tag);
+    if (!tag.manifest || !digest) continue;
+    Manifest& manifest = inventory.manifests[*tag.manifest];
+    manifest.is_attached = true;
+    const auto subject = inventory.manifest(*digest);
+    if (subject && *subject != *tag.manifest) manifest.subjects.push_back(*subject);
   }
 }
 
@@ -110,11 +124,21 @@ std::optional<Number> Inventory::manifest(const image::Digest& digest) const {
   return find(manifests, digest);
 }
 
+std::optional<image::Digest> subject_of(std::string_view tag) {
+  if (!reference::is_digest_tag(tag)) return std::nullopt;
+  return image::Digest::parse_hex(tag.substr(std::string_view("sha256-").size(), 64));
+}
+
 Inventory list_files(const tree::Layout& layout) {
   Inventory inventory;
   list_blobs(layout, inventory.blobs);
   list_manifests(layout, inventory.manifests);
   return inventory;
+}
+
+void list_manifests(const tree::Layout& layout, Inventory& inventory) {
+  inventory.manifests.clear();
+  list_manifests(layout, inventory.manifests);
 }
 
 void list_tags(const tree::Layout& layout, Inventory& inventory) {
@@ -126,6 +150,7 @@ void list_tags(const tree::Layout& layout, Inventory& inventory) {
 void read_links(const tree::Layout& layout, Inventory& inventory) {
   for (Manifest& manifest : inventory.manifests) read_links(layout, inventory, manifest);
   list_tags(layout, inventory);
+  attach_by_tags(inventory);
 }
 
 }  // namespace nixery::upkeep

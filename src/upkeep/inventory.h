@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "image/digest.h"
@@ -29,10 +30,11 @@ struct Manifest {
   image::MediaType type;
   std::uint64_t size;
   os::Time time;
-  std::vector<Number> blobs;      // config and layers, those that are there
-  std::vector<Number> members;    // of an index, those that are there
-  bool is_attached = false;       // it has a subject, in the tree or not
-  std::optional<Number> subject;  // where it is in the tree
+  bool is_renewed = false;       // since it was listed
+  std::vector<Number> blobs;     // config and layers, those that are there
+  std::vector<Number> members;   // of an index, those that are there
+  bool is_attached = false;      // to a subject, in the tree or not: which it names, or its tag "sha256-<hex>.sig" does
+  std::vector<Number> subjects;  // those that are in the tree
 };
 
 struct Tag {
@@ -50,11 +52,16 @@ struct Inventory {
   std::optional<Number> manifest(const image::Digest& digest) const;
 };
 
+// Whose signature or the like the tag "sha256-<hex>.sig" stands for; nullopt for any other tag.
+std::optional<image::Digest> subject_of(std::string_view tag);
+
 // Blobs and manifests without their links; no tags.
 Inventory list_files(const tree::Layout& layout);
+// Lists the manifests anew, with their times of now; blobs keep theirs.
+void list_manifests(const tree::Layout& layout, Inventory& inventory);
 // Fills in the tags.
 void list_tags(const tree::Layout& layout, Inventory& inventory);
-// Fills in the links, reading every manifest, and the tags. A manifest that cannot be parsed has no links.
+// Fills in the tags, and the links, reading every manifest. A manifest that cannot be parsed has no links.
 void read_links(const tree::Layout& layout, Inventory& inventory);
 
 }  // namespace nixery::upkeep

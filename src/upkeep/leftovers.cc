@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -10,6 +11,8 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/lock.h"
+#include "reference/reference.h"
+#include "tree/hold.h"
 #include "tree/records.h"
 
 namespace nixery::upkeep {
@@ -32,6 +35,7 @@ class Sweeper {
     sweep_temporary_files(layout_.incoming());
     for (const char* dir : {"", "recipes", "groups", "images", "failures", "attributes"})
       sweep_temporary_files(layout_.state / dir);
+    for (const fs::path& names : {layout_.tree / "tags", layout_.records()}) sweep_names(names);
     sweep_gc_roots();  // before what says whose they are
     sweep_index(layout_.state / "images");
     sweep_index(layout_.state / "groups");
@@ -59,11 +63,33 @@ class Sweeper {
     if (mode_ == Mode::dry_run || fs::remove_all(path, code) > 0) ++removed_;
   }
 
+  void remove_lock(const fs::path& path) {
+    if (is_older(path, abandoned) && (mode_ == Mode::dry_run || os::drop_free_lock(path))) ++removed_;
+  }
+
   void sweep_temporary_files(const fs::path& dir) {
     os::for_each_entry(dir, [&](const auto& entry) {
       if (entry.path().filename().string().starts_with(".tmp-") && is_older(entry.path(), abandoned))
         remove(entry.path());
     });
+  }
+
+  // Links and records are made beside those of the same repository. Who makes one makes its directories first, and
+  // holds the tree meanwhile.
+  void sweep_names(const fs::path& root) {
+    std::vector<fs::path> left;
+    std::error_code code;
+    fs::recursive_directory_iterator walk(root, code), end;
+    for (; !code && walk != end; walk.increment(code))
+      if (walk->path().filename().string().starts_with(".tmp-") && is_older(walk->path(), abandoned))
+        left.push_back(walk->path());
+    if (left.empty()) return;
+    std::optional<tree::Alone> alone;
+    if (mode_ == Mode::real) alone.emplace(layout_);
+    for (const fs::path& path : left) {
+      remove(path);
+      if (alone) os::remove_empty(path.parent_path(), root);
+    }
   }
 
   void sweep_old(const fs::path& dir, std::chrono::hours age) {
@@ -113,21 +139,27 @@ class Sweeper {
 
   void sweep_locks() {
     os::for_each_entry(layout_.lock("x").parent_path(), [&](const auto& entry) {
-      if (entry.path().stem().string().size() != 64 || !is_older(entry.path(), abandoned)) return;
-      if (mode_ == Mode::dry_run || os::drop_free_lock(entry.path())) ++removed_;
+      if (entry.path().stem().string().size() == 64) remove_lock(entry.path());
     });
   }
 
-  // STATE/sources/<source>/<revision>; a revision is renewed whenever it is built from.
+  // STATE/sources/<source>/<revision>; a revision is renewed whenever it is built from. Beside it lie its lock and,
+  // while it is fetched, an archive (.tmp-…) and what is unpacked or checked out of it (<revision>.partial, partial).
   void sweep_sources() {
     std::set<std::string> needed;
     tree::for_each_record(layout_, [&](const tree::TagRecord& record) { needed.insert(record.revision); });
     os::for_each_entry(layout_.sources(), [&](const auto& source) {
+      sweep_temporary_files(source.path());
       os::for_each_entry(source.path(), [&](const auto& entry) {
-        const std::string revision = entry.path().filename().string();
-        const bool is_revision =
-            revision.size() == 40 && revision.find_first_not_of("0123456789abcdef") == revision.npos;
-        if (is_revision && !needed.contains(revision) && is_older(entry.path(), unneeded)) remove(entry.path());
+        const fs::path& path = entry.path();
+        const std::string name = path.filename().string();
+        if (name == "partial" || path.extension() == ".partial") {
+          if (is_older(path, abandoned)) remove(path);
+        } else if (reference::is_commit(name)) {
+          if (!needed.contains(name) && is_older(path, unneeded)) remove(path);
+        } else if (path.extension() == ".lock" && reference::is_commit(path.stem().string())) {
+          if (!os::status_of(source.path() / path.stem())) remove_lock(path);
+        }
       });
     });
   }

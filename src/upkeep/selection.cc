@@ -27,11 +27,13 @@ class Selector {
     for (Number i = 0; i < inventory.manifests.size(); ++i) {
       const Manifest& manifest = inventory.manifests[i];
       last_use_[i] = std::max(manifest.time, last_use(manifest.digest));
-      if (manifest.subject) attached_[*manifest.subject].push_back(i);
+      for (const Number subject : manifest.subjects) attached_[subject].push_back(i);
     }
     count_holders();
     for (const Tag& tag : inventory.tags)
       if (tag.manifest && is_kept(tag)) kept_[*tag.manifest] = true;
+    for (Number i = 0; i < inventory.manifests.size(); ++i)
+      if (inventory.manifests[i].is_renewed || is_kept(inventory.manifests[i].digest)) keep(i);
   }
 
   Selection select() {
@@ -55,6 +57,18 @@ class Selector {
     });
   }
 
+  bool is_kept(const image::Digest& digest) const {
+    return std::any_of(policy_.keep.begin(), policy_.keep.end(), [&](const std::string& glob) {
+      return glob.starts_with("sha256:") && nix::matches_glob(digest.str(), glob);
+    });
+  }
+
+  // Also without the index or the subject that holds it now.
+  void keep(Number manifest) {
+    kept_[manifest] = true;
+    ++holders_[manifest];
+  }
+
   void count_holders() {
     std::vector<bool> has_tag(inventory_.manifests.size()), is_member(inventory_.manifests.size());
     for (const Tag& tag : inventory_.tags)
@@ -63,7 +77,7 @@ class Selector {
       const Manifest& manifest = inventory_.manifests[i];
       for (const Number blob : manifest.blobs) ++blob_holders_[blob];
       for (const Number member : manifest.members) ++holders_[member], is_member[member] = true;
-      if (manifest.subject) ++holders_[i];
+      holders_[i] += static_cast<std::uint32_t>(manifest.subjects.size());
       selection_.left += manifest.size;
     }
     for (Number i = 0; i < inventory_.manifests.size(); ++i) {

@@ -3,7 +3,8 @@
 // The unit is an image: a manifest that has a tag, or that no index and no subject holds. What it holds (an index's
 // members, attached documents and signatures, blobs) lives for as long as anything that holds it. An image that is past
 // `max_age` goes; where that is not enough for `max_size`, those go too that were not used for longest. Images that a
-// keep rule names stay, and everything stays that is younger than `grace`.
+// keep rule names stay, by a name that they have now or by their digest, and everything stays that is younger than
+// `grace`, or that a build counts on now, whatever its time.
 #pragma once
 
 #include <chrono>
@@ -21,7 +22,7 @@ struct Policy {
   std::optional<std::chrono::seconds> max_age;  // since an image's last use
   std::optional<std::uint64_t> max_size;        // bytes of the tree's manifests and blobs
   std::chrono::seconds grace{3600};             // since the last use, or publishing
-  std::vector<std::string> keep;                // globs of "repository", or "repository:tag"
+  std::vector<std::string> keep;                // globs of "repository", "repository:tag", or "sha256:<64 hex>"
 };
 
 struct DroppedImage {

@@ -43,6 +43,17 @@ std::optional<image::Digest> digest_of_file(const fs::path& file, const std::fun
   }
 }
 
+// Both throw Error{storage} where it stays.
+void remove_file(const fs::path& file) {
+  if (unlink(file.c_str()) != 0 && errno != ENOENT && errno != ENOTDIR) os::throw_errno("remove", file);
+}
+
+void remove_entry(const fs::path& path) {
+  std::error_code code;
+  fs::remove_all(path, code);
+  if (code) throw Error(Failure::storage, fmt::format("cannot remove {}: {}", path.string(), code.message()));
+}
+
 class Verifier {
  public:
   Verifier(const tree::Layout& layout, const VerifyOptions& options) : tree_(layout), options_(options) {}
@@ -50,6 +61,7 @@ class Verifier {
   Verification run() {
     check_blobs();
     check_manifests();
+    if (options_.repair) let_attach_again();
     check_tags();
     check_records();
     check_referrers();
@@ -60,13 +72,17 @@ class Verifier {
  private:
   const tree::Layout& layout() const { return tree_.layout(); }
 
-  // `mend` is done if repairs are wanted.
+  // `mend` is done if repairs are wanted; what it throws is why it is no repair.
   template <typename Mend>
   void problem(std::string_view what, std::string name, std::string message, Mend&& mend) {
     Problem found{std::string(what), std::move(name), std::move(message), false};
     if (options_.repair) {
-      mend();
-      found.repaired = true;
+      try {
+        mend();
+        found.repaired = true;
+      } catch (const Error& error) {
+        found.message += fmt::format("; {}", error.what());
+      }
     }
     const std::lock_guard lock(mutex_);
     result_.problems.push_back(std::move(found));
@@ -108,7 +124,7 @@ class Verifier {
     problem("blob", digest.str(),
             fmt::format("its bytes are those of {}{}", found->str(),
                         again ? "; once removed, it is made again when it is asked for" : ""),
-            [&] { unlink(file.c_str()); });
+            [&] { remove_file(file); });
   }
 
   // Members before the indexes that lead to them, so that one repair brings out the next.
@@ -170,8 +186,48 @@ class Verifier {
   }
 
   void drop_manifest(const image::Digest& digest) {
-    for (const image::MediaType type : image::manifest_types) unlink(layout().manifest(digest, type).c_str());
-    rmdir(layout().manifest_dir(digest).c_str());
+    const fs::path dir = layout().manifest_dir(digest);
+    os::for_each_entry(dir, [](const auto& entry) { remove_entry(entry.path()); });
+    if (rmdir(dir.c_str()) != 0 && errno != ENOENT && errno != ENOTEMPTY) os::throw_errno("remove", dir);
+  }
+
+  // What is attached to an image is published with it, or with its tag: so that something that is gone comes back, the
+  // image must not be known any more, and have no tag. To be called before what tells of it, a referrer or a
+  // signature's tag, is removed as well: a repair that is cut off is then taken up by the next.
+  void let_attach_again() {
+    Inventory inventory = list_files(layout());
+    read_links(layout(), inventory);
+    std::vector<bool> lacking(inventory.manifests.size());
+    bool any = false;
+    const auto add = [&](const std::optional<image::Digest>& subject) {
+      if (const auto number = subject ? inventory.manifest(*subject) : std::nullopt) any = lacking[*number] = true;
+    };
+    os::for_each_entry(layout().tree / "referrers/sha256", [&](const auto& dir) {
+      const auto subject = image::Digest::parse_hex(dir.path().filename().string());
+      if (!subject) return;
+      for (const image::Descriptor& referrer : tree::referrers_of(layout(), *subject))
+        if (!tree_.manifest(referrer.digest)) return add(subject);
+    });
+    for (const Tag& tag : inventory.tags)
+      if (!tag.manifest) add(subject_of(tag.tag));
+    if (!any) return;
+    os::for_each_entry(layout().state / "images", [&](const auto& entry) {
+      const auto hex = os::read_if_exists(entry.path());
+      const auto digest = hex ? image::Digest::parse_hex(*hex) : std::nullopt;
+      const auto number = digest ? inventory.manifest(*digest) : std::nullopt;
+      if (number && lacking[*number])
+        harmless("index", entry.path().string(), "what was attached to its image is gone",
+                 [&] { remove_file(entry.path()); });
+    });
+    const auto lacks = [&](Number number) {
+      const auto& members = inventory.manifests[number].members;
+      return lacking[number] || std::any_of(members.begin(), members.end(), [&](Number each) { return lacking[each]; });
+    };
+    for (const Tag& tag : inventory.tags)
+      if (tag.manifest && lacks(*tag.manifest))
+        problem("tag", fmt::format("{}:{}", tag.repository, tag.tag),
+                "what was attached to its image is gone: it is attached again when this is pulled",
+                [&] { tree_.drop_tag(tag.repository, tag.tag); });
   }
 
   void check_tags() {
@@ -200,7 +256,8 @@ class Verifier {
       const auto manifest = image::Digest::parse(record.manifest);
       if (tree_.digest_of_tag(record.repository, record.tag) || tree_.manifest(*manifest)) return;
       harmless("record", fmt::format("{}:{}", record.repository, record.tag),
-               "neither its tag nor its manifest is there", [&] { tree::remove_record(layout(), record); });
+               "neither its tag nor its manifest is there",
+               [&] { remove_file(layout().record(record.repository, record.tag)); });
     });
   }
 
@@ -209,9 +266,7 @@ class Verifier {
       const auto subject = image::Digest::parse_hex(dir.path().filename().string());
       if (!subject) return;
       if (!tree_.manifest(*subject)) {
-        std::error_code ignored;
-        problem("referrers", subject->str(), "what they refer to is not there",
-                [&] { fs::remove_all(dir.path(), ignored); });
+        problem("referrers", subject->str(), "what they refer to is not there", [&] { remove_entry(dir.path()); });
         return;
       }
       check_list(*subject);
@@ -221,7 +276,7 @@ class Verifier {
   void check_list(const image::Digest& subject) {
     const auto mend = [&] {
       for (const image::Descriptor& referrer : tree::referrers_of(layout(), subject))
-        if (!tree_.manifest(referrer.digest)) unlink(tree::referrer_file(layout(), subject, referrer.digest).c_str());
+        if (!tree_.manifest(referrer.digest)) remove_file(tree::referrer_file(layout(), subject, referrer.digest));
       tree::publish_referrers(tree_, subject, {});
     };
     const auto listed = os::read_if_exists(tree::referrers_index_file(layout(), subject));
@@ -254,7 +309,7 @@ class Verifier {
       if (!digest || entry.path().filename().string().starts_with('.')) return;
       ++result_.index_entries;
       if (!layer::read_recipe(layout(), *digest) && os::status_of(entry.path()))
-        harmless("index", entry.path().string(), "the recipe cannot be read", [&] { unlink(entry.path().c_str()); });
+        harmless("index", entry.path().string(), "the recipe cannot be read", [&] { remove_file(entry.path()); });
     });
     if (!options_.repair) return;
     if (const std::size_t added = layer::rebuild_index(layout()); added > 0)
@@ -271,7 +326,7 @@ class Verifier {
       const auto digest = image::Digest::parse_hex(text->substr(0, 64));
       if (digest && (os::status_of(layout().blob(*digest)) || os::status_of(layout().manifest_dir(*digest)))) return;
       harmless("index", entry.path().string(), digest ? "it leads to what is not there" : "it cannot be read",
-               [&] { unlink(entry.path().c_str()); });
+               [&] { remove_file(entry.path()); });
     });
   }
 

@@ -1,7 +1,8 @@
 // Whether all that is served is what it claims to be: every byte against its digest, every reference to its end.
 //
-// Safe beside builds and pulls: what is published while it runs is looked at or not. Each file is read once, on all
-// cores; memory does not grow with the tree. Throws Error{too_busy} while a collection or another verification runs.
+// Safe beside builds and pulls: what is published while it runs is looked at or not. Each blob is read once, on all
+// cores; memory is an inventory's (inventory.h). Throws Error{too_busy} while a collection or another verification
+// runs, Error{bad_config} where there is no tree.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,8 @@ namespace nixery::upkeep {
 struct Problem {
   std::string what;       // "blob", "manifest", "tag", "referrers", "record", "index"
   std::string name;       // a digest, "shell/git:latest", or a file
-  std::string message;    // what is wrong with it
-  bool repaired = false;  // the next pull builds it anew
+  std::string message;    // what is wrong with it, and why that could not be repaired
+  bool repaired = false;  // it is gone: the next pull builds it anew
 };
 
 struct Verification {
@@ -37,8 +38,8 @@ struct VerifyOptions {
 };
 
 // With `repair`: wrong bytes are removed, and so are an image that lacks something that no recipe can bring back, tags
-// and index entries that lead nowhere; lists of referrers are written anew, and so is what the index of layers and
-// segments lacks.
+// and index entries that lead nowhere, and the tags of an image that lost something that was attached to it; lists of
+// referrers are written anew, and so is what the index of layers and segments lacks.
 Verification verify(const tree::Layout& layout, const VerifyOptions& options);
 
 }  // namespace nixery::upkeep

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import ROOT, wait_for
+from registry import NIXERY, ROOT, wait_for
 from test_faults import PACKAGES
 
 
@@ -127,6 +127,31 @@ def test_nginx_tells_what_is_used(new_registry, packages):
     assert json.loads(registry.nixery("gc", "--json", **settings).stdout)["images"] == []
 
 
+def test_workers_take_the_log_of_pulls_in_though_they_collect_nothing(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    digests = [pull(registry, name) for name in ("p6", "p7")]
+    registry.stop_worker()
+    make_old(registry, 48)
+    log = registry.dir / "use.log"
+    line = lambda digest: f"{time.time() - 60:.3f} {digest}\n"
+    rotated = log.with_name("use.log.1")
+    log.write_text(line(digests[0]))
+    log.rename(rotated)
+    log.write_text("")
+    registry.start_worker(NIXERY_USE_LOG=str(log))
+    uses = registry.state / "uses"
+    known = lambda digest: digest.removeprefix("sha256:") in uses.read_text()
+    wait_for(lambda: uses.exists() and known(digests[0]), "the worker to read the log as it starts")
+    with log.open("a") as more:
+        more.write(line(digests[1]))
+    assert registry.stop_worker() == 0
+    assert known(digests[1])
+    # As in a container, whose log goes with it.
+    log.unlink()
+    rotated.unlink()
+    assert collect(registry, "--max-age", "24h")["images"] == []
+
+
 def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     stop, failures = threading.Event(), []
@@ -181,6 +206,28 @@ def test_the_worker_collects_by_itself(new_registry, packages):
     assert int(event["freed_bytes"]) > 0
 
 
+def test_a_worker_that_is_started_anew_before_its_time_collects_all_the_same(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    pull(registry, "p4")
+    registry.stop_worker()
+    settings = {"NIXERY_GC_SECONDS": "86400", "NIXERY_GC_MAX_AGE": "1d"}
+    mark = registry.state / "collected"
+    registry.start_worker(**settings)
+    wait_for(mark.exists, "the worker to count from now")
+    begun = int(mark.read_text().split()[0])
+    assert abs(begun - time.time()) < 600
+    registry.stop_worker()
+    assert registry.events("garbage collected") == []
+
+    make_old(registry, 48)
+    seconds, boot, since_boot, believed = mark.read_text().split()
+    day = 86_400
+    mark.write_text(f"{int(seconds) - day} {boot} {int(since_boot) - day} {believed}\n")
+    registry.start_worker(**settings)
+    event = wait_for(lambda: registry.events("garbage collected"), "the collection that is due")[0]
+    assert (event["images"], event["clock_jumped"]) == ("1", "no")
+
+
 def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     digest = pull(registry, "p12/p3")
@@ -211,6 +258,42 @@ def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, pack
     assert registry.nixery("verify").returncode == 0
     usage = registry.nixery("verify", "--quickly")
     assert usage.returncode == 2 and "usage: nixery verify" in usage.stderr
+
+
+def test_a_document_that_was_spoilt_is_attached_again(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    digest = pull(registry, "p12/p3")
+    referrers = lambda: registry.get(f"/v2/p12/p3/referrers/{digest}").json["manifests"]
+    before = referrers()
+    cyclonedx, = (each for each in before if "cyclonedx" in each["artifactType"])
+    hex = registry.get(f"/v2/p12/p3/manifests/{cyclonedx['digest']}").json["layers"][0]["digest"].removeprefix("sha256:")
+    file = registry.tree / "blobs/sha256" / hex[:2] / hex
+    bytes = bytearray(file.read_bytes())
+    bytes[20] ^= 1
+    file.write_bytes(bytes)
+    repaired = registry.nixery("verify", "--repair")
+    assert repaired.returncode == 0 and "repaired: tag p12/p3:latest: what was attached" in repaired.stdout, repaired.stdout
+    assert len(referrers()) == len(before) - 1
+    assert pull(registry, "p12/p3") == digest
+    assert referrers() == before
+    assert registry.nixery("verify").stdout.endswith("all is well\n")
+
+
+def test_verify_fails_where_it_cannot_look_or_repair(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    nowhere = registry.nixery("verify", NIXERY_TREE=f"{registry.dir}/not-mounted")
+    assert nowhere.returncode == 1 and "there is no directory" in nowhere.stderr, nowhere.stdout
+    pull(registry, "p12/p3")
+    registry.stop_worker()
+    shard = next(path for path in (registry.tree / "blobs/sha256").iterdir())
+    file = next(shard.iterdir())
+    file.write_bytes(b"other")
+    subprocess.run(["chmod", "-R", "a+rwX", str(registry.dir)], check=True)
+    shard.chmod(0o555)
+    user = {} if os.geteuid() else {"user": 65534, "group": 65534, "extra_groups": []}
+    tried = subprocess.run([NIXERY, "verify", "--repair"], env=registry.env, capture_output=True, text=True, **user)
+    assert tried.returncode == 1 and "1 could not be repaired" in tried.stdout, tried.stdout + tried.stderr
+    assert f"cannot remove {file}: Permission denied" in tried.stdout and file.exists()
 
 
 def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_registry, packages):

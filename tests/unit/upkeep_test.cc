@@ -6,16 +6,21 @@
 #include <fstream>
 #include <thread>
 
+#include "build/attach.h"
+#include "image/links.h"
 #include "image/manifest.h"
 #include "os/file.h"
 #include "os/lock.h"
+#include "os/process.h"
 #include "quantity.h"
+#include "supply/signing_key.h"
 #include "temporary_directory.h"
 #include "tree/hold.h"
 #include "tree/records.h"
 #include "tree/referrers.h"
 #include "tree/tree.h"
 #include "upkeep/collect.h"
+#include "upkeep/last_run.h"
 #include "upkeep/last_use.h"
 #include "upkeep/verify.h"
 
@@ -207,6 +212,27 @@ TEST_CASE("what a keep rule names stays, with its layers") {
   CHECK_FALSE(images.has(kept));
 }
 
+TEST_CASE("what is pinned by its digest is kept by its digest, whatever its name stands for by now") {
+  Images images;
+  const auto pinned = images.add("tool", {"first"});
+  const auto document = images.attach(pinned, "SBOM");
+  images.add("tool", {"second"});  // `latest` has moved
+  const auto member = images.manifest_of({"amd64"}, {}), sibling = images.manifest_of({"arm64"}, {});
+  const auto index = images.add_index("both", {member, sibling});
+  images.age(24 * 40);
+  upkeep::Policy policy = older_than(24h);
+  policy.keep = {pinned.str(), member.str()};
+  for (int i = 0; i < 2; ++i) images.collect(policy);
+  for (const auto& digest : {pinned, document, member}) CHECK(images.has(digest));
+  for (const char* layer : {"first", "amd64"}) CHECK(images.has_layer(layer));
+  for (const auto& digest : {index, sibling}) CHECK_FALSE(images.has(digest));
+  for (const char* layer : {"second", "arm64"}) CHECK_FALSE(images.has_layer(layer));
+  policy.keep = {"*", "tool", "tool:latest"};  // of names, and it has none
+  images.collect(policy);
+  CHECK_FALSE(images.has(pinned));
+  CHECK_FALSE(images.has(member));
+}
+
 TEST_CASE("members live with their index, signatures with what they sign") {
   Images images;
   const auto amd64 = images.manifest_of({"amd64"}, {});
@@ -233,6 +259,44 @@ TEST_CASE("members live with their index, signatures with what they sign") {
     const auto done = images.collect(older_than(24h));
     CHECK(images.has(arm64));
   }
+}
+
+TEST_CASE("a signature in the form of a tag lives as long as what it signs, however old it is itself") {
+  Images images;
+  const auto image = images.add("tool", {"layer"});
+  os::Command make;
+  make.argv = {"openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout"};
+  const auto key = supply::SigningKey::from_pem(os::run(make).output, "the test's key");
+  build::attach_signatures(images.tree, key, "registry.example.org", "tool", image);
+  const auto tag = "sha256-" + image.hex() + ".sig";
+  const auto signature = *images.tree.digest_of_tag("tool", tag);
+  REQUIRE(image::links_of(images.tree.manifest(signature)->bytes, signature).subject == std::nullopt);
+  images.age(24 * 40);
+  upkeep::Policy policy = older_than(24h);
+  SUBCASE("while the image is used") {
+    REQUIRE(images.tree.renew_manifest(image));
+  }
+  SUBCASE("while the image is kept") {
+    policy.keep = {"tool:latest"};
+  }
+  SUBCASE("while the tree is too large") {
+    REQUIRE(images.tree.renew_manifest(image));
+    policy.max_size = 1;
+  }
+  for (int i = 0; i < 2; ++i) {
+    CHECK(images.collect(policy).images.empty());
+    CHECK(images.has(image));
+    CHECK(images.tree.digest_of_tag("tool", tag) == signature);
+    CHECK(images.has(signature));
+    CHECK(tree::referrers_of(images.tree.layout(), image).size() == 1);
+  }
+  images.age(24 * 40);
+  const auto done = images.collect(older_than(24h));
+  CHECK(done.images.size() == 1);
+  CHECK(done.images.front().names == std::vector<std::string>{"tool:latest"});
+  CHECK(done.tags == 2);
+  CHECK_FALSE(images.has(signature));
+  CHECK(done.left == 0);
 }
 
 TEST_CASE("the web server's log tells the last use, also across a rotation, and each line is read once") {
@@ -269,6 +333,50 @@ TEST_CASE("the web server's log tells the last use, also across a rotation, and 
   CHECK(images.collect(policy).images.empty());  // what was learnt is kept
 }
 
+TEST_CASE("the log before the last rotation is read also where nobody has looked at it yet") {
+  Images images;
+  const auto a = images.add("a", {"a"}), b = images.add("b", {"b"});
+  images.age(48);
+  const fs::path log = images.dir.path() / "use.log", rotated = log.string() + ".1";
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(hours_ago(2)).time_since_epoch();
+  const auto line = [&](const image::Digest& digest, int later = 0) {
+    return std::to_string(seconds.count() + later) + ".123 " + digest.str() + "\n";
+  };
+  const auto use_of = [&](const image::Digest& digest) {
+    return upkeep::LastUse(images.tree.layout()).of(digest).time_since_epoch();
+  };
+  SUBCASE("at the first look of all") {
+    std::ofstream(rotated) << line(a);
+    std::ofstream(log) << "";
+  }
+  SUBCASE("though no new one was begun") {
+    std::ofstream(rotated) << line(a);
+  }
+  SUBCASE("after two rotations") {
+    std::ofstream(log) << line(b, -3600 * 40);
+    upkeep::record_uses(images.tree.layout(), log);
+    fs::rename(log, rotated.string() + "0");
+    std::ofstream(rotated) << line(a);
+    std::ofstream(log) << line(b, 60);
+  }
+  SUBCASE("where the log was copied and cut") {
+    std::ofstream(log) << line(b);
+    upkeep::record_uses(images.tree.layout(), log);
+    std::ofstream(log, std::ios::app) << line(a);
+    fs::copy_file(log, rotated);
+    fs::resize_file(log, 0);
+  }
+  SUBCASE("where the new log has got the number of the one that was read") {
+    std::ofstream(log) << line(b);
+    upkeep::record_uses(images.tree.layout(), log);
+    std::ofstream(log) << line(a, 60) << line(b, 60);  // the same file to the system
+  }
+  upkeep::record_uses(images.tree.layout(), log);
+  CHECK(use_of(a) >= seconds);
+  upkeep::collect(images.tree.layout(), older_than(24h), log, upkeep::Mode::real);
+  CHECK(images.has(a));
+}
+
 TEST_CASE("a clock that has jumped makes nothing old at once") {
   Images images;
   const auto image = images.add("image", {"layer"});
@@ -282,6 +390,107 @@ TEST_CASE("a clock that has jumped makes nothing old at once") {
   CHECK(images.has(image));
   CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
   CHECK_FALSE(images.has(image));
+}
+
+TEST_CASE("time that passed is believed, and a clock that was moved is not") {
+  const auto run = [](int hours, const std::string& boot, int boot_hours) {
+    return upkeep::Run{hours_ago(hours), boot, std::chrono::hours(boot_hours), true};
+  };
+  constexpr int month = 30 * 24;
+  SUBCASE("within one run of the machine, its other clock tells") {
+    CHECK(upkeep::is_believable(run(month, "a", 5), run(0, "a", 5 + month), {}));
+    CHECK(upkeep::is_believable(run(month, "a", 5), run(0, "a", 5 + month - 24), {}));
+    CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "a", 6), {}));
+    CHECK_FALSE(upkeep::is_believable(run(0, "a", 5), run(1, "a", 6), {}));
+  }
+  SUBCASE("a week is believed, and somewhat late") {
+    CHECK(upkeep::is_believable(run(7 * 24 + 5, "a", 5), run(0, "b", 1), {}));
+    CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), {}));
+    CHECK_FALSE(upkeep::is_believable(run(month, "", 0), run(0, "", 0), {}));
+  }
+  SUBCASE("after another start, traces tell") {
+    std::vector<os::Time> traces{hours_ago(5 * 24), hours_ago(27 * 24), hours_ago(12 * 24), hours_ago(20 * 24)};
+    CHECK(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
+    traces[2] = hours_ago(40 * 24);
+    CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
+    // What was done since the clock jumped tells nothing of the time before.
+    CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), {hours_ago(1), hours_ago(0)}));
+  }
+  SUBCASE("what was not believed once is the next time") {
+    upkeep::Run doubted = run(month, "a", 5);
+    doubted.believed = false;
+    CHECK(upkeep::is_believable(doubted, run(0, "b", 1), {}));
+    CHECK_FALSE(upkeep::is_believable(doubted, run(0, "a", 6), {}));  // but here the other clock tells that it jumped
+    doubted.time = hours_ago(0);
+    CHECK_FALSE(upkeep::is_believable(doubted, run(month, "a", 6), {}));
+  }
+}
+
+TEST_CASE("collections far apart collect") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  images.collect({});
+  images.age(24 * 400);
+  auto last = *upkeep::last_run(layout);
+  CHECK(last.boot == upkeep::this_run().boot);
+  CHECK(last.believed);
+  last.time -= 24h * 30;
+  SUBCASE("while the machine ran on") {
+    last.since_boot -= 24h * 30;
+    upkeep::remember(layout, last);
+    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+  SUBCASE("where it was started anew, and pulls tell of the time between") {
+    last.boot = "another";
+    upkeep::remember(layout, last);
+    const fs::path log = images.dir.path() / "use.log";
+    std::ofstream lines(log);
+    for (int days = 28; days > 0; days -= 7) {
+      const auto digest = images.manifest_of({"layer " + std::to_string(days)}, {});
+      const auto time = std::chrono::floor<std::chrono::seconds>(hours_ago(24 * days)).time_since_epoch();
+      lines << time.count() << ".123 " << digest.str() << "\n";
+    }
+    lines.close();
+    CHECK_FALSE(upkeep::collect(layout, older_than(24h), log, upkeep::Mode::real).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+  SUBCASE("where nothing tells, at the second") {
+    last.boot = "another";
+    upkeep::remember(layout, last);
+    CHECK(images.collect(older_than(24h)).clock_jumped);
+    CHECK(images.has(image));
+    last = *upkeep::last_run(layout);
+    CHECK_FALSE(last.believed);
+    last.time -= 24h * 30;
+    last.boot = "third";
+    upkeep::remember(layout, last);
+    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+}
+
+TEST_CASE("the next collection is due though processes begin anew all the time") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  CHECK(upkeep::until_next_run(layout, 24h) == 24h);  // counts from now
+  auto first = upkeep::last_run(layout);
+  REQUIRE(first);
+  first->time -= 10h;
+  upkeep::remember(layout, *first);
+  const auto left = upkeep::until_next_run(layout, 24h);
+  CHECK(left <= 14h);
+  CHECK(left > 13h);
+  first->time -= 20h;
+  upkeep::remember(layout, *first);
+  CHECK(upkeep::until_next_run(layout, 24h) == 0s);
+  first->time += 24h * 365;
+  upkeep::remember(layout, *first);
+  CHECK(upkeep::until_next_run(layout, 24h) == 24h);
+  os::write_file(layout.state / "collected", "torn");
+  CHECK(upkeep::until_next_run(layout, 24h) == 24h);
+  CHECK(upkeep::last_run(layout));
 }
 
 TEST_CASE("what a build counts on is not collected under it") {
@@ -305,6 +514,37 @@ TEST_CASE("what a build counts on is not collected under it") {
     CHECK(images.has(image));
     CHECK(images.has_layer("unreferenced"));
   }
+  SUBCASE("an image that is published while a collection waits is whole, however old its times seem") {
+    auto hold = std::make_unique<tree::Hold>(images.tree.layout());
+    const std::string config = R"({"of":"late layer"})";
+    for (const std::string& bytes : {std::string("late layer"), config}) images.tree.publish_blob(bytes);
+    images.age(48);
+    std::jthread collector([&] {
+      upkeep::Policy policy = older_than(24h * 365);
+      policy.grace = 0s;
+      images.collect(policy);
+    });
+    // It has listed what there is once it wants to be alone.
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
+    while (!os::Lock::is_held(images.tree.layout().lock("gate"))) {
+      REQUIRE(std::chrono::steady_clock::now() < deadline);
+      std::this_thread::yield();
+    }
+    // Published as add() does, but that what is there is not renewed: that was done before the collection began.
+    Images made;
+    const auto late = made.add("late", {"late layer"});
+    const auto file = made.tree.layout().manifest(late, image::MediaType::oci_manifest);
+    os::make_directories(images.tree.layout().manifest_dir(late));
+    fs::copy_file(file, images.tree.layout().manifest(late, image::MediaType::oci_manifest));
+    images.tree.publish_tag("late", "latest", late);
+    hold.reset();
+    collector.join();
+    CHECK(images.has(late));
+    CHECK(images.has_layer("late layer"));
+    CHECK(images.has_layer(config));
+    CHECK(images.tree.digest_of_tag("late", "latest") == late);
+    CHECK(upkeep::verify(images.tree.layout(), {}).problems.empty());
+  }
   SUBCASE("many hold at once, and nobody while one is alone") {
     const tree::Hold first(images.tree.layout());
     std::jthread([&] { const tree::Hold second(images.tree.layout()); }).join();
@@ -314,6 +554,21 @@ TEST_CASE("what a build counts on is not collected under it") {
     CHECK_THROWS_WITH(images.collect({}), doctest::Contains("another `nixery gc`"));
     CHECK_THROWS_WITH(upkeep::verify(images.tree.layout(), {}), doctest::Contains("another `nixery gc`"));
   }
+}
+
+TEST_CASE("a manifest that was renewed since it was listed stays, whatever its time") {
+  Images images;
+  const auto image = images.add("image", {"layer"}), member = images.manifest_of({"of an index to come"}, {});
+  images.age(48);
+  upkeep::Inventory inventory = upkeep::list_files(images.tree.layout());
+  upkeep::read_links(images.tree.layout(), inventory);
+  const auto never = [](const image::Digest&) { return os::Time{}; };
+  CHECK(upkeep::select(inventory, never, older_than(24h), hours_ago(0)).manifests.size() == 2);
+  for (const auto& digest : {image, member}) inventory.manifests[*inventory.manifest(digest)].is_renewed = true;
+  const auto selection = upkeep::select(inventory, never, older_than(24h), hours_ago(0));
+  CHECK(selection.manifests.empty());
+  CHECK(selection.blobs.empty());
+  CHECK(selection.tags.empty());
 }
 
 TEST_CASE("the state follows the tree") {
@@ -345,6 +600,57 @@ TEST_CASE("the state follows the tree") {
     CHECK_MESSAGE(!fs::exists(file), file.string());
   CHECK(fs::exists(layout.lock(std::string(64, '8'))));
   CHECK(fs::exists(layout.recipe(image::Digest::of("layer"))));  // it can be made again from this for a while
+}
+
+TEST_CASE("what a kill leaves is collected wherever it was being written") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  images.add("team/there", {"layer"});
+  const std::string commit(40, 'c'), other(40, 'd');
+  const fs::path channel = layout.sources() / "channel", git = layout.sources() / "git-x";
+  const std::vector<fs::path> files{layout.tag("team/gone", ".tmp-1-2-3"),
+                                    layout.tag("team/there", ".tmp-1-2-4"),
+                                    layout.record("team/gone", "x").parent_path() / ".tmp-1-2-3",
+                                    channel / ".tmp-1-2-3",
+                                    channel / (commit + ".partial") / "default.nix",
+                                    channel / (commit + ".lock"),
+                                    git / "partial" / "index"};
+  const auto write_all = [&] {
+    for (const fs::path& file : files) {
+      os::make_directories(file.parent_path());
+      if (file.parent_path().filename() == "_tags" && file.string().starts_with(layout.tree.string())) {
+        fs::create_symlink("../../../manifests/sha256/x", file);
+      } else {
+        os::write_file(file, "half");
+      }
+    }
+    // Of a revision that is there, and a mirror's.
+    os::make_directories(channel / other / "source");
+    os::write_file(channel / (other + ".lock"), "");
+    os::write_file(git / "mirror.lock", "");
+  };
+  write_all();
+  CHECK(images.collect({}).state_files == 0);
+  for (const fs::path& file : files)
+    CHECK_MESSAGE(fs::symlink_status(file).type() != fs::file_type::not_found, file.string());
+  images.age(25);
+  SUBCASE("when it is old") {
+    CHECK(images.collect({}, upkeep::Mode::dry_run).state_files == files.size());
+    CHECK(images.collect({}).state_files == files.size());
+    for (const fs::path& file : files)
+      CHECK_MESSAGE(fs::symlink_status(file).type() == fs::file_type::not_found, file.string());
+    CHECK_FALSE(fs::exists(layout.tree / "tags/team/gone"));
+    CHECK_FALSE(fs::exists(layout.records() / "team/gone"));
+    CHECK(images.tree.digest_of_tag("team/there", "latest"));
+    CHECK(tree::read_record(layout, "team/there", "latest"));
+    for (const fs::path& file : {channel / other / "source", channel / (other + ".lock"), git / "mirror.lock"})
+      CHECK_MESSAGE(fs::exists(file), file.string());
+  }
+  SUBCASE("but not the lock of who fetches now") {
+    const os::Lock held(channel / (commit + ".lock"));
+    images.collect({});
+    CHECK(fs::exists(channel / (commit + ".lock")));
+  }
 }
 
 TEST_CASE("a lock whose file was removed is not shared with who comes later") {
@@ -415,8 +721,7 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
   }
   SUBCASE("a document that is gone") {
     fs::remove_all(layout.manifest_dir(document));
-    what = "referrers";
-    image_stays = true;
+    what = "referrers";  // and the image's tag goes, so that it is attached again
   }
   SUBCASE("a list of referrers that names what is not there") {
     overwrite(
@@ -434,6 +739,74 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
   for (const auto& problem : after.problems) MESSAGE(problem.what << " " << problem.name << ": " << problem.message);
   CHECK(after.problems.empty());
   CHECK((images.tree.digest_of_tag("image", "latest") == image) == image_stays);
+}
+
+TEST_CASE("what cannot be removed is not called repaired") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  images.add("image", {"layer"});
+  const fs::path file = layout.blob(image::Digest::of("layer"));
+  std::ofstream(file, std::ios::trunc) << "reyal";
+  for (const auto& entry : fs::recursive_directory_iterator(images.dir.path()))
+    if (entry.is_directory()) fs::permissions(entry.path(), fs::perms::all);
+  fs::permissions(images.dir.path(), fs::perms::all);
+  fs::permissions(file.parent_path(), fs::perms(0555));
+  constexpr uid_t nobody = 65534;
+  const bool as_root = geteuid() == 0;  // who may remove everything
+  if (as_root) REQUIRE(seteuid(nobody) == 0);
+  const auto found = upkeep::verify(layout, {.repair = true, .threads = 1, .on_progress = {}});
+  if (as_root) REQUIRE(seteuid(0) == 0);
+  fs::permissions(file.parent_path(), fs::perms::all);
+  CHECK_FALSE(found.sound());
+  REQUIRE(found.problems.size() == 1);
+  CHECK_FALSE(found.problems.front().repaired);
+  CHECK(found.problems.front().message.find("cannot remove " + file.string() + ": Permission denied") !=
+        std::string::npos);
+  CHECK(fs::exists(file));
+  CHECK(upkeep::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  CHECK_FALSE(fs::exists(file));
+}
+
+TEST_CASE("what was attached and is gone can be attached again") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  const auto other = images.add("other", {"other layer"});
+  const auto both = images.add_index("both", {image});
+  images.attach(other, "its SBOM");
+  const auto document = images.attach(image, "SBOM");
+  const auto signature = images.manifest_of({"signature"}, {});
+  images.tree.publish_tag("image", "sha256-" + image.hex() + ".sig", signature);
+  const std::string key(64, 'a'), other_key(64, 'b');
+  os::write_file(layout.image(key), image.hex());
+  os::write_file(layout.image(other_key), other.hex());
+  SUBCASE("a document with other bytes") {
+    std::ofstream(layout.blob(image::Digest::of("SBOM")), std::ios::trunc) << "MOBS";
+  }
+  SUBCASE("a document's manifest with other bytes") {
+    std::ofstream(layout.manifest(document, image::MediaType::oci_manifest), std::ios::trunc) << "{}";
+  }
+  SUBCASE("a signature that has but a tag") {
+    std::ofstream(layout.blob(image::Digest::of("signature")), std::ios::trunc) << "erutangis";
+  }
+  CHECK(upkeep::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  CHECK(upkeep::verify(layout, {}).problems.empty());
+  // Whoever asks for its names goes all the way; others are not troubled.
+  CHECK_FALSE(images.tree.digest_of_tag("image", "latest"));
+  CHECK_FALSE(images.tree.digest_of_tag("both", "latest"));
+  CHECK_FALSE(fs::exists(layout.image(key)));
+  CHECK(images.has(image));
+  CHECK(images.has(both));
+  CHECK(images.tree.digest_of_tag("other", "latest") == other);
+  CHECK(fs::exists(layout.image(other_key)));
+}
+
+TEST_CASE("where there is no tree, nothing is sound and nothing is garbage") {
+  const test::TemporaryDirectory dir;
+  const tree::Layout layout{dir.path() / "not mounted", dir.path() / "state"};
+  CHECK_THROWS_WITH(upkeep::verify(layout, {}), doctest::Contains("set NIXERY_TREE"));
+  CHECK_THROWS_WITH(upkeep::collect(layout, {}, {}, upkeep::Mode::real), doctest::Contains("set NIXERY_TREE"));
+  CHECK_FALSE(fs::exists(layout.state));
 }
 
 TEST_CASE("what hinders nobody is no problem, and a repair removes it") {
