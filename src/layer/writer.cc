@@ -24,7 +24,7 @@ namespace nixery::layer {
 namespace {
 
 constexpr std::size_t scratch_size = 64 << 10;  // bytes, for tar that is only hashed
-constexpr std::size_t unfinished_max = 4;        // layers of one reader that are still being written or synced
+constexpr std::size_t unfinished_max = 4;       // layers of one reader that are still being written or synced
 
 // Keys of the layers that are being written, so that two builds never compress the same one at the same time.
 // Thread-safe.
@@ -254,8 +254,7 @@ class Writer::Call {
       if (known) {
         queue->push(OrderedQueue::Copy{*known, path});
         HashSink sink(*this, scratch, diff);
-        append_store_path(sink, shared_.options.root, path->path);
-        sink.finish();
+        append_path(sink, *path);
         tar_size += sink.total();
         if (sink.total() != known->segment.tar_length) {
           stale(layer, path);
@@ -263,14 +262,24 @@ class Writer::Call {
         }
       } else {
         MemberSink sink(*this, queue, diff);
-        append_store_path(sink, shared_.options.root, path->path);
-        sink.finish();
+        append_path(sink, *path);
         tar_size += sink.total();
         queue->push(OrderedQueue::SegmentEnd{path, sink.total()});
       }
     }
     diff.update(tail);
     queue->push(OrderedQueue::LayerEnd{diff.finish(), tar_size});
+  }
+
+  // All of the path, or Error{corrupt} where it is not as long as Nix registered it: a power cut may leave valid paths
+  // with empty files, and a collection may be deleting this one.
+  void append_path(Sink& sink, const store::PathInfo& path) const {
+    const std::uint64_t size = append_store_path(sink, shared_.options.root, path.path);
+    sink.finish();
+    if (path.nar_size == 0 || size == path.nar_size) return;
+    throw Error(Failure::corrupt, fmt::format("{0} is damaged in the store: its NAR has {1} bytes, and Nix registered "
+                                              "{2}; `nix-store --repair-path {0}` mends it",
+                                              path.path.str(), size, path.nar_size));
   }
 
   void write_layer(std::size_t layer, bool use_index, OrderedQueue& queue) {
@@ -370,7 +379,7 @@ LayerBlob Writer::rebuild(const image::Digest& blob) {
 
   std::vector<store::PathInfo> paths;
   for (const Segment& segment : recipe->segments)
-    paths.push_back({*store::StorePath::parse(segment.path), segment.nar_hash, segment.tar_length, {}});
+    paths.push_back({*store::StorePath::parse(segment.path), segment.nar_hash, 0, {}});
   Contents contents{recipe->entries, {}};
   for (const store::PathInfo& path : paths) contents.paths.push_back(&path);
 

@@ -70,8 +70,9 @@ class Writer {
 
   // Publishes a blob for each of `layers`, and renews those that are there (tree/hold.h), all of whose store paths must
   // be valid; may be called with some of an image's layers while others are still being built. Their PathInfos must
-  // live until it returns. Throws the first Error that any thread met (its message names the path); then nothing
-  // half-done is left, but layers that were finished stay.
+  // live until it returns. Where the store holds less or more than a path's nar_size (0: not known), that is
+  // Error{corrupt}, and no such layer is published or remembered. Throws the first Error that any thread met (its
+  // message names the path); then nothing half-done is left, but layers that were finished stay.
   Written write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress = {});
 
   // Of all calls so far.

@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "layer/encoding.h"
+#include "layer/nar.h"
 #include "layer/tar.h"
 #include "layer/walk.h"
 #include "layer_test_store.h"
@@ -236,6 +237,30 @@ TEST_CASE("the stream does not depend on the size of the sink's buffers") {
   const std::string tar = tar_of(store, "nasty", 1 << 20);
   CHECK(tar == tar_of(store, "nasty", 1 << 20));
   CHECK(tar == tar_of(store, "nasty", 777));
+}
+
+TEST_CASE("a walk knows how long the NAR is, and its digest is Nix's") {
+  Store store;
+  make_nasty(store, "nasty");
+  store.file("script", "", "echo\n", 0755);
+  fs::create_symlink("elsewhere", store.place("link"));
+  const std::map<std::string, Nar> expected = {
+      // by nix-store --dump
+      {"nasty", {"9b636868afc7e85c996d3778905431e25884895ef27e5aafec5a3460eff29e28", 6585552}},
+      {"script", {"6e27fd340e0024b27069eee73cfe0cfc4a8eb5ee892e92285be5a6c953a30d8b", 152}},
+      {"link", {"ef6fa756503f5e1d67c2dc7f638ce33f82569b12d5ef6950c8276b2de79dc0ce", 128}}};
+  for (const auto& [name, nar] : expected) {
+    const Nar ours = nar_of(store.root(), store.info(name).path);
+    CHECK(ours.hash == nar.hash);
+    CHECK(ours.size == nar.size);
+    StringSink sink;
+    CHECK(append_store_path(sink, store.root(), store.info(name).path) == nar.size);
+    if (!has_program("nix-store")) continue;
+    const std::string dump = (store.root() / "dump").string();
+    REQUIRE(shell(fmt::format("nix-store --dump '{}' > '{}' 2> /dev/null", store.place(name).string(), dump)));
+    CHECK(image::Digest::of(read_file(dump)).hex() == nar.hash);
+  }
+  CHECK_THROWS_AS(nar_of(store.root(), store.info("absent").path), Error);
 }
 
 TEST_CASE("a store path may be a file or a symlink") {

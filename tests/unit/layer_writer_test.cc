@@ -27,7 +27,7 @@ class World {
       store.file(name, "lib/data", noise(static_cast<std::size_t>(i * i * 12'000), static_cast<unsigned>(i)));
       store.file(name, "bin/program", noise(300, 99), 0555);
       store.symlink(name, "link", "bin/program");
-      infos.push_back(store.info(name, static_cast<std::uint64_t>(i * i * 12'000)));
+      infos.push_back(store.registered(name));
     }
   }
 
@@ -335,6 +335,42 @@ TEST_CASE("a recipe is JSON with its keys in a fixed order") {
   CHECK(read->segments == recipe.segments);
   CHECK(read->entries == recipe.entries);
   CHECK(!parse_recipe(to_json(recipe), image::Digest::of("y")));
+}
+
+TEST_CASE("a store path that is not as long as Nix registered it makes no layer, until it is mended") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const fs::path file = world.store.place("path-9") / "lib/data";
+  const std::string content = read_file(file);
+  const std::string path = world.infos[9].path.str();
+  const auto write = [&] { return writer.write(world.dealt(12), gzip_fast); };
+  const auto check_damaged = [&] {
+    try {
+      write();
+      FAIL("a damaged path was taken");
+    } catch (const Error& error) {
+      CHECK(error.failure() == Failure::corrupt);
+      CHECK(std::string(error.what()).find("nix-store --repair-path " + path) != std::string::npos);
+    }
+    CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(12)[9])));
+    CHECK(!find_segment(layout, gzip_fast, world.infos[9]));
+    CHECK(files_below(layout.incoming()) == 0);
+  };
+
+  fs::resize_file(file, 0);  // as a power cut leaves it
+  check_damaged();
+  fs::remove(file);  // as a collection does
+  check_damaged();
+  world.store.file("path-9", "lib/data", content, 0755);
+  check_damaged();
+  chmod(file.c_str(), 0444);
+  for (const LayerBlob& blob : write().layers) check_blob(layout, blob);
+
+  // Where the segment is known, too: here the tar would be as long as before, but for another name.
+  fs::rename(file, file.parent_path() / "a-name-that-is-longer");
+  CHECK_THROWS_AS(writer.write(world.dealt(5), gzip_fast), Error);
+  CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4])));
 }
 
 TEST_CASE("an error in the middle leaves no blob of that layer and nothing half-written") {
