@@ -69,7 +69,7 @@ void LayerFile::copy(const KnownSegment& known, const store::PathInfo* path) {
 void LayerFile::end_segment(Recipe& recipe, const OrderedQueue::SegmentEnd& end) {
   if (end.path)
     recipe.segments.push_back({end.path->path.str(), end.path->nar_hash, encoding_.library(), segment_at_,
-                               size_ - segment_at_, end.tar_length, segment_crc_});
+                               size_ - segment_at_, end.tar_length, segment_crc_, end.tar_crc32});
   segment_at_ = size_;
   segment_crc_ = 0;
 }

@@ -69,6 +69,7 @@ class OrderedQueue {
   struct SegmentEnd {  // of the members before it
     const store::PathInfo* path;
     std::uint64_t tar_length;
+    std::uint32_t tar_crc32;
   };
   struct LayerEnd {
     image::Digest diff_id;

@@ -35,6 +35,7 @@ struct Segment {
   std::uint64_t length = 0;      // bytes, in the blob
   std::uint64_t tar_length = 0;  // bytes of tar
   std::uint32_t crc32 = 0;       // of the bytes in the blob: proof, when they are copied, that they are the right ones
+  std::optional<std::uint32_t> tar_crc32 = {};  // of the tar; none in what earlier versions wrote
 
   bool operator==(const Segment&) const = default;
 };
@@ -81,6 +82,10 @@ void remember(const tree::Layout& layout, const Recipe& recipe, bool replace = f
 
 // Drops a recipe that was found to give other bytes.
 void forget_recipe(const tree::Layout& layout, const image::Digest& blob);
+
+// Drops what lets a layer be used again whose contents were found to be wrong. Its blob stays, for the images that have
+// it.
+void forget_layer(const tree::Layout& layout, const image::Digest& blob);
 
 // Drops an index entry that was found to be wrong.
 void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);

@@ -1,6 +1,7 @@
 #include "layer/writer.h"
 
 #include <fmt/format.h>
+#include <libdeflate.h>
 
 #include <algorithm>
 #include <atomic>
@@ -14,9 +15,11 @@
 
 #include "error.h"
 #include "layer/layer_file.h"
+#include "layer/nar.h"
 #include "layer/pipeline.h"
 #include "layer/tar.h"
 #include "layer/walk.h"
+#include "log.h"
 #include "os/file.h"
 
 namespace nixery::layer {
@@ -100,7 +103,7 @@ struct Writer::Shared {
 class Writer::Call {
  public:
   Call(Shared& shared, const std::vector<Contents>& layers, Encoding encoding, const OnProgress& on_progress,
-       const image::Digest* expected)
+       const Recipe* expected)
       : shared_(shared),
         layers_(layers),
         encoding_(encoding),
@@ -134,12 +137,14 @@ class Writer::Call {
    public:
     MemberSink(Call& call, std::shared_ptr<OrderedQueue> queue, image::Sha256& diff)
         : call_(call), queue_(std::move(queue)), diff_(diff) {}
+    std::uint32_t crc32() const { return crc_; }  // of what was finished
 
    private:
     void take(std::size_t used) override {
       auto member = std::make_shared<OrderedQueue::Member>(OrderedQueue::Member{std::move(chunk_), false, nullptr});
       member->chunk->size = used;
       diff_.update({member->chunk->data.get(), used});
+      crc_ = libdeflate_crc32(crc_, member->chunk->data.get(), used);
       queue_->push(member);
       call_.shared_.compressors.submit(queue_, std::move(member), call_.encoding_);
       call_.compressed_ += used;
@@ -154,6 +159,7 @@ class Writer::Call {
     Call& call_;
     const std::shared_ptr<OrderedQueue> queue_;
     image::Sha256& diff_;
+    std::uint32_t crc_ = 0;
     ChunkPool::Pointer chunk_{nullptr, {}};
   };
 
@@ -162,9 +168,15 @@ class Writer::Call {
    public:
     HashSink(Call& call, std::span<char> scratch, image::Sha256& diff) : call_(call), scratch_(scratch), diff_(diff) {}
 
+    // Whether what was finished is the tar that the segment was made from.
+    bool is_of(const Segment& segment) const {
+      return total() == segment.tar_length && segment.tar_crc32.value_or(crc_) == crc_;
+    }
+
    private:
     void take(std::size_t used) override {
       diff_.update({scratch_.data(), used});
+      crc_ = libdeflate_crc32(crc_, scratch_.data(), used);
       call_.advance(used);
     }
     std::span<char> next_buffer() override {
@@ -175,6 +187,7 @@ class Writer::Call {
     Call& call_;
     const std::span<char> scratch_;
     image::Sha256& diff_;
+    std::uint32_t crc_ = 0;
   };
 
   std::uint64_t size_of(std::size_t layer) const {
@@ -247,7 +260,7 @@ class Writer::Call {
       for (const Entry& entry : contents.entries) append_entry(sink, entry);
       sink.finish();
       tar_size += sink.total();
-      queue->push(OrderedQueue::SegmentEnd{nullptr, sink.total()});
+      queue->push(OrderedQueue::SegmentEnd{nullptr, sink.total(), sink.crc32()});
     }
     for (const store::PathInfo* path : contents.paths) {
       const auto known = use_index ? find_segment(shared_.layout, encoding_, *path) : std::nullopt;
@@ -256,15 +269,13 @@ class Writer::Call {
         HashSink sink(*this, scratch, diff);
         append_path(sink, *path);
         tar_size += sink.total();
-        if (sink.total() != known->segment.tar_length) {
-          stale(layer, path);
-          throw Abandoned();
-        }
+        // One that is expected is proven by its digest, whatever the store holds by now.
+        if (!expected_ && !sink.is_of(known->segment)) refuse(layer, *path, *known);
       } else {
         MemberSink sink(*this, queue, diff);
         append_path(sink, *path);
         tar_size += sink.total();
-        queue->push(OrderedQueue::SegmentEnd{path, sink.total()});
+        queue->push(OrderedQueue::SegmentEnd{path, sink.total(), sink.crc32()});
       }
     }
     diff.update(tail);
@@ -277,9 +288,23 @@ class Writer::Call {
     const std::uint64_t size = append_store_path(sink, shared_.options.root, path.path);
     sink.finish();
     if (path.nar_size == 0 || size == path.nar_size) return;
-    throw Error(Failure::corrupt, fmt::format("{0} is damaged in the store: its NAR has {1} bytes, and Nix registered "
-                                              "{2}; `nix-store --repair-path {0}` mends it",
-                                              path.path.str(), size, path.nar_size));
+    throw damaged(path, fmt::format("its NAR has {} bytes, and Nix registered {}", size, path.nar_size));
+  }
+
+  // A known segment was made from other contents than the store has. Which of them are the right ones, the hash of the
+  // NAR tells: a damaged store is an Error; a wrong segment is not used again, and the layer is made without it.
+  [[noreturn]] void refuse(std::size_t layer, const store::PathInfo& path, const KnownSegment& known) {
+    if (nar_of(shared_.options.root, path.path).hash != path.nar_hash)
+      throw damaged(path, "its contents are not those that Nix registered");
+    log::warning("a layer has wrong contents", {{"digest", known.blob.str()}, {"path", path.path.str()}});
+    forget_layer(shared_.layout, known.blob);
+    stale(layer, &path);
+    throw Abandoned();
+  }
+
+  static Error damaged(const store::PathInfo& path, std::string_view how) {
+    return {Failure::corrupt, fmt::format("{0} is damaged in the store: {1}; `nix-store --repair-path {0}` mends it",
+                                          path.path.str(), how)};
   }
 
   void write_layer(std::size_t layer, bool use_index, OrderedQueue& queue) {
@@ -287,11 +312,13 @@ class Writer::Call {
       LayerFile file(shared_.layout, encoding_);
       Recipe recipe = file.assemble(queue);
       recipe.entries = layers_[layer].entries;
-      if (expected_ && recipe.blob != *expected_) throw StaleSegment{nullptr};
+      if (expected_ && recipe.blob != expected_->blob) throw StaleSegment{nullptr};
       file.publish(recipe);
-      remember(shared_.layout, recipe, !use_index);
       written_ += recipe.size;
       copied_ += file.copied();
+      // Copied segments give the right blob also where the store holds other contents, but then not its diff id.
+      if (expected_ && recipe.diff_id != expected_->diff_id) recipe = *expected_;
+      remember(shared_.layout, recipe, !use_index);
       done(layer, {recipe.blob, recipe.size, recipe.diff_id, recipe.tar_size, encoding_, false});
     } catch (const Abandoned&) {
     } catch (const StaleSegment& segment) {
@@ -338,7 +365,7 @@ class Writer::Call {
   const std::vector<Contents>& layers_;
   const Encoding encoding_;
   const OnProgress& on_progress_;
-  const image::Digest* const expected_;  // of the only layer; null for any
+  const Recipe* const expected_;  // of the only layer; null for any
   std::vector<std::string> keys_;
 
   std::atomic<bool> stopping_{false};
@@ -385,7 +412,7 @@ LayerBlob Writer::rebuild(const image::Digest& blob) {
 
   const std::vector<Contents> layers{std::move(contents)};
   const OnProgress nobody;
-  Call call(*shared_, layers, recipe->encoding, nobody, &blob);
+  Call call(*shared_, layers, recipe->encoding, nobody, &*recipe);
   call.run();
   std::optional<LayerBlob>& made = call.blobs().front();
   if (!made) {

@@ -30,8 +30,12 @@ void require_round_trip(const layer::Recipe& recipe) {
 void check(const layer::Recipe& recipe, std::string_view text) {
   const auto document = fuzz::strict_json(text);
   require(document["format"].GetInt64() == recipe.format, "no number is cut", text);
-  for (rapidjson::SizeType i = 0; i < recipe.segments.size(); ++i)
-    require(document["segments"][i]["crc32"].GetInt64() == recipe.segments[i].crc32, "no number is cut", text);
+  for (rapidjson::SizeType i = 0; i < recipe.segments.size(); ++i) {
+    const auto& segment = document["segments"][i];
+    require(segment["crc32"].GetInt64() == recipe.segments[i].crc32, "no number is cut", text);
+    if (const auto crc = recipe.segments[i].tar_crc32)
+      require(segment["tar_crc32"].GetInt64() == *crc, "no number is cut", text);
+  }
 
   std::uint64_t at = recipe.segments.empty() ? 0 : recipe.segments.front().offset;
   for (const layer::Segment& segment : recipe.segments) {

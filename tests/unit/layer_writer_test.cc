@@ -7,6 +7,7 @@
 #include "error.h"
 #include "layer/walk.h"
 #include "layer_test_store.h"
+#include "logged.h"
 #include "os/file.h"
 
 using namespace nixery;
@@ -75,6 +76,20 @@ void check_blob(const tree::Layout& layout, const LayerBlob& blob) {
 
 void corrupt(const fs::path& file, const std::string& bytes) {
   std::ofstream(file, std::ios::binary) << bytes;
+}
+
+// A store path's contents, changed as nothing but a fault or another build changes them.
+void change(World& world, std::size_t path, const std::string& content, mode_t mode = 0444) {
+  const std::string name = fmt::format("path-{}", path);
+  fs::remove(world.store.place(name) / "lib/data");
+  world.store.file(name, "lib/data", content, mode);
+}
+
+// Other contents of the same size; returns those of before.
+std::string damage(World& world, std::size_t path) {
+  std::string content = read_file(world.store.place(fmt::format("path-{}", path)) / "lib/data");
+  change(world, path, std::string(content.size() / 2, '\0') + content.substr(content.size() / 2));
+  return content;
 }
 
 void drop_index(const tree::Layout& layout) {
@@ -321,14 +336,14 @@ TEST_CASE("a recipe is JSON with its keys in a fixed order") {
                       digest,
                       4096,
                       {Entry::symlink("bin/\xe9", "%")},
-                      {{path, std::string(64, 'a'), "libdeflate 1.14", 90, 5, 1024, 7}}};
+                      {{path, std::string(64, 'a'), "libdeflate 1.14", 90, 5, 1024, 7, 8}}};
   const std::string hex = digest.hex();
   CHECK(to_json(recipe) ==
         fmt::format("{{\"format\":1,\"encoding\":\"gzip-fast\",\"blob\":\"sha256:{0}\",\"size\":{2},"
                     "\"diff_id\":\"sha256:{0}\",\"tar_size\":4096,\"entries\":[{{\"kind\":\"symlink\","
                     "\"name\":\"bin/%e9\",\"mode\":511,\"content\":\"%25\"}}],\"segments\":[{{\"path\":\"{1}\","
                     "\"nar_hash\":\"{3}\",\"library\":\"libdeflate 1.14\",\"offset\":90,\"length\":5,"
-                    "\"tar_length\":1024,\"crc32\":7}}]}}\n",
+                    "\"tar_length\":1024,\"crc32\":7,\"tar_crc32\":8}}]}}\n",
                     hex, path, 95 + tail, std::string(64, 'a')));
   const auto read = parse_recipe(to_json(recipe), digest);
   REQUIRE(read);
@@ -358,19 +373,117 @@ TEST_CASE("a store path that is not as long as Nix registered it makes no layer,
     CHECK(files_below(layout.incoming()) == 0);
   };
 
-  fs::resize_file(file, 0);  // as a power cut leaves it
+  change(world, 9, "");  // as a power cut leaves it
   check_damaged();
   fs::remove(file);  // as a collection does
   check_damaged();
-  world.store.file("path-9", "lib/data", content, 0755);
+  change(world, 9, content, 0555);
   check_damaged();
-  chmod(file.c_str(), 0444);
+  change(world, 9, content);
   for (const LayerBlob& blob : write().layers) check_blob(layout, blob);
 
   // Where the segment is known, too: here the tar would be as long as before, but for another name.
   fs::rename(file, file.parent_path() / "a-name-that-is-longer");
   CHECK_THROWS_AS(writer.write(world.dealt(5), gzip_fast), Error);
   CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4])));
+}
+
+TEST_CASE("a path that was damaged since its segment was made gives no layer, until it is mended") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  writer.write(world.dealt(12), gzip_fast);
+  Writer fresh(world.layout("fresh"), world.options());
+  const auto want = digests(fresh.write(world.dealt(5), gzip_fast));
+
+  const std::string content = damage(world, 9);
+  try {
+    writer.write(world.dealt(5), gzip_fast);
+    FAIL("a damaged path was taken");
+  } catch (const Error& error) {
+    CHECK(error.failure() == Failure::corrupt);
+    CHECK(std::string(error.what()).find("--repair-path " + world.infos[9].path.str()) != std::string::npos);
+  }
+  CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4])));
+  CHECK(files_below(layout.incoming()) == 0);
+
+  change(world, 9, content);
+  const Written again = writer.write(world.dealt(5), gzip_fast);
+  CHECK(digests(again) == want);
+  CHECK(again.stats.compressed == 0);
+  for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
+}
+
+TEST_CASE("a segment that was made of a damaged path is not used once that is mended") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  Writer fresh(world.layout("fresh"), world.options());
+  const auto want = digests(fresh.write(world.dealt(5), gzip_fast));
+  const auto want_alone = digests(fresh.write(world.dealt(12), gzip_fast));
+
+  const std::string content = damage(world, 9);
+  const LayerBlob wrong = writer.write(world.dealt(12), gzip_fast).layers[9];
+  change(world, 9, content);
+  Written again;
+  const std::string log = logged([&] { again = writer.write(world.dealt(5), gzip_fast); });
+  CHECK(digests(again) == want);
+  for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
+  CHECK(log.find(wrong.digest.str()) != std::string::npos);
+  CHECK(log.find(world.infos[9].path.str()) != std::string::npos);
+
+  const Written alone = writer.write(world.dealt(12), gzip_fast);
+  CHECK(digests(alone) == want_alone);
+  CHECK(!alone.layers[9].reused);
+  CHECK(alone.stats.layers_reused == 11);
+  CHECK(alone.stats.compressed == 0);
+}
+
+TEST_CASE("a blob whose segments others have is rebuilt whatever the store holds, and keeps its diff id") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  writer.write(world.dealt(12), gzip_fast);
+  const LayerBlob blob = writer.write(world.dealt(5), gzip_fast).layers[4];
+  const std::string content = damage(world, 9);
+  for (const std::string& now : {content.substr(1), read_file(world.store.place("path-9") / "lib/data")}) {
+    change(world, 9, now);
+    fs::remove(layout.blob(blob.digest));
+    CHECK(writer.rebuild(blob.digest).diff_id == blob.diff_id);
+    check_blob(layout, blob);
+    CHECK(read_recipe(layout, blob.digest)->diff_id == blob.diff_id);
+    CHECK(find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4]))->diff_id == blob.diff_id);
+  }
+}
+
+TEST_CASE("recipes and index entries without a CRC of the tar are used, and stay so") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const Written first = writer.write(world.dealt(12), gzip_fast);
+  CHECK(read_recipe(layout, first.layers[3].digest)->segments[0].tar_crc32);
+  CHECK(find_segment(layout, gzip_fast, world.infos[3])->segment.tar_crc32);
+  const std::string library = gzip_fast.library();
+  for (const fs::path& file : files_in(layout.state / "segments")) {
+    std::string line = read_file(file);  // "<blob> <offset> <length> <tar length> <CRC> <CRC of the tar> libdeflate …"
+    const std::size_t end = line.find(library) - 1, space = line.rfind(' ', end - 1);
+    os::write_file(file, line.erase(space, end - space), false);
+  }
+  for (const fs::path& file : files_in(layout.state / "recipes")) {
+    std::string json = read_file(file);
+    const std::size_t at = json.find(",\"tar_crc32\":");
+    os::write_file(file, json.erase(at, json.find('}', at) - at), false);
+  }
+  const auto known = find_segment(layout, gzip_fast, world.infos[3]);
+  REQUIRE(known);
+  CHECK(!known->segment.tar_crc32);
+  CHECK(known->segment.library == library);
+  const Written regrouped = writer.write(world.dealt(5), gzip_fast);
+  CHECK(regrouped.stats.compressed == 0);
+  CHECK(!read_recipe(layout, regrouped.layers[3].digest)->segments[0].tar_crc32);
+  drop_index(layout);
+  CHECK(rebuild_index(layout) == 17);
+  CHECK(writer.write(world.dealt(2), gzip_fast).stats.compressed == 0);
 }
 
 TEST_CASE("an error in the middle leaves no blob of that layer and nothing half-written") {
