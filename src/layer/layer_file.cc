@@ -76,7 +76,7 @@ void LayerFile::end_segment(Recipe& recipe, const OrderedQueue::SegmentEnd& end)
 
 Recipe LayerFile::assemble(OrderedQueue& queue) {
   const image::Digest none = image::Digest::of("");
-  Recipe recipe{format_version, encoding_, none, 0, none, 0, {}, {}};
+  Recipe recipe{format_version, encoding_, none, 0, none, 0, {}, {}, {}};
   append(encoding_.head());
   segment_at_ = size_;
   segment_crc_ = 0;

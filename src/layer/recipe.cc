@@ -235,6 +235,13 @@ std::string to_json(const Recipe& recipe) {
     writer.EndObject();
   }
   writer.EndArray();
+  if (!recipe.failed_with.empty()) {
+    json::key(writer, "failed_with");
+    writer.StartArray();
+    for (const std::string& library : recipe.failed_with)
+      writer.String(library.data(), static_cast<rapidjson::SizeType>(library.size()));
+    writer.EndArray();
+  }
   writer.EndObject();
   return std::string(buffer.GetString(), buffer.GetSize()) + '\n';
 }
@@ -255,7 +262,7 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
   if (!format || *format < 0 || *format > std::numeric_limits<int>::max() || !encoding || named != blob || !diff_id ||
       !size || !tar_size || !segments || !segments->IsArray())
     return std::nullopt;
-  Recipe recipe{static_cast<int>(*format), *encoding, blob, *size, *diff_id, *tar_size, {}, {}};
+  Recipe recipe{static_cast<int>(*format), *encoding, blob, *size, *diff_id, *tar_size, {}, {}, {}};
   if (const json::Value* entries = json::find(document, "entries"); entries && entries->IsArray()) {
     for (const json::Value& value : entries->GetArray()) {
       auto entry = parse_entry(value);
@@ -268,6 +275,9 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
     if (!segment) return std::nullopt;
     recipe.segments.push_back(std::move(*segment));
   }
+  if (const json::Value* failed = json::find(document, "failed_with"); failed && failed->IsArray())
+    for (const json::Value& value : failed->GetArray())
+      if (value.IsString()) recipe.failed_with.emplace_back(value.GetString(), value.GetStringLength());
   if (!adds_up(recipe)) return std::nullopt;
   return recipe;
 }
@@ -275,6 +285,17 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
 std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Digest& blob) {
   const std::optional<std::string> text = os::read_if_exists(layout.recipe(blob));
   return text ? parse_recipe(*text, blob) : std::nullopt;
+}
+
+bool can_rebuild(const Recipe& recipe) {
+  if (recipe.format != format_version) return false;
+  const auto& failed = recipe.failed_with;
+  return failed.empty() || std::find(failed.begin(), failed.end(), recipe.encoding.library_here()) == failed.end();
+}
+
+bool can_rebuild(const tree::Layout& layout, const image::Digest& blob) {
+  const std::optional<Recipe> recipe = read_recipe(layout, blob);
+  return recipe && can_rebuild(*recipe);
 }
 
 std::string layer_key(Encoding encoding, const Contents& contents) {
@@ -324,9 +345,9 @@ void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
   write_layer(layout, recipe);
 }
 
-void forget_recipe(const tree::Layout& layout, const image::Digest& blob) {
-  std::error_code ignored;
-  tree::fs::remove(layout.recipe(blob), ignored);
+void remember_failure(const tree::Layout& layout, Recipe recipe) {
+  recipe.failed_with.push_back(recipe.encoding.library_here());
+  os::write_file(layout.recipe(recipe.blob), to_json(recipe), false);
 }
 
 void forget_layer(const tree::Layout& layout, const image::Digest& blob) {

@@ -1,6 +1,7 @@
 #include "layer/writer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <libdeflate.h>
 
 #include <algorithm>
@@ -67,6 +68,22 @@ class InFlight {
   std::set<std::string> keys_;
 };
 
+// The store has other contents under the paths of `recipe` than it had: `made` came out.
+Error other_contents(const Recipe& recipe, const Recipe& made) {
+  std::vector<std::string_view> differ;
+  for (std::size_t i = 0; i < std::min(recipe.segments.size(), made.segments.size()); ++i) {
+    const Segment &before = recipe.segments[i], &now = made.segments[i];
+    if (before.tar_length != now.tar_length || (before.tar_crc32 && before.tar_crc32 != now.tar_crc32))
+      differ.push_back(before.path);
+  }
+  return {
+      Failure::corrupt,
+      fmt::format("{} cannot be made again: store paths have other contents here than when it was made{}{}; "
+                  "`nix-store --repair-path` may bring those back, else remove its recipe from NIXERY_STATE/recipes, "
+                  "and `nixery verify --repair` has the images that need it built anew",
+                  recipe.blob.str(), differ.empty() ? "" : ": ", fmt::join(differ, ", "))};
+}
+
 unsigned threads_of(const WriterOptions& options) {
   return options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
 }
@@ -128,6 +145,8 @@ class Writer::Call {
   ~Call() { shared_.totals.add(stats()); }
 
   std::vector<std::optional<LayerBlob>>& blobs() { return blobs_; }
+  // What came out in place of the expected one.
+  const std::optional<Recipe>& other() const { return other_; }
 
   WriteStats stats() const { return {tarred_, compressed_, written_, copied_, reused_}; }
 
@@ -312,7 +331,12 @@ class Writer::Call {
       LayerFile file(shared_.layout, encoding_);
       Recipe recipe = file.assemble(queue);
       recipe.entries = layers_[layer].entries;
-      if (expected_ && recipe.blob != expected_->blob) throw StaleSegment{nullptr};
+      if (expected_ && recipe.blob != expected_->blob) {
+        const bool copied = file.copied() > 0;  // perhaps from what another library made
+        other_ = std::move(recipe);
+        if (copied) throw StaleSegment{nullptr};
+        return;
+      }
       file.publish(recipe);
       written_ += recipe.size;
       copied_ += file.copied();
@@ -375,6 +399,7 @@ class Writer::Call {
   std::exception_ptr failure_;
   std::vector<std::optional<LayerBlob>> blobs_;
   std::vector<std::size_t> stale_;
+  std::optional<Recipe> other_;  // written by the thread of the one layer
   Progress progress_;
 };
 
@@ -403,6 +428,14 @@ LayerBlob Writer::rebuild(const image::Digest& blob) {
   const std::optional<Recipe> recipe = read_recipe(shared_->layout, blob);
   if (!recipe) throw unknown("it has no recipe");
   if (recipe->format != format_version) throw unknown(fmt::format("its format is version {}", recipe->format));
+  const auto other_library = [&] {
+    return unknown(fmt::format(
+        "it was compressed by {}, and the library here gives other bytes (this program was "
+        "compiled with {}); `nixery verify --repair` removes the images that need it, so that "
+        "they are built anew",
+        recipe->segments.empty() ? "another library" : recipe->segments.front().library, recipe->encoding.library()));
+  };
+  if (!can_rebuild(*recipe)) throw other_library();
 
   std::vector<store::PathInfo> paths;
   for (const Segment& segment : recipe->segments)
@@ -414,15 +447,10 @@ LayerBlob Writer::rebuild(const image::Digest& blob) {
   const OnProgress nobody;
   Call call(*shared_, layers, recipe->encoding, nobody, &*recipe);
   call.run();
-  std::optional<LayerBlob>& made = call.blobs().front();
-  if (!made) {
-    forget_recipe(shared_->layout, blob);
-    throw unknown(fmt::format(
-        "it was compressed by {}, and {} gives other bytes; `nixery verify --repair` removes the "
-        "images that need it, so that they are built anew",
-        recipe->segments.empty() ? "another library" : recipe->segments.front().library, recipe->encoding.library()));
-  }
-  return std::move(*made);
+  if (std::optional<LayerBlob>& made = call.blobs().front()) return std::move(*made);
+  if (call.other()->diff_id != recipe->diff_id) throw other_contents(*recipe, *call.other());
+  remember_failure(shared_->layout, *recipe);
+  throw other_library();
 }
 
 }  // namespace nixery::layer

@@ -79,7 +79,8 @@ class Writer {
   WriteStats totals() const;
 
   // Makes a blob that is gone from its recipe again. Its store paths must be valid: see read_recipe(). Throws
-  // Error{unknown_blob} where there is no recipe, or the bytes would not be the same; then its recipe is dropped.
+  // Error{unknown_blob} where can_rebuild() is false, or turns out to be: the library here gives other bytes, which is
+  // remembered; and Error{corrupt} where store paths have other contents. The recipe stays, as another host may do it.
   LayerBlob rebuild(const image::Digest& blob);
 
  private:

@@ -16,7 +16,8 @@ const image::Digest& blob() {
 
 bool same(const layer::Recipe& a, const layer::Recipe& b) {
   return a.format == b.format && a.encoding == b.encoding && a.blob == b.blob && a.size == b.size &&
-         a.diff_id == b.diff_id && a.tar_size == b.tar_size && a.entries == b.entries && a.segments == b.segments;
+         a.diff_id == b.diff_id && a.tar_size == b.tar_size && a.entries == b.entries && a.segments == b.segments &&
+         a.failed_with == b.failed_with;
 }
 
 void require_round_trip(const layer::Recipe& recipe) {
@@ -62,7 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // Names are bytes: any of them must come back.
   if (!text.empty() && text.size() < 4096) {
     const layer::Encoding encoding;
-    layer::Recipe recipe{layer::format_version, encoding, blob(), 1000, blob(), 2000, {}, {}};
+    layer::Recipe recipe{layer::format_version, encoding, blob(), 1000, blob(), 2000, {}, {}, {}};
     recipe.entries = {layer::Entry::file(std::string(text), std::string(text)),
                       layer::Entry::symlink(std::string(text), std::string(text))};
     require_round_trip(recipe);

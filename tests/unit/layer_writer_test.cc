@@ -312,7 +312,18 @@ TEST_CASE("what cannot be rebuilt to the same digest is an unknown blob") {
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
   CHECK(!fs::exists(layout.blob(never)));
-  CHECK(!fs::exists(layout.recipe(never)));  // nothing can be made of it
+  // It is remembered that this library does not make it; another may.
+  CHECK(!can_rebuild(layout, never));
+  CHECK(read_recipe(layout, never)->segments == recipe.segments);
+  const std::uint64_t read = writer.totals().tarred;
+  CHECK(failure(never) == Failure::unknown_blob);
+  CHECK(writer.totals().tarred == read);
+  recipe.failed_with = {"libdeflate 0.1 0123456789abcdef"};
+  os::write_file(layout.recipe(never), to_json(recipe), false);
+  CHECK(can_rebuild(layout, never));
+  CHECK(failure(never) == Failure::unknown_blob);
+  CHECK(writer.totals().tarred > read);
+  CHECK(read_recipe(layout, never)->failed_with.size() == 2);
   recipe.format = format_version + 1;
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
@@ -336,19 +347,21 @@ TEST_CASE("a recipe is JSON with its keys in a fixed order") {
                       digest,
                       4096,
                       {Entry::symlink("bin/\xe9", "%")},
-                      {{path, std::string(64, 'a'), "libdeflate 1.14", 90, 5, 1024, 7, 8}}};
+                      {{path, std::string(64, 'a'), "libdeflate 1.14", 90, 5, 1024, 7, 8}},
+                      {"libdeflate 1.25 ab"}};
   const std::string hex = digest.hex();
   CHECK(to_json(recipe) ==
         fmt::format("{{\"format\":1,\"encoding\":\"gzip-fast\",\"blob\":\"sha256:{0}\",\"size\":{2},"
                     "\"diff_id\":\"sha256:{0}\",\"tar_size\":4096,\"entries\":[{{\"kind\":\"symlink\","
                     "\"name\":\"bin/%e9\",\"mode\":511,\"content\":\"%25\"}}],\"segments\":[{{\"path\":\"{1}\","
                     "\"nar_hash\":\"{3}\",\"library\":\"libdeflate 1.14\",\"offset\":90,\"length\":5,"
-                    "\"tar_length\":1024,\"crc32\":7,\"tar_crc32\":8}}]}}\n",
+                    "\"tar_length\":1024,\"crc32\":7,\"tar_crc32\":8}}],\"failed_with\":[\"libdeflate 1.25 ab\"]}}\n",
                     hex, path, 95 + tail, std::string(64, 'a')));
   const auto read = parse_recipe(to_json(recipe), digest);
   REQUIRE(read);
   CHECK(read->segments == recipe.segments);
   CHECK(read->entries == recipe.entries);
+  CHECK(read->failed_with == recipe.failed_with);
   CHECK(!parse_recipe(to_json(recipe), image::Digest::of("y")));
 }
 
@@ -454,6 +467,35 @@ TEST_CASE("a blob whose segments others have is rebuilt whatever the store holds
     CHECK(read_recipe(layout, blob.digest)->diff_id == blob.diff_id);
     CHECK(find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4]))->diff_id == blob.diff_id);
   }
+}
+
+TEST_CASE("a blob whose store paths have other contents is not rebuilt, and its recipe stays until they are back") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const LayerBlob blob = writer.write(world.dealt(3), gzip_fast).layers[0];
+  const std::string recipe = read_file(layout.recipe(blob.digest));
+  fs::remove(layout.blob(blob.digest));
+  const std::string content = damage(world, 9);
+  for (const bool with_index : {true, false}) {
+    if (!with_index) drop_index(layout);
+    try {
+      writer.rebuild(blob.digest);
+      FAIL("other contents were taken");
+    } catch (const Error& error) {
+      CHECK(error.failure() == Failure::corrupt);
+      const std::string message = error.what();
+      CHECK(message.find(world.infos[9].path.str()) != std::string::npos);
+      CHECK(message.find(world.infos[6].path.str()) == std::string::npos);
+      CHECK(message.find("libdeflate") == std::string::npos);
+    }
+    CHECK(!fs::exists(layout.blob(blob.digest)));
+    CHECK(read_file(layout.recipe(blob.digest)) == recipe);
+    CHECK(can_rebuild(layout, blob.digest));
+  }
+  change(world, 9, content);
+  CHECK(writer.rebuild(blob.digest).digest == blob.digest);
+  check_blob(layout, blob);
 }
 
 TEST_CASE("recipes and index entries without a CRC of the tar are used, and stay so") {
