@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <system_error>
 #include <thread>
 
 #include "error.h"
@@ -603,6 +605,31 @@ TEST_CASE("two processes write into one tree") {
   CHECK(written.stats.layers_reused == 6);
   for (const LayerBlob& blob : written.layers) check_blob(layout, blob);
   CHECK(files_below(layout.incoming()) == 0);
+}
+
+TEST_CASE("where not all threads can be made, a writer is an error, not a wait for ever") {
+  const World world;
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    alarm(60);  // ends a wait
+    // As a user of whom nothing else runs, since the limit counts a user's threads and does not hold for root.
+    const bool root = geteuid() == 0;
+    if (root && setuid(54321) != 0) _exit(2);
+    const rlimit few{root ? 4U : 1U, root ? 4U : 1U};
+    if (setrlimit(RLIMIT_NPROC, &few) != 0) _exit(3);
+    int code = 4;
+    try {
+      Writer writer(world.layout("t"), world.options(16));
+    } catch (const std::system_error&) {
+      code = 0;
+    } catch (...) {
+    }
+    _exit(code);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
 }
 
 TEST_CASE("progress counts up to all layers") {
