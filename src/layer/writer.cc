@@ -334,7 +334,7 @@ class Writer::Call {
       if (expected_ && recipe.blob != expected_->blob) {
         const bool copied = file.copied() > 0;  // perhaps from what another library made
         other_ = std::move(recipe);
-        if (copied) throw StaleSegment{nullptr};
+        if (copied) throw StaleSegment{nullptr, {}};
         return;
       }
       file.publish(recipe);
@@ -346,6 +346,9 @@ class Writer::Call {
       done(layer, {recipe.blob, recipe.size, recipe.diff_id, recipe.tar_size, encoding_, false});
     } catch (const Abandoned&) {
     } catch (const StaleSegment& segment) {
+      if (segment.blob)  // or the index is wrong, which verify tells apart
+        log::warning("a layer's bytes are not those of its index",
+                     {{"digest", segment.blob->str()}, {"path", segment.path->path.str()}});
       stale(layer, segment.path);
       queue.abandon();
     } catch (...) {

@@ -257,6 +257,36 @@ TEST_CASE("a segment whose bytes are not those that were promised is made anew")
   CHECK(writer.write(world.dealt(5), gzip_fast).stats.compressed == 0);  // and the index is right again
 }
 
+TEST_CASE("a blob that was found to be rotten is in the log, and the good one takes its place") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const LayerBlob blob = writer.write(world.dealt(3), gzip_fast).layers[2];
+  std::string bytes = read_file(layout.blob(blob.digest));
+  bytes[bytes.size() / 2] ^= 1;
+  const auto rot = [&] { corrupt(layout.blob(blob.digest), bytes); };
+
+  rot();
+  fs::remove(layout.group(layer_key(gzip_fast, world.dealt(3)[2])));
+  const std::string log = logged([&] { writer.write(world.dealt(3), gzip_fast); });
+  CHECK(log.find(blob.digest.str()) != std::string::npos);
+  check_blob(layout, blob);
+
+  rot();
+  drop_index(layout);  // nothing to find it by
+  CHECK(logged([&] { writer.write(world.dealt(3), gzip_fast); }).empty());
+  check_blob(layout, blob);
+
+  rot();  // in a new grouping it is only noticed
+  const std::string again = logged([&] {
+    for (const LayerBlob& other : writer.write(world.dealt(5), gzip_fast).layers) check_blob(layout, other);
+  });
+  CHECK(again.find(blob.digest.str()) != std::string::npos);
+
+  fs::remove(layout.blob(writer.write(world.dealt(2), gzip_fast).layers[0].digest));  // one that is gone is no news
+  CHECK(logged([&] { writer.write(world.dealt(2), gzip_fast); }).empty());
+}
+
 TEST_CASE("the index is made again from recipes and blobs") {
   const World world;
   const tree::Layout layout = world.layout("t");
