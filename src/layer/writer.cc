@@ -28,6 +28,7 @@ namespace nixery::layer {
 namespace {
 
 constexpr std::size_t scratch_size = 64 << 10;  // bytes, for tar that is only hashed
+constexpr std::uint64_t report_step = 1 << 20;  // bytes of tar between two calls of OnProgress
 constexpr std::size_t unfinished_max = 4;       // layers of one reader that are still being written or synced
 
 // Keys of the layers that are being written, so that two builds never compress the same one at the same time.
@@ -377,14 +378,15 @@ class Writer::Call {
   }
 
   void advance(std::uint64_t bytes) {
-    tarred_ += bytes;
+    const std::uint64_t before = tarred_.fetch_add(bytes);
+    if (before / report_step == (before + bytes) / report_step) return;
     const std::lock_guard lock(mutex_);
-    progress_.bytes_done += bytes;
     report();
   }
 
   void report() {
     progress_.layers = layers_.size();
+    progress_.bytes_done = tarred_;
     if (on_progress_) on_progress_(progress_);
   }
 

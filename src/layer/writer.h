@@ -4,10 +4,11 @@
 //   writes)
 //
 // A store path's segment is compressed once: any later layer that holds the path is given a copy of the byte range from
-// the blob that has it, and only the diff id is hashed anew from the store. A layer of known contents costs two
-// system calls. What is in the tree is never compressed again, so no upgrade of a library moves a digest.
+// the blob that has it, and only the diff id is hashed anew from the store. A layer of known contents costs a look
+// into the index and at its blob. What is in the tree is never compressed again, so no upgrade of a library moves a
+// digest.
 //
-// Memory is bounded whatever is written: about 2 MiB for each chunk in flight and the compressors' own.
+// Memory is bounded whatever is written: a member, about 1 MiB, for each chunk in flight, and the compressors' own.
 #pragma once
 
 #include <cstdint>

@@ -673,4 +673,11 @@ TEST_CASE("progress counts up to all layers") {
   CHECK(seen.back().layers == 4);
   CHECK(seen.back().bytes_done == written.stats.tarred);
   for (std::size_t i = 1; i < seen.size(); ++i) CHECK(seen[i].bytes_done >= seen[i - 1].bytes_done);
+
+  // About once a megabyte, also where nothing is compressed.
+  seen.clear();
+  const Written regrouped =
+      writer.write(world.dealt(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+  CHECK(seen.back().bytes_done == regrouped.stats.tarred);
+  CHECK(seen.size() <= regrouped.stats.tarred / 1'000'000 + 5 + 1);
 }
