@@ -158,7 +158,7 @@ std::size_t Builder::drop_outdated_tags() {
 }
 
 bool Builder::can_rebuild(const image::Digest& blob) const {
-  return layer::read_recipe(tree_.layout(), blob).has_value();
+  return layer::can_rebuild(tree_.layout(), blob);
 }
 
 std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {

@@ -9,6 +9,7 @@
 #include <new>
 
 #include "error.h"
+#include "image/digest.h"
 #include "layer/tar.h"
 
 namespace nixery::layer {
@@ -53,6 +54,23 @@ constexpr std::string_view zstd_head =
     "\x63\x40\x25\x89\x01\x82\x42\x12\x50\x00\x36\x33\x18\x90\x0e\x78\xd3\x7c\xf1\xc0\x3d\x00\x0c\x87\x27\xa0\x05"sv;
 constexpr std::string_view zstd_tail = "\x28\xb5\x2f\xfd\x60\x00\x03\x45\x00\x00\x08\x00\x01\x00\xfc\x2b\x20\x04"sv;
 
+// Something that compresses to about a half, with matches at all distances; the same for ever.
+std::string sample() {
+  std::string text;
+  std::uint32_t random = 1;
+  while (text.size() < 256 << 10) {
+    random = random * 1664525 + 1013904223;
+    const std::uint32_t distance = random >> 12;
+    if (random >> 31 && distance < text.size()) {
+      text += text.substr(text.size() - distance - 1, 3 + (random >> 8) % 16);
+    } else {
+      text += static_cast<char>('a' + (random >> 24) % 32);
+    }
+  }
+  text.resize(256 << 10);
+  return text;
+}
+
 }  // namespace
 
 std::optional<Encoding> Encoding::parse(std::string_view text) {
@@ -75,6 +93,12 @@ std::optional<image::MediaType> Encoding::media_type(bool docker) const {
 
 std::string Encoding::library() const {
   return codec == Codec::gzip ? "libdeflate " LIBDEFLATE_VERSION_STRING : fmt::format("zstd {}", ZSTD_versionString());
+}
+
+std::string Encoding::library_here() const {
+  std::string out(member_bound(), '\0');
+  out.resize(MemberCompressor().compress(*this, sample(), out));
+  return fmt::format("{} {}", library(), image::Digest::of(out).hex().substr(0, 16));
 }
 
 std::string_view Encoding::head() const {

@@ -35,8 +35,12 @@ struct Encoding {
   // nullopt for zstd in docker's format, which has no media type for it.
   std::optional<image::MediaType> media_type(bool docker) const;
 
-  // "libdeflate 1.14": the library that this program compresses with, for recipes.
+  // "libdeflate 1.14": the library that this program was compiled with (zstd: that it runs with), for recipes.
   std::string library() const;
+
+  // That, and a hash of what the library here makes of a sample, which tells apart what calls itself the same. Costs a
+  // compression of 256 KiB.
+  std::string library_here() const;
 
   // What every layer begins and ends with, encoded: the directories nix/ and nix/store/, and the end of the archive.
   // Constants, so that no upgrade changes them.

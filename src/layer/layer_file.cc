@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <libdeflate.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -46,14 +45,14 @@ void LayerFile::append(std::string_view bytes) {
 void LayerFile::copy(const KnownSegment& known, const store::PathInfo* path) {
   const tree::fs::path from = layout_.blob(known.blob);
   const os::Fd fd(open(from.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) throw StaleSegment{path};  // evicted since it was looked up
+  if (!fd) throw StaleSegment{path, {}};  // evicted since it was looked up
   const auto buffer = std::make_unique_for_overwrite<char[]>(copy_step);
   auto at = static_cast<off_t>(known.segment.offset);
   for (std::uint64_t left = known.segment.length; left > 0;) {
     const ssize_t n = pread(fd.get(), buffer.get(), std::min<std::uint64_t>(left, copy_step), at);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) os::throw_errno("read", from);
-    if (n == 0) throw StaleSegment{path};
+    if (n == 0) throw StaleSegment{path, known.blob};
     const std::string_view bytes(buffer.get(), static_cast<std::size_t>(n));
     hash_.update(bytes);
     segment_crc_ = libdeflate_crc32(segment_crc_, bytes.data(), bytes.size());
@@ -62,21 +61,21 @@ void LayerFile::copy(const KnownSegment& known, const store::PathInfo* path) {
     at += n;
     left -= bytes.size();
   }
-  if (segment_crc_ != known.segment.crc32) throw StaleSegment{path};
+  if (segment_crc_ != known.segment.crc32) throw StaleSegment{path, known.blob};
   copied_ += known.segment.length;
 }
 
 void LayerFile::end_segment(Recipe& recipe, const OrderedQueue::SegmentEnd& end) {
   if (end.path)
     recipe.segments.push_back({end.path->path.str(), end.path->nar_hash, encoding_.library(), segment_at_,
-                               size_ - segment_at_, end.tar_length, segment_crc_});
+                               size_ - segment_at_, end.tar_length, segment_crc_, end.tar_crc32});
   segment_at_ = size_;
   segment_crc_ = 0;
 }
 
 Recipe LayerFile::assemble(OrderedQueue& queue) {
   const image::Digest none = image::Digest::of("");
-  Recipe recipe{format_version, encoding_, none, 0, none, 0, {}, {}};
+  Recipe recipe{format_version, encoding_, none, 0, none, 0, {}, {}, {}};
   append(encoding_.head());
   segment_at_ = size_;
   segment_crc_ = 0;
@@ -107,10 +106,7 @@ Recipe LayerFile::assemble(OrderedQueue& queue) {
 }
 
 void LayerFile::publish(const Recipe& recipe) {
-  const tree::fs::path target = layout_.blob(recipe.blob);
-  struct stat info;
-  const bool there = stat(target.c_str(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) == recipe.size;
-  if (!there || !os::renew(target)) file_.publish(target);
+  file_.publish(layout_.blob(recipe.blob));
 }
 
 }  // namespace nixery::layer

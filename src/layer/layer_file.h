@@ -14,6 +14,7 @@ namespace nixery::layer {
 // Thrown where a known segment's bytes are not the ones that the index promised.
 struct StaleSegment {
   const store::PathInfo* path;
+  std::optional<image::Digest> blob;  // which has others there; none where it is gone
 };
 
 class LayerFile {
@@ -23,7 +24,7 @@ class LayerFile {
   // Takes pieces until the layer's end; then the file holds the whole layer. Throws Error, StaleSegment, Abandoned.
   Recipe assemble(OrderedQueue& queue);
 
-  // Moves the file to its place in the tree; drops it where the blob is there already.
+  // Moves the file to its place in the tree, also over a blob that is there: that one may be rotten.
   void publish(const Recipe& recipe);
 
   std::uint64_t copied() const { return copied_; }

@@ -71,16 +71,7 @@ void OrderedQueue::abandon() {
 }
 
 Compressors::Compressors(unsigned threads) {
-  for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
-}
-
-Compressors::~Compressors() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  changed_.notify_all();
-  threads_.clear();
+  for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
 }
 
 void Compressors::submit(std::shared_ptr<OrderedQueue> queue, std::shared_ptr<OrderedQueue::Member> member,
@@ -90,15 +81,15 @@ void Compressors::submit(std::shared_ptr<OrderedQueue> queue, std::shared_ptr<Or
   changed_.notify_one();
 }
 
-void Compressors::run() {
+void Compressors::run(const std::stop_token& stop) {
   MemberCompressor compressor;
   std::unique_ptr<char[]> out;  // swapped with the chunk's buffer after each member
   for (;;) {
     Job job;
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
-      if (stopping_) return;
+      changed_.wait(lock, stop, [&] { return !jobs_.empty(); });
+      if (stop.stop_requested()) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
     }

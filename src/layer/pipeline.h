@@ -69,6 +69,7 @@ class OrderedQueue {
   struct SegmentEnd {  // of the members before it
     const store::PathInfo* path;
     std::uint64_t tar_length;
+    std::uint32_t tar_crc32;
   };
   struct LayerEnd {
     image::Digest diff_id;
@@ -97,8 +98,8 @@ class OrderedQueue {
 // The threads that compress, shared by all that is being written. Thread-safe.
 class Compressors {
  public:
-  explicit Compressors(unsigned threads);
-  ~Compressors();  // drops what has not begun
+  explicit Compressors(unsigned threads);  // throws std::system_error where so many threads cannot be made
+  ~Compressors() = default;                // drops what has not begun
 
   // Compresses the member's chunk in place, then tells the queue. Never waits: the pool bounds what there can be.
   void submit(std::shared_ptr<OrderedQueue> queue, std::shared_ptr<OrderedQueue::Member> member, Encoding encoding);
@@ -109,13 +110,12 @@ class Compressors {
     std::shared_ptr<OrderedQueue::Member> member;
     Encoding encoding;
   };
-  void run();
+  void run(const std::stop_token& stop);
 
   std::mutex mutex_;  // guards what follows
-  std::condition_variable changed_;
+  std::condition_variable_any changed_;
   std::deque<Job> jobs_;
-  bool stopping_ = false;
-  std::vector<std::jthread> threads_;
+  std::vector<std::jthread> threads_;  // last: each is told to stop, and joined, before the rest goes
 };
 
 }  // namespace nixery::layer

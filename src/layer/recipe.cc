@@ -137,12 +137,16 @@ std::optional<Segment> parse_segment(const json::Value& value) {
   const auto path = json::string_at(value, "path");
   const auto nar_hash = json::string_at(value, "nar_hash");
   const auto offset = unsigned_at(value, "offset"), length = unsigned_at(value, "length"),
-             tar_length = unsigned_at(value, "tar_length"), crc32 = unsigned_at(value, "crc32");
+             tar_length = unsigned_at(value, "tar_length"), crc32 = unsigned_at(value, "crc32"),
+             tar_crc32 = unsigned_at(value, "tar_crc32");
+  constexpr auto crc_max = std::numeric_limits<std::uint32_t>::max();
   if (!path || !store::StorePath::parse(*path) || !nar_hash || !image::Digest::parse_hex(*nar_hash) || !offset ||
-      !length || !tar_length || !crc32 || *crc32 > std::numeric_limits<std::uint32_t>::max())
+      !length || !tar_length || !crc32 || *crc32 > crc_max || tar_crc32 > crc_max)
     return std::nullopt;
-  return Segment{*path,   *nar_hash,   json::string_or(value, "library", ""), *offset,
-                 *length, *tar_length, static_cast<std::uint32_t>(*crc32)};
+  Segment segment{*path,   *nar_hash,   json::string_or(value, "library", ""), *offset,
+                  *length, *tar_length, static_cast<std::uint32_t>(*crc32)};
+  if (tar_crc32) segment.tar_crc32 = static_cast<std::uint32_t>(*tar_crc32);
+  return segment;
 }
 
 // The segments lie one after another and end before the tail.
@@ -156,11 +160,27 @@ bool adds_up(const Recipe& recipe) {
   return recipe.segments.empty() ? recipe.size >= tail : at + tail == recipe.size;
 }
 
+// "libdeflate 1.14", or "<CRC-32 of the tar> libdeflate 1.14": earlier versions wrote none, and read it as a part of
+// the library's name.
+std::string library_field(const Segment& segment) {
+  return segment.tar_crc32 ? fmt::format("{} {}", *segment.tar_crc32, segment.library) : segment.library;
+}
+
+void parse_library_field(std::string_view field, Segment& segment) {
+  const std::size_t space = field.find(' ');
+  std::uint32_t crc = 0;
+  if (space != field.npos && parse_number(field.substr(0, space), crc)) {
+    segment.tar_crc32 = crc;
+    field.remove_prefix(space + 1);
+  }
+  segment.library = field;
+}
+
 void write_segment(const tree::Layout& layout, const Recipe& recipe, const Segment& segment) {
   const std::string key = segment_key_of(recipe.encoding, recipe.format, segment.path, segment.nar_hash);
   os::write_file(layout.segment(key),
                  fmt::format("{} {} {} {} {} {}{}", recipe.blob.hex(), segment.offset, segment.length,
-                             segment.tar_length, segment.crc32, segment.library, line_end),
+                             segment.tar_length, segment.crc32, library_field(segment), line_end),
                  false);
 }
 
@@ -211,9 +231,17 @@ std::string to_json(const Recipe& recipe) {
     json::member(writer, "length", segment.length);
     json::member(writer, "tar_length", segment.tar_length);
     json::member(writer, "crc32", std::uint64_t{segment.crc32});
+    if (segment.tar_crc32) json::member(writer, "tar_crc32", std::uint64_t{*segment.tar_crc32});
     writer.EndObject();
   }
   writer.EndArray();
+  if (!recipe.failed_with.empty()) {
+    json::key(writer, "failed_with");
+    writer.StartArray();
+    for (const std::string& library : recipe.failed_with)
+      writer.String(library.data(), static_cast<rapidjson::SizeType>(library.size()));
+    writer.EndArray();
+  }
   writer.EndObject();
   return std::string(buffer.GetString(), buffer.GetSize()) + '\n';
 }
@@ -234,7 +262,7 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
   if (!format || *format < 0 || *format > std::numeric_limits<int>::max() || !encoding || named != blob || !diff_id ||
       !size || !tar_size || !segments || !segments->IsArray())
     return std::nullopt;
-  Recipe recipe{static_cast<int>(*format), *encoding, blob, *size, *diff_id, *tar_size, {}, {}};
+  Recipe recipe{static_cast<int>(*format), *encoding, blob, *size, *diff_id, *tar_size, {}, {}, {}};
   if (const json::Value* entries = json::find(document, "entries"); entries && entries->IsArray()) {
     for (const json::Value& value : entries->GetArray()) {
       auto entry = parse_entry(value);
@@ -247,6 +275,9 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
     if (!segment) return std::nullopt;
     recipe.segments.push_back(std::move(*segment));
   }
+  if (const json::Value* failed = json::find(document, "failed_with"); failed && failed->IsArray())
+    for (const json::Value& value : failed->GetArray())
+      if (value.IsString()) recipe.failed_with.emplace_back(value.GetString(), value.GetStringLength());
   if (!adds_up(recipe)) return std::nullopt;
   return recipe;
 }
@@ -254,6 +285,17 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
 std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Digest& blob) {
   const std::optional<std::string> text = os::read_if_exists(layout.recipe(blob));
   return text ? parse_recipe(*text, blob) : std::nullopt;
+}
+
+bool can_rebuild(const Recipe& recipe) {
+  if (recipe.format != format_version) return false;
+  const auto& failed = recipe.failed_with;
+  return failed.empty() || std::find(failed.begin(), failed.end(), recipe.encoding.library_here()) == failed.end();
+}
+
+bool can_rebuild(const tree::Layout& layout, const image::Digest& blob) {
+  const std::optional<Recipe> recipe = read_recipe(layout, blob);
+  return recipe && can_rebuild(*recipe);
 }
 
 std::string layer_key(Encoding encoding, const Contents& contents) {
@@ -286,7 +328,8 @@ std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding en
   const auto fields = fields_of(*line, 6);
   if (!fields) return std::nullopt;
   const auto blob = image::Digest::parse_hex((*fields)[0]);
-  Segment segment{path.path.str(), path.nar_hash, std::string((*fields)[5]), 0, 0, 0, 0};
+  Segment segment{path.path.str(), path.nar_hash, {}, 0, 0, 0, 0};
+  parse_library_field((*fields)[5], segment);
   if (!blob || !parse_number((*fields)[1], segment.offset) || !parse_number((*fields)[2], segment.length) ||
       !parse_number((*fields)[3], segment.tar_length) || !parse_number((*fields)[4], segment.crc32))
     return std::nullopt;
@@ -302,8 +345,18 @@ void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
   write_layer(layout, recipe);
 }
 
-void forget_recipe(const tree::Layout& layout, const image::Digest& blob) {
+void remember_failure(const tree::Layout& layout, Recipe recipe) {
+  recipe.failed_with.push_back(recipe.encoding.library_here());
+  os::write_file(layout.recipe(recipe.blob), to_json(recipe), false);
+}
+
+void forget_layer(const tree::Layout& layout, const image::Digest& blob) {
+  const std::optional<Recipe> recipe = read_recipe(layout, blob);
+  if (!recipe) return;
+  const std::string key = layer_key_of(*recipe);
   std::error_code ignored;
+  if (const auto known = find_layer(layout, key); known && known->blob == blob)
+    tree::fs::remove(layout.group(key), ignored);
   tree::fs::remove(layout.recipe(blob), ignored);
 }
 

@@ -35,6 +35,7 @@ struct Segment {
   std::uint64_t length = 0;      // bytes, in the blob
   std::uint64_t tar_length = 0;  // bytes of tar
   std::uint32_t crc32 = 0;       // of the bytes in the blob: proof, when they are copied, that they are the right ones
+  std::optional<std::uint32_t> tar_crc32 = {};  // of the tar; none in what earlier versions wrote
 
   bool operator==(const Segment&) const = default;
 };
@@ -47,13 +48,18 @@ struct Recipe {
   image::Digest diff_id;   // digest of the tar
   std::uint64_t tar_size = 0;
   std::vector<Entry> entries;
-  std::vector<Segment> segments;  // ascending by offset
+  std::vector<Segment> segments;         // ascending by offset
+  std::vector<std::string> failed_with;  // Encoding::library_here() of those that were found to give other bytes
 };
 
 // STATE/recipes/<blob>.json, keys in fixed order. Names in it that are no printable ASCII are %-escaped.
 std::string to_json(const Recipe& recipe);
 std::optional<Recipe> parse_recipe(std::string_view json, const image::Digest& blob);
 std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Digest& blob);
+
+// Whether Writer::rebuild() may bring the blob back: there is a recipe, and the library here has not failed at it.
+bool can_rebuild(const tree::Layout& layout, const image::Digest& blob);
+bool can_rebuild(const Recipe& recipe);
 
 // The key under which a layer of these contents is remembered; 64 hex.
 std::string layer_key(Encoding encoding, const Contents& contents);
@@ -79,8 +85,12 @@ std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding en
 // `replace`: for a layer whose known segments turned out wrong.
 void remember(const tree::Layout& layout, const Recipe& recipe, bool replace = false);
 
-// Drops a recipe that was found to give other bytes.
-void forget_recipe(const tree::Layout& layout, const image::Digest& blob);
+// Notes in the recipe that the library here gives other bytes. Another host, or a later library, may try it again.
+void remember_failure(const tree::Layout& layout, Recipe recipe);
+
+// Drops what lets a layer be used again whose contents were found to be wrong. Its blob stays, for the images that have
+// it.
+void forget_layer(const tree::Layout& layout, const image::Digest& blob);
 
 // Drops an index entry that was found to be wrong.
 void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "error.h"
+#include "layer/nar.h"
 #include "layer/tar.h"
 #include "os/fd.h"
 #include "os/file.h"
@@ -69,7 +70,10 @@ class Walker {
     path_ += path.str();
   }
 
-  void walk() { visit(DT_UNKNOWN); }
+  std::uint64_t walk() {
+    visit(DT_UNKNOWN);
+    return nar_.bytes();
+  }
 
  private:
   struct File {
@@ -97,9 +101,11 @@ class Walker {
   }
 
   void directory() {
+    nar_.directory();
     sink_.append(tar_header({Entry::Kind::directory, name(), 0555, {}, 0}));
     const std::size_t length = path_.size();
     for (const DirectoryEntry& entry : read_directory(path_)) {
+      nar_.entry(entry.name.size());
       path_ += '/';
       path_ += entry.name;
       visit(entry.type);
@@ -111,6 +117,7 @@ class Walker {
     std::array<char, 4097> target;  // PATH_MAX bounds a target
     const ssize_t n = readlink(path_.c_str(), target.data(), target.size());
     if (n < 0) os::throw_errno("read link", path_);
+    nar_.symlink(static_cast<std::uint64_t>(n));
     sink_.append(
         tar_header({Entry::Kind::symlink, name(), 0777, std::string(target.data(), static_cast<std::size_t>(n)), 0}));
   }
@@ -123,6 +130,7 @@ class Walker {
     const auto size = static_cast<std::uint64_t>(info.st_size);
     const bool executable = (info.st_mode & S_IXUSR) != 0;
     const unsigned mode = executable ? 0555 : 0444;
+    nar_.file(size, executable);
 
     if (size >= link_threshold) {
       if (const std::string* twin = find_twin(fd.get(), info, executable)) {
@@ -178,6 +186,7 @@ class Walker {
   using Block = std::array<char, 64 << 10>;
 
   Sink& sink_;
+  NarSize nar_;
   std::string path_;                                            // of what is being visited, on this file system
   std::size_t name_at_;                                         // where in it the name for the archive begins
   std::unordered_map<std::uint64_t, std::vector<File>> files_;  // by size: those that a later one may be linked to
@@ -186,8 +195,8 @@ class Walker {
 
 }  // namespace
 
-void append_store_path(Sink& sink, const std::filesystem::path& root, const store::StorePath& path) {
-  Walker(sink, root, path).walk();
+std::uint64_t append_store_path(Sink& sink, const std::filesystem::path& root, const store::StorePath& path) {
+  return Walker(sink, root, path).walk();
 }
 
 }  // namespace nixery::layer

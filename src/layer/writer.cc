@@ -1,6 +1,8 @@
 #include "layer/writer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <libdeflate.h>
 
 #include <algorithm>
 #include <atomic>
@@ -14,9 +16,11 @@
 
 #include "error.h"
 #include "layer/layer_file.h"
+#include "layer/nar.h"
 #include "layer/pipeline.h"
 #include "layer/tar.h"
 #include "layer/walk.h"
+#include "log.h"
 #include "os/file.h"
 
 namespace nixery::layer {
@@ -24,7 +28,8 @@ namespace nixery::layer {
 namespace {
 
 constexpr std::size_t scratch_size = 64 << 10;  // bytes, for tar that is only hashed
-constexpr std::size_t unfinished_max = 4;        // layers of one reader that are still being written or synced
+constexpr std::uint64_t report_step = 1 << 20;  // bytes of tar between two calls of OnProgress
+constexpr std::size_t unfinished_max = 4;       // layers of one reader that are still being written or synced
 
 // Keys of the layers that are being written, so that two builds never compress the same one at the same time.
 // Thread-safe.
@@ -64,6 +69,22 @@ class InFlight {
   std::set<std::string> keys_;
 };
 
+// The store has other contents under the paths of `recipe` than it had: `made` came out.
+Error other_contents(const Recipe& recipe, const Recipe& made) {
+  std::vector<std::string_view> differ;
+  for (std::size_t i = 0; i < std::min(recipe.segments.size(), made.segments.size()); ++i) {
+    const Segment &before = recipe.segments[i], &now = made.segments[i];
+    if (before.tar_length != now.tar_length || (before.tar_crc32 && before.tar_crc32 != now.tar_crc32))
+      differ.push_back(before.path);
+  }
+  return {
+      Failure::corrupt,
+      fmt::format("{} cannot be made again: store paths have other contents here than when it was made{}{}; "
+                  "`nix-store --repair-path` may bring those back, else remove its recipe from NIXERY_STATE/recipes, "
+                  "and `nixery verify --repair` has the images that need it built anew",
+                  recipe.blob.str(), differ.empty() ? "" : ": ", fmt::join(differ, ", "))};
+}
+
 unsigned threads_of(const WriterOptions& options) {
   return options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
 }
@@ -100,7 +121,7 @@ struct Writer::Shared {
 class Writer::Call {
  public:
   Call(Shared& shared, const std::vector<Contents>& layers, Encoding encoding, const OnProgress& on_progress,
-       const image::Digest* expected)
+       const Recipe* expected)
       : shared_(shared),
         layers_(layers),
         encoding_(encoding),
@@ -125,6 +146,8 @@ class Writer::Call {
   ~Call() { shared_.totals.add(stats()); }
 
   std::vector<std::optional<LayerBlob>>& blobs() { return blobs_; }
+  // What came out in place of the expected one.
+  const std::optional<Recipe>& other() const { return other_; }
 
   WriteStats stats() const { return {tarred_, compressed_, written_, copied_, reused_}; }
 
@@ -134,12 +157,14 @@ class Writer::Call {
    public:
     MemberSink(Call& call, std::shared_ptr<OrderedQueue> queue, image::Sha256& diff)
         : call_(call), queue_(std::move(queue)), diff_(diff) {}
+    std::uint32_t crc32() const { return crc_; }  // of what was finished
 
    private:
     void take(std::size_t used) override {
       auto member = std::make_shared<OrderedQueue::Member>(OrderedQueue::Member{std::move(chunk_), false, nullptr});
       member->chunk->size = used;
       diff_.update({member->chunk->data.get(), used});
+      crc_ = libdeflate_crc32(crc_, member->chunk->data.get(), used);
       queue_->push(member);
       call_.shared_.compressors.submit(queue_, std::move(member), call_.encoding_);
       call_.compressed_ += used;
@@ -154,6 +179,7 @@ class Writer::Call {
     Call& call_;
     const std::shared_ptr<OrderedQueue> queue_;
     image::Sha256& diff_;
+    std::uint32_t crc_ = 0;
     ChunkPool::Pointer chunk_{nullptr, {}};
   };
 
@@ -162,9 +188,15 @@ class Writer::Call {
    public:
     HashSink(Call& call, std::span<char> scratch, image::Sha256& diff) : call_(call), scratch_(scratch), diff_(diff) {}
 
+    // Whether what was finished is the tar that the segment was made from.
+    bool is_of(const Segment& segment) const {
+      return total() == segment.tar_length && segment.tar_crc32.value_or(crc_) == crc_;
+    }
+
    private:
     void take(std::size_t used) override {
       diff_.update({scratch_.data(), used});
+      crc_ = libdeflate_crc32(crc_, scratch_.data(), used);
       call_.advance(used);
     }
     std::span<char> next_buffer() override {
@@ -175,6 +207,7 @@ class Writer::Call {
     Call& call_;
     const std::span<char> scratch_;
     image::Sha256& diff_;
+    std::uint32_t crc_ = 0;
   };
 
   std::uint64_t size_of(std::size_t layer) const {
@@ -247,30 +280,51 @@ class Writer::Call {
       for (const Entry& entry : contents.entries) append_entry(sink, entry);
       sink.finish();
       tar_size += sink.total();
-      queue->push(OrderedQueue::SegmentEnd{nullptr, sink.total()});
+      queue->push(OrderedQueue::SegmentEnd{nullptr, sink.total(), sink.crc32()});
     }
     for (const store::PathInfo* path : contents.paths) {
       const auto known = use_index ? find_segment(shared_.layout, encoding_, *path) : std::nullopt;
       if (known) {
         queue->push(OrderedQueue::Copy{*known, path});
         HashSink sink(*this, scratch, diff);
-        append_store_path(sink, shared_.options.root, path->path);
-        sink.finish();
+        append_path(sink, *path);
         tar_size += sink.total();
-        if (sink.total() != known->segment.tar_length) {
-          stale(layer, path);
-          throw Abandoned();
-        }
+        // One that is expected is proven by its digest, whatever the store holds by now.
+        if (!expected_ && !sink.is_of(known->segment)) refuse(layer, *path, *known);
       } else {
         MemberSink sink(*this, queue, diff);
-        append_store_path(sink, shared_.options.root, path->path);
-        sink.finish();
+        append_path(sink, *path);
         tar_size += sink.total();
-        queue->push(OrderedQueue::SegmentEnd{path, sink.total()});
+        queue->push(OrderedQueue::SegmentEnd{path, sink.total(), sink.crc32()});
       }
     }
     diff.update(tail);
     queue->push(OrderedQueue::LayerEnd{diff.finish(), tar_size});
+  }
+
+  // All of the path, or Error{corrupt} where it is not as long as Nix registered it: a power cut may leave valid paths
+  // with empty files, and a collection may be deleting this one.
+  void append_path(Sink& sink, const store::PathInfo& path) const {
+    const std::uint64_t size = append_store_path(sink, shared_.options.root, path.path);
+    sink.finish();
+    if (path.nar_size == 0 || size == path.nar_size) return;
+    throw damaged(path, fmt::format("its NAR has {} bytes, and Nix registered {}", size, path.nar_size));
+  }
+
+  // A known segment was made from other contents than the store has. Which of them are the right ones, the hash of the
+  // NAR tells: a damaged store is an Error; a wrong segment is not used again, and the layer is made without it.
+  [[noreturn]] void refuse(std::size_t layer, const store::PathInfo& path, const KnownSegment& known) {
+    if (nar_of(shared_.options.root, path.path).hash != path.nar_hash)
+      throw damaged(path, "its contents are not those that Nix registered");
+    log::warning("a layer has wrong contents", {{"digest", known.blob.str()}, {"path", path.path.str()}});
+    forget_layer(shared_.layout, known.blob);
+    stale(layer, &path);
+    throw Abandoned();
+  }
+
+  static Error damaged(const store::PathInfo& path, std::string_view how) {
+    return {Failure::corrupt, fmt::format("{0} is damaged in the store: {1}; `nix-store --repair-path {0}` mends it",
+                                          path.path.str(), how)};
   }
 
   void write_layer(std::size_t layer, bool use_index, OrderedQueue& queue) {
@@ -278,14 +332,24 @@ class Writer::Call {
       LayerFile file(shared_.layout, encoding_);
       Recipe recipe = file.assemble(queue);
       recipe.entries = layers_[layer].entries;
-      if (expected_ && recipe.blob != *expected_) throw StaleSegment{nullptr};
+      if (expected_ && recipe.blob != expected_->blob) {
+        const bool copied = file.copied() > 0;  // perhaps from what another library made
+        other_ = std::move(recipe);
+        if (copied) throw StaleSegment{nullptr, {}};
+        return;
+      }
       file.publish(recipe);
-      remember(shared_.layout, recipe, !use_index);
       written_ += recipe.size;
       copied_ += file.copied();
+      // Copied segments give the right blob also where the store holds other contents, but then not its diff id.
+      if (expected_ && recipe.diff_id != expected_->diff_id) recipe = *expected_;
+      remember(shared_.layout, recipe, !use_index);
       done(layer, {recipe.blob, recipe.size, recipe.diff_id, recipe.tar_size, encoding_, false});
     } catch (const Abandoned&) {
     } catch (const StaleSegment& segment) {
+      if (segment.blob)  // or the index is wrong, which verify tells apart
+        log::warning("a layer's bytes are not those of its index",
+                     {{"digest", segment.blob->str()}, {"path", segment.path->path.str()}});
       stale(layer, segment.path);
       queue.abandon();
     } catch (...) {
@@ -314,14 +378,15 @@ class Writer::Call {
   }
 
   void advance(std::uint64_t bytes) {
-    tarred_ += bytes;
+    const std::uint64_t before = tarred_.fetch_add(bytes);
+    if (before / report_step == (before + bytes) / report_step) return;
     const std::lock_guard lock(mutex_);
-    progress_.bytes_done += bytes;
     report();
   }
 
   void report() {
     progress_.layers = layers_.size();
+    progress_.bytes_done = tarred_;
     if (on_progress_) on_progress_(progress_);
   }
 
@@ -329,7 +394,7 @@ class Writer::Call {
   const std::vector<Contents>& layers_;
   const Encoding encoding_;
   const OnProgress& on_progress_;
-  const image::Digest* const expected_;  // of the only layer; null for any
+  const Recipe* const expected_;  // of the only layer; null for any
   std::vector<std::string> keys_;
 
   std::atomic<bool> stopping_{false};
@@ -339,6 +404,7 @@ class Writer::Call {
   std::exception_ptr failure_;
   std::vector<std::optional<LayerBlob>> blobs_;
   std::vector<std::size_t> stale_;
+  std::optional<Recipe> other_;  // written by the thread of the one layer
   Progress progress_;
 };
 
@@ -367,26 +433,29 @@ LayerBlob Writer::rebuild(const image::Digest& blob) {
   const std::optional<Recipe> recipe = read_recipe(shared_->layout, blob);
   if (!recipe) throw unknown("it has no recipe");
   if (recipe->format != format_version) throw unknown(fmt::format("its format is version {}", recipe->format));
+  const auto other_library = [&] {
+    return unknown(fmt::format(
+        "it was compressed by {}, and the library here gives other bytes (this program was "
+        "compiled with {}); `nixery verify --repair` removes the images that need it, so that "
+        "they are built anew",
+        recipe->segments.empty() ? "another library" : recipe->segments.front().library, recipe->encoding.library()));
+  };
+  if (!can_rebuild(*recipe)) throw other_library();
 
   std::vector<store::PathInfo> paths;
   for (const Segment& segment : recipe->segments)
-    paths.push_back({*store::StorePath::parse(segment.path), segment.nar_hash, segment.tar_length, {}});
+    paths.push_back({*store::StorePath::parse(segment.path), segment.nar_hash, 0, {}});
   Contents contents{recipe->entries, {}};
   for (const store::PathInfo& path : paths) contents.paths.push_back(&path);
 
   const std::vector<Contents> layers{std::move(contents)};
   const OnProgress nobody;
-  Call call(*shared_, layers, recipe->encoding, nobody, &blob);
+  Call call(*shared_, layers, recipe->encoding, nobody, &*recipe);
   call.run();
-  std::optional<LayerBlob>& made = call.blobs().front();
-  if (!made) {
-    forget_recipe(shared_->layout, blob);
-    throw unknown(fmt::format(
-        "it was compressed by {}, and {} gives other bytes; `nixery verify --repair` removes the "
-        "images that need it, so that they are built anew",
-        recipe->segments.empty() ? "another library" : recipe->segments.front().library, recipe->encoding.library()));
-  }
-  return std::move(*made);
+  if (std::optional<LayerBlob>& made = call.blobs().front()) return std::move(*made);
+  if (call.other()->diff_id != recipe->diff_id) throw other_contents(*recipe, *call.other());
+  remember_failure(shared_->layout, *recipe);
+  throw other_library();
 }
 
 }  // namespace nixery::layer

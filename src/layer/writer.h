@@ -4,10 +4,11 @@
 //   writes)
 //
 // A store path's segment is compressed once: any later layer that holds the path is given a copy of the byte range from
-// the blob that has it, and only the diff id is hashed anew from the store. A layer of known contents costs two
-// system calls. What is in the tree is never compressed again, so no upgrade of a library moves a digest.
+// the blob that has it, and only the diff id is hashed anew from the store. A layer of known contents costs a look
+// into the index and at its blob. What is in the tree is never compressed again, so no upgrade of a library moves a
+// digest.
 //
-// Memory is bounded whatever is written: about 2 MiB for each chunk in flight and the compressors' own.
+// Memory is bounded whatever is written: a member, about 1 MiB, for each chunk in flight, and the compressors' own.
 #pragma once
 
 #include <cstdint>
@@ -70,15 +71,17 @@ class Writer {
 
   // Publishes a blob for each of `layers`, and renews those that are there (tree/hold.h), all of whose store paths must
   // be valid; may be called with some of an image's layers while others are still being built. Their PathInfos must
-  // live until it returns. Throws the first Error that any thread met (its message names the path); then nothing
-  // half-done is left, but layers that were finished stay.
+  // live until it returns. Where the store holds less or more than a path's nar_size (0: not known), that is
+  // Error{corrupt}, and no such layer is published or remembered. Throws the first Error that any thread met (its
+  // message names the path); then nothing half-done is left, but layers that were finished stay.
   Written write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress = {});
 
   // Of all calls so far.
   WriteStats totals() const;
 
   // Makes a blob that is gone from its recipe again. Its store paths must be valid: see read_recipe(). Throws
-  // Error{unknown_blob} where there is no recipe, or the bytes would not be the same; then its recipe is dropped.
+  // Error{unknown_blob} where can_rebuild() is false, or turns out to be: the library here gives other bytes, which is
+  // remembered; and Error{corrupt} where store paths have other contents. The recipe stays, as another host may do it.
   LayerBlob rebuild(const image::Digest& blob);
 
  private:

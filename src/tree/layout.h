@@ -1,4 +1,5 @@
-// Every path name of the two directories, in one place; layout_test.cc is the document of the format.
+// Every path name of the two directories, in one place; tests/unit/tree_test.cc ("the layout of TREE and STATE") pins
+// them.
 //
 // TREE, which nginx serves (nothing else of us is served):
 //   blobs/sha256/ab/<64 hex>                     layers and configs

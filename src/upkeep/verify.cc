@@ -120,7 +120,7 @@ class Verifier {
     const fs::path file = layout().blob(digest);
     const auto found = digest_of_file(file, [this](std::size_t bytes) { advance(bytes); });
     if (!found || *found == digest) return;
-    const bool again = layer::read_recipe(layout(), digest).has_value();
+    const bool again = layer::can_rebuild(layout(), digest);
     problem("blob", digest.str(),
             fmt::format("its bytes are those of {}{}", found->str(),
                         again ? "; once removed, it is made again when it is asked for" : ""),
@@ -181,8 +181,9 @@ class Verifier {
     if (status)
       return fmt::format("it says that the {} {} has {} bytes; it has {}", role, link.digest.str(), link.size,
                          status->size);
-    if (layer::read_recipe(layout(), link.digest)) return ++result_.evicted, std::string();
-    return fmt::format("it leads to the {} {}, which is not there and has no recipe", role, link.digest.str());
+    if (layer::can_rebuild(layout(), link.digest)) return ++result_.evicted, std::string();
+    return fmt::format("it leads to the {} {}, which is not there and cannot be made again here", role,
+                       link.digest.str());
   }
 
   void drop_manifest(const image::Digest& digest) {

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "error.h"
+#include "layer/nar.h"
 #include "layer/writer.h"
 
 namespace {
@@ -26,11 +27,8 @@ std::vector<store::PathInfo> paths_below(const fs::path& root) {
   for (const auto& entry : fs::directory_iterator(root / "nix/store")) {
     const auto path = store::StorePath::parse("/nix/store/" + entry.path().filename().string());
     if (!path || path->str().ends_with(".drv")) continue;
-    std::uint64_t size = 0;
-    if (entry.is_directory() && !entry.is_symlink())
-      for (const auto& file : fs::recursive_directory_iterator(entry))
-        if (file.is_regular_file() && !file.is_symlink()) size += file.file_size();
-    paths.push_back({*path, image::Digest::of(path->str()).hex(), size, {}});
+    const layer::Nar nar = layer::nar_of(root, *path);
+    paths.push_back({*path, nar.hash, nar.size, {}});
   }
   std::sort(paths.begin(), paths.end(), [](const auto& a, const auto& b) { return a.path < b.path; });
   return paths;

@@ -16,7 +16,8 @@ const image::Digest& blob() {
 
 bool same(const layer::Recipe& a, const layer::Recipe& b) {
   return a.format == b.format && a.encoding == b.encoding && a.blob == b.blob && a.size == b.size &&
-         a.diff_id == b.diff_id && a.tar_size == b.tar_size && a.entries == b.entries && a.segments == b.segments;
+         a.diff_id == b.diff_id && a.tar_size == b.tar_size && a.entries == b.entries && a.segments == b.segments &&
+         a.failed_with == b.failed_with;
 }
 
 void require_round_trip(const layer::Recipe& recipe) {
@@ -30,8 +31,12 @@ void require_round_trip(const layer::Recipe& recipe) {
 void check(const layer::Recipe& recipe, std::string_view text) {
   const auto document = fuzz::strict_json(text);
   require(document["format"].GetInt64() == recipe.format, "no number is cut", text);
-  for (rapidjson::SizeType i = 0; i < recipe.segments.size(); ++i)
-    require(document["segments"][i]["crc32"].GetInt64() == recipe.segments[i].crc32, "no number is cut", text);
+  for (rapidjson::SizeType i = 0; i < recipe.segments.size(); ++i) {
+    const auto& segment = document["segments"][i];
+    require(segment["crc32"].GetInt64() == recipe.segments[i].crc32, "no number is cut", text);
+    if (const auto crc = recipe.segments[i].tar_crc32)
+      require(segment["tar_crc32"].GetInt64() == *crc, "no number is cut", text);
+  }
 
   std::uint64_t at = recipe.segments.empty() ? 0 : recipe.segments.front().offset;
   for (const layer::Segment& segment : recipe.segments) {
@@ -58,7 +63,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // Names are bytes: any of them must come back.
   if (!text.empty() && text.size() < 4096) {
     const layer::Encoding encoding;
-    layer::Recipe recipe{layer::format_version, encoding, blob(), 1000, blob(), 2000, {}, {}};
+    layer::Recipe recipe{layer::format_version, encoding, blob(), 1000, blob(), 2000, {}, {}, {}};
     recipe.entries = {layer::Entry::file(std::string(text), std::string(text)),
                       layer::Entry::symlink(std::string(text), std::string(text))};
     require_round_trip(recipe);

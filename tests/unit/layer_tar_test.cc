@@ -9,6 +9,7 @@
 
 #include "error.h"
 #include "layer/encoding.h"
+#include "layer/nar.h"
 #include "layer/tar.h"
 #include "layer/walk.h"
 #include "layer_test_store.h"
@@ -230,12 +231,51 @@ TEST_CASE("hard links depend on contents, never on inodes") {
   CHECK(!entries[5].hard_link);
 }
 
+TEST_CASE("the tar of a store path, byte for byte, since digests depend on it for ever") {
+  Store store;
+  make_nasty(store, "nasty");
+  // Around what is linked: 16 KiB, and the first sixteen of a size.
+  for (const int size : {(16 << 10) - 1, 16 << 10}) {
+    for (int i = 0; i < 18; ++i) {
+      const std::string content = noise(static_cast<std::size_t>(size), static_cast<unsigned>(i));
+      store.file("nasty", fmt::format("sizes/{}/{:02}", size, i), content);
+      store.file("nasty", fmt::format("sizes/{}/{:02}-twin", size, i), content);
+    }
+  }
+  CHECK(image::Digest::of(tar_of(store, "nasty")).hex() ==
+        "728e802e4ed218adda422b9c983a07b84c8976606b9ab45519421506dd12ca62");
+}
+
 TEST_CASE("the stream does not depend on the size of the sink's buffers") {
   Store store;
   make_nasty(store, "nasty");
   const std::string tar = tar_of(store, "nasty", 1 << 20);
   CHECK(tar == tar_of(store, "nasty", 1 << 20));
   CHECK(tar == tar_of(store, "nasty", 777));
+}
+
+TEST_CASE("a walk knows how long the NAR is, and its digest is Nix's") {
+  Store store;
+  make_nasty(store, "nasty");
+  store.file("script", "", "echo\n", 0755);
+  fs::create_symlink("elsewhere", store.place("link"));
+  const std::map<std::string, Nar> expected = {
+      // by nix-store --dump
+      {"nasty", {"9b636868afc7e85c996d3778905431e25884895ef27e5aafec5a3460eff29e28", 6585552}},
+      {"script", {"6e27fd340e0024b27069eee73cfe0cfc4a8eb5ee892e92285be5a6c953a30d8b", 152}},
+      {"link", {"ef6fa756503f5e1d67c2dc7f638ce33f82569b12d5ef6950c8276b2de79dc0ce", 128}}};
+  for (const auto& [name, nar] : expected) {
+    const Nar ours = nar_of(store.root(), store.info(name).path);
+    CHECK(ours.hash == nar.hash);
+    CHECK(ours.size == nar.size);
+    StringSink sink;
+    CHECK(append_store_path(sink, store.root(), store.info(name).path) == nar.size);
+    if (!has_program("nix-store")) continue;
+    const std::string dump = (store.root() / "dump").string();
+    REQUIRE(shell(fmt::format("nix-store --dump '{}' > '{}' 2> /dev/null", store.place(name).string(), dump)));
+    CHECK(image::Digest::of(read_file(dump)).hex() == nar.hash);
+  }
+  CHECK_THROWS_AS(nar_of(store.root(), store.info("absent").path), Error);
 }
 
 TEST_CASE("a store path may be a file or a symlink") {

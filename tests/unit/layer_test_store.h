@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "image/digest.h"
+#include "layer/nar.h"
 #include "layer/recipe.h"
 #include "layer/sink.h"
 #include "layer/writer.h"
@@ -71,6 +72,14 @@ class Store {
             image::Digest::of("nar " + name).hex(),
             nar_size,
             {}};
+  }
+  // As Nix registers what is there now.
+  store::PathInfo registered(const std::string& name) const {
+    store::PathInfo path = info(name);
+    const layer::Nar nar = layer::nar_of(root(), path.path);
+    path.nar_hash = nar.hash;
+    path.nar_size = nar.size;
+    return path;
   }
   fs::path place(const std::string& name) const { return root() / info(name).path.str().substr(1); }
   fs::path root() const { return dir_.path(); }

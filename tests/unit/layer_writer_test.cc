@@ -1,12 +1,15 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <system_error>
 #include <thread>
 
 #include "error.h"
 #include "layer/walk.h"
 #include "layer_test_store.h"
+#include "logged.h"
 #include "os/file.h"
 
 using namespace nixery;
@@ -27,7 +30,7 @@ class World {
       store.file(name, "lib/data", noise(static_cast<std::size_t>(i * i * 12'000), static_cast<unsigned>(i)));
       store.file(name, "bin/program", noise(300, 99), 0555);
       store.symlink(name, "link", "bin/program");
-      infos.push_back(store.info(name, static_cast<std::uint64_t>(i * i * 12'000)));
+      infos.push_back(store.registered(name));
     }
   }
 
@@ -75,6 +78,20 @@ void check_blob(const tree::Layout& layout, const LayerBlob& blob) {
 
 void corrupt(const fs::path& file, const std::string& bytes) {
   std::ofstream(file, std::ios::binary) << bytes;
+}
+
+// A store path's contents, changed as nothing but a fault or another build changes them.
+void change(World& world, std::size_t path, const std::string& content, mode_t mode = 0444) {
+  const std::string name = fmt::format("path-{}", path);
+  fs::remove(world.store.place(name) / "lib/data");
+  world.store.file(name, "lib/data", content, mode);
+}
+
+// Other contents of the same size; returns those of before.
+std::string damage(World& world, std::size_t path) {
+  std::string content = read_file(world.store.place(fmt::format("path-{}", path)) / "lib/data");
+  change(world, path, std::string(content.size() / 2, '\0') + content.substr(content.size() / 2));
+  return content;
 }
 
 void drop_index(const tree::Layout& layout) {
@@ -240,6 +257,36 @@ TEST_CASE("a segment whose bytes are not those that were promised is made anew")
   CHECK(writer.write(world.dealt(5), gzip_fast).stats.compressed == 0);  // and the index is right again
 }
 
+TEST_CASE("a blob that was found to be rotten is in the log, and the good one takes its place") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const LayerBlob blob = writer.write(world.dealt(3), gzip_fast).layers[2];
+  std::string bytes = read_file(layout.blob(blob.digest));
+  bytes[bytes.size() / 2] ^= 1;
+  const auto rot = [&] { corrupt(layout.blob(blob.digest), bytes); };
+
+  rot();
+  fs::remove(layout.group(layer_key(gzip_fast, world.dealt(3)[2])));
+  const std::string log = logged([&] { writer.write(world.dealt(3), gzip_fast); });
+  CHECK(log.find(blob.digest.str()) != std::string::npos);
+  check_blob(layout, blob);
+
+  rot();
+  drop_index(layout);  // nothing to find it by
+  CHECK(logged([&] { writer.write(world.dealt(3), gzip_fast); }).empty());
+  check_blob(layout, blob);
+
+  rot();  // in a new grouping it is only noticed
+  const std::string again = logged([&] {
+    for (const LayerBlob& other : writer.write(world.dealt(5), gzip_fast).layers) check_blob(layout, other);
+  });
+  CHECK(again.find(blob.digest.str()) != std::string::npos);
+
+  fs::remove(layout.blob(writer.write(world.dealt(2), gzip_fast).layers[0].digest));  // one that is gone is no news
+  CHECK(logged([&] { writer.write(world.dealt(2), gzip_fast); }).empty());
+}
+
 TEST_CASE("the index is made again from recipes and blobs") {
   const World world;
   const tree::Layout layout = world.layout("t");
@@ -297,7 +344,18 @@ TEST_CASE("what cannot be rebuilt to the same digest is an unknown blob") {
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
   CHECK(!fs::exists(layout.blob(never)));
-  CHECK(!fs::exists(layout.recipe(never)));  // nothing can be made of it
+  // It is remembered that this library does not make it; another may.
+  CHECK(!can_rebuild(layout, never));
+  CHECK(read_recipe(layout, never)->segments == recipe.segments);
+  const std::uint64_t read = writer.totals().tarred;
+  CHECK(failure(never) == Failure::unknown_blob);
+  CHECK(writer.totals().tarred == read);
+  recipe.failed_with = {"libdeflate 0.1 0123456789abcdef"};
+  os::write_file(layout.recipe(never), to_json(recipe), false);
+  CHECK(can_rebuild(layout, never));
+  CHECK(failure(never) == Failure::unknown_blob);
+  CHECK(writer.totals().tarred > read);
+  CHECK(read_recipe(layout, never)->failed_with.size() == 2);
   recipe.format = format_version + 1;
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
@@ -321,20 +379,185 @@ TEST_CASE("a recipe is JSON with its keys in a fixed order") {
                       digest,
                       4096,
                       {Entry::symlink("bin/\xe9", "%")},
-                      {{path, std::string(64, 'a'), "libdeflate 1.14", 90, 5, 1024, 7}}};
+                      {{path, std::string(64, 'a'), "libdeflate 1.14", 90, 5, 1024, 7, 8}},
+                      {"libdeflate 1.25 ab"}};
   const std::string hex = digest.hex();
   CHECK(to_json(recipe) ==
         fmt::format("{{\"format\":1,\"encoding\":\"gzip-fast\",\"blob\":\"sha256:{0}\",\"size\":{2},"
                     "\"diff_id\":\"sha256:{0}\",\"tar_size\":4096,\"entries\":[{{\"kind\":\"symlink\","
                     "\"name\":\"bin/%e9\",\"mode\":511,\"content\":\"%25\"}}],\"segments\":[{{\"path\":\"{1}\","
                     "\"nar_hash\":\"{3}\",\"library\":\"libdeflate 1.14\",\"offset\":90,\"length\":5,"
-                    "\"tar_length\":1024,\"crc32\":7}}]}}\n",
+                    "\"tar_length\":1024,\"crc32\":7,\"tar_crc32\":8}}],\"failed_with\":[\"libdeflate 1.25 ab\"]}}\n",
                     hex, path, 95 + tail, std::string(64, 'a')));
   const auto read = parse_recipe(to_json(recipe), digest);
   REQUIRE(read);
   CHECK(read->segments == recipe.segments);
   CHECK(read->entries == recipe.entries);
+  CHECK(read->failed_with == recipe.failed_with);
   CHECK(!parse_recipe(to_json(recipe), image::Digest::of("y")));
+}
+
+TEST_CASE("a store path that is not as long as Nix registered it makes no layer, until it is mended") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const fs::path file = world.store.place("path-9") / "lib/data";
+  const std::string content = read_file(file);
+  const std::string path = world.infos[9].path.str();
+  const auto write = [&] { return writer.write(world.dealt(12), gzip_fast); };
+  const auto check_damaged = [&] {
+    try {
+      write();
+      FAIL("a damaged path was taken");
+    } catch (const Error& error) {
+      CHECK(error.failure() == Failure::corrupt);
+      CHECK(std::string(error.what()).find("nix-store --repair-path " + path) != std::string::npos);
+    }
+    CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(12)[9])));
+    CHECK(!find_segment(layout, gzip_fast, world.infos[9]));
+    CHECK(files_below(layout.incoming()) == 0);
+  };
+
+  change(world, 9, "");  // as a power cut leaves it
+  check_damaged();
+  fs::remove(file);  // as a collection does
+  check_damaged();
+  change(world, 9, content, 0555);
+  check_damaged();
+  change(world, 9, content);
+  for (const LayerBlob& blob : write().layers) check_blob(layout, blob);
+
+  // Where the segment is known, too: here the tar would be as long as before, but for another name.
+  fs::rename(file, file.parent_path() / "a-name-that-is-longer");
+  CHECK_THROWS_AS(writer.write(world.dealt(5), gzip_fast), Error);
+  CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4])));
+}
+
+TEST_CASE("a path that was damaged since its segment was made gives no layer, until it is mended") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  writer.write(world.dealt(12), gzip_fast);
+  Writer fresh(world.layout("fresh"), world.options());
+  const auto want = digests(fresh.write(world.dealt(5), gzip_fast));
+
+  const std::string content = damage(world, 9);
+  try {
+    writer.write(world.dealt(5), gzip_fast);
+    FAIL("a damaged path was taken");
+  } catch (const Error& error) {
+    CHECK(error.failure() == Failure::corrupt);
+    CHECK(std::string(error.what()).find("--repair-path " + world.infos[9].path.str()) != std::string::npos);
+  }
+  CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4])));
+  CHECK(files_below(layout.incoming()) == 0);
+
+  change(world, 9, content);
+  const Written again = writer.write(world.dealt(5), gzip_fast);
+  CHECK(digests(again) == want);
+  CHECK(again.stats.compressed == 0);
+  for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
+}
+
+TEST_CASE("a segment that was made of a damaged path is not used once that is mended") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  Writer fresh(world.layout("fresh"), world.options());
+  const auto want = digests(fresh.write(world.dealt(5), gzip_fast));
+  const auto want_alone = digests(fresh.write(world.dealt(12), gzip_fast));
+
+  const std::string content = damage(world, 9);
+  const LayerBlob wrong = writer.write(world.dealt(12), gzip_fast).layers[9];
+  change(world, 9, content);
+  Written again;
+  const std::string log = logged([&] { again = writer.write(world.dealt(5), gzip_fast); });
+  CHECK(digests(again) == want);
+  for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
+  CHECK(log.find(wrong.digest.str()) != std::string::npos);
+  CHECK(log.find(world.infos[9].path.str()) != std::string::npos);
+
+  const Written alone = writer.write(world.dealt(12), gzip_fast);
+  CHECK(digests(alone) == want_alone);
+  CHECK(!alone.layers[9].reused);
+  CHECK(alone.stats.layers_reused == 11);
+  CHECK(alone.stats.compressed == 0);
+}
+
+TEST_CASE("a blob whose segments others have is rebuilt whatever the store holds, and keeps its diff id") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  writer.write(world.dealt(12), gzip_fast);
+  const LayerBlob blob = writer.write(world.dealt(5), gzip_fast).layers[4];
+  const std::string content = damage(world, 9);
+  for (const std::string& now : {content.substr(1), read_file(world.store.place("path-9") / "lib/data")}) {
+    change(world, 9, now);
+    fs::remove(layout.blob(blob.digest));
+    CHECK(writer.rebuild(blob.digest).diff_id == blob.diff_id);
+    check_blob(layout, blob);
+    CHECK(read_recipe(layout, blob.digest)->diff_id == blob.diff_id);
+    CHECK(find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4]))->diff_id == blob.diff_id);
+  }
+}
+
+TEST_CASE("a blob whose store paths have other contents is not rebuilt, and its recipe stays until they are back") {
+  World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const LayerBlob blob = writer.write(world.dealt(3), gzip_fast).layers[0];
+  const std::string recipe = read_file(layout.recipe(blob.digest));
+  fs::remove(layout.blob(blob.digest));
+  const std::string content = damage(world, 9);
+  for (const bool with_index : {true, false}) {
+    if (!with_index) drop_index(layout);
+    try {
+      writer.rebuild(blob.digest);
+      FAIL("other contents were taken");
+    } catch (const Error& error) {
+      CHECK(error.failure() == Failure::corrupt);
+      const std::string message = error.what();
+      CHECK(message.find(world.infos[9].path.str()) != std::string::npos);
+      CHECK(message.find(world.infos[6].path.str()) == std::string::npos);
+      CHECK(message.find("libdeflate") == std::string::npos);
+    }
+    CHECK(!fs::exists(layout.blob(blob.digest)));
+    CHECK(read_file(layout.recipe(blob.digest)) == recipe);
+    CHECK(can_rebuild(layout, blob.digest));
+  }
+  change(world, 9, content);
+  CHECK(writer.rebuild(blob.digest).digest == blob.digest);
+  check_blob(layout, blob);
+}
+
+TEST_CASE("recipes and index entries without a CRC of the tar are used, and stay so") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const Written first = writer.write(world.dealt(12), gzip_fast);
+  CHECK(read_recipe(layout, first.layers[3].digest)->segments[0].tar_crc32);
+  CHECK(find_segment(layout, gzip_fast, world.infos[3])->segment.tar_crc32);
+  const std::string library = gzip_fast.library();
+  for (const fs::path& file : files_in(layout.state / "segments")) {
+    std::string line = read_file(file);  // "<blob> <offset> <length> <tar length> <CRC> <CRC of the tar> libdeflate …"
+    const std::size_t end = line.find(library) - 1, space = line.rfind(' ', end - 1);
+    os::write_file(file, line.erase(space, end - space), false);
+  }
+  for (const fs::path& file : files_in(layout.state / "recipes")) {
+    std::string json = read_file(file);
+    const std::size_t at = json.find(",\"tar_crc32\":");
+    os::write_file(file, json.erase(at, json.find('}', at) - at), false);
+  }
+  const auto known = find_segment(layout, gzip_fast, world.infos[3]);
+  REQUIRE(known);
+  CHECK(!known->segment.tar_crc32);
+  CHECK(known->segment.library == library);
+  const Written regrouped = writer.write(world.dealt(5), gzip_fast);
+  CHECK(regrouped.stats.compressed == 0);
+  CHECK(!read_recipe(layout, regrouped.layers[3].digest)->segments[0].tar_crc32);
+  drop_index(layout);
+  CHECK(rebuild_index(layout) == 17);
+  CHECK(writer.write(world.dealt(2), gzip_fast).stats.compressed == 0);
 }
 
 TEST_CASE("an error in the middle leaves no blob of that layer and nothing half-written") {
@@ -414,6 +637,31 @@ TEST_CASE("two processes write into one tree") {
   CHECK(files_below(layout.incoming()) == 0);
 }
 
+TEST_CASE("where not all threads can be made, a writer is an error, not a wait for ever") {
+  const World world;
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    alarm(60);  // ends a wait
+    // As a user of whom nothing else runs, since the limit counts a user's threads and does not hold for root.
+    const bool root = geteuid() == 0;
+    if (root && setuid(54321) != 0) _exit(2);
+    const rlimit few{root ? 4U : 1U, root ? 4U : 1U};
+    if (setrlimit(RLIMIT_NPROC, &few) != 0) _exit(3);
+    int code = 4;
+    try {
+      Writer writer(world.layout("t"), world.options(16));
+    } catch (const std::system_error&) {
+      code = 0;
+    } catch (...) {
+    }
+    _exit(code);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+}
+
 TEST_CASE("progress counts up to all layers") {
   const World world;
   Writer writer(world.layout("t"), world.options());
@@ -425,4 +673,11 @@ TEST_CASE("progress counts up to all layers") {
   CHECK(seen.back().layers == 4);
   CHECK(seen.back().bytes_done == written.stats.tarred);
   for (std::size_t i = 1; i < seen.size(); ++i) CHECK(seen[i].bytes_done >= seen[i - 1].bytes_done);
+
+  // About once a megabyte, also where nothing is compressed.
+  seen.clear();
+  const Written regrouped =
+      writer.write(world.dealt(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+  CHECK(seen.back().bytes_done == regrouped.stats.tarred);
+  CHECK(seen.size() <= regrouped.stats.tarred / 1'000'000 + 5 + 1);
 }

@@ -1,33 +1,15 @@
 #include "log.h"
 
 #include <doctest/doctest.h>
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <algorithm>
 
 #include "cause.h"
 #include "json/json.h"
-#include "os/file.h"
-#include "temporary_directory.h"
+#include "logged.h"
 
 using namespace nixery;
-
-namespace {
-
-// What `write` puts into the log.
-template <typename Write>
-std::string logged(Write&& write) {
-  const test::TemporaryDirectory dir;
-  const auto file = dir.path() / "log";
-  const os::Fd before(dup(STDERR_FILENO)), instead(open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-  dup2(instead.get(), STDERR_FILENO);
-  write();
-  dup2(before.get(), STDERR_FILENO);
-  return *os::read_if_exists(file);
-}
-
-}  // namespace
+using test::logged;
 
 TEST_CASE("a line is JSON, with what the thread works for") {
   const CauseScope scope({"r-1", TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")});

@@ -5,6 +5,7 @@
 #include "os/file.h"
 #include "temporary_directory.h"
 #include "tree/records.h"
+#include "tree/referrers.h"
 
 using namespace nixery;
 namespace fs = std::filesystem;
@@ -34,6 +35,23 @@ TEST_CASE("the layout of TREE and STATE, name by name") {
   CHECK(layout.recipe(digest) == "/S/recipes/" + hex + ".json");
   CHECK(layout.segment(hex) == "/S/segments/ab/" + hex);
   CHECK(layout.record("shell/git", "latest") == "/S/records/shell/git/_tags/latest.json");
+  CHECK(layout.manifest(digest, image::MediaType::oci_index) == "/T/manifests/sha256/" + hex + "/manifest.oci-index");
+  CHECK(layout.manifest(digest, image::MediaType::docker_manifest_list) ==
+        "/T/manifests/sha256/" + hex + "/manifest.docker-list");
+  CHECK(layout.incoming() == "/T/incoming");
+  CHECK(tree::referrers_dir(layout, digest) == "/T/referrers/sha256/" + hex);
+  CHECK(tree::referrer_file(layout, digest, digest) == "/T/referrers/sha256/" + hex + "/" + hex + ".json");
+  CHECK(tree::referrers_index_file(layout, digest) == "/T/referrers/sha256/" + hex + "/index.oci-index");
+  CHECK(layout.group(hex) == "/S/groups/" + hex);
+  CHECK(layout.image(hex) == "/S/images/" + hex);
+  CHECK(layout.failure(hex) == "/S/failures/" + hex + ".json");
+  CHECK(layout.log(hex) == "/S/logs/" + hex + ".log");
+  CHECK(layout.lock(hex) == "/S/locks/" + hex + ".lock");
+  CHECK(layout.gc_root(hex, 2) == "/S/gcroots/" + hex + "/2");
+  CHECK(layout.records() == "/S/records");
+  CHECK(layout.sources() == "/S/sources");
+  CHECK(layout.attribute_names() == "/S/attributes");
+  CHECK(layout.uses() == "/S/uses");
 }
 
 TEST_CASE("a tag's link leads to its manifest from any depth, also in a copied tree") {

@@ -1,0 +1,37 @@
+// The NAR of a store path (Nix archive; E. Dolstra's thesis, figure 5.2): what Nix's database tells of a path's
+// contents, its nar_size and nar_hash, is told of this. We neither write nor read one.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "store/store_path.h"
+
+namespace nixery::layer {
+
+// How long it is, added up while its tree is walked, at no cost.
+class NarSize {
+ public:
+  NarSize();
+  void file(std::uint64_t size, bool executable);
+  void symlink(std::uint64_t target_size);
+  void directory();
+  void entry(std::uint64_t name_size);  // of a directory; before or after what it names
+
+  std::uint64_t bytes() const { return bytes_; }
+
+ private:
+  std::uint64_t bytes_ = 0;
+};
+
+struct Nar {
+  std::string hash;        // SHA-256, 64 hex, as PathInfo::nar_hash
+  std::uint64_t size = 0;  // bytes, as PathInfo::nar_size
+};
+
+// Reads and hashes all of `path`; `root` is where /nix/store lies. Throws Error{storage} for what cannot be read,
+// Error{corrupt} for a file that shrank meanwhile.
+Nar nar_of(const std::filesystem::path& root, const store::StorePath& path);
+
+}  // namespace nixery::layer
