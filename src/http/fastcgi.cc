@@ -124,12 +124,10 @@ void Exchange::answer(const Response& response) {
   if (request_.method != "HEAD") {
     answered_.bytes = length_of(response);
     FCGX_PutStr(response.body.data(), static_cast<int>(response.body.size()), raw_->out);
-    if (response.file) {
-      const os::Fd file = os::open_for_reading(*response.file);
-      char buffer[65536];
-      for (ssize_t n; (n = read(file.get(), buffer, sizeof buffer)) > 0;)
-        if (FCGX_PutStr(buffer, static_cast<int>(n), raw_->out) < 0) break;
-    }
+    if (response.file)
+      response.file->read([this](std::string_view bytes) {
+        return FCGX_PutStr(bytes.data(), static_cast<int>(bytes.size()), raw_->out) >= 0;
+      });
   }
   end();
 }

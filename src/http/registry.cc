@@ -114,10 +114,11 @@ Outcome Registry::manifest(const Request& request, std::string_view repository, 
 
 Outcome Registry::blob(const Request& request, std::string_view text) const {
   const auto digest = parse_digest(text);
-  if (tree_.has_blob(digest)) {
-    builder_.metrics().blobs.there.add();
-    return answer_blob(digest, tree_.layout().blob(digest));
-  }
+  if (tree_.has_blob(digest))
+    if (auto file = FileBody::open(tree_.layout().blob(digest))) {  // a collection may have been quicker
+      builder_.metrics().blobs.there.add();
+      return answer_blob(digest, *std::move(file));
+    }
   if (!builder_.can_rebuild(digest))
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
   // Once it is there, the web server sends it better than we could.

@@ -23,6 +23,23 @@ namespace {
 // Accepting fails at once when descriptors run out; the requests in the air free some soon.
 constexpr std::chrono::milliseconds breath{50};
 
+// Whatever goes wrong with one request ends that one: it is closed unanswered, and the web server says so.
+void handle(Exchange exchange, const Registry& registry, WaitingRoom& room, StreamRoom& streams) {
+  const CauseScope scope(exchange.request().cause);
+  try {
+    auto answer = registry.answer(exchange.request());
+    if (auto* response = std::get_if<Response>(&answer)) {
+      exchange.answer(*response);
+    } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
+      streams.enter(std::move(exchange), std::move(*streaming));
+    } else {
+      room.enter(std::move(exchange), std::get<Waiting>(std::move(answer)));
+    }
+  } catch (const std::exception& error) {
+    log::error("an answer broke off", {{"error", error.what()}});
+  }
+}
+
 void accept_until(int stop, const Registry& registry, const Listener& listener, const Journal& journal,
                   WaitingRoom& room, StreamRoom& streams) {
   for (;;) {
@@ -34,15 +51,7 @@ void accept_until(int stop, const Registry& registry, const Listener& listener, 
       if (errno == EMFILE || errno == ENFILE) std::this_thread::sleep_for(breath);
       continue;
     }
-    const CauseScope scope(exchange->request().cause);
-    auto answer = registry.answer(exchange->request());
-    if (auto* response = std::get_if<Response>(&answer)) {
-      exchange->answer(*response);
-    } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
-      streams.enter(*std::move(exchange), std::move(*streaming));
-    } else {
-      room.enter(*std::move(exchange), std::get<Waiting>(std::move(answer)));
-    }
+    handle(*std::move(exchange), registry, room, streams);
   }
 }
 
@@ -95,12 +104,11 @@ void serve_cgi(const Registry& registry) {
   os::write_all(STDOUT_FILENO, head_of(response, request.cause.request), "standard output");
   if (request.method != "HEAD") {
     os::write_all(STDOUT_FILENO, response.body, "standard output");
-    if (response.file) {
-      const os::Fd file = os::open_for_reading(*response.file);
-      char buffer[65536];
-      for (ssize_t n; (n = read(file.get(), buffer, sizeof buffer)) > 0;)
-        os::write_all(STDOUT_FILENO, {buffer, static_cast<std::size_t>(n)}, "standard output");
-    }
+    if (response.file)
+      response.file->read([](std::string_view bytes) {
+        os::write_all(STDOUT_FILENO, bytes, "standard output");
+        return true;
+      });
   }
   // The web server waits for the end of our output, not of us.
   const os::Fd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));

@@ -5,9 +5,12 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
+import fastcgi
 from engines import program
+from fabricated import Tree, digest_of
 from registry import NIXERY, wait_for
 
 
@@ -66,6 +69,40 @@ def test_a_dead_workers_socket_is_taken_over(new_registry):
     registry.stop_worker(signal.SIGKILL)
     registry.start_worker()
     assert registry.manifest("hello").status == 200
+
+
+def test_a_blob_that_goes_while_it_is_asked_for_is_an_answer_and_not_the_workers_end(new_registry):
+    registry = new_registry()
+    digest = Tree(registry.tree).add_blob(b"a blob")
+    target, path = f"/v2/hello/blobs/{digest}", Tree(registry.tree).blob_path(digest)
+    assert fastcgi.ask(registry.socket, target).endswith(b"\r\n\r\na blob")
+    kept = registry.dir / "kept"
+    os.link(path, kept)
+    # In a process of its own, for there are few moments at which it matters.
+    come_and_go = "import os, sys\nwhile True:\n os.unlink(sys.argv[1])\n os.link(sys.argv[2], sys.argv[1])"
+    collector = subprocess.Popen([sys.executable, "-c", come_and_go, path, kept])
+    try:
+        statuses = {fastcgi.ask(registry.socket, target)[:11] for _ in range(3000)}
+    finally:
+        collector.kill()
+        collector.wait()
+    assert registry.worker.poll() is None
+    assert statuses <= {b"Status: 200", b"Status: 404"}
+
+
+def test_a_blob_that_cannot_be_read_is_503(new_registry):
+    registry = new_registry()
+    digest = digest_of(b"a blob")
+    Tree(registry.tree).blob_path(digest).mkdir(parents=True)
+    assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 503")
+    # One descriptor more, and the connection is it.
+    highest = max(int(fd) for fd in os.listdir(f"/proc/{registry.worker.pid}/fd"))
+    digest = Tree(registry.tree).add_blob(b"another blob")
+    resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (highest + 2, 4096))
+    assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 503")
+    resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (1024, 4096))
+    assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").endswith(b"another blob")
+    assert registry.worker.poll() is None
 
 
 def test_more_connections_than_select_can_count_do_not_end_the_worker(new_registry):
