@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -85,10 +86,30 @@ os::Fd listen_on_tcp(const std::string& address) {
   return fd;
 }
 
+// A web server that is still sending would lose the answer if we closed on it: until it closes, for a second at most.
+void linger(int fd) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::seconds(1);
+  if (shutdown(fd, SHUT_WR) != 0) return;
+  char discarded[1024];
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
+    pollfd readable{fd, POLLIN, 0};
+    if (left <= 0 || poll(&readable, 1, static_cast<int>(left)) <= 0) return;
+    if (recv(fd, discarded, sizeof discarded, MSG_DONTWAIT) <= 0) return;
+  }
+}
+
 }  // namespace
 
 void Exchange::Finish::operator()(FCGX_Request* raw) const {
-  FCGX_Finish_r(raw);
+  if (raw->in) {
+    FCGX_FClose(raw->err);
+    FCGX_FClose(raw->out);  // with it the request's end is told
+    if (!hastily) linger(raw->ipcFd);
+  }
+  raw->detached = 1;  // libfcgi would linger as long as somebody goes on sending
+  FCGX_Free(raw, 1);  // also where the web server wants to keep the connection: its next request is not ours to await
   delete raw;
 }
 

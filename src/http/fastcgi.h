@@ -47,6 +47,7 @@ class Exchange {
 
  private:
   struct Finish {
+    bool hastily;  // false unless set: waits a moment for the web server to close
     void operator()(FCGX_Request* raw) const;
   };
   Exchange(std::unique_ptr<FCGX_Request, Finish> raw, const Journal* journal);

@@ -65,10 +65,11 @@ def ask(path, target: str, **parameters: str) -> bytes:
 
 
 class Responder:
-    """`answer(parameters)` returns the CGI answer's bytes, or None to hang up without one. `requests` is what came."""
+    """`answer(parameters)` returns the CGI answer's bytes, or None to hang up without one. `requests` is what came;
+    `kept` tells which asked to keep the connection."""
 
     def __init__(self, path, answer):
-        self.answer, self.requests, self.bodies = answer, [], []
+        self.answer, self.requests, self.bodies, self.kept = answer, [], [], []
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         os.chmod(path, 0o666)
@@ -99,6 +100,8 @@ class Responder:
                 _, kind, request, length, padding, _ = struct.unpack(">BBHHBB", stream.read(8))
                 content = stream.read(length)
                 stream.read(padding)
+                if kind == BEGIN:
+                    self.kept.append(content[2] & 1)
                 if kind == PARAMS:
                     parameters += content
                 elif kind == STDIN and content:

@@ -105,6 +105,18 @@ def test_a_blob_that_cannot_be_read_is_503(new_registry):
     assert registry.worker.poll() is None
 
 
+def test_a_connection_that_the_web_server_wants_to_keep_is_closed(new_registry):
+    registry = new_registry()
+    descriptors = lambda: len(os.listdir(f"/proc/{registry.worker.pid}/fd"))
+    assert fastcgi.ask(registry.socket, "/healthz").startswith(b"Status: 200")
+    before = descriptors()
+    for _ in range(50):
+        with fastcgi.connect(registry.socket) as connection:
+            connection.sendall(fastcgi.request("/healthz", keep=True))
+            assert fastcgi.answer_on(connection).startswith(b"Status: 200")
+    wait_for(lambda: descriptors() <= before + 4, "the worker to close what is answered")
+
+
 def test_more_connections_than_select_can_count_do_not_end_the_worker(new_registry):
     """libfcgi's select() corrupts its stack with a descriptor over 1,023."""
     registry = new_registry()

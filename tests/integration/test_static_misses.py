@@ -9,7 +9,7 @@ import pytest
 import raw
 from fabricated import digest_of, nginx_alone
 from fastcgi import Responder
-from registry import wait_for
+from registry import ROOT, wait_for
 
 OK = b"Status: 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -57,6 +57,20 @@ def test_a_worker_is_told_everything_about_the_request(served, worker):
     assert {name: told.get(name) for name in expected} == expected
     assert told["REMOTE_PORT"].isdigit() and len(told["NIXERY_REQUEST_ID"]) == 32
     assert "HTTPS" not in told
+
+
+# Whatever a worker is asked for, with the page and the status beside the registry.
+ASKED_OF_WORKERS = ["/v2/absent/manifests/latest", "/v2/_catalog", "/api/images", "/api/plan/git", "/api/events/git", "/web/compose?packages=git",
+                    "/metrics", "/healthz", "/readyz"]  # fmt: skip
+
+
+def test_no_connection_to_a_worker_is_kept_whatever_the_operator_set(served, worker):
+    served.add_directives(http="fastcgi_keep_conn on;", server=f"include {ROOT}/nginx/nixery-web.conf;",
+                          until=lambda: served.get("/api/images").status == 200)  # fmt: skip
+    worker.kept.clear()
+    for target in ASKED_OF_WORKERS:
+        assert served.get(target).status == 200, target
+    assert worker.kept == [0] * len(ASKED_OF_WORKERS)
 
 
 def test_the_path_is_the_same_however_nginx_got_to_the_worker(served, worker):
