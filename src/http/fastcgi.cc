@@ -157,6 +157,7 @@ bool Exchange::begin(const Response& head) {
   // Whatever readiness() may have missed, nobody waits long for one client.
   const timeval patience{1, 0};
   setsockopt(raw_->ipcFd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  raw_.get_deleter().hastily = true;  // by the end, the web server has long sent all that it had to
   answered_.status = head.status;
   return put(head_of(head, request_.cause.request));
 }
@@ -175,6 +176,12 @@ Exchange::Readiness Exchange::readiness() const {
   if (poll(&socket, 1, 0) < 0) return Readiness::busy;
   if (socket.revents & (POLLRDHUP | POLLHUP | POLLERR | POLLNVAL)) return Readiness::gone;
   return socket.revents & POLLOUT ? Readiness::ready : Readiness::busy;
+}
+
+void Exchange::hang_up() {
+  shutdown(raw_->ipcFd, SHUT_RDWR);
+  raw_.get_deleter().hastily = true;
+  end();
 }
 
 Listener find_listener(const std::string& address) {

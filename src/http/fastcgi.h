@@ -44,6 +44,8 @@ class Exchange {
   // Whether a piece of `piece_size` could be sent now without waiting for a slow client.
   enum class Readiness { ready, busy, gone };
   Readiness readiness() const;
+  // Ends an answer in pieces that nobody takes: at once, with nothing more sent.
+  void hang_up();
 
  private:
   struct Finish {

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "http/stream_room.h"
 #include "temporary_directory.h"
@@ -128,6 +129,26 @@ TEST_CASE("a client that reads nothing is not asked for, and holds nobody up") {
   CHECK(reader->read_until(10 * http::piece_size).size() >= 10 * http::piece_size);
   CHECK(read >= 6);
   CHECK(unread < read);
+}
+
+TEST_CASE("whoever reads nothing for too long is dropped, and dropping many holds nobody up") {
+  Room room({64, 64, 1h, 1s});
+  std::atomic<int> asked = 0;
+  const auto reader = room.follow([&asked]() -> std::optional<std::string> {
+    ++asked;
+    return "";
+  });
+  std::vector<std::unique_ptr<Asker>> stuck;
+  for (int i = 0; i < 16; ++i)
+    stuck.push_back(room.follow([] { return std::optional(std::string(http::piece_size * 3 / 2, 'x')); }));
+  const auto within = [](std::chrono::seconds most, const std::function<bool()>& holds) {
+    const auto end = std::chrono::steady_clock::now() + most;
+    while (!holds() && std::chrono::steady_clock::now() < end) std::this_thread::sleep_for(10ms);
+    return holds();
+  };
+  REQUIRE(within(60s, [&] { return room.open.value() == 1; }));
+  const int before = asked;
+  CHECK(within(8s, [&] { return asked >= before + 2; }));
 }
 
 TEST_CASE("there are so many streams, and each client has so many; who leaves makes room") {
