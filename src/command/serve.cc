@@ -24,7 +24,7 @@ int run(const Arguments&) {
 
   const LoadedConfig loaded = load_config_from_environment();
   const Config& config = loaded.config;
-  const http::Listener listener = http::find_listener(config.listen);
+  http::Listener listener = http::find_listener(config.listen);
   RegistryParts parts(config);
   build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer, parts.declared,
                          {config.build_threads, config.queue_length, config.failure_memory});
@@ -47,7 +47,7 @@ int run(const Arguments&) {
   Meter meter(parts, builder, listener.origin);
   http::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, {config.min_free});
   const http::Registry registry(builder, planner, parts.tree, registry_settings, &status);
-  http::serve(registry, status, parts.metrics, listener, {config.threads, config.max_waiting});
+  http::serve(registry, status, parts.metrics, std::move(listener), {config.threads, config.max_waiting});
   return 0;
 }
 

@@ -60,7 +60,7 @@ os::Fd listen_on_unix(const std::string& address, const std::string& path) {
 
   os::make_directories(std::filesystem::path(path).parent_path());
   os::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  // The web server runs as another user; who may reach the directory may ask.
+  // The web server runs as another user; who may enter the directory may ask (SECURITY.md).
   if (!fd || bind(fd.get(), generic, sizeof name) != 0 || chmod(path.c_str(), 0666) != 0 ||
       listen(fd.get(), backlog) != 0)
     throw cannot_listen(address);
@@ -128,13 +128,19 @@ void Exchange::end() {
   raw_.reset();
 }
 
-std::optional<Exchange> Exchange::accept(int listener, const Journal* journal) {
+std::optional<Exchange> Exchange::read(os::Fd connection, const Journal* journal) {
   static std::once_flag initialised;
   std::call_once(initialised, [] { FCGX_Init(); });
   std::unique_ptr<FCGX_Request, Finish> raw(new FCGX_Request);
-  FCGX_InitRequest(raw.get(), listener, FCGI_FAIL_ACCEPT_ON_INTR);
-  if (FCGX_Accept_r(raw.get()) < 0) return std::nullopt;
-  fcntl(raw->ipcFd, F_SETFD, FD_CLOEXEC);  // nix must not inherit it
+  // All of it is there, so the first is for what libfcgi reads otherwise than we do.
+  const timeval to_receive{5, 0}, to_send{30, 0};
+  setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &to_receive, sizeof to_receive);
+  setsockopt(connection.get(), SOL_SOCKET, SO_SNDTIMEO, &to_send, sizeof to_send);
+  FCGX_InitRequest(raw.get(), -1, FCGI_FAIL_ACCEPT_ON_INTR);  // what it cannot read, it must not replace by another
+  raw->ipcFd = connection.release();
+  raw->keepConnection = 1;  // else it would begin with closing it
+  raw->detached = 1;        // and end with lingering
+  if (FCGX_Accept_r(raw.get()) < 0 || FCGX_GetError(raw->in) != 0) return std::nullopt;
   return Exchange(std::move(raw), journal);
 }
 
@@ -185,14 +191,17 @@ void Exchange::hang_up() {
 }
 
 Listener find_listener(const std::string& address) {
-  if (is_handed_over_by_systemd()) return {os::Fd(systemd_first), false, "systemd"};
+  if (is_handed_over_by_systemd()) return {os::Fd(systemd_first), false, "systemd", {}};
   if (is_listening(STDIN_FILENO))
-    return {os::Fd(dup(STDIN_FILENO)), false, "the descriptor handed over as standard input"};
-  if (std::getenv("GATEWAY_INTERFACE")) return {os::Fd(), true, "CGI"};
+    return {os::Fd(dup(STDIN_FILENO)), false, "the descriptor handed over as standard input", {}};
+  if (std::getenv("GATEWAY_INTERFACE")) return {os::Fd(), true, "CGI", {}};
   constexpr std::string_view unix_prefix = "unix:";
-  if (address.starts_with(unix_prefix))
-    return {listen_on_unix(address, address.substr(unix_prefix.size())), false, address};
-  return {listen_on_tcp(address), false, address};
+  if (address.starts_with(unix_prefix)) {
+    std::string path = address.substr(unix_prefix.size());
+    os::Fd fd = listen_on_unix(address, path);
+    return {std::move(fd), false, address, std::move(path)};
+  }
+  return {listen_on_tcp(address), false, address, {}};
 }
 
 void limit_descriptors() {

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import fastcgi
 from engines import program
@@ -92,13 +93,15 @@ def test_a_blob_that_goes_while_it_is_asked_for_is_an_answer_and_not_the_workers
 
 def test_a_blob_that_cannot_be_read_is_503(new_registry):
     registry = new_registry()
+    descriptors = Path(f"/proc/{registry.worker.pid}/fd")
     digest = digest_of(b"a blob")
     Tree(registry.tree).blob_path(digest).mkdir(parents=True)
     assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 503")
     # One descriptor more, and the connection is it.
-    highest = max(int(fd) for fd in os.listdir(f"/proc/{registry.worker.pid}/fd"))
+    wait_for(lambda: [str(fd.readlink())[:6] for fd in descriptors.iterdir() if fd.is_symlink()].count("socket") == 1, "no connection to be open")
+    limit = max(int(fd.name) for fd in descriptors.iterdir()) + 2
     digest = Tree(registry.tree).add_blob(b"another blob")
-    resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (highest + 2, 4096))
+    resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (limit, 4096))
     assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 503")
     resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (1024, 4096))
     assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").endswith(b"another blob")
@@ -115,6 +118,33 @@ def test_a_connection_that_the_web_server_wants_to_keep_is_closed(new_registry):
             connection.sendall(fastcgi.request("/healthz", keep=True))
             assert fastcgi.answer_on(connection).startswith(b"Status: 200")
     wait_for(lambda: descriptors() <= before + 4, "the worker to close what is answered")
+
+
+def test_connections_that_send_a_part_of_a_request_hold_no_thread(new_registry):
+    registry = new_registry(NIXERY_THREADS="2")
+    idle = [fastcgi.connect(registry.socket) for _ in range(8)]
+    try:
+        for connection, part in zip(idle, [b"", b"\1", fastcgi.request("/healthz")[:20]] * 3):
+            connection.sendall(part)
+        assert registry.get("/healthz").status == 200
+        assert registry.stop_worker() == 0
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_who_is_sent_away_by_a_worker_that_ends_does_not_come_back_to_it(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(registry.get("/v2/slow.s5/manifests/latest")))
+    client.start()
+    wait_for(lambda: "nixery_requests_waiting 1" in registry.get("/metrics").body.decode(), "the request to wait")
+    registry.worker.send_signal(signal.SIGTERM)
+    client.join()
+    assert answers[0].status == 307
+    assert not registry.socket.exists()
+    told = registry.get(answers[0].headers["Location"])
+    assert (told.status, told.error["code"]) == (503, "UNAVAILABLE") and int(told.headers["Retry-After"]) > 0
 
 
 def test_more_connections_than_select_can_count_do_not_end_the_worker(new_registry):

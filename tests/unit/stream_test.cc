@@ -76,11 +76,11 @@ struct Room {
   std::unique_ptr<Asker> follow(std::function<std::optional<std::string>()> next,
                                 std::string_view address = "1.2.3.4") {
     auto asker = std::make_unique<Asker>(path, address);
-    auto exchange = http::Exchange::accept(listener.fd.get());
+    auto exchange = http::Exchange::read(os::Fd(accept(listener.fd.get(), nullptr, nullptr)));
     REQUIRE(exchange);
     http::Response head;
     head.streamed = true;
-    room.enter(*std::move(exchange), {head, std::move(next)});
+    room.enter(*std::move(exchange), {std::move(head), std::move(next)});
     return asker;
   }
 };
