@@ -64,6 +64,16 @@ ASKED_OF_WORKERS = ["/v2/absent/manifests/latest", "/v2/_catalog", "/api/images"
                     "/metrics", "/healthz", "/readyz"]  # fmt: skip
 
 
+def test_no_worker_sees_credentials_whatever_it_is_asked(served, worker):
+    served.add_directives(server=f"include {ROOT}/nginx/nixery-web.conf;", until=lambda: served.get("/api/images").status == 200)
+    worker.requests.clear()
+    for target in ASKED_OF_WORKERS:
+        assert raw.get(served.port, target, "Proxy: http://evil", "Authorization: Basic eDp5", "Cookie: c=1").status == 200, target
+    assert len(worker.requests) == len(ASKED_OF_WORKERS)
+    for told in worker.requests:
+        assert {dict(told).get(name, "") for name in ("HTTP_PROXY", "HTTP_AUTHORIZATION", "HTTP_COOKIE")} == {""}, told
+
+
 def test_no_connection_to_a_worker_is_kept_whatever_the_operator_set(served, worker):
     served.add_directives(http="fastcgi_keep_conn on;", server=f"include {ROOT}/nginx/nixery-web.conf;",
                           until=lambda: served.get("/api/images").status == 200)  # fmt: skip
