@@ -191,9 +191,17 @@ void Exchange::hang_up() {
 }
 
 Listener find_listener(const std::string& address) {
-  if (is_handed_over_by_systemd()) return {os::Fd(systemd_first), false, "systemd", {}};
-  if (is_listening(STDIN_FILENO))
-    return {os::Fd(dup(STDIN_FILENO)), false, "the descriptor handed over as standard input", {}};
+  // What is handed over must be ours alone, so that nobody listens any more once we have closed it.
+  if (is_handed_over_by_systemd()) {
+    fcntl(systemd_first, F_SETFD, FD_CLOEXEC);
+    return {os::Fd(systemd_first), false, "systemd", {}};
+  }
+  if (is_listening(STDIN_FILENO)) {
+    os::Fd fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, systemd_first));
+    const os::Fd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
+    dup2(nothing.get(), STDIN_FILENO);
+    return {std::move(fd), false, "the descriptor handed over as standard input", {}};
+  }
   if (std::getenv("GATEWAY_INTERFACE")) return {os::Fd(), true, "CGI", {}};
   constexpr std::string_view unix_prefix = "unix:";
   if (address.starts_with(unix_prefix)) {

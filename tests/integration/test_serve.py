@@ -9,6 +9,8 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 import fastcgi
 from engines import program
 from fabricated import Tree, digest_of
@@ -145,6 +147,22 @@ def test_who_is_sent_away_by_a_worker_that_ends_does_not_come_back_to_it(new_reg
     assert not registry.socket.exists()
     told = registry.get(answers[0].headers["Location"])
     assert (told.status, told.error["code"]) == (503, "UNAVAILABLE") and int(told.headers["Retry-After"]) > 0
+
+
+def test_a_socket_that_was_handed_over_has_nobody_listening_either(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
+    registry.stop_worker()
+    pidfile = registry.dir / "spawned.pid"
+    subprocess.run(
+        [program("spawn-fcgi", "spawn-fcgi"), "-s", registry.socket, "-P", pidfile, "--", NIXERY, "serve"], env=registry.env, check=True
+    )
+    with fastcgi.connect(registry.socket) as client:
+        client.sendall(fastcgi.request("/v2/slow.s5/manifests/latest"))
+        wait_for(lambda: b"nixery_requests_waiting 1" in fastcgi.ask(registry.socket, "/metrics"), "the request to wait")
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+        assert fastcgi.answer_on(client).startswith(b"Status: 307")
+    with pytest.raises(ConnectionRefusedError):
+        fastcgi.connect(registry.socket)
 
 
 def test_a_high_limit_of_descriptors_is_lowered_and_connections_do_not_use_it_up(new_registry):
