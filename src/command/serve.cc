@@ -58,9 +58,9 @@ const Command serve = {
     "",
     "answer the web server's FastCGI requests (or one CGI request)",
     "Accepts FastCGI requests on NIXERY_LISTEN, on the socket that systemd or spawn-fcgi hands over, or, started as a\n"
-    "plain CGI program, answers one request and exits. SIGTERM drains: nobody listens any more (a socket of its own is\n"
-    "removed), running answers finish, requests that wait for builds are redirected to themselves, builds are resumed\n"
-    "when they are asked for again.\n"
+    "plain CGI program, answers one request and exits. SIGTERM drains: nobody listens any more (a socket of its own\n"
+    "is removed), running answers finish, requests that wait for builds are redirected to themselves, builds are\n"
+    "resumed when they are asked for again.\n"
     "Settings are environment variables: see `nixery config`.\n",
     {},
     "",
