@@ -1,6 +1,6 @@
 // The start page: composing an image, what it would hold, its build, and what was built last.
 import { showLists } from "./lists.js";
-import { ask, bytes, commands, element, facts, imagePage, layerBars, layerName, legend, makeCopier, pathName, plural, reference, refusal, treemap } from "./parts.js";
+import { ask, bytes, commands, element, facts, imagePage, layerBars, layerName, legend, makeCopier, pathName, pause, plural, reference, refusal, treemap } from "./parts.js";
 
 const find = (id) => document.getElementById(id);
 const form = find("compose");
@@ -225,12 +225,12 @@ async function showPlan() {
 
 // ---- Its build ----
 
-let events = null;
+let showing = null;  // of the build that is shown: aborted, it says nothing more
 let clock = 0;
 
 function endBuild() {
-  events?.close();
-  events = null;
+  showing?.abort();
+  showing = null;
   clearInterval(clock);
   find("start-build").disabled = false;
 }
@@ -267,6 +267,7 @@ function addLines(lines) {
 
 function landed(image) {
   endBuild();
+  complain("");
   showPhase("");
   const bar = find("bar");
   bar.max = 1;
@@ -286,9 +287,25 @@ function failed(message) {
   showLists();
 }
 
+// Pulling is what builds. It is redirected to itself while that takes; 429 says that it takes longer still: then the
+// events tell of the end, and where there are none, pulling again does.
+async function pull(image, signal, isFollowed) {
+  for (;;) {
+    const response = await fetch(`/v2/${image.name}/manifests/${image.tag}`, {
+      signal, headers: { Accept: "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json" },
+    });
+    if (response.status !== 429) return response;
+    const { message } = await refusal(response);
+    do {
+      if (!isFollowed() && !signal.aborted) find("build-text").textContent = message;
+      await pause(1000 * (Number(response.headers.get("Retry-After")) || 10), signal);
+    } while (isFollowed());
+  }
+}
+
 function startBuild() {
+  if (showing) return complain("A build is shown already: this one can begin when that has ended.");
   const image = composed();
-  endBuild();
   complain("");
   find("build").hidden = false;
   find("start-build").disabled = true;
@@ -301,27 +318,24 @@ function startBuild() {
   const tick = () => { find("build-time").textContent = `${Math.round((Date.now() - start) / 1000)} s`; };
   tick();
   clock = setInterval(tick, 1000);
-  let over = false;
-  const once = (end) => (...words) => {
-    if (over) return;
-    over = true;
-    end(...words);
-  };
+  showing = new AbortController();
+  const { signal } = showing;
+  // The first end that is heard of is the end, and aborts the rest.
+  const once = (end) => (...words) => { if (!signal.aborted) end(...words); };
   const succeed = once(() => landed(image)), fail = once(failed);
 
   const source = new EventSource(`/api/events/${reference(image.name, image.tag)}`);
-  events = source;
+  signal.addEventListener("abort", () => source.close());
   source.addEventListener("open", () => { find("log").textContent = ""; });
   source.addEventListener("state", (event) => showState(JSON.parse(event.data)));
   source.addEventListener("log", (event) => addLines(JSON.parse(event.data).lines));
   source.addEventListener("built", succeed);
   source.addEventListener("failed", (event) => fail(JSON.parse(event.data).message));
 
-  // Pulling is what builds. It is redirected to itself while that takes; 429 says that it takes longer still.
-  fetch(`/v2/${image.name}/manifests/${image.tag}`, { headers: { Accept: "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json" } })
+  pull(image, signal, () => source.readyState !== EventSource.CLOSED)
     .then(async (response) => {
       if (response.ok) succeed();
-      else if (response.status !== 429) fail((await refusal(response)).message);
+      else fail((await refusal(response)).message);
     })
     .catch((error) => fail(`The registry cannot be reached: ${error.message}`));
 }

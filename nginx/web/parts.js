@@ -78,7 +78,7 @@ export async function ask(path, { signal, whenLate } = {}) {
   }
 }
 
-function pause(milliseconds, signal) {
+export function pause(milliseconds, signal) {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, milliseconds);
     signal?.addEventListener("abort", () => {

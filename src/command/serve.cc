@@ -25,7 +25,7 @@ int run(const Arguments& arguments) {
 
   const LoadedConfig loaded = load_settings(arguments);
   const Config& config = loaded.config;
-  const http::Listener listener = http::find_listener(config.listen);
+  http::Listener listener = http::find_listener(config.listen);
   RegistryParts parts(config);
   build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer, parts.declared,
                          {config.build_threads, config.queue_length, config.failure_memory});
@@ -49,7 +49,7 @@ int run(const Arguments& arguments) {
   Meter meter(parts, builder, listener.origin);
   http::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, {config.min_free});
   const http::Registry registry(builder, planner, parts.tree, registry_settings, &status);
-  http::serve(registry, status, parts.metrics, listener, {config.threads, config.max_waiting});
+  http::serve(registry, status, parts.metrics, std::move(listener), {config.threads, config.max_waiting});
   builder.stop();  // before the refresher is waited for
   return 0;
 }
@@ -61,8 +61,9 @@ const Command serve = {
     "",
     "answer the web server's FastCGI requests (or one CGI request)",
     "Accepts FastCGI requests on NIXERY_LISTEN, on the socket that systemd or spawn-fcgi hands over, or, started as a\n"
-    "plain CGI program, answers one request and exits. SIGTERM drains: running answers finish, requests that wait for\n"
-    "builds are redirected to themselves, builds are resumed when they are asked for again.\n"
+    "plain CGI program, answers one request and exits. SIGTERM drains: nobody listens any more (a socket of its own\n"
+    "is removed), running answers finish, requests that wait for builds are redirected to themselves, builds are\n"
+    "resumed when they are asked for again.\n"
     "Settings are environment variables: see `nixery config`.\n",
     {settings_option},
     "",

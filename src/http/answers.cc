@@ -142,12 +142,12 @@ Response answer_manifest(const tree::StoredManifest& manifest) {
   return response;
 }
 
-Response answer_blob(const image::Digest& digest, const std::filesystem::path& file) {
+Response answer_blob(const image::Digest& digest, FileBody file) {
   Response response = base(200, "application/octet-stream");
   response.header("Docker-Content-Digest", digest.str())
       .header("ETag", fmt::format("\"{}\"", digest.str()))
       .header("Cache-Control", "public, max-age=31536000, immutable");
-  response.file = file;
+  response.file = std::move(file);
   return response;
 }
 

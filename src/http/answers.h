@@ -19,7 +19,7 @@ std::string message_of(const Error& error);
 std::string without_controls(std::string_view text);
 
 Response answer_manifest(const tree::StoredManifest& manifest);
-Response answer_blob(const image::Digest& digest, const std::filesystem::path& file);
+Response answer_blob(const image::Digest& digest, FileBody file);
 Response answer_json(std::string body);
 // 307 to the same address, one hop further; never cached.
 Response answer_redirect(const Request& request, unsigned hop);

@@ -20,7 +20,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::size_t found_at_once = 50;
 constexpr std::size_t listed_at_once = 50;
 constexpr std::size_t longest_search = 100;  // characters
-constexpr std::chrono::seconds listing_lasts{3};
 
 // What browsers may do with what we say: nothing but to hand it to the page that asked.
 Response guarded(Response response) {
@@ -137,31 +136,33 @@ void Api::check_lists() const {
 
 Response Api::images() const {
   check_lists();
-  const std::lock_guard lock(listing_);
-  if (listed_.empty() || Clock::now() - listed_at_ >= listing_lasts) {
-    listed_ = json::object([&](json::Writer& writer) {
-      json::key(writer, "images");
+  if (const auto list = listed_.get()) return http::answer(*list);
+  return answer_later(json::object([](json::Writer& writer) {
+    json::member(writer, "text", "the list of images is being made for the first time");
+  }));
+}
+
+std::string Api::make_list() const {
+  return json::object([&](json::Writer& writer) {
+    json::key(writer, "images");
+    writer.StartArray();
+    for (const tree::RecentTag& recent : tree::recent_tags(tree_, listed_at_once)) {
+      const auto summary = summary_of(tree_, recent.manifest);
+      writer.StartObject();
+      json::member(writer, "name", recent.repository);
+      json::member(writer, "tag", recent.tag);
+      json::member(writer, "digest", recent.manifest.str());
+      json::member(writer, "time", static_cast<std::uint64_t>(std::max<std::int64_t>(recent.time, 0)));
+      json::member(writer, "size", summary.size);
+      json::member(writer, "layers", summary.layers);
+      json::key(writer, "architectures");
       writer.StartArray();
-      for (const tree::RecentTag& recent : tree::recent_tags(tree_, listed_at_once)) {
-        const auto summary = summary_of(tree_, recent.manifest);
-        writer.StartObject();
-        json::member(writer, "name", recent.repository);
-        json::member(writer, "tag", recent.tag);
-        json::member(writer, "digest", recent.manifest.str());
-        json::member(writer, "time", static_cast<std::uint64_t>(std::max<std::int64_t>(recent.time, 0)));
-        json::member(writer, "size", summary.size);
-        json::member(writer, "layers", summary.layers);
-        json::key(writer, "architectures");
-        writer.StartArray();
-        for (const std::string& architecture : summary.architectures) json::string(writer, architecture);
-        writer.EndArray();
-        writer.EndObject();
-      }
+      for (const std::string& architecture : summary.architectures) json::string(writer, architecture);
       writer.EndArray();
-    });
-    listed_at_ = Clock::now();
-  }
-  return http::answer(listed_);
+      writer.EndObject();
+    }
+    writer.EndArray();
+  });
 }
 
 Response Api::image(const reference::Reference& reference) const {

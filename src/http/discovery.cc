@@ -94,11 +94,11 @@ Response tags_list(const tree::Tree& tree, std::string_view name, std::string_vi
                      [&](json::Writer& writer) { json::member(writer, "name", name); });
 }
 
-Response catalog(const tree::Tree& tree, std::string_view query, bool enabled) {
-  if (!enabled)
-    throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
+Response catalog(const std::vector<std::string>* repositories, std::string_view query) {
   const PageRequest page = read_page_request(query);
-  return answer_page(tree::repositories(tree.layout()), page, "/v2/_catalog", "repositories", [](json::Writer&) {});
+  if (!repositories)
+    throw Error(Failure::too_busy, "the list of what has been built is being made: try again in a while");
+  return answer_page(*repositories, page, "/v2/_catalog", "repositories", [](json::Writer&) {});
 }
 
 Response referrers(const tree::Tree& tree, std::string_view digest_text, std::string_view query) {

@@ -7,7 +7,9 @@
 // Thread-safe. Throws Error{bad_query} for a malformed `n` or escape, and Error{storage}.
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "http/message.h"
 #include "tree/tree.h"
@@ -20,8 +22,9 @@ inline constexpr std::size_t default_page = 10'000;
 // /v2/<name>/tags/list. Throws Error{bad_name}, and Error{unknown_repository} where nothing has been built.
 Response tags_list(const tree::Tree& tree, std::string_view name, std::string_view query);
 
-// /v2/_catalog: what has been built. Throws Error{switched_off} unless `enabled`.
-Response catalog(const tree::Tree& tree, std::string_view query, bool enabled);
+// /v2/_catalog: a page of `repositories`, which is tree::repositories(); null: they are still being looked for. Throws
+// Error{too_busy} then.
+Response catalog(const std::vector<std::string>* repositories, std::string_view query);
 
 // /v2/<name>/referrers/<digest>, filtered by artifactType where the query has one. An empty list for any well-formed
 // digest that nothing refers to, SHA-512 too. Throws Error{bad_digest}.

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -59,7 +60,7 @@ os::Fd listen_on_unix(const std::string& address, const std::string& path) {
 
   os::make_directories(std::filesystem::path(path).parent_path());
   os::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  // The web server runs as another user; who may reach the directory may ask.
+  // The web server runs as another user; who may enter the directory may ask (SECURITY.md).
   if (!fd || bind(fd.get(), generic, sizeof name) != 0 || chmod(path.c_str(), 0666) != 0 ||
       listen(fd.get(), backlog) != 0)
     throw cannot_listen(address);
@@ -85,10 +86,30 @@ os::Fd listen_on_tcp(const std::string& address) {
   return fd;
 }
 
+// A web server that is still sending would lose the answer if we closed on it: until it closes, for a second at most.
+void linger(int fd) {
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + std::chrono::seconds(1);
+  if (shutdown(fd, SHUT_WR) != 0) return;
+  char discarded[1024];
+  for (;;) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now()).count();
+    pollfd readable{fd, POLLIN, 0};
+    if (left <= 0 || poll(&readable, 1, static_cast<int>(left)) <= 0) return;
+    if (recv(fd, discarded, sizeof discarded, MSG_DONTWAIT) <= 0) return;
+  }
+}
+
 }  // namespace
 
 void Exchange::Finish::operator()(FCGX_Request* raw) const {
-  FCGX_Finish_r(raw);
+  if (raw->in) {
+    FCGX_FClose(raw->err);
+    FCGX_FClose(raw->out);  // with it the request's end is told
+    if (!hastily) linger(raw->ipcFd);
+  }
+  raw->detached = 1;  // libfcgi would linger as long as somebody goes on sending
+  FCGX_Free(raw, 1);  // also where the web server wants to keep the connection: its next request is not ours to await
   delete raw;
 }
 
@@ -107,13 +128,19 @@ void Exchange::end() {
   raw_.reset();
 }
 
-std::optional<Exchange> Exchange::accept(int listener, const Journal* journal) {
+std::optional<Exchange> Exchange::read(os::Fd connection, const Journal* journal) {
   static std::once_flag initialised;
   std::call_once(initialised, [] { FCGX_Init(); });
   std::unique_ptr<FCGX_Request, Finish> raw(new FCGX_Request);
-  FCGX_InitRequest(raw.get(), listener, FCGI_FAIL_ACCEPT_ON_INTR);
-  if (FCGX_Accept_r(raw.get()) < 0) return std::nullopt;
-  fcntl(raw->ipcFd, F_SETFD, FD_CLOEXEC);  // nix must not inherit it
+  // All of it is there, so the first is for what libfcgi reads otherwise than we do.
+  const timeval to_receive{5, 0}, to_send{30, 0};
+  setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &to_receive, sizeof to_receive);
+  setsockopt(connection.get(), SOL_SOCKET, SO_SNDTIMEO, &to_send, sizeof to_send);
+  FCGX_InitRequest(raw.get(), -1, FCGI_FAIL_ACCEPT_ON_INTR);  // what it cannot read, it must not replace by another
+  raw->ipcFd = connection.release();
+  raw->keepConnection = 1;  // else it would begin with closing it
+  raw->detached = 1;        // and end with lingering
+  if (FCGX_Accept_r(raw.get()) < 0 || FCGX_GetError(raw->in) != 0) return std::nullopt;
   return Exchange(std::move(raw), journal);
 }
 
@@ -124,12 +151,10 @@ void Exchange::answer(const Response& response) {
   if (request_.method != "HEAD") {
     answered_.bytes = length_of(response);
     FCGX_PutStr(response.body.data(), static_cast<int>(response.body.size()), raw_->out);
-    if (response.file) {
-      const os::Fd file = os::open_for_reading(*response.file);
-      char buffer[65536];
-      for (ssize_t n; (n = read(file.get(), buffer, sizeof buffer)) > 0;)
-        if (FCGX_PutStr(buffer, static_cast<int>(n), raw_->out) < 0) break;
-    }
+    if (response.file)
+      response.file->read([this](std::string_view bytes) {
+        return FCGX_PutStr(bytes.data(), static_cast<int>(bytes.size()), raw_->out) >= 0;
+      });
   }
   end();
 }
@@ -138,6 +163,7 @@ bool Exchange::begin(const Response& head) {
   // Whatever readiness() may have missed, nobody waits long for one client.
   const timeval patience{1, 0};
   setsockopt(raw_->ipcFd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  raw_.get_deleter().hastily = true;  // by the end, the web server has long sent all that it had to
   answered_.status = head.status;
   return put(head_of(head, request_.cause.request));
 }
@@ -158,15 +184,32 @@ Exchange::Readiness Exchange::readiness() const {
   return socket.revents & POLLOUT ? Readiness::ready : Readiness::busy;
 }
 
+void Exchange::hang_up() {
+  shutdown(raw_->ipcFd, SHUT_RDWR);
+  raw_.get_deleter().hastily = true;
+  end();
+}
+
 Listener find_listener(const std::string& address) {
-  if (is_handed_over_by_systemd()) return {os::Fd(systemd_first), false, "systemd"};
-  if (is_listening(STDIN_FILENO))
-    return {os::Fd(dup(STDIN_FILENO)), false, "the descriptor handed over as standard input"};
-  if (std::getenv("GATEWAY_INTERFACE")) return {os::Fd(), true, "CGI"};
+  // What is handed over must be ours alone, so that nobody listens any more once we have closed it.
+  if (is_handed_over_by_systemd()) {
+    fcntl(systemd_first, F_SETFD, FD_CLOEXEC);
+    return {os::Fd(systemd_first), false, "systemd", {}};
+  }
+  if (is_listening(STDIN_FILENO)) {
+    os::Fd fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, systemd_first));
+    const os::Fd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
+    dup2(nothing.get(), STDIN_FILENO);
+    return {std::move(fd), false, "the descriptor handed over as standard input", {}};
+  }
+  if (std::getenv("GATEWAY_INTERFACE")) return {os::Fd(), true, "CGI", {}};
   constexpr std::string_view unix_prefix = "unix:";
-  if (address.starts_with(unix_prefix))
-    return {listen_on_unix(address, address.substr(unix_prefix.size())), false, address};
-  return {listen_on_tcp(address), false, address};
+  if (address.starts_with(unix_prefix)) {
+    std::string path = address.substr(unix_prefix.size());
+    os::Fd fd = listen_on_unix(address, path);
+    return {std::move(fd), false, address, std::move(path)};
+  }
+  return {listen_on_tcp(address), false, address, {}};
 }
 
 void limit_descriptors() {

@@ -1,11 +1,12 @@
-// libfcgi at arm's length: one accepted request, and the ways a server hands us its socket.
+// libfcgi at arm's length: one request, and the ways a server hands us its socket. Accepting is doorway.h's.
 //
-// libfcgi 2.4 uses select() on the descriptors that it accepts: one over 1,023 corrupts its stack. limit_descriptors()
-// makes the kernel refuse those.
+// libfcgi before 2.4.2 uses select(), which a descriptor over 1,023 makes corrupt its stack: limit_descriptors() makes
+// the kernel refuse those.
 #pragma once
 
 #include <fcgiapp.h>
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -23,9 +24,9 @@ inline constexpr std::size_t piece_size = 48u << 10;
 // One request in our hands. It can be moved to another thread and answered there; dropped, it is ended unanswered.
 class Exchange {
  public:
-  // Waits for the next request on `listener`; nullopt where none came (another thread took it, or too many
-  // descriptors). The answer is noted in `journal`, where there is one, which must outlive it.
-  static std::optional<Exchange> accept(int listener, const Journal* journal = nullptr);
+  // Reads the request of a connection on which one has arrived whole (doorway.h); nullopt where it is none. The answer
+  // is noted in `journal`, where there is one, which must outlive it.
+  static std::optional<Exchange> read(os::Fd connection, const Journal* journal = nullptr);
   Exchange(Exchange&&) = default;
   ~Exchange();
 
@@ -44,9 +45,12 @@ class Exchange {
   // Whether a piece of `piece_size` could be sent now without waiting for a slow client.
   enum class Readiness { ready, busy, gone };
   Readiness readiness() const;
+  // Ends an answer in pieces that nobody takes: at once, with nothing more sent.
+  void hang_up();
 
  private:
   struct Finish {
+    bool hastily;  // false unless set: waits a moment for the web server to close
     void operator()(FCGX_Request* raw) const;
   };
   Exchange(std::unique_ptr<FCGX_Request, Finish> raw, const Journal* journal);
@@ -63,7 +67,8 @@ class Exchange {
 struct Listener {
   os::Fd fd;  // listening; none for plain CGI
   bool cgi = false;
-  std::string origin;  // "systemd", "spawn-fcgi", "unix:/run/…": for the log
+  std::string origin;          // "systemd", "spawn-fcgi", "unix:/run/…": for the log
+  std::filesystem::path path;  // of a unix socket that we made ourselves; else empty
 };
 
 // systemd's LISTEN_FDS, else a listening descriptor 0 (spawn-fcgi), else plain CGI if GATEWAY_INTERFACE is set, else a

@@ -1,6 +1,15 @@
 #include "http/message.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "error.h"
+#include "os/file.h"
 
 namespace nixery::http {
 
@@ -107,8 +116,28 @@ std::string_view reason_phrase(int status) {
   }
 }
 
+std::optional<FileBody> FileBody::open(const std::filesystem::path& path) {
+  os::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // what is no file must not hold us up
+  if (!fd && errno == ENOENT) return std::nullopt;
+  struct stat status {};
+  if (!fd || fstat(fd.get(), &status) != 0) os::throw_errno("open", path);
+  if (!S_ISREG(status.st_mode)) throw Error(Failure::storage, fmt::format("{} is no file", path.string()));
+  return FileBody{std::move(fd), static_cast<std::uint64_t>(status.st_size)};
+}
+
+void FileBody::read(const std::function<bool(std::string_view)>& take) const {
+  char buffer[65536];
+  for (std::uint64_t done = 0; done < size;) {
+    const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(size - done, sizeof buffer));
+    const ssize_t n = pread(fd.get(), buffer, wanted, static_cast<off_t>(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0 || !take({buffer, static_cast<std::size_t>(n)})) return;
+    done += static_cast<std::uint64_t>(n);
+  }
+}
+
 std::uint64_t length_of(const Response& response) {
-  return response.file ? std::filesystem::file_size(*response.file) : response.body.size();
+  return response.file ? response.file->size : response.body.size();
 }
 
 std::string head_of(const Response& response, std::string_view request_id) {

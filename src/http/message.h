@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cause.h"
+#include "os/fd.h"
 
 namespace nixery::http {
 
@@ -37,12 +38,24 @@ std::optional<std::string_view> query_parameter(std::string_view query, std::str
 // The query with `name` set to `value`: replaced, or appended.
 std::string with_query_parameter(std::string_view query, std::string_view name, std::string_view value);
 
+// A body that is a file: opened by whoever chose it, so that nobody's removing it meanwhile makes another answer of it.
+struct FileBody {
+  os::Fd fd;
+  std::uint64_t size;  // bytes
+
+  // nullopt where there is no such file. Throws Error{storage} where it cannot be read.
+  static std::optional<FileBody> open(const std::filesystem::path& path);
+  // Hands its bytes to `take`, a piece at a time, until that says false. Fewer than `size` where the file was cut
+  // short.
+  void read(const std::function<bool(std::string_view)>& take) const;
+};
+
 struct Response {
   int status = 200;
   std::vector<std::pair<std::string, std::string>> headers;
   std::string body;
-  std::optional<std::filesystem::path> file;  // the body, where it is a file
-  bool streamed = false;                      // the body comes later, and nobody knows how long it will be
+  std::optional<FileBody> file;  // the body, where it is a file
+  bool streamed = false;         // the body comes later, and nobody knows how long it will be
 
   Response& header(std::string name, std::string value) {
     headers.emplace_back(std::move(name), std::move(value));

@@ -56,7 +56,7 @@ Outcome Registry::route(const Request& request) const {
     case Route::events: return api_.answer(request);
     case Route::page: return compose_page(request);
     case Route::manifest: return manifest(request, place.repository, place.reference);
-    case Route::catalog: return catalog(tree_, request.query, settings_.catalog);
+    case Route::catalog: return list_all(request);
     case Route::tags: return tags_list(tree_, place.repository, request.query);
     case Route::referrers:
       reference::check_repository(place.repository);
@@ -113,10 +113,11 @@ Outcome Registry::manifest(const Request& request, std::string_view repository, 
 
 Outcome Registry::blob(const Request& request, std::string_view text) const {
   const auto digest = parse_digest(text);
-  if (tree_.has_blob(digest)) {
-    builder_.metrics().blobs.there.add();
-    return answer_blob(digest, tree_.layout().blob(digest));
-  }
+  if (tree_.has_blob(digest))
+    if (auto file = FileBody::open(tree_.layout().blob(digest))) {  // a collection may have been quicker
+      builder_.metrics().blobs.there.add();
+      return answer_blob(digest, *std::move(file));
+    }
   if (!builder_.can_rebuild(digest))
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
   // Once it is there, the web server sends it better than we could.
@@ -124,6 +125,12 @@ Outcome Registry::blob(const Request& request, std::string_view text) const {
     if (landing.error) return answer_error(*landing.error);
     return answer_redirect(request, hop_of(request) + 1);
   });
+}
+
+Response Registry::list_all(const Request& request) const {
+  if (!settings_.catalog)
+    throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
+  return catalog(repositories_.get().get(), request.query);
 }
 
 Waiting Registry::wait_for(const Request& request, std::shared_ptr<build::Flight> flight,

@@ -10,6 +10,7 @@
 #include "http/outcome.h"
 #include "http/place.h"
 #include "http/status.h"
+#include "tree/listing.h"
 
 namespace nixery::http {
 
@@ -29,7 +30,10 @@ class Registry {
         tree_(tree),
         settings_(settings),
         status_(status),
-        api_(builder, planner, tree, {settings.hop, settings.catalog}) {}
+        api_(builder, planner, tree, {settings.hop, settings.catalog}),
+        repositories_([this] { return tree::repositories(tree_.layout()); },
+                      [this] { return images_changed(builder_.metrics()); }) {}
+  Registry(const Registry&) = delete;
 
   // Never throws: every failure is an answer.
   Outcome answer(const Request& request) const;
@@ -41,6 +45,7 @@ class Registry {
   Outcome route(const Request& request) const;
   Outcome manifest(const Request& request, std::string_view repository, std::string_view reference) const;
   Outcome blob(const Request& request, std::string_view digest) const;
+  Response list_all(const Request& request) const;
   Waiting wait_for(const Request& request, std::shared_ptr<build::Flight> flight,
                    std::function<Response(const build::Landing&)> when_landed) const;
 
@@ -49,6 +54,7 @@ class Registry {
   const RegistrySettings settings_;
   Status* const status_;
   const Api api_;
+  mutable Kept<std::vector<std::string>> repositories_;  // to list them, one walks the tree
 };
 
 }  // namespace nixery::http

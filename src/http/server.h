@@ -13,9 +13,10 @@ struct ServerSettings {
   StreamLimits streams = {};
 };
 
-// Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread. Then: no new requests, running
-// answers finish, waiting ones are redirected to themselves, streams end, and it is not ready any more.
-void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, const Listener& listener,
+// Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread. Then: it is not ready any
+// more, its socket is closed (and, where it made it, removed), running answers finish, waiting requests are redirected
+// to themselves, and streams end.
+void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, Listener listener,
            const ServerSettings& settings);
 
 // Answers the one request of the environment (RFC 3875) on standard output and closes it; builds may go on.

@@ -15,7 +15,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds tick{250};
 constexpr std::chrono::seconds silence{15};        // after which something is sent, so that nobody thinks we are gone
-constexpr std::chrono::seconds patience{30};       // with a client that reads nothing
 constexpr std::string_view nothing_new = ":\n\n";  // a comment
 constexpr std::string_view come_back = "retry: 1000\n\n";
 
@@ -31,7 +30,8 @@ StreamRoom::~StreamRoom() {
   }
   changed_.notify_all();
   attendant_.join();
-  for (Guest& guest : arrivals_) guest.exchange.begin(guest.streaming.head);  // an empty stream: they come back
+  for (Guest& guest : arrivals_)
+    if (!guest.exchange.begin(guest.streaming.head)) guest.exchange.hang_up();  // an empty stream: they come back
 }
 
 void StreamRoom::enter(Exchange exchange, Streaming streaming) {
@@ -58,15 +58,18 @@ void StreamRoom::enter(Exchange exchange, Streaming streaming) {
     changed_.notify_all();
 }
 
-// Sends what is new. False at the end.
+// Sends what is new. False at the end, which then has to be told; nobody is told who would not hear it.
 bool StreamRoom::goes_on(Guest& guest) const {
   const auto now = Clock::now();
   const auto readiness = guest.exchange.readiness();
-  if (readiness == Exchange::Readiness::gone) return false;
-  if (readiness == Exchange::Readiness::busy) return now - guest.last_sent < patience;
+  if (readiness == Exchange::Readiness::busy && now - guest.last_sent < limits_.patience) return true;
+  if (readiness != Exchange::Readiness::ready) {
+    guest.exchange.hang_up();
+    return false;
+  }
   if (guest.unsent.empty()) {
     if (now >= guest.end) {
-      guest.exchange.send(come_back);
+      if (!guest.exchange.send(come_back)) guest.exchange.hang_up();
       return false;
     }
     auto text = guest.streaming.next();
@@ -78,7 +81,20 @@ bool StreamRoom::goes_on(Guest& guest) const {
   guest.last_sent = now;
   const std::string piece = guest.unsent.substr(0, piece_size);
   guest.unsent.erase(0, piece.size());
-  return guest.exchange.send(piece);
+  if (guest.exchange.send(piece)) return true;
+  guest.exchange.hang_up();
+  return false;
+}
+
+// Likewise, whatever its feed throws.
+bool StreamRoom::look_at(Guest& guest) const {
+  const CauseScope scope(guest.exchange.request().cause);
+  try {
+    return goes_on(guest);
+  } catch (const std::exception& error) {
+    log::warning("a stream broke off", {{"error", error.what()}});
+    return false;
+  }
 }
 
 void StreamRoom::attend() {
@@ -97,20 +113,17 @@ void StreamRoom::attend() {
     std::list<Guest> leaving;
     for (auto guest = arrived.begin(); guest != arrived.end();) {
       const auto next = std::next(guest);
-      auto& room = guest->exchange.begin(guest->streaming.head) ? guests : leaving;
-      room.splice(room.end(), arrived, guest);
+      if (guest->exchange.begin(guest->streaming.head)) {
+        guests.splice(guests.end(), arrived, guest);
+      } else {
+        guest->exchange.hang_up();
+        leaving.splice(leaving.end(), arrived, guest);
+      }
       guest = next;
     }
     for (auto guest = guests.begin(); guest != guests.end();) {
       const auto next = std::next(guest);
-      bool stays = false;
-      const CauseScope scope(guest->exchange.request().cause);
-      try {
-        stays = goes_on(*guest);
-      } catch (const std::exception& error) {
-        log::warning("a stream broke off", {{"error", error.what()}});
-      }
-      if (!stays) leaving.splice(leaving.end(), guests, guest);
+      if (!look_at(*guest)) leaving.splice(leaving.end(), guests, guest);
       guest = next;
     }
     lock.lock();
@@ -123,6 +136,8 @@ void StreamRoom::attend() {
     lock.lock();
   }
   lock.unlock();
+  for (Guest& guest : guests)
+    if (guest.exchange.readiness() != Exchange::Readiness::ready) guest.exchange.hang_up();
 }
 
 }  // namespace nixery::http

@@ -21,6 +21,7 @@ struct StreamLimits {
   std::size_t streams = 64;
   std::size_t of_a_client = 8;
   std::chrono::milliseconds length = std::chrono::minutes(10);
+  std::chrono::milliseconds patience = std::chrono::seconds(30);  // with a client that reads nothing
 };
 
 // Thread-safe.
@@ -43,6 +44,7 @@ class StreamRoom {
   };
   void attend();
   bool goes_on(Guest& guest) const;
+  bool look_at(Guest& guest) const;
 
   const StreamLimits limits_;
   metrics::Gauge& open_;

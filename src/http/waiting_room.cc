@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "http/answers.h"
+#include "log.h"
 
 namespace nixery::http {
 
@@ -27,7 +28,11 @@ WaitingRoom::~WaitingRoom() {
 
 void WaitingRoom::answer(Guest& guest) const {
   const CauseScope scope(guest.waiting.request.cause);
-  guest.exchange.answer(registry_.resume(guest.waiting));
+  try {
+    guest.exchange.answer(registry_.resume(guest.waiting));
+  } catch (const std::exception& error) {
+    log::error("an answer broke off", {{"error", error.what()}});
+  }
 }
 
 void WaitingRoom::enter(Exchange exchange, Waiting waiting) {

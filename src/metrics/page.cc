@@ -95,9 +95,10 @@ void disks(Exposition& page, const Readings& readings) {
     page.sample({}, seconds_of(readings.tree->time));
   }
   if (readings.pulls) {
-    page.counter("nixery_pulls_total",
-                 "Manifests that nginx sent, or found unchanged, by itself or from a worker, as its log of pulls tells "
-                 "since this worker began.");
+    page.counter(
+        "nixery_pulls_total",
+        "Manifests that nginx sent, or found unchanged, by itself or from any worker, as its log of pulls tells "
+        "since this worker began: of nginx, not of this worker. Workers that read one log tell the same.");
     page.sample({}, *readings.pulls);
   }
   const auto both = [&](std::uint64_t Disk::*what) {

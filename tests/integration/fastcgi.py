@@ -1,4 +1,4 @@
-"""A worker's end of FastCGI: takes one request after another and answers as a test tells it to."""
+"""FastCGI by hand: a worker's end, which answers as a test tells it to, and the web server's."""
 
 import os
 import socket
@@ -24,11 +24,52 @@ def _parameters(data: bytes) -> list[tuple[str, str]]:
     return pairs
 
 
+def _record(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BBHHBB", 1, kind, 1, len(content), 0, 0) + content
+
+
+def request(target: str, keep: bool = False, **parameters: str) -> bytes:
+    """What a web server sends for a GET; with `keep` it asks that the connection stay open."""
+    pairs = {"REQUEST_METHOD": "GET", "REQUEST_URI": target, "REMOTE_ADDR": "127.0.0.1", **parameters}
+    packed = b"".join(struct.pack(">II", len(n) | 1 << 31, len(v) | 1 << 31) + n.encode() + v.encode() for n, v in pairs.items())
+    return _record(BEGIN, struct.pack(">HB5x", 1, int(keep))) + _record(PARAMS, packed) + _record(PARAMS, b"") + _record(STDIN, b"")
+
+
+def connect(path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(60)
+    connection.connect(str(path))
+    return connection
+
+
+def answer_on(connection: socket.socket) -> bytes:
+    """The CGI answer that comes on it, up to its end; what there is of it where the worker hangs up."""
+    answer = b""
+    with connection.makefile("rb") as stream:
+        while len(head := stream.read(8)) == 8:
+            _, kind, _, length, padding, _ = struct.unpack(">BBHHBB", head)
+            content = stream.read(length)
+            stream.read(padding)
+            if kind == STDOUT:
+                answer += content
+            elif kind == END:
+                break
+    return answer
+
+
+def ask(path, target: str, **parameters: str) -> bytes:
+    """The CGI answer of the worker at `path`, without a web server between."""
+    with connect(path) as connection:
+        connection.sendall(request(target, **parameters))
+        return answer_on(connection)
+
+
 class Responder:
-    """`answer(parameters)` returns the CGI answer's bytes, or None to hang up without one. `requests` is what came."""
+    """`answer(parameters)` returns the CGI answer's bytes, or None to hang up without one. `requests` is what came;
+    `kept` tells which asked to keep the connection."""
 
     def __init__(self, path, answer):
-        self.answer, self.requests, self.bodies = answer, [], []
+        self.answer, self.requests, self.bodies, self.kept = answer, [], [], []
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         os.chmod(path, 0o666)
@@ -59,6 +100,8 @@ class Responder:
                 _, kind, request, length, padding, _ = struct.unpack(">BBHHBB", stream.read(8))
                 content = stream.read(length)
                 stream.read(padding)
+                if kind == BEGIN:
+                    self.kept.append(content[2] & 1)
                 if kind == PARAMS:
                     parameters += content
                 elif kind == STDIN and content:

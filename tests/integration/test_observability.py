@@ -247,6 +247,19 @@ def test_the_dashboard_and_the_alerts_speak_of_numbers_that_there_are(new_regist
             assert f'{label}="{value}"' in samples, (label, value)
 
 
+def test_the_dashboard_counts_a_pull_once_however_many_workers_read_nginxs_log(directory):
+    dashboard = json.loads((MONITORING / "nixery-dashboard.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    (pulls,) = [text.replace("$instance", ".*").replace("$__rate_interval", "5m") for text in expressions if "nixery_pulls_total" in text]
+    series = [f'nixery_pulls_total{{instance="{instance}"}}' for instance in ("a:8080", "a:8080/2", "b:8080")]
+    (directory / "test.yml").write_text(json.dumps({"evaluation_interval": "1m", "tests": [{
+        "interval": "1m",
+        "input_series": [{"series": each, "values": "0+60x30"} for each in series],
+        "promql_expr_test": [{"expr": pulls, "eval_time": "20m", "exp_samples": [{"labels": "{}", "value": 2}]}],
+    }]}))  # fmt: skip
+    promtool("test", "rules", str(directory / "test.yml"))
+
+
 def test_the_alerts_fire_when_they_should(directory):
     """promtool's own way of testing rules, with series of ours."""
     shutil.copy(MONITORING / "nixery-alerts.yml", directory)

@@ -5,9 +5,15 @@ import resource
 import signal
 import socket
 import subprocess
+import sys
 import threading
+from pathlib import Path
 
+import pytest
+
+import fastcgi
 from engines import program
+from fabricated import Tree, digest_of
 from registry import NIXERY, wait_for
 
 
@@ -68,40 +74,129 @@ def test_a_dead_workers_socket_is_taken_over(new_registry):
     assert registry.manifest("hello").status == 200
 
 
-def test_more_connections_than_select_can_count_do_not_end_the_worker(new_registry):
-    """libfcgi's select() corrupts its stack with a descriptor over 1,023."""
+def test_a_blob_that_goes_while_it_is_asked_for_is_an_answer_and_not_the_workers_end(new_registry):
     registry = new_registry()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    digest = Tree(registry.tree).add_blob(b"a blob")
+    target, path = f"/v2/hello/blobs/{digest}", Tree(registry.tree).blob_path(digest)
+    assert fastcgi.ask(registry.socket, target).endswith(b"\r\n\r\na blob")
+    kept = registry.dir / "kept"
+    os.link(path, kept)
+    # In a process of its own, for there are few moments at which it matters.
+    come_and_go = "import os, sys\nwhile True:\n os.unlink(sys.argv[1])\n os.link(sys.argv[2], sys.argv[1])"
+    collector = subprocess.Popen([sys.executable, "-c", come_and_go, path, kept])
+    try:
+        statuses = {fastcgi.ask(registry.socket, target)[:11] for _ in range(3000)}
+    finally:
+        collector.kill()
+        collector.wait()
+    assert registry.worker.poll() is None
+    assert statuses <= {b"Status: 200", b"Status: 404"}
+
+
+def test_a_blob_that_cannot_be_read_is_503(new_registry):
+    registry = new_registry()
+    descriptors = Path(f"/proc/{registry.worker.pid}/fd")
+    digest = digest_of(b"a blob")
+    Tree(registry.tree).blob_path(digest).mkdir(parents=True)
+    assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 503")
+    # One descriptor more, and the connection is it.
+    wait_for(lambda: [str(fd.readlink())[:6] for fd in descriptors.iterdir() if fd.is_symlink()].count("socket") == 1, "no connection to be open")
+    limit = max(int(fd.name) for fd in descriptors.iterdir()) + 2
+    digest = Tree(registry.tree).add_blob(b"another blob")
+    resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (limit, 4096))
+    assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 503")
+    resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (1024, 4096))
+    assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").endswith(b"another blob")
+    assert registry.worker.poll() is None
+
+
+def test_a_connection_that_the_web_server_wants_to_keep_is_closed(new_registry):
+    registry = new_registry()
+    descriptors = lambda: len(os.listdir(f"/proc/{registry.worker.pid}/fd"))
+    assert fastcgi.ask(registry.socket, "/healthz").startswith(b"Status: 200")
+    before = descriptors()
+    for _ in range(50):
+        with fastcgi.connect(registry.socket) as connection:
+            connection.sendall(fastcgi.request("/healthz", keep=True))
+            assert fastcgi.answer_on(connection).startswith(b"Status: 200")
+    wait_for(lambda: descriptors() <= before + 4, "the worker to close what is answered")
+
+
+def test_connections_that_send_a_part_of_a_request_hold_no_thread(new_registry):
+    registry = new_registry(NIXERY_THREADS="2")
+    idle = [fastcgi.connect(registry.socket) for _ in range(8)]
+    try:
+        for connection, part in zip(idle, [b"", b"\1", fastcgi.request("/healthz")[:20]] * 3):
+            connection.sendall(part)
+        assert registry.get("/healthz").status == 200
+        assert registry.stop_worker() == 0
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_who_is_sent_away_by_a_worker_that_ends_does_not_come_back_to_it(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(registry.get("/v2/slow.s5/manifests/latest")))
+    client.start()
+    wait_for(lambda: "nixery_requests_waiting 1" in registry.get("/metrics").body.decode(), "the request to wait")
+    registry.worker.send_signal(signal.SIGTERM)
+    client.join()
+    assert answers[0].status == 307
+    assert not registry.socket.exists()
+    told = registry.get(answers[0].headers["Location"])
+    assert (told.status, told.error["code"]) == (503, "UNAVAILABLE") and int(told.headers["Retry-After"]) > 0
+
+
+def test_a_socket_that_was_handed_over_has_nobody_listening_either(new_registry, slow_set):
+    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
     registry.stop_worker()
-    registry.start_worker()  # inherits the high limit, and lowers it
+    pidfile = registry.dir / "spawned.pid"
+    subprocess.run(
+        [program("spawn-fcgi", "spawn-fcgi"), "-s", registry.socket, "-P", pidfile, "--", NIXERY, "serve"], env=registry.env, check=True
+    )
+    with fastcgi.connect(registry.socket) as client:
+        client.sendall(fastcgi.request("/v2/slow.s5/manifests/latest"))
+        wait_for(lambda: b"nixery_requests_waiting 1" in fastcgi.ask(registry.socket, "/metrics"), "the request to wait")
+        os.kill(int(pidfile.read_text()), signal.SIGTERM)
+        assert fastcgi.answer_on(client).startswith(b"Status: 307")
+    with pytest.raises(ConnectionRefusedError):
+        fastcgi.connect(registry.socket)
+
+
+def test_a_high_limit_of_descriptors_is_lowered_and_connections_do_not_use_it_up(new_registry):
+    """libfcgi before 2.4.2 calls select(), which a descriptor over 1,023 makes corrupt its stack."""
+    registry = new_registry()
+    registry.stop_worker()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    registry.start_worker()  # inherits the high limit
+    limits = Path(f"/proc/{registry.worker.pid}/limits").read_text()
+    assert next(line for line in limits.splitlines() if line.startswith("Max open files")).split()[3] == "1024"
     connections = []
     try:
         for _ in range(1500):
-            connection = socket.socket(socket.AF_UNIX)
-            connection.setblocking(False)
-            try:
-                connection.connect(str(registry.socket))
-            except BlockingIOError:
-                connection.close()
-                break
-            connections.append(connection)
+            connections.append(fastcgi.connect(registry.socket))
+        assert registry.manifest("hello").status == 200
+        assert len(os.listdir(f"/proc/{registry.worker.pid}/fd")) < 500
     finally:
         for connection in connections:
             connection.close()
-    assert len(connections) > 500
-    assert registry.manifest("hello").status == 200
     assert registry.worker.poll() is None
 
 
 def test_hundreds_of_waiting_requests_need_no_threads(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_THREADS="2")
-    clients = [threading.Thread(target=lambda: registry.manifest("slow.s5")) for _ in range(100)]
+    statuses = []
+    clients = [threading.Thread(target=lambda: statuses.append(registry.manifest("slow.s20").status)) for _ in range(100)]
     for client in clients:
         client.start()
-    wait_for(lambda: registry.worker_log.exists(), "the log")
+    wait_for(lambda: "\nnixery_requests_waiting 100\n" in registry.get("/metrics").body.decode(), "all to wait")
     threads = len(os.listdir(f"/proc/{registry.worker.pid}/task"))
     # An unrelated, cheap request is answered while they wait.
     assert registry.get("/v2/hello/blobs/sha256:" + "a" * 64).status == 404
+    assert "\nnixery_requests_waiting 100\n" in registry.get("/metrics").body.decode()
     for client in clients:
         client.join()
     assert threads < 20
+    assert statuses == [200] * 100

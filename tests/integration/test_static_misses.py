@@ -9,7 +9,7 @@ import pytest
 import raw
 from fabricated import digest_of, nginx_alone
 from fastcgi import Responder
-from registry import wait_for
+from registry import ROOT, wait_for
 
 OK = b"Status: 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 
@@ -57,6 +57,30 @@ def test_a_worker_is_told_everything_about_the_request(served, worker):
     assert {name: told.get(name) for name in expected} == expected
     assert told["REMOTE_PORT"].isdigit() and len(told["NIXERY_REQUEST_ID"]) == 32
     assert "HTTPS" not in told
+
+
+# Whatever a worker is asked for, with the page and the status beside the registry.
+ASKED_OF_WORKERS = ["/v2/absent/manifests/latest", "/v2/_catalog", "/api/images", "/api/plan/git", "/api/events/git", "/web/compose?packages=git",
+                    "/metrics", "/healthz", "/readyz"]  # fmt: skip
+
+
+def test_no_worker_sees_credentials_whatever_it_is_asked(served, worker):
+    served.add_directives(server=f"include {ROOT}/nginx/nixery-web.conf;", until=lambda: served.get("/api/images").status == 200)
+    worker.requests.clear()
+    for target in ASKED_OF_WORKERS:
+        assert raw.get(served.port, target, "Proxy: http://evil", "Authorization: Basic eDp5", "Cookie: c=1").status == 200, target
+    assert len(worker.requests) == len(ASKED_OF_WORKERS)
+    for told in worker.requests:
+        assert {dict(told).get(name, "") for name in ("HTTP_PROXY", "HTTP_AUTHORIZATION", "HTTP_COOKIE")} == {""}, told
+
+
+def test_no_connection_to_a_worker_is_kept_whatever_the_operator_set(served, worker):
+    served.add_directives(http="fastcgi_keep_conn on;", server=f"include {ROOT}/nginx/nixery-web.conf;",
+                          until=lambda: served.get("/api/images").status == 200)  # fmt: skip
+    worker.kept.clear()
+    for target in ASKED_OF_WORKERS:
+        assert served.get(target).status == 200, target
+    assert worker.kept == [0] * len(ASKED_OF_WORKERS)
 
 
 def test_the_path_is_the_same_however_nginx_got_to_the_worker(served, worker):

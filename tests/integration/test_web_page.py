@@ -1,6 +1,8 @@
 """The web page as a person meets it: in Debian's Chromium, by keyboard and by mouse, light and dark, wide and narrow."""
 
 import os
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -250,6 +252,45 @@ def test_a_build_that_fails_says_why(shared_browser, site):
     check_looks(shared_browser, "failed")
     # The pull that failed is an error of the network to the browser: that, and nothing else.
     assert all("/v2/failing/manifests/latest" in line["message"] for line in shared_browser.console())
+
+
+def test_one_build_is_shown_at_a_time_and_its_end_is_its_own(shared_browser):
+    with web_site() as site:
+        browser = shared_browser
+        browser.look("light", 1200)
+        browser.open(f"{site.url}/?packages=gated")
+        browser.click("#start-build")
+        browser.wait_for("return document.getElementById('log').textContent.includes('waiting for the gate')", "the log's first line")
+        # Another one by Enter, which looks at no button.
+        browser.type("#packages", "jq", "enter", "enter")
+        browser.wait_for("return !document.getElementById('problem').hidden", "word that one is shown already")
+        assert "shown already" in browser.text("#problem")
+        assert "waiting for the gate" in browser.text("#log")
+        site.open_gate()
+        browser.wait_for("return document.getElementById('build-text').textContent.startsWith('Built')", "the end of the build")
+        assert "name=gated" in browser.run("return document.querySelector('#build-text a').getAttribute('href')")
+        assert "/v2/gated/jq/" not in (site.dir / "access.log").read_text()
+        browser.type("#packages", "enter")
+        browser.wait_for("return document.querySelector('#build-text a')?.getAttribute('href').includes(encodeURIComponent('gated/jq'))", "the end of the other")
+        assert shared_browser.console() == []
+
+
+def test_a_build_whose_events_are_refused_is_pulled_until_it_ends(shared_browser):
+    with web_site(NIXERY_HOP_SECONDS="1", NIXERY_HOPS="0") as site, ExitStack() as followers:
+        for _ in range(8):  # as many as a client may have
+            follower = followers.enter_context(socket.create_connection(("127.0.0.1", site.port)))
+            follower.sendall(b"GET /api/events/curl HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"200 OK" in follower.recv(1000)
+        shared_browser.look("light", 1200)
+        shared_browser.open(f"{site.url}/?packages=gated")
+        shared_browser.click("#start-build")
+        shared_browser.wait_for("return document.getElementById('build-text').textContent.includes('still being built')", "word that it takes longer")
+        assert shared_browser.run("return document.getElementById('start-build').disabled")
+        site.open_gate()
+        shared_browser.wait_for("return document.getElementById('build-text').textContent.startsWith('Built')", "the end of the build")
+        assert not shared_browser.run("return document.getElementById('start-build').disabled")
+        # That it was told to come back is an error of the network to the browser.
+        assert all(" 503 " in line["message"] or " 429 " in line["message"] for line in shared_browser.console())
 
 
 def test_an_image_that_is_not_built_has_a_page_that_says_so(shared_browser, site):

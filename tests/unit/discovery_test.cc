@@ -185,7 +185,7 @@ TEST_CASE("a page of no sense is 400, a repository that was never built 404") {
     CAPTURE(query);
     CHECK(list("git", query).status == 400);
     CHECK(code_of(list("git", query)) == "UNSUPPORTED");
-    CHECK(answer([&] { return http::catalog(shelf.tree, query, true); }).status == 400);
+    CHECK(answer([&] { return http::catalog(nullptr, query); }).status == 400);
   }
   CHECK(list("curl", "").status == 404);
   CHECK(code_of(list("curl", "")) == "NAME_UNKNOWN");
@@ -196,18 +196,22 @@ TEST_CASE("a page of no sense is 400, a repository that was never built 404") {
   }
 }
 
-TEST_CASE("the catalog lists what has been built, unless it is switched off") {
+TEST_CASE("the catalog lists what has been built") {
   const Shelf shelf;
-  const auto list = [&](std::string_view query, bool enabled = true) {
-    return answer([&] { return http::catalog(shelf.tree, query, enabled); });
+  const auto list = [&](std::string_view query) {
+    return answer([&] {
+      const Names all = tree::repositories(shelf.tree.layout());
+      return http::catalog(&all, query);
+    });
   };
   CHECK(list("").body == R"({"repositories":[]})");
   for (const char* name : {"a/b", "a", "a-b"}) shelf.tag(name, "latest");
   CHECK(names_in(list(""), "repositories") == Names{"a", "a-b", "a/b"});
   CHECK(header_of(list("n=1&last=a"), "Link") == "</v2/_catalog?n=1&last=a-b>; rel=\"next\"");
   CHECK(names_in(list("n=1&last=a%2Db"), "repositories") == Names{"a/b"});
-  CHECK(list("", false).status == 404);
-  CHECK(code_of(list("", false)) == "UNSUPPORTED");
+  const auto later = answer([] { return http::catalog(nullptr, ""); });
+  CHECK(later.status == 503);
+  CHECK_FALSE(header_of(later, "Retry-After").empty());
 }
 
 TEST_CASE("pages put together are the whole list") {

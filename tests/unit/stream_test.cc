@@ -8,6 +8,7 @@
 #include <cstring>
 #include <memory>
 #include <thread>
+#include <vector>
 
 #include "http/stream_room.h"
 #include "temporary_directory.h"
@@ -75,11 +76,11 @@ struct Room {
   std::unique_ptr<Asker> follow(std::function<std::optional<std::string>()> next,
                                 std::string_view address = "1.2.3.4") {
     auto asker = std::make_unique<Asker>(path, address);
-    auto exchange = http::Exchange::accept(listener.fd.get());
+    auto exchange = http::Exchange::read(os::Fd(accept(listener.fd.get(), nullptr, nullptr)));
     REQUIRE(exchange);
     http::Response head;
     head.streamed = true;
-    room.enter(*std::move(exchange), {head, std::move(next)});
+    room.enter(*std::move(exchange), {std::move(head), std::move(next)});
     return asker;
   }
 };
@@ -128,6 +129,30 @@ TEST_CASE("a client that reads nothing is not asked for, and holds nobody up") {
   CHECK(reader->read_until(10 * http::piece_size).size() >= 10 * http::piece_size);
   CHECK(read >= 6);
   CHECK(unread < read);
+}
+
+TEST_CASE("whoever reads nothing for too long is dropped, and dropping many holds nobody up") {
+  Room room({64, 64, 1h, 1s});
+  std::atomic<int> asked = 0;
+  const auto reader = room.follow([&asked]() -> std::optional<std::string> {
+    ++asked;
+    return "";
+  });
+  std::vector<std::unique_ptr<Asker>> stuck;
+  for (int i = 0; i < 16; ++i)
+    stuck.push_back(room.follow([] { return std::optional(std::string(http::piece_size * 3 / 2, 'x')); }));
+  // The reader is asked for until all of them are gone, and twice more; each time soon.
+  using Clock = std::chrono::steady_clock;
+  const auto last = Clock::now() + 60s;
+  for (int more = 2; more > 0;) {
+    REQUIRE(Clock::now() < last);
+    const int before = asked;
+    const bool all_gone = room.open.value() == 1;
+    const auto end = Clock::now() + 8s;
+    while (asked == before && Clock::now() < end) std::this_thread::sleep_for(10ms);
+    REQUIRE(asked > before);
+    if (all_gone) --more;
+  }
 }
 
 TEST_CASE("there are so many streams, and each client has so many; who leaves makes room") {
