@@ -1,7 +1,7 @@
 // Nix by its command line, and only by what has been stable from 2.8 to 2.34: nix-instantiate --eval --json,
 // nix-store --realise (its log as log_line.h reads it), --query, --dump-db. Which store, daemon, builders and caches:
-// the user's own nix.conf and environment decide. What takes `stop` (may be null) throws Error{unavailable} once another
-// thread sets it.
+// the user's own nix.conf and environment decide. What takes `stop` (may be null) throws Error{unavailable} once
+// another thread sets it.
 #pragma once
 
 #include <atomic>
