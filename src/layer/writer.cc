@@ -6,15 +6,14 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <mutex>
 #include <numeric>
-#include <set>
 #include <thread>
 #include <utility>
 
 #include "error.h"
+#include "layer/in_flight.h"
 #include "layer/layer_file.h"
 #include "layer/nar.h"
 #include "layer/pipeline.h"
@@ -30,44 +29,6 @@ namespace {
 constexpr std::size_t scratch_size = 64 << 10;  // bytes, for tar that is only hashed
 constexpr std::uint64_t report_step = 1 << 20;  // bytes of tar between two calls of OnProgress
 constexpr std::size_t unfinished_max = 4;       // layers of one reader that are still being written or synced
-
-// Keys of the layers that are being written, so that two builds never compress the same one at the same time.
-// Thread-safe.
-class InFlight {
- public:
-  class Token {
-   public:
-    Token(InFlight* owner, std::string key) : owner_(owner), key_(std::move(key)) {}
-    Token(Token&& other) noexcept : owner_(std::exchange(other.owner_, nullptr)), key_(std::move(other.key_)) {}
-    Token& operator=(Token&&) = delete;
-    ~Token() {
-      if (owner_) owner_->leave(key_);
-    }
-
-   private:
-    InFlight* owner_;
-    std::string key_;
-  };
-
-  // Waits while another holds `key`.
-  Token enter(const std::string& key) {
-    std::unique_lock lock(mutex_);
-    left_.wait(lock, [&] { return !keys_.contains(key); });
-    keys_.insert(key);
-    return {this, key};
-  }
-
- private:
-  void leave(const std::string& key) {
-    const std::lock_guard lock(mutex_);
-    keys_.erase(key);
-    left_.notify_all();
-  }
-
-  std::mutex mutex_;  // guards what follows
-  std::condition_variable left_;
-  std::set<std::string> keys_;
-};
 
 // The store has other contents under the paths of `recipe` than it had: `made` came out.
 Error other_contents(const Recipe& recipe, const Recipe& made) {
