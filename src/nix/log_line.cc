@@ -11,7 +11,15 @@ namespace {
 
 constexpr std::string_view mark = "@nix ";
 // Of nix's ActivityType, ResultType and Verbosity.
-constexpr std::int64_t build_log_line = 101, post_build_log_line = 107, error_level = 0, info_level = 3;
+constexpr std::int64_t build = 105;
+constexpr std::int64_t build_log_line = 101, post_build_log_line = 107;
+constexpr std::int64_t error_level = 0, info_level = 3;
+
+// They are never 0.
+std::uint64_t activity_of(const json::Value& said) {
+  const json::Value* id = json::find(said, "id");
+  return id && id->IsUint64() ? id->GetUint64() : 0;
+}
 
 std::string without_colours(std::string_view text) {
   std::string plain;
@@ -43,13 +51,16 @@ LogLine result(const json::Value& said) {
   const auto type = json::integer_at(said, "type");
   if (type != build_log_line && type != post_build_log_line) return {};
   auto fields = json::strings_at(said, "fields");
-  return fields.empty() ? LogLine{} : LogLine{LogLine::Kind::builder, std::move(fields.front())};
+  return fields.empty() ? LogLine{} : LogLine{LogLine::Kind::builder, std::move(fields.front()), activity_of(said)};
 }
 
 LogLine activity(const json::Value& said) {
   std::string text = without_colours(json::string_or(said, "text", ""));
   if (text.empty() || json::integer_at(said, "level").value_or(info_level) > info_level) return {};
-  return {LogLine::Kind::notice, text + "..."};
+  LogLine line{LogLine::Kind::notice, text + "...", activity_of(said)};
+  if (json::integer_at(said, "type") == build)
+    if (auto fields = json::strings_at(said, "fields"); !fields.empty()) line.derivation = std::move(fields.front());
+  return line;
 }
 
 }  // namespace

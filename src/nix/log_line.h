@@ -2,6 +2,7 @@
 // (Nix manual, "--log-format": "the schema itself is relatively stable"; the same from 2.8 to 2.34). Pure.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -19,6 +20,9 @@ struct LogLine {
   };
   Kind kind = Kind::nothing;
   std::string text;  // for people: without colours, as nix shows it otherwise; may be several lines
+  // Of a builder's line, and of the notice that its build begins, which names the derivation ("/nix/store/….drv").
+  std::uint64_t activity = 0;
+  std::string derivation = {};
 };
 
 LogLine read_log_line(std::string_view line);

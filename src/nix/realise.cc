@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <deque>
 #include <functional>
+#include <map>
 
 #include "error.h"
+#include "nix/fixed_output.h"
 #include "nix/log_line.h"
 #include "nix/nix.h"
 #include "os/file.h"
@@ -37,6 +39,10 @@ class Account {
   void hear(std::string_view printed) {
     const LogLine line = read_log_line(printed);
     if (line.kind == LogLine::Kind::nothing) return;
+    if (!line.derivation.empty()) builds_[line.activity] = line.derivation;
+    if (line.kind == LogLine::Kind::builder && tells_of_network(line.text))
+      if (const auto build = builds_.find(line.activity); build != builds_.end())
+        without_network_[build->second] = shortened(line.text, longest_shown);
     if (line.kind == LogLine::Kind::error) keep(own_, without_quotes(line.text), most_errors);
     if (line.kind == LogLine::Kind::relayed) keep(relayed_, without_quotes(line.text), most_errors);
     std::string_view rest = line.text;
@@ -51,6 +57,14 @@ class Account {
     if (!with_relayed) return {};
     const auto found = std::find_if(relayed_.rbegin(), relayed_.rend(), are_meant);
     return found == relayed_.rend() ? "" : *found;
+  }
+
+  // The derivations that only fetch something and said that the network fails them, and how they said it.
+  std::map<std::string, std::string> fetches_without_network() const {
+    auto fetches = without_network_;
+    std::erase_if(fetches,
+                  [](const auto& fetch) { return !is_fixed_output(os::read_if_exists(fetch.first).value_or("")); });
+    return fetches;
   }
 
   std::string end() const {
@@ -72,6 +86,8 @@ class Account {
 
   const Attendance& attendance_;
   std::deque<std::string> own_, relayed_, shown_;
+  std::map<std::uint64_t, std::string> builds_;         // derivations, by activity
+  std::map<std::string, std::string> without_network_;  // derivation, and its last word on that
 };
 
 // "builder for '/nix/store/….drv' failed with exit code 1", on one line.
@@ -122,6 +138,13 @@ Error realise_error(const os::Outcome& outcome, const Account& account, std::chr
       return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
   if (const std::string words = words_that(lacks_disk); !words.empty())
     return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
+  for (const auto& [fetch, line] : account.fetches_without_network()) {
+    const std::string quoted = "'" + fetch + "'";
+    const auto names_it = [&](const std::string& words) { return words.find(quoted) != words.npos; };
+    if (!account.find(names_it, true).empty())
+      return Error(Failure::unavailable, fmt::format("a download failed for the network: {} says: {}", fetch, line),
+                   end);
+  }
   if (!has_findings && cut_off(last))
     return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(last)), end);
   return Error(Failure::build_failed, fmt::format("the build failed: {}", said(last)), end);

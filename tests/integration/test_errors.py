@@ -134,6 +134,32 @@ def test_what_a_builder_prints_is_never_taken_for_what_nix_says(new_registry, di
     assert len(registry.events("build failed")) == len(said)
 
 
+def test_a_download_that_the_network_failed_is_503_and_tried_again_at_once(new_registry, directory):
+    """Of what a builder prints, only a fetch's word counts, as nix gives no other build a network."""
+    fixed = ' outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = "' + "0" * 64 + '"; }'
+    def fetch(name, line):
+        return DERIVATION.format(name=f"{name}-{directory.name}", script=f"echo '{line}'; exit 1").rstrip().removesuffix("}") + fixed
+    sources = {
+        "offline": fetch("offline", "curl: (6) Could not resolve host: example.org"),
+        "absent": fetch("absent", "curl: (22) The requested URL returned error: 404"),
+    }
+    sources |= {f"needs-{name}": DERIVATION.format(name=f"needs-{name}", script="echo ${" + source + "} > $out")
+                for name, source in sources.items()}
+    (directory / "default.nix").write_text(
+        "{ system, ... }: { " + "\n".join(f'"{name}" = {source};' for name, source in sources.items()) + " }")
+    registry = new_registry(NIXERY_PKGS_PATH=str(directory), NIXERY_FAILURE_SECONDS="600")
+    for name in ("offline", "needs-offline"):
+        for _ in range(2):
+            answer = registry.manifest(name)
+            assert (answer.status, answer.error["detail"]["failure"]) == (503, "unavailable"), (name, answer.body)
+            assert "a download failed" in answer.error["message"] and "Could not resolve host" in answer.error["message"]
+    for name in ("absent", "needs-absent"):
+        for _ in range(2):
+            answer = registry.manifest(name)
+            assert (answer.status, answer.error["detail"]["failure"]) == (424, "build_failed"), (name, answer.body)
+    assert len(registry.events("build failed")) == 6  # what stays was not tried again
+
+
 def test_so_it_is_with_what_another_build_needs(new_registry, directory):
     inner = DERIVATION.format(name=f"inner-{directory.name}", script="echo test 7 timed out after 5 seconds; exit 1")
     outer = DERIVATION.format(name="outer", script="echo ${" + inner + "} > $out")

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include "nix/fixed_output.h"
 #include "nix/log_line.h"
 #include "nix/nix.h"
 
@@ -32,6 +33,40 @@ TEST_CASE("nix's own words are told from a builder's, whatever that prints") {
   CHECK(is(R"(@nix {"action":"start","id":1,"level":3,"text":"building '/x.drv'","type":105})", LogLine::Kind::notice,
            "building '/x.drv'..."));
   CHECK(is("error: cannot read nix.conf", LogLine::Kind::relayed, "error: cannot read nix.conf"));
+}
+
+TEST_CASE("a builder's line leads to its derivation") {
+  const LogLine begins = read_log_line(
+      R"(@nix {"action":"start","fields":["/nix/store/x.drv","",1,1],"id":9007199254740993,"level":3,"text":"building","type":105})");
+  const LogLine line = read_log_line(R"(@nix {"action":"result","fields":["y"],"id":9007199254740993,"type":101})");
+  CHECK(begins.derivation == "/nix/store/x.drv");
+  CHECK(begins.activity == 9007199254740993u);
+  CHECK(line.activity == begins.activity);
+  CHECK(line.derivation.empty());
+  const LogLine copies = read_log_line(
+      R"(@nix {"action":"start","fields":["/nix/store/x.drv"],"id":1,"level":3,"text":"copying","type":100})");
+  CHECK(copies.derivation.empty());
+}
+
+TEST_CASE("a fetch is known by the hash of its output") {
+  CHECK(nix::is_fixed_output(R"(Derive([("out","/nix/store/s","sha256","ab12")],[],[],"x","builder",[],[]))"));
+  CHECK(nix::is_fixed_output(R"(Derive([("out","/nix/store/s","r:sha256","ab12")],[])"));
+  for (const char* text :
+       {R"(Derive([("out","/nix/store/s","","")],[("/nix/store/i.drv",["out"])],[],"x")",
+        R"(Derive([("out","","r:sha256","")],[],[])", R"(Derive([("dev","/d","",""),("out","/o","","")])",
+        R"(Derive([("out","/nix/store/s","sha256",")", R"(DrvWithVersion("xp-dyn-drv",[("out")", ""})
+    CHECK_FALSE_MESSAGE(nix::is_fixed_output(text), text);
+}
+
+TEST_CASE("what passes by itself is told from what does not") {
+  for (const char* line :
+       {"curl: (6) Could not resolve host: x.org", "curl: (7) Failed to connect to x port 443: Connection refused",
+        "curl: (28) Operation timed out", "ssh: connect to host x port 22: Network is unreachable",
+        "curl: (22) The requested URL returned error: 503"})
+    CHECK_MESSAGE(nix::tells_of_network(line), line);
+  for (const char* line : {"curl: (22) The requested URL returned error: 404", "curl: (60) SSL certificate problem",
+                           "error: cannot download x from any mirror", ""})
+    CHECK_FALSE_MESSAGE(nix::tells_of_network(line), line);
 }
 
 TEST_CASE("progress, and lines that are torn or no log at all, are nobody's words") {
