@@ -212,6 +212,7 @@ def test_a_disk_that_fails_is_noticed_by_the_test_itself(directory, failing_disk
     tree, state = directory / "tree", directory / "state"
     env = {**os.environ, "NIXERY_TREE": str(tree), "NIXERY_STATE": str(state), "LD_PRELOAD": str(failing_disk), "FAIL_DIRS": str(directory),
            "NIXERY_RESOLVE_NIX": str(ROOT / "nix/resolve.nix")}
+    tree.mkdir()
     assert subprocess.run([NIXERY, "verify"], env=env, capture_output=True).returncode == 0
     shutil.rmtree(state)
     done = subprocess.run([NIXERY, "verify"], env={**env, "FAIL_ONE_IN": "1"}, capture_output=True, text=True)
