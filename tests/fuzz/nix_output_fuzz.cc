@@ -1,8 +1,10 @@
-// What nix prints on standard error while it evaluates and builds: its last error, its steps, and what clients are
-// told of both.
+// What nix prints on standard error while it evaluates and builds: its last error, its steps, its log, and what clients
+// are told of them.
 #include "build/progress.h"
 #include "check.h"
 #include "http/answers.h"
+#include "nix/fixed_output.h"
+#include "nix/log_line.h"
 #include "nix/nix.h"
 
 using namespace nixery;
@@ -36,11 +38,21 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(message.empty() || printed.find("error: ") != printed.npos, "no error, no message", message);
   if (!message.empty())
     require(nix::error_message("error: " + message).size() <= message.size(), "it is its own message or less", message);
+  require(!nix::is_fixed_output(printed) || printed.starts_with("Derive("), "a fetch is a derivation", printed);
   require_answerable(Error(Failure::evaluation_failed, "package 'x' cannot be evaluated: " + message));
   require_answerable(Error(Failure::build_failed, "the build failed: " + message, std::string(printed)));
 
   for (std::string_view rest = printed; !rest.empty();) {
     const std::string_view line = fuzz::take_until(rest, '\n');
+    const nix::LogLine said = nix::read_log_line(line);
+    require(said.kind != nix::LogLine::Kind::nothing || (said.text.empty() && said.activity == 0),
+            "what is nobody's word has none", said.text);
+    require(said.kind != nix::LogLine::Kind::error || line.starts_with("@nix "), "nix's own words come in its log",
+            line);
+    require(nix::without_quotes(said.text).size() <= said.text.size(), "an error without quotes is no longer",
+            said.text);
+    require(nix::without_quotes(nix::without_quotes(said.text)).size() <= nix::without_quotes(said.text).size(),
+            "nor is it again", said.text);
     std::string step = build::step_of_nix_line(line);
     if (step.empty()) continue;
     require(step.size() <= line.size(), "a step is shorter than its line", step);

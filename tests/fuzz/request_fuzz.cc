@@ -16,8 +16,13 @@ using fuzz::require;
 namespace {
 
 struct NoSource : nix::Source {
-  nix::Revision find(std::string_view) override { throw Error(Failure::unavailable, "no source"); }
-  nix::PinnedSource fetch(const nix::Revision&) override { throw Error(Failure::unavailable, "no source"); }
+  std::string terms() const override { return "none"; }
+  nix::Revision find(std::string_view, const std::atomic<bool>*) override {
+    throw Error(Failure::unavailable, "no source");
+  }
+  nix::PinnedSource fetch(const nix::Revision&, const std::atomic<bool>*) override {
+    throw Error(Failure::unavailable, "no source");
+  }
 };
 
 // What is in the tree: git:latest; a blob; and the recipe of one that is gone.
@@ -33,7 +38,7 @@ struct House {
   House() {
     tree.publish_tag("git", "latest", tree.publish_manifest("{}", image::MediaType::oci_manifest));
     tree.publish_blob("a blob");
-    layer::Recipe gone{layer::format_version, {}, image::Digest::of(""), 100, image::Digest::of(""), 2048, {}, {}};
+    layer::Recipe gone{layer::format_version, {}, image::Digest::of(""), 100, image::Digest::of(""), 2048, {}, {}, {}};
     layer::remember(tree.layout(), gone);
   }
   const tree::Tree& prepared() const {
