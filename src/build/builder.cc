@@ -35,9 +35,20 @@ std::string name_of(const reference::Reference& reference) {
   return fmt::format("{}:{}", reference.repository, reference.tag);
 }
 
-// What nobody foresaw, such as a file system's refusal: its words name paths, and are for the log alone.
-Error unforeseen(const std::exception& error) {
-  return {Failure::storage, "the registry failed at this: its log says why", error.what()};
+// What `work` lands with. Tells `failed` why it did not, for the log. What nobody foresaw, such as a file system's
+// refusal, is an Error{storage} for all others: its words name paths.
+template <class Work, class Failed>
+Landing attempt(const Work& work, const Failed& failed) {
+  try {
+    return work();
+  } catch (const Error& error) {
+    failed(error, error.what());
+    throw;
+  } catch (const std::exception& error) {
+    Error unforeseen(Failure::storage, "the registry failed at this: its log says why", error.what());
+    failed(unforeseen, error.what());
+    throw unforeseen;
+  }
 }
 
 }  // namespace
@@ -106,7 +117,7 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
                 {"seconds", seconds()}});
     remember_failure(reference, error);
   };
-  try {
+  const auto work = [&]() -> Landing {
     const auto built = build_with_tag(road_, tree_, reference, progress, &stopping_, ExistingTag::is_good_enough);
     drop_if_changed(reference);
     tree::remove_failure(tree_.layout(), build_key(reference));
@@ -123,13 +134,8 @@ Landing Builder::build(const reference::Reference& reference, Progress& progress
                               {"log", build_key(reference)},
                               {"seconds", seconds()}});
     return {built.manifest, built.revision.id, built.revision.moving, nullptr};
-  } catch (const Error& error) {
-    failed(error, error.what());
-    throw;
-  } catch (const std::exception& error) {
-    failed(unforeseen(error), error.what());
-    throw unforeseen(error);
-  }
+  };
+  return attempt(work, failed);
 }
 
 // For those who joined a flight that began under another spelling.
@@ -169,15 +175,7 @@ std::shared_ptr<Flight> Builder::start_rebuilding(const image::Digest& blob, std
       log::warning("blob not rebuilt",
                    {{"digest", blob.str()}, {"failure", name_of(error.failure())}, {"error", why}, {"log", key}});
     };
-    try {
-      return rebuild(key, blob, progress);
-    } catch (const Error& error) {
-      failed(error, error.what());
-      throw;
-    } catch (const std::exception& error) {
-      failed(unforeseen(error), error.what());
-      throw unforeseen(error);
-    }
+    return attempt([&] { return rebuild(key, blob, progress); }, failed);
   });
 }
 

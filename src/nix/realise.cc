@@ -39,10 +39,11 @@ class Account {
   void hear(std::string_view printed) {
     const LogLine line = read_log_line(printed);
     if (line.kind == LogLine::Kind::nothing) return;
-    if (!line.derivation.empty()) builds_[line.activity] = line.derivation;
-    if (line.kind == LogLine::Kind::builder && tells_of_network(line.text))
-      if (const auto build = builds_.find(line.activity); build != builds_.end())
-        without_network_[build->second] = shortened(line.text, longest_shown);
+    if (!line.derivation.empty() && is_fixed_output(os::read_if_exists(line.derivation).value_or("")))
+      fetches_[line.activity].derivation = line.derivation;
+    if (line.kind == LogLine::Kind::builder)
+      if (const auto fetch = fetches_.find(line.activity); fetch != fetches_.end() && tells_of_network(line.text))
+        fetch->second.complaint = shortened(line.text, longest_shown);
     if (line.kind == LogLine::Kind::error) keep(own_, without_quotes(line.text), most_errors);
     if (line.kind == LogLine::Kind::relayed) keep(relayed_, without_quotes(line.text), most_errors);
     std::string_view rest = line.text;
@@ -59,12 +60,16 @@ class Account {
     return found == relayed_.rend() ? "" : *found;
   }
 
-  // The derivations that only fetch something and said that the network fails them, and how they said it.
-  std::map<std::string, std::string> fetches_without_network() const {
-    auto fetches = without_network_;
-    std::erase_if(fetches,
-                  [](const auto& fetch) { return !is_fixed_output(os::read_if_exists(fetch.first).value_or("")); });
-    return fetches;
+  // How a fetch that nix names as failed said that the network fails it; empty if none did.
+  std::string failed_fetch() const {
+    for (const auto& [activity, fetch] : fetches_) {
+      const auto names_it = [&](const std::string& words) {
+        return words.find(fmt::format("'{}'", fetch.derivation)) != words.npos;
+      };
+      if (!fetch.complaint.empty() && !find(names_it, true).empty())
+        return fmt::format("{} says: {}", fetch.derivation, fetch.complaint);
+    }
+    return {};
   }
 
   std::string end() const {
@@ -74,6 +79,11 @@ class Account {
   }
 
  private:
+  struct Fetch {
+    std::string derivation;
+    std::string complaint;  // its last word on the network; may be empty
+  };
+
   static void keep(std::deque<std::string>& lines, std::string line, std::size_t most) {
     lines.push_back(std::move(line));
     if (lines.size() > most) lines.pop_front();
@@ -86,8 +96,7 @@ class Account {
 
   const Attendance& attendance_;
   std::deque<std::string> own_, relayed_, shown_;
-  std::map<std::uint64_t, std::string> builds_;         // derivations, by activity
-  std::map<std::string, std::string> without_network_;  // derivation, and its last word on that
+  std::map<std::uint64_t, Fetch> fetches_;  // builds that only fetch something, by activity
 };
 
 // "builder for '/nix/store/….drv' failed with exit code 1", on one line.
@@ -138,13 +147,8 @@ Error realise_error(const os::Outcome& outcome, const Account& account, std::chr
       return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
   if (const std::string words = words_that(lacks_disk); !words.empty())
     return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
-  for (const auto& [fetch, line] : account.fetches_without_network()) {
-    const std::string quoted = "'" + fetch + "'";
-    const auto names_it = [&](const std::string& words) { return words.find(quoted) != words.npos; };
-    if (!account.find(names_it, true).empty())
-      return Error(Failure::unavailable, fmt::format("a download failed for the network: {} says: {}", fetch, line),
-                   end);
-  }
+  if (const std::string fetch = account.failed_fetch(); !fetch.empty())
+    return Error(Failure::unavailable, fmt::format("a download failed for the network: {}", fetch), end);
   if (!has_findings && cut_off(last))
     return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(last)), end);
   return Error(Failure::build_failed, fmt::format("the build failed: {}", said(last)), end);
