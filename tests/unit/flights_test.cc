@@ -15,6 +15,20 @@ namespace {
 Landing success() {
   return {image::Digest::of("x"), "r", false, nullptr};
 }
+// A flight that stays in the air, and so keeps the one builder, until it may go on. It must outlive the flights.
+struct Held {
+  std::latch go{1}, flying{1};
+
+  void take_off(Flights& flights, const std::string& client) {
+    flights.join(client, "first", [this](Progress&) {
+      flying.count_down();
+      go.wait();
+      return success();
+    });
+    flying.wait();
+  }
+};
+
 const auto far = std::chrono::steady_clock::now() + std::chrono::hours(1);
 
 }  // namespace
@@ -114,14 +128,9 @@ TEST_CASE("a full queue refuses, and says so") {
 TEST_CASE("clients take turns: one who asks for many images does not keep another's first waiting") {
   std::vector<std::string> flown;
   {
-    std::latch go(1), flying(1);
+    Held first;
     Flights flights({1, 100, std::chrono::seconds(0)});
-    flights.join("greedy", "first", [&](Progress&) {
-      flying.count_down();
-      go.wait();
-      return success();
-    });
-    flying.wait();
+    first.take_off(flights, "greedy");
     std::mutex mutex;
     const auto note = [&](std::string key) {
       return [&, key](Progress&) {
@@ -133,21 +142,16 @@ TEST_CASE("clients take turns: one who asks for many images does not keep anothe
     for (int i = 0; i < 5; ++i) flights.join("greedy", "g" + std::to_string(i), note("g" + std::to_string(i)));
     flights.join("modest", "m0", note("m0"));
     flights.join("other", "o0", note("o0"));
-    go.count_down();
+    first.go.count_down();
     flights.wait_until_idle();
   }
   CHECK(flown == std::vector<std::string>{"g0", "m0", "o0", "g1", "g2", "g3", "g4"});
 }
 
 TEST_CASE("in a full queue, one who has the most makes room for one who has less") {
-  std::latch go(1), flying(1);
+  Held first;
   Flights flights({1, 4, std::chrono::seconds(0)});
-  flights.join("greedy", "first", [&](Progress&) {
-    flying.count_down();
-    go.wait();
-    return success();
-  });
-  flying.wait();
+  first.take_off(flights, "greedy");
   const auto work = [](Progress&) { return success(); };
   std::vector<std::shared_ptr<build::Flight>> greedy;
   for (int i = 0; i < 4; ++i) greedy.push_back(flights.join("greedy", "g" + std::to_string(i), work));
@@ -160,21 +164,16 @@ TEST_CASE("in a full queue, one who has the most makes room for one who has less
   CHECK(greedy[2]->landing());
   CHECK_THROWS_AS(flights.join("modest", "m2", work), Error);  // two and two
   CHECK_NOTHROW(flights.join("third", "t0", work));
-  go.count_down();
+  first.go.count_down();
   CHECK(second->wait_until(far)->error == nullptr);
 }
 
 TEST_CASE("whoever joins a flight that waits has a turn of their own for it") {
   std::vector<std::string> flown;
   {
-    std::latch go(1), flying(1);
+    Held first;
     Flights flights({1, 100, std::chrono::seconds(0)});
-    flights.join("greedy", "first", [&](Progress&) {
-      flying.count_down();
-      go.wait();
-      return success();
-    });
-    flying.wait();
+    first.take_off(flights, "greedy");
     const auto note = [&](std::string key) {
       return [&, key](Progress&) {
         flown.push_back(key);  // one builder: one at a time
@@ -184,21 +183,16 @@ TEST_CASE("whoever joins a flight that waits has a turn of their own for it") {
     for (int i = 0; i < 4; ++i) flights.join("greedy", "g" + std::to_string(i), note("g" + std::to_string(i)));
     for (int hop = 0; hop < 3; ++hop) flights.join("modest", "g3", note("another g3"));
     CHECK(flights.queued() == 4);
-    go.count_down();
+    first.go.count_down();
     flights.wait_until_idle();
   }
   CHECK(flown == std::vector<std::string>{"g0", "g3", "g1", "g2"});
 }
 
 TEST_CASE("room is not made of what somebody with less is waiting for, too") {
-  std::latch go(1), flying(1);
+  Held first;
   Flights flights({1, 4, std::chrono::seconds(0)});
-  flights.join("greedy", "first", [&](Progress&) {
-    flying.count_down();
-    go.wait();
-    return success();
-  });
-  flying.wait();
+  first.take_off(flights, "greedy");
   const auto work = [](Progress&) { return success(); };
   std::vector<std::shared_ptr<build::Flight>> greedy;
   for (int i = 0; i < 4; ++i) greedy.push_back(flights.join("greedy", "g" + std::to_string(i), work));
@@ -212,7 +206,7 @@ TEST_CASE("room is not made of what somebody with less is waiting for, too") {
   flights.join("accomplice", "g1", work);
   CHECK_NOTHROW(flights.join("fourth", "f0", work));
   CHECK(greedy[1]->landing());
-  go.count_down();
+  first.go.count_down();
 }
 
 TEST_CASE("of several builders, the last one is for a client that has none") {
