@@ -11,6 +11,7 @@
 #include "error.h"
 #include "layer/rootfs.h"
 #include "os/file.h"
+#include "os/lock.h"
 #include "tree/hold.h"
 
 namespace nixery::build {
@@ -174,6 +175,8 @@ BuiltImage Road::build(const reference::Reference& reference, nix::PinnedSource 
     if (const auto digest = image::Digest::parse_hex(*hex); digest && tree_.renew_manifest(*digest))
       return {*digest, image.source.revision, {}, true};
 
+  // Until the image stands for them, nobody sweeps nix's roots (upkeep/leftovers.h).
+  const os::Lock roots(tree_.layout().lock(image.key), os::Lock::Mode::shared);
   progress.enter(Phase::realising);
   const plan::Settings plan = plan_settings();
   {

@@ -63,9 +63,8 @@ class Account {
   // How a fetch that nix names as failed said that the network fails it; empty if none did.
   std::string failed_fetch() const {
     for (const auto& [activity, fetch] : fetches_) {
-      const auto names_it = [&](const std::string& words) {
-        return words.find(fmt::format("'{}'", fetch.derivation)) != words.npos;
-      };
+      const std::string name = fmt::format("'{}'", fetch.derivation);
+      const auto names_it = [&name](const std::string& words) { return words.find(name) != words.npos; };
       if (!fetch.complaint.empty() && !find(names_it, true).empty())
         return fmt::format("{} says: {}", fetch.derivation, fetch.complaint);
     }

@@ -115,15 +115,21 @@ class Sweeper {
     });
   }
 
-  // Roots belong to the image of their key, or to a build under way.
+  // Roots belong to the image of their key, or to a build under way, which holds the key's lock.
   void sweep_gc_roots() {
     os::for_each_entry(layout_.state / "gcroots", [&](const auto& entry) {
       const std::string key = entry.path().filename().string();
-      const auto hex = os::read_if_exists(layout_.image(key));
-      const auto manifest = hex ? image::Digest::parse_hex(*hex) : std::nullopt;
-      if ((!manifest || !stays_(*manifest)) && is_older(entry.path(), manifest ? grace_ : abandoned))
-        remove(entry.path());
+      if (!has_no_image(key, entry.path())) return;
+      std::optional<os::Lock> lock;
+      if (mode_ == Mode::real && !(lock = os::Lock::try_lock(layout_.lock(key)))) return;
+      if (has_no_image(key, entry.path())) remove(entry.path());  // one may have been built until it was ours
     });
+  }
+
+  bool has_no_image(const std::string& key, const fs::path& roots) const {
+    const auto hex = os::read_if_exists(layout_.image(key));
+    const auto manifest = hex ? image::Digest::parse_hex(*hex) : std::nullopt;
+    return (!manifest || !stays_(*manifest)) && is_older(roots, manifest ? grace_ : abandoned);
   }
 
   // A build writes the record before the tag.

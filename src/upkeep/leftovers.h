@@ -2,7 +2,8 @@
 // tags among them, and of STATE; archives and directories of package sets that were not fetched to their end; locks.
 //
 // What may still be written stays for a day. All of it can be made again, and all readers cope with its absence; so
-// nothing is locked but what is a lock, and the tree while directories of names go that it has left empty.
+// nothing is locked but what is a lock, nix's roots of an image, and the tree while directories of names go that it
+// has left empty.
 #pragma once
 
 #include <cstddef>

@@ -14,6 +14,7 @@ import pytest
 
 from registry import NIXERY, ROOT, wait_for
 from test_faults import PACKAGES
+from web_site import web_site
 
 
 @pytest.fixture
@@ -150,6 +151,27 @@ def test_workers_take_the_log_of_pulls_in_though_they_collect_nothing(new_regist
     log.unlink()
     rotated.unlink()
     assert collect(registry, "--max-age", "24h")["images"] == []
+
+
+def test_roots_stay_under_a_build_however_old_they_are():
+    with web_site() as site:
+        answers = []
+        puller = threading.Thread(target=lambda: answers.append(site.manifest("gated")))
+        puller.start()
+        log = lambda: site.get("/api/build/gated").json.get("log", [])
+        wait_for(lambda: "waiting for the gate" in log(), "the build to begin")
+        [roots] = (site.state / "gcroots").iterdir()  # into which nix puts a link at its end
+        make_old(site, 48)
+        collect(site, "--grace", "0s")
+        assert roots.is_dir()
+        site.open_gate()
+        puller.join()
+        assert answers[0].status == 200, answers[0].body
+        site.stop_worker()  # which held on to them
+        (site.state / "images" / roots.name).unlink()
+        make_old(site, 48)
+        collect(site, "--grace", "0s")
+        assert not roots.exists()
 
 
 def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
