@@ -19,9 +19,7 @@ constexpr milliseconds least_wait{500}, most_wait{30'000};  // after failures of
 constexpr milliseconds least_pull_wait{1000};               // after those of the registry, and up to
 constexpr milliseconds least_poll{250};                     // between two looks at a build
 constexpr milliseconds most_wait_unavailable{15'000}, most_wait_refused{300'000}, most_wait_failed{1'800'000};
-constexpr seconds long_for_taking{60};          // until a declaration that the registry has not taken is a failure
-constexpr double most_events = 25;              // of an object at once
-constexpr double events_per_second = 1.0 / 60;  // and then
+constexpr seconds long_for_taking{60};  // until a declaration that the registry has not taken is a failure
 
 std::string without_scheme(const std::string& url) {
   const auto host = url.find("://") + 3;
@@ -30,11 +28,6 @@ std::string without_scheme(const std::string& url) {
 
 milliseconds until(Clock::time_point when) {
   return std::max(milliseconds(0), std::chrono::ceil<milliseconds>(when - Clock::now()));
-}
-
-// Trying again will not help.
-bool is_final(const ApiError& error) {
-  return error.status == 400 || error.status == 403 || error.status == 422;
 }
 
 }  // namespace
@@ -46,6 +39,7 @@ Reconciler::Reconciler(const Settings& settings, const ApiClient& client, std::f
       leads_(std::move(leads)),
       stop_(stop),
       files_(settings.images),
+      events_(client, settings.identity),
       queue_(least_wait, most_wait),
       pulls_(least_wait, most_wait),
       listing_quota_(settings.quota),
@@ -221,9 +215,9 @@ void Reconciler::forget(const std::string& key) {
   gone.namespace_name = key.substr(0, slash);
   gone.name = key.substr(slash + 1);
   remove_files(gone);
+  events_.forget(key);
   const std::lock_guard lock(mutex_);
   known_.erase(key);
-  tellings_.erase(key);
   failing_.erase(key);
 }
 
@@ -365,7 +359,7 @@ void Reconciler::tell(const NixImage& image, const Pull& pull, const std::option
     const Status wanted =
         with_transitions(status_of(image, pull, there, reference_of(image)), image.status, timestamp_now());
     if (wanted != image.status) {
-      note_event(image, pull, wanted);  // before, as the answer may be lost of what is written
+      events_.note(image, pull, wanted);  // before, as the answer may be lost of what is written
       const std::string path = fmt::format("/apis/{}/namespaces/{}/niximages/{}/status?fieldManager={}&force=true",
                                            api_version, image.namespace_name, image.name, field_manager);
       const Response response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);
@@ -376,52 +370,7 @@ void Reconciler::tell(const NixImage& image, const Pull& pull, const std::option
         keep(std::move(stored));
     }
   }
-  tell_event(image);
-}
-
-// Where what is known of the object has changed, and is no mere progress.
-void Reconciler::note_event(const NixImage& image, const Pull& pull, const Status& wanted) {
-  if (is_progress(pull)) return;
-  const Condition *before = find_condition(image.status, "Ready"), *now = find_condition(wanted, "Ready");
-  if (before && before->status == now->status && before->reason == now->reason && before->message == now->message)
-    return;
-  const std::string note = pull.outcome == Outcome::built ? "built " + now->message : now->message;
-  const std::lock_guard lock(mutex_);
-  Telling& telling = tellings_[image.key()];
-  if (telling.event && telling.event->reason == now->reason && telling.event->note == note) return;
-  const auto time = Clock::now();
-  if (telling.counted == Clock::time_point()) {
-    telling.allowed = most_events;
-  } else {
-    const double passed = std::chrono::duration<double>(time - telling.counted).count();
-    telling.allowed = std::min(most_events, telling.allowed + passed * events_per_second);
-  }
-  telling.counted = time;
-  if (telling.allowed < 1) return;
-  telling.allowed -= 1;
-  telling.event = happening_of(image, pull.outcome != Outcome::built, now->reason, note);
-}
-
-// Throws what may pass; tried again then, under the same name.
-void Reconciler::tell_event(const NixImage& image) {
-  std::optional<Happening> event;
-  {
-    const std::lock_guard lock(mutex_);
-    const auto at = tellings_.find(image.key());
-    if (at == tellings_.end() || !at->second.event) return;
-    event = at->second.event;
-  }
-  try {
-    client_.request("POST", fmt::format("/apis/events.k8s.io/v1/namespaces/{}/events", image.namespace_name),
-                    event_json(image, *event, settings_.identity));
-  } catch (const ApiError& error) {
-    if (error.status != 409 && !is_final(error)) throw;  // 409: an earlier try has come through
-    if (error.status != 409) log::warning("cannot tell an event", {{"image", image.key()}, {"error", error.what()}});
-  }
-  const std::lock_guard lock(mutex_);
-  if (const auto at = tellings_.find(image.key());
-      at != tellings_.end() && at->second.event && at->second.event->name == event->name)
-    at->second.event.reset();
+  events_.tell(image);
 }
 
 }  // namespace nixery::kubernetes

@@ -22,6 +22,7 @@
 
 #include "kubernetes/api_client.h"
 #include "kubernetes/declared_files.h"
+#include "kubernetes/event_teller.h"
 #include "kubernetes/nix_image.h"
 #include "kubernetes/quota.h"
 #include "kubernetes/registry_image.h"
@@ -60,12 +61,6 @@ class Reconciler {
     Clock::time_point next_pull;
     unsigned failures = 0;
   };
-  // Events that are still to be told, and how many may be: a flood of them is of no use to anybody.
-  struct Telling {
-    std::optional<Happening> event;
-    double allowed = 0;
-    Clock::time_point counted;
-  };
 
   void reconcile(const std::string& key);
   void report(const std::string& key, const char* error);
@@ -76,8 +71,6 @@ class Reconciler {
   void remove_files(const NixImage& image);
   Pull outcome_of(const NixImage& image, bool over, std::optional<Pull>& built);
   void tell(const NixImage& image, const Pull& pull, const std::optional<Pull>& built);
-  void tell_event(const NixImage& image);
-  void note_event(const NixImage& image, const Pull& pull, const Status& wanted);
   std::optional<NixImage> find(const std::string& key);
   std::optional<NixImage> ask_for(const NixImage& image);
   bool is_over(const std::string& key);
@@ -89,6 +82,7 @@ class Reconciler {
   const std::function<bool()> leads_;
   const std::atomic<bool>& stop_;
   DeclaredFiles files_;
+  EventTeller events_;
   WorkQueue queue_, pulls_;
 
   // The list that is being received; the follower's own.
@@ -102,7 +96,6 @@ class Reconciler {
   std::map<std::string, NixImage> images_;
   Quota quota_;
   std::map<std::string, Known> known_;
-  std::map<std::string, Telling> tellings_;
   std::set<std::string> failing_;
   std::uint64_t serial_ = 0;
 };

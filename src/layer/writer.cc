@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <libdeflate.h>
 
 #include <algorithm>
 #include <atomic>
@@ -17,6 +16,7 @@
 #include "layer/layer_file.h"
 #include "layer/nar.h"
 #include "layer/pipeline.h"
+#include "layer/segment_sinks.h"
 #include "layer/tar.h"
 #include "layer/walk.h"
 #include "log.h"
@@ -88,6 +88,7 @@ class Writer::Call {
         encoding_(encoding),
         on_progress_(on_progress),
         expected_(expected),
+        sinks_{shared.pool, shared.compressors, encoding, stopping_, [this](std::size_t bytes) { advance(bytes); }},
         blobs_(layers.size()) {
     for (const Contents& contents : layers) keys_.push_back(layer_key(encoding, contents));
   }
@@ -113,64 +114,6 @@ class Writer::Call {
   WriteStats stats() const { return {tarred_, compressed_, written_, copied_, reused_}; }
 
  private:
-  // Tar that is compressed: each buffer becomes a member.
-  class MemberSink : public Sink {
-   public:
-    MemberSink(Call& call, std::shared_ptr<OrderedQueue> queue, image::Sha256& diff)
-        : call_(call), queue_(std::move(queue)), diff_(diff) {}
-    std::uint32_t crc32() const { return crc_; }  // of what was finished
-
-   private:
-    void take(std::size_t used) override {
-      auto member = std::make_shared<OrderedQueue::Member>(OrderedQueue::Member{std::move(chunk_), false, nullptr});
-      member->chunk->size = used;
-      diff_.update({member->chunk->data.get(), used});
-      crc_ = libdeflate_crc32(crc_, member->chunk->data.get(), used);
-      queue_->push(member);
-      call_.shared_.compressors.submit(queue_, std::move(member), call_.encoding_);
-      call_.compressed_ += used;
-      call_.advance(used);
-    }
-    std::span<char> next_buffer() override {
-      chunk_ = call_.shared_.pool.take();
-      if (call_.stopping_) throw Abandoned();
-      return {chunk_->data.get(), member_size};
-    }
-
-    Call& call_;
-    const std::shared_ptr<OrderedQueue> queue_;
-    image::Sha256& diff_;
-    std::uint32_t crc_ = 0;
-    ChunkPool::Pointer chunk_{nullptr, {}};
-  };
-
-  // Tar whose compressed form is known.
-  class HashSink : public Sink {
-   public:
-    HashSink(Call& call, std::span<char> scratch, image::Sha256& diff) : call_(call), scratch_(scratch), diff_(diff) {}
-
-    // Whether what was finished is the tar that the segment was made from.
-    bool is_of(const Segment& segment) const {
-      return total() == segment.tar_length && segment.tar_crc32.value_or(crc_) == crc_;
-    }
-
-   private:
-    void take(std::size_t used) override {
-      diff_.update({scratch_.data(), used});
-      crc_ = libdeflate_crc32(crc_, scratch_.data(), used);
-      call_.advance(used);
-    }
-    std::span<char> next_buffer() override {
-      if (call_.stopping_) throw Abandoned();
-      return scratch_;
-    }
-
-    Call& call_;
-    const std::span<char> scratch_;
-    image::Sha256& diff_;
-    std::uint32_t crc_ = 0;
-  };
-
   std::uint64_t size_of(std::size_t layer) const {
     const auto& paths = layers_[layer].paths;
     return std::accumulate(paths.begin(), paths.end(), std::uint64_t{0},
@@ -237,30 +180,35 @@ class Writer::Call {
     diff.update(tar_head());
     std::uint64_t tar_size = tar_head().size() + tail.size();
     if (!contents.entries.empty()) {
-      MemberSink sink(*this, queue, diff);
+      MemberSink sink(sinks_, diff, queue);
       for (const Entry& entry : contents.entries) append_entry(sink, entry);
       sink.finish();
-      tar_size += sink.total();
-      queue->push(OrderedQueue::SegmentEnd{nullptr, sink.total(), sink.crc32()});
+      tar_size += end_segment(*queue, nullptr, sink);
     }
     for (const store::PathInfo* path : contents.paths) {
       const auto known = use_index ? find_segment(shared_.layout, encoding_, *path) : std::nullopt;
       if (known) {
         queue->push(OrderedQueue::Copy{*known, path});
-        HashSink sink(*this, scratch, diff);
+        HashSink sink(sinks_, diff, scratch);
         append_path(sink, *path);
         tar_size += sink.total();
         // One that is expected is proven by its digest, whatever the store holds by now.
         if (!expected_ && !sink.is_of(known->segment)) refuse(layer, *path, *known);
       } else {
-        MemberSink sink(*this, queue, diff);
+        MemberSink sink(sinks_, diff, queue);
         append_path(sink, *path);
-        tar_size += sink.total();
-        queue->push(OrderedQueue::SegmentEnd{path, sink.total(), sink.crc32()});
+        tar_size += end_segment(*queue, path, sink);
       }
     }
     diff.update(tail);
     queue->push(OrderedQueue::LayerEnd{diff.finish(), tar_size});
+  }
+
+  // Bytes of its tar. `path` is null for the entries of the root file system.
+  std::uint64_t end_segment(OrderedQueue& queue, const store::PathInfo* path, const MemberSink& sink) {
+    compressed_ += sink.total();
+    queue.push(OrderedQueue::SegmentEnd{path, sink.total(), sink.crc32()});
+    return sink.total();
   }
 
   // All of the path, or Error{corrupt} where it is not as long as Nix registered it: a power cut may leave valid paths
@@ -357,6 +305,7 @@ class Writer::Call {
   const OnProgress& on_progress_;
   const Recipe* const expected_;  // of the only layer; null for any
   std::vector<std::string> keys_;
+  const SinkContext sinks_;
 
   std::atomic<bool> stopping_{false};
   std::atomic<std::uint64_t> tarred_{0}, compressed_{0}, written_{0}, copied_{0}, reused_{0};

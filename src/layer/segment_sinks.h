@@ -1,0 +1,82 @@
+// Where the tar of a layer goes: all of it is hashed for the layer's diff id, and what is not known in its compressed
+// form goes on to the compressors. One of them for each segment; not thread-safe.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "image/digest.h"
+#include "layer/encoding.h"
+#include "layer/pipeline.h"
+#include "layer/sink.h"
+
+namespace nixery::layer {
+
+// What the sinks of one call of Writer have to do with each other. Outlives them.
+struct SinkContext {
+  ChunkPool& pool;
+  Compressors& compressors;
+  Encoding encoding;
+  const std::atomic<bool>& stopping;             // once it is set, a sink that wants room throws Abandoned
+  std::function<void(std::size_t)> on_progress;  // bytes of tar; called by all threads that read
+};
+
+class SegmentSink : public Sink {
+ public:
+  std::uint32_t crc32() const { return crc_; }  // of what was finished
+
+ protected:
+  // `diff` is the layer's: its segments are hashed one after another.
+  SegmentSink(const SinkContext& context, image::Sha256& diff) : context_(context), diff_(diff) {}
+
+  void pass(std::span<const char> tar);
+  void check_stopping() const {
+    if (context_.stopping) throw Abandoned();
+  }
+
+  const SinkContext& context_;
+
+ private:
+  image::Sha256& diff_;
+  std::uint32_t crc_ = 0;
+};
+
+// Tar that is compressed: each buffer becomes a member of `queue`.
+class MemberSink : public SegmentSink {
+ public:
+  MemberSink(const SinkContext& context, image::Sha256& diff, std::shared_ptr<OrderedQueue> queue)
+      : SegmentSink(context, diff), queue_(std::move(queue)) {}
+
+ private:
+  void take(std::size_t used) override;
+  std::span<char> next_buffer() override;
+
+  const std::shared_ptr<OrderedQueue> queue_;
+  ChunkPool::Pointer chunk_{nullptr, {}};
+};
+
+// Tar whose compressed form is known: it goes through `scratch`, and no further.
+class HashSink : public SegmentSink {
+ public:
+  HashSink(const SinkContext& context, image::Sha256& diff, std::span<char> scratch)
+      : SegmentSink(context, diff), scratch_(scratch) {}
+
+  // Whether what was finished is the tar that the segment was made from.
+  bool is_of(const Segment& segment) const {
+    return total() == segment.tar_length && segment.tar_crc32.value_or(crc32()) == crc32();
+  }
+
+ private:
+  void take(std::size_t used) override { pass(scratch_.first(used)); }
+  std::span<char> next_buffer() override {
+    check_stopping();
+    return scratch_;
+  }
+
+  const std::span<char> scratch_;
+};
+
+}  // namespace nixery::layer
