@@ -24,6 +24,17 @@ void log_failure(const Request& request, Failure failure, std::string_view why) 
   log::write(level, "request failed", {{"path", request.path.substr(0, 300)}, {"error", std::string(why)}});
 }
 
+// A blob that cannot be made again is, to whoever asks for it, one that is not here.
+Error lasting_as_unknown(const Error& error) {
+  switch (error.failure()) {
+    case Failure::build_failed:
+    case Failure::unsupported_platform:
+    case Failure::corrupt:
+      return {Failure::unknown_blob, fmt::format("the blob cannot be made again: {}", error.what()), error.detail()};
+    default: return error;
+  }
+}
+
 // Where a build's log can be read while it goes on, for the end of a sentence; empty if nowhere.
 std::string where_it_is_told(const Request& request) {
   const Place place = place_of(request.path);
@@ -122,7 +133,7 @@ Outcome Registry::blob(const Request& request, std::string_view text) const {
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
   // Once it is there, the web server sends it better than we could.
   return wait_for(request, builder_.start_rebuilding(digest, request.client), [request](const build::Landing& landing) {
-    if (landing.error) return answer_error(*landing.error);
+    if (landing.error) return answer_error(lasting_as_unknown(*landing.error));
     return answer_redirect(request, hop_of(request) + 1);
   });
 }

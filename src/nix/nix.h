@@ -91,7 +91,8 @@ void check_store(const std::atomic<bool>* stop);
 // Everything that `paths` refer to, and they themselves; all of them must be valid.
 store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop);
 
-// Brings store paths back that a garbage collection removed, from caches or by building their derivers.
+// Brings store paths back that a garbage collection removed, from caches: what they were built from is not known here.
+// Error{build_failed} where no cache has them.
 void realise_paths(const NixSettings& settings, const std::vector<store::StorePath>& paths,
                    const Attendance& attendance);
 

@@ -340,6 +340,28 @@ def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_regi
     assert layers("p12/p3") == before
 
 
+def test_a_layer_that_neither_the_store_nor_a_cache_can_give_again_is_unknown(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    pull(registry, "p17")
+    recipes = (registry.state / "recipes").iterdir()
+    path, digest = next(
+        (segment["path"], json.loads(recipe.read_text())["blob"])
+        for recipe in recipes for segment in json.loads(recipe.read_text())["segments"] if segment["path"].endswith("-p17"))
+    hex = digest.removeprefix("sha256:")
+    (registry.tree / "blobs/sha256" / hex[:2] / hex).unlink()
+    shutil.rmtree(registry.state / "gcroots")
+    subprocess.run(["nix-store", "--delete", path], check=True, capture_output=True, env=registry.env)
+    answer = registry.get(f"/v2/p17/blobs/{digest}")
+    while answer.status == 307:
+        answer = registry.get(answer.headers["Location"])
+    assert answer.status == 404 and answer.error["code"] == "BLOB_UNKNOWN", answer.body
+    assert answer.error["message"].startswith("the blob cannot be made again: the build failed"), answer.body
+    # By its name it comes back, as that knows what to build.
+    shutil.rmtree(registry.tree / "tags")
+    shutil.rmtree(registry.state / "images")
+    pull(registry, "p17")
+
+
 def test_after_a_compressor_that_gives_other_bytes_no_digest_has_other_bytes(new_registry, packages, directory):
     library = directory / "other_compressor.so"
     source = Path(__file__).with_name("other_compressor.c")
