@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <memory>
 
-#include "error.h"
+#include "log.h"
 
 namespace nixery::layer {
 
@@ -51,8 +51,10 @@ void LayerFile::copy(const KnownSegment& known, const store::PathInfo* path) {
   for (std::uint64_t left = known.segment.length; left > 0;) {
     const ssize_t n = pread(fd.get(), buffer.get(), std::min<std::uint64_t>(left, copy_step), at);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) os::throw_errno("read", from);
-    if (n == 0) throw StaleSegment{path, known.blob};
+    if (n < 0)
+      log::warning("a blob cannot be read",
+                   {{"digest", known.blob.str()}, {"error", std::generic_category().message(errno)}});
+    if (n <= 0) throw StaleSegment{path, known.blob};
     const std::string_view bytes(buffer.get(), static_cast<std::size_t>(n));
     hash_.update(bytes);
     segment_crc_ = libdeflate_crc32(segment_crc_, bytes.data(), bytes.size());

@@ -8,6 +8,19 @@
 
 namespace nixery::tree {
 
+namespace {
+
+// Whether the file is there with these bytes. One that cannot be read is as good as none.
+bool holds(const fs::path& file, std::string_view bytes) {
+  try {
+    return os::read_if_exists(file) == bytes;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace
+
 void Tree::prepare() const {
   for (const fs::path& dir : {layout_.incoming(), layout_.state}) {
     os::make_directories(dir);
@@ -25,10 +38,12 @@ bool Tree::has_blob(const image::Digest& digest) const {
 
 image::Digest Tree::publish_blob(std::string_view bytes) const {
   const auto digest = image::Digest::of(bytes);
-  if (!has_blob(digest) || !os::renew(layout_.blob(digest))) {
+  // The bytes are small, and at hand: what has rotten is made good.
+  const fs::path blob = layout_.blob(digest);
+  if (!has_blob(digest) || !holds(blob, bytes) || !os::renew(blob)) {
     os::PendingFile pending(layout_.incoming());
     pending.write(bytes);
-    pending.publish(layout_.blob(digest));
+    pending.publish(blob);
   }
   return digest;
 }

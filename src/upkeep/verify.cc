@@ -11,7 +11,7 @@
 
 #include "error.h"
 #include "image/links.h"
-#include "layer/recipe.h"
+#include "layer/index.h"
 #include "os/directory.h"
 #include "tree/records.h"
 #include "tree/referrers.h"
@@ -27,8 +27,14 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t read_step = 256 << 10;  // bytes
 
-// nullopt where the file has gone. Throws Error{storage}.
-std::optional<image::Digest> digest_of_file(const fs::path& file, const std::function<void(std::size_t)>& advance) {
+// What a file's bytes are, or why the disk does not give them.
+struct Looked {
+  std::optional<image::Digest> digest;
+  std::string unreadable;
+};
+
+// nullopt where the file has gone. Throws Error{storage} where it cannot be opened.
+std::optional<Looked> look_at(const fs::path& file, const std::function<void(std::size_t)>& advance) {
   if (!os::status_of(file)) return std::nullopt;
   const os::Fd fd = os::open_for_reading(file);
   image::Sha256 hash;
@@ -36,8 +42,8 @@ std::optional<image::Digest> digest_of_file(const fs::path& file, const std::fun
   for (;;) {
     const ssize_t n = read(fd.get(), buffer.data(), buffer.size());
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) os::throw_errno("read", file);
-    if (n == 0) return hash.finish();
+    if (n < 0) return Looked{{}, std::generic_category().message(errno)};
+    if (n == 0) return Looked{hash.finish(), {}};
     hash.update({buffer.data(), static_cast<std::size_t>(n)});
     advance(static_cast<std::size_t>(n));
   }
@@ -118,13 +124,17 @@ class Verifier {
 
   void check_blob(const image::Digest& digest) {
     const fs::path file = layout().blob(digest);
-    const auto found = digest_of_file(file, [this](std::size_t bytes) { advance(bytes); });
-    if (!found || *found == digest) return;
+    const auto found = look_at(file, [this](std::size_t bytes) { advance(bytes); });
+    if (!found || found->digest == digest) return;
     const bool again = layer::can_rebuild(layout(), digest);
-    problem("blob", digest.str(),
-            fmt::format("its bytes are those of {}{}", found->str(),
-                        again ? "; once removed, it is made again when it is asked for" : ""),
-            [&] { remove_file(file); });
+    const std::string wrong = found->digest ? fmt::format("its bytes are those of {}", found->digest->str())
+                                            : fmt::format("it cannot be read: {}", found->unreadable);
+    problem("blob", digest.str(), wrong + (again ? "; once removed, it is made again when it is asked for" : ""), [&] {
+      // What cannot be read today may be there tomorrow.
+      if (!found->digest && !again)
+        throw Error(Failure::storage, "it is left as it is, since nothing is here to make it from again");
+      remove_file(file);
+    });
   }
 
   // Members before the indexes that lead to them, so that one repair brings out the next.

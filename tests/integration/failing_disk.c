@@ -1,5 +1,5 @@
 // A disk that fails now and then, for LD_PRELOAD: one in FAIL_ONE_IN of the calls that change a file below one of
-// FAIL_DIRS (a:b) fails with ENOSPC or EIO. Only in programs called nixery, as the one that is tested; what they start
+// FAIL_DIRS (a:b) fails with ENOSPC or EIO, and no file below one of FAIL_READS can be read. Only in programs called nixery, as the one that is tested; what they start
 // has a sound disk.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -33,8 +33,7 @@ static int unlucky(void) {
   return 1;
 }
 
-static int ours(const char* path) {
-  const char* dirs = getenv("FAIL_DIRS");
+static int is_below(const char* path, const char* dirs) {
   while (dirs && *dirs) {
     const size_t length = strcspn(dirs, ":");
     if (length && strncmp(path, dirs, length) == 0) return 1;
@@ -43,17 +42,31 @@ static int ours(const char* path) {
   return 0;
 }
 
-static int fails_at(const char* path) { return ours(path) && unlucky(); }
+static int fails_at(const char* path) { return is_below(path, getenv("FAIL_DIRS")) && unlucky(); }
 
-static int fails_on(int fd) {
-  char link[64], path[PATH_MAX];
+static int find_path(int fd, char path[PATH_MAX]) {
+  char link[64];
   const int saved = errno;
   snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  const ssize_t length = readlink(link, path, sizeof path - 1);
+  const ssize_t length = readlink(link, path, PATH_MAX - 1);
   errno = saved;
   if (length <= 0) return 0;
   path[length] = 0;
-  return fails_at(path);
+  return 1;
+}
+
+static int fails_on(int fd) {
+  char path[PATH_MAX];
+  return find_path(fd, path) && fails_at(path);
+}
+
+static int is_unreadable(int fd) {
+  char path[PATH_MAX];
+  const char* dirs = getenv("FAIL_READS");
+  if (!dirs || strcmp(program_invocation_short_name, "nixery") != 0) return 0;
+  if (!find_path(fd, path) || !is_below(path, dirs)) return 0;
+  errno = EIO;
+  return 1;
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -62,6 +75,10 @@ ssize_t write(int fd, const void* bytes, size_t count) {
   if (!fails_on(fd)) return REAL(write)(fd, bytes, count);
   if (count < 2 || errno == EIO) return -1;
   return REAL(write)(fd, bytes, count / 2);  // the disk is full in the middle
+}
+ssize_t read(int fd, void* bytes, size_t count) { return is_unreadable(fd) ? -1 : REAL(read)(fd, bytes, count); }
+ssize_t pread64(int fd, void* bytes, size_t count, off64_t at) {
+  return is_unreadable(fd) ? -1 : REAL(pread64)(fd, bytes, count, at);
 }
 ssize_t pwrite64(int fd, const void* bytes, size_t count, off64_t at) {
   return fails_on(fd) ? -1 : REAL(pwrite64)(fd, bytes, count, at);

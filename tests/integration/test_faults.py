@@ -219,6 +219,45 @@ def test_a_disk_that_fails_is_noticed_by_the_test_itself(directory, failing_disk
     assert done.returncode == 1 and ("No space left" in done.stderr or "Input/output error" in done.stderr), done
 
 
+def blobs_of(registry, name) -> set[str]:
+    """The digests of its layers, each proven."""
+    manifest = registry.manifest(name)
+    assert manifest.status == 200, manifest.body
+    layers = {layer["digest"] for layer in manifest.json["layers"]}
+    for digest in {manifest.json["config"]["digest"], *layers}:
+        blob = registry.get(f"/v2/{name}/blobs/{digest}")
+        assert blob.status == 200, blob.body
+        assert "sha256:" + hashlib.sha256(blob.body).hexdigest() == digest
+    return layers
+
+
+def test_blobs_that_cannot_be_read_hinder_no_build_and_are_found(new_registry, packages, failing_disk):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    layers = blobs_of(registry, "p29")
+    registry.stop_worker()
+    unreadable = {"LD_PRELOAD": str(failing_disk), "FAIL_READS": str(registry.tree / "blobs")}
+    registry.start_worker(**unreadable)
+    layers |= blobs_of(registry, "p28/p14")  # of which the first image holds a part
+    assert registry.events("a blob cannot be read")
+    assert "Input/output error" in registry.events("a blob cannot be read")[0]["error"]
+
+    found = registry.nixery("verify", "--repair", "--json", **unreadable)
+    assert found.returncode == 1
+    problems = {problem["name"]: problem for problem in json.loads(found.stdout)["problems"] if problem["what"] == "blob"}
+    assert all("cannot be read: Input/output error" in problem["message"] for problem in problems.values()), problems
+    assert {name for name, problem in problems.items() if problem["repaired"]} == layers
+    left = [problem["message"] for name, problem in problems.items() if name not in layers]
+    assert len(left) >= 2 and all("it is left as it is" in message for message in left)  # configs
+    registry.stop_worker()
+    registry.start_worker()
+    assert registry.nixery("verify").returncode == 0
+    for digest in layers:
+        blob = registry.get(f"/v2/p29/blobs/{digest}")
+        while blob.status == 307:
+            blob = registry.get(blob.headers["Location"])
+        assert blob.status == 200 and "sha256:" + hashlib.sha256(blob.body).hexdigest() == digest
+
+
 def test_nothing_wrong_is_served_and_nothing_is_lost_while_everything_is_killed_and_fails(new_registry, packages, failing_disk):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_HOP_SECONDS="5")
     storm = Storm(registry, failing_disk)

@@ -72,6 +72,9 @@ TEST_CASE("what is published is there under its digest, once, and nothing else i
   tree.prepare();
   const auto blob = tree.publish_blob("bytes");
   CHECK(tree.publish_blob("bytes") == blob);
+  os::write_file(tree.layout().blob(blob), "rotten");
+  CHECK(tree.publish_blob("bytes") == blob);
+  CHECK(os::read_if_exists(tree.layout().blob(blob)) == "bytes");
   CHECK(tree.has_blob(blob));
   CHECK(os::read_if_exists(tree.layout().blob(blob)) == "bytes");
   CHECK(count_files(dir.path()) == 1);
