@@ -180,9 +180,10 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) {
          c.evaluations = static_cast<unsigned>(number("NIXERY_EVALUATIONS", v, 1, 256));
        }},
-      {"NIXERY_COMPRESSORS", fmt::format("{}", cores), "threads that compress layers, for all builds together",
+      {"NIXERY_COMPRESSORS", "0",
+       "threads that compress layers, for all builds together; 0: one for each core, as many as work in 96 MiB",
        [](Config& c, std::string_view v) {
-         c.compressors = static_cast<unsigned>(number("NIXERY_COMPRESSORS", v, 1, 256));
+         c.compressors = static_cast<unsigned>(number("NIXERY_COMPRESSORS", v, 0, 256));
        }},
       {"NIXERY_QUEUE", "100", "images that may wait to be built; further ones are told to come back",
        [](Config& c, std::string_view v) {

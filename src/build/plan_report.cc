@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "json/json.h"
-#include "layer/recipe.h"
+#include "layer/index.h"
 
 namespace nixery::build {
 

@@ -59,6 +59,9 @@ inline constexpr std::size_t tar_tail_size = 1024;  // zeros
 // A buffer of this size takes any member, raw or compressed.
 std::size_t member_bound();
 
+// Bytes that a MemberCompressor takes while it is used for `encoding`; about.
+std::size_t working_memory(Encoding encoding);
+
 // Compresses members; keeps the library's working memory between calls. One thread at a time.
 class MemberCompressor {
  public:

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "layer/index.h"
 #include "layer/pipeline.h"
-#include "layer/recipe.h"
 #include "layer/writer.h"
 #include "os/file.h"
 

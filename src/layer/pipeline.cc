@@ -1,5 +1,6 @@
 #include "layer/pipeline.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace nixery::layer {
@@ -70,7 +71,8 @@ void OrderedQueue::abandon() {
   changed_.notify_all();
 }
 
-Compressors::Compressors(unsigned threads) {
+Compressors::Compressors(unsigned threads, std::size_t memory) : memory_(memory) {
+  unused_.reserve(threads);  // so that giving one back cannot fail
   for (unsigned i = 0; i < threads; ++i) threads_.emplace_back([this](const std::stop_token& stop) { run(stop); });
 }
 
@@ -81,28 +83,55 @@ void Compressors::submit(std::shared_ptr<OrderedQueue> queue, std::shared_ptr<Or
   changed_.notify_one();
 }
 
+std::size_t Compressors::most_at_once(Encoding encoding) const {
+  return std::max<std::size_t>(1, memory_ / (member_bound() + working_memory(encoding)));
+}
+
+// The caller has the mutex, and counts as working.
+std::unique_ptr<Compressors::Bench> Compressors::take_bench(Encoding encoding) {
+  while (!unused_.empty() && working_ + unused_.size() > most_at_once(encoding) + 1) unused_.pop_back();
+  if (unused_.empty()) return std::make_unique<Bench>();
+  auto bench = std::move(unused_.back());
+  unused_.pop_back();
+  return bench;
+}
+
 void Compressors::run(const std::stop_token& stop) {
-  MemberCompressor compressor;
-  std::unique_ptr<char[]> out;  // swapped with the chunk's buffer after each member
+  std::unique_lock lock(mutex_);
   for (;;) {
-    Job job;
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, stop, [&] { return !jobs_.empty(); });
-      if (stop.stop_requested()) return;
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
-    }
+    changed_.wait(lock, stop, [&] { return !jobs_.empty() && working_ < most_at_once(jobs_.front().encoding); });
+    if (stop.stop_requested()) return;
+    Job job = std::move(jobs_.front());
+    jobs_.pop_front();
+    ++working_;
+    std::unique_ptr<Bench> bench;
     std::exception_ptr failed;
     try {
-      if (!out) out = make_buffer();
-      Chunk& chunk = *job.member->chunk;
-      chunk.size = compressor.compress(job.encoding, {chunk.data.get(), chunk.size}, {out.get(), member_bound()});
-      chunk.data.swap(out);
+      bench = take_bench(job.encoding);
     } catch (...) {
       failed = std::current_exception();
     }
+    lock.unlock();
+    if (bench) failed = compress(job, *bench);
     job.queue->finished(*job.member, std::move(failed));
+    job = {};
+    lock.lock();
+    --working_;
+    if (bench) unused_.push_back(std::move(bench));
+    changed_.notify_one();  // there may be room for more than this one
+  }
+}
+
+std::exception_ptr Compressors::compress(Job& job, Bench& bench) {
+  try {
+    if (!bench.out) bench.out = make_buffer();
+    Chunk& chunk = *job.member->chunk;
+    chunk.size =
+        bench.compressor.compress(job.encoding, {chunk.data.get(), chunk.size}, {bench.out.get(), member_bound()});
+    chunk.data.swap(bench.out);
+    return nullptr;
+  } catch (...) {
+    return std::current_exception();
   }
 }
 

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "layer/encoding.h"
-#include "layer/recipe.h"
+#include "layer/index.h"
 
 namespace nixery::layer {
 
@@ -98,8 +98,10 @@ class OrderedQueue {
 // The threads that compress, shared by all that is being written. Thread-safe.
 class Compressors {
  public:
-  explicit Compressors(unsigned threads);  // throws std::system_error where so many threads cannot be made
-  ~Compressors() = default;                // drops what has not begun
+  // As many of the threads work at once as `memory` bytes allow, at least one. Throws std::system_error where so many
+  // threads cannot be made.
+  Compressors(unsigned threads, std::size_t memory);
+  ~Compressors() = default;  // drops what has not begun
 
   // Compresses the member's chunk in place, then tells the queue. Never waits: the pool bounds what there can be.
   void submit(std::shared_ptr<OrderedQueue> queue, std::shared_ptr<OrderedQueue::Member> member, Encoding encoding);
@@ -110,12 +112,24 @@ class Compressors {
     std::shared_ptr<OrderedQueue::Member> member;
     Encoding encoding;
   };
-  void run(const std::stop_token& stop);
+  // What a thread needs to work, and the memory goes to: kept from one member to the next, whoever takes that.
+  struct Bench {
+    MemberCompressor compressor;
+    std::unique_ptr<char[]> out;  // swapped with the chunk's buffer after each member
+  };
 
+  void run(const std::stop_token& stop);
+  static std::exception_ptr compress(Job& job, Bench& bench);
+  std::size_t most_at_once(Encoding encoding) const;
+  std::unique_ptr<Bench> take_bench(Encoding encoding);
+
+  const std::size_t memory_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any changed_;
   std::deque<Job> jobs_;
-  std::vector<std::jthread> threads_;  // last: each is told to stop, and joined, before the rest goes
+  std::size_t working_ = 0;                     // threads
+  std::vector<std::unique_ptr<Bench>> unused_;  // the one used last at the end
+  std::vector<std::jthread> threads_;           // last: each is told to stop, and joined, before the rest goes
 };
 
 }  // namespace nixery::layer

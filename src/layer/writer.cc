@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <atomic>
 #include <deque>
+#include <limits>
 #include <mutex>
 #include <numeric>
 #include <thread>
 #include <utility>
 
+#include "cause.h"
 #include "error.h"
 #include "layer/in_flight.h"
 #include "layer/layer_file.h"
@@ -26,9 +28,11 @@ namespace nixery::layer {
 
 namespace {
 
-constexpr std::size_t scratch_size = 64 << 10;  // bytes, for tar that is only hashed
-constexpr std::uint64_t report_step = 1 << 20;  // bytes of tar between two calls of OnProgress
-constexpr std::size_t unfinished_max = 4;       // layers of one reader that are still being written or synced
+constexpr std::size_t scratch_size = 64 << 10;            // bytes, for tar that is only hashed
+constexpr std::uint64_t report_step = 1 << 20;            // bytes of tar between two calls of OnProgress
+constexpr unsigned most_threads = 24;                     // where nobody says how many, with
+constexpr std::size_t most_compressor_memory = 40 << 20;  // bytes for what they compress with
+constexpr std::size_t unfinished_max = 4;                 // layers of one reader that are still being written or synced
 
 // The store has other contents under the paths of `recipe` than it had: `made` came out.
 Error other_contents(const Recipe& recipe, const Recipe& made) {
@@ -47,7 +51,16 @@ Error other_contents(const Recipe& recipe, const Recipe& made) {
 }
 
 unsigned threads_of(const WriterOptions& options) {
-  return options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+  return options.threads ? options.threads : std::clamp(std::thread::hardware_concurrency(), 1u, most_threads);
+}
+
+std::size_t compressor_memory(const WriterOptions& options) {
+  return options.threads ? std::numeric_limits<std::size_t>::max() : most_compressor_memory;
+}
+
+// One that each thread works on, and some that are read and written meanwhile.
+std::size_t chunks_for(unsigned threads) {
+  return threads + std::min(2 * threads + 4, 12u);
 }
 
 }  // namespace
@@ -67,8 +80,8 @@ struct Writer::Shared {
   Shared(tree::Layout where, WriterOptions with)
       : layout(std::move(where)),
         options(std::move(with)),
-        pool(3 * threads_of(options) + 4),
-        compressors(threads_of(options)) {}
+        pool(chunks_for(threads_of(options))),
+        compressors(threads_of(options), compressor_memory(options)) {}
 
   const tree::Layout layout;
   const WriterOptions options;
@@ -88,6 +101,7 @@ class Writer::Call {
         encoding_(encoding),
         on_progress_(on_progress),
         expected_(expected),
+        cause_(current_cause()),
         sinks_{shared.pool, shared.compressors, encoding, stopping_, [this](std::size_t bytes) { advance(bytes); }},
         blobs_(layers.size()) {
     for (const Contents& contents : layers) keys_.push_back(layer_key(encoding, contents));
@@ -125,6 +139,7 @@ class Writer::Call {
     const std::optional<KnownLayer> known = find_layer(shared_.layout, keys_[layer]);
     if (!known || !os::renew(shared_.layout.blob(known->blob))) return false;
     ++reused_;
+    reused_bytes_ += known->tar_size;
     done(layer, {known->blob, known->size, known->diff_id, known->tar_size, encoding_, true});
     return true;
   }
@@ -141,6 +156,7 @@ class Writer::Call {
   }
 
   void read_layers(const std::vector<std::size_t>& todo, std::atomic<std::size_t>& next, bool use_index) {
+    const CauseScope cause(cause_);
     // Each layer is written, synced and published by a thread of its own, while this one reads on.
     std::deque<std::jthread> writers;
     try {
@@ -226,7 +242,7 @@ class Writer::Call {
     if (nar_of(shared_.options.root, path.path).hash != path.nar_hash)
       throw damaged(path, "its contents are not those that Nix registered");
     log::warning("a layer has wrong contents", {{"digest", known.blob.str()}, {"path", path.path.str()}});
-    forget_layer(shared_.layout, known.blob);
+    forget_layers_with(shared_.layout, encoding_, known.segment);
     stale(layer, &path);
     throw Abandoned();
   }
@@ -237,6 +253,7 @@ class Writer::Call {
   }
 
   void write_layer(std::size_t layer, bool use_index, OrderedQueue& queue) {
+    const CauseScope cause(cause_);
     try {
       LayerFile file(shared_.layout, encoding_);
       Recipe recipe = file.assemble(queue);
@@ -295,7 +312,7 @@ class Writer::Call {
 
   void report() {
     progress_.layers = layers_.size();
-    progress_.bytes_done = tarred_;
+    progress_.bytes_done = tarred_ + reused_bytes_;
     if (on_progress_) on_progress_(progress_);
   }
 
@@ -304,11 +321,12 @@ class Writer::Call {
   const Encoding encoding_;
   const OnProgress& on_progress_;
   const Recipe* const expected_;  // of the only layer; null for any
+  const Cause cause_;
   std::vector<std::string> keys_;
   const SinkContext sinks_;
 
   std::atomic<bool> stopping_{false};
-  std::atomic<std::uint64_t> tarred_{0}, compressed_{0}, written_{0}, copied_{0}, reused_{0};
+  std::atomic<std::uint64_t> tarred_{0}, compressed_{0}, written_{0}, copied_{0}, reused_{0}, reused_bytes_{0};
 
   std::mutex mutex_;  // guards what follows
   std::exception_ptr failure_;

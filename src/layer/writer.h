@@ -19,7 +19,7 @@
 
 #include "image/digest.h"
 #include "layer/encoding.h"
-#include "layer/recipe.h"
+#include "layer/index.h"
 #include "store/closure.h"
 #include "tree/layout.h"
 
@@ -52,13 +52,15 @@ struct Written {
 struct Progress {
   std::size_t layers_done = 0;
   std::size_t layers = 0;
-  std::uint64_t bytes_done = 0;  // of tar, in layers that are not reused; about
+  std::uint64_t bytes_done = 0;  // of tar, those of layers that are reused among them; about
 };
 // Called by several threads, one at a time, about once a megabyte. Must not throw.
 using OnProgress = std::function<void(const Progress&)>;
 
 struct WriterOptions {
-  unsigned threads = 0;              // that compress; 0: one for each core
+  // Threads that compress, whatever they take. 0: one for each core, up to 24, of which as many work at once as keep
+  // the peak below 96 MiB: all with gzip-fast, 8 with zstd-balanced, 4 with gzip-small.
+  unsigned threads = 0;
   std::filesystem::path root = "/";  // where /nix/store lies, for chroot stores
 };
 

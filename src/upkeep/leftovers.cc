@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "layer/index.h"
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/lock.h"
@@ -39,10 +40,7 @@ class Sweeper {
     sweep_gc_roots();  // before what says whose they are
     sweep_index(layout_.state / "images");
     sweep_index(layout_.state / "groups");
-    os::for_each_entry(layout_.state / "segments", [&](const auto& shard) {
-      sweep_temporary_files(shard.path());
-      sweep_index(shard.path());
-    });
+    sweep_segments();
     sweep_recipes();
     for (const char* dir : {"logs", "failures"}) sweep_old(layout_.state / dir, forgotten);
     sweep_old(layout_.attribute_names(), unneeded);
@@ -106,6 +104,16 @@ class Sweeper {
       const auto digest = text ? image::Digest::parse_hex(text->substr(0, 64)) : std::nullopt;
       if (!digest || !stays_(*digest)) remove(entry.path());
     });
+  }
+
+  // What layers that stay have of the same store paths takes the places.
+  void sweep_segments() {
+    const std::size_t before = removed_;
+    os::for_each_entry(layout_.state / "segments", [&](const auto& shard) {
+      sweep_temporary_files(shard.path());
+      sweep_index(shard.path());
+    });
+    if (removed_ > before && mode_ == Mode::real) layer::rebuild_index(layout_);
   }
 
   void sweep_recipes() {

@@ -8,7 +8,7 @@
 #include "check.h"
 #include "http/answers.h"
 #include "http/registry.h"
-#include "layer/recipe.h"
+#include "layer/index.h"
 
 using namespace nixery;
 using fuzz::require;

@@ -154,20 +154,6 @@ TEST_CASE("umoci, and so Go's archive/tar, unpacks our layers as the store has t
 }
 
 // Sanitizers would make minutes of it, and see nothing that smaller files do not show them.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define NIXERY_SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define NIXERY_SANITIZED 1
-#endif
-#ifdef NIXERY_SANITIZED
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
-
 TEST_CASE("GNU tar reads a sparse file of more than 8 GiB, and the file after it" * doctest::skip(sanitized)) {
   constexpr off_t size = (off_t{8} << 30) + 12345;
   Store store;

@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "image/digest.h"
+#include "layer/index.h"
 #include "layer/nar.h"
-#include "layer/recipe.h"
 #include "layer/sink.h"
 #include "layer/writer.h"
 #include "store/closure.h"
@@ -29,6 +29,21 @@
 namespace nixery::test {
 
 namespace fs = std::filesystem;
+
+// Sanitizers take a multiple of time and memory.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define NIXERY_SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define NIXERY_SANITIZED 1
+#endif
+#ifdef NIXERY_SANITIZED
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
 
 inline std::string read_file(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);

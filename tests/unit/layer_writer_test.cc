@@ -6,11 +6,14 @@
 #include <system_error>
 #include <thread>
 
+#include "cause.h"
 #include "error.h"
+#include "layer/pipeline.h"
 #include "layer/walk.h"
 #include "layer_test_store.h"
 #include "logged.h"
 #include "os/file.h"
+#include "upkeep/leftovers.h"
 
 using namespace nixery;
 using namespace nixery::layer;
@@ -97,6 +100,12 @@ std::string damage(World& world, std::size_t path) {
 void drop_index(const tree::Layout& layout) {
   fs::remove_all(layout.state / "groups");
   fs::remove_all(layout.state / "segments");
+}
+
+// Of this process, in bytes.
+std::uint64_t peak_memory() {
+  const std::string status = read_file("/proc/self/status");
+  return std::stoull(status.substr(status.find("VmHWM:") + 6)) * 1024;
 }
 
 std::vector<fs::path> files_in(const fs::path& dir) {
@@ -279,9 +288,11 @@ TEST_CASE("a blob that was found to be rotten is in the log, and the good one ta
 
   rot();  // in a new grouping it is only noticed
   const std::string again = logged([&] {
+    const CauseScope cause({"4b1dd1", {}});
     for (const LayerBlob& other : writer.write(world.dealt(5), gzip_fast).layers) check_blob(layout, other);
   });
   CHECK(again.find(blob.digest.str()) != std::string::npos);
+  CHECK(again.find("4b1dd1") != std::string::npos);  // what it was done for
 
   fs::remove(layout.blob(writer.write(world.dealt(2), gzip_fast).layers[0].digest));  // one that is gone is no news
   CHECK(logged([&] { writer.write(world.dealt(2), gzip_fast); }).empty());
@@ -304,6 +315,38 @@ TEST_CASE("the index is made again from recipes and blobs") {
   CHECK(rebuild_index(layout) == 2);  // those of the regrouping
   CHECK(rebuild_index(layout) == 0);
   CHECK(rebuild_index(world.layout("nothing there")) == 0);
+}
+
+TEST_CASE("what a collection leaves is still copied, not compressed again") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const Written first = writer.write(world.dealt(12), gzip_fast);
+  writer.write(world.dealt(5), gzip_fast);
+  for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
+  const auto stays = [&](const image::Digest& digest) { return fs::exists(layout.blob(digest)); };
+  upkeep::remove_leftovers(layout, stays, std::chrono::system_clock::now(), std::chrono::seconds(0),
+                           upkeep::Mode::real);
+  const Written third = writer.write(world.dealt(3), gzip_fast);
+  CHECK(third.stats.compressed == 0);
+  CHECK(third.stats.copied > 0);
+}
+
+TEST_CASE("a layer whose recipe was lost is made anew, and has it again") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const Written first = writer.write(world.dealt(3), gzip_fast);
+  fs::remove(layout.recipe(first.layers[0].digest));
+  corrupt(layout.recipe(first.layers[1].digest), "");  // as a power cut leaves it
+  const Written second = writer.write(world.dealt(3), gzip_fast);
+  CHECK(digests(second) == digests(first));
+  CHECK(second.stats.layers_reused == 1);
+  CHECK(second.stats.compressed == 0);
+  for (const LayerBlob& blob : first.layers) {
+    fs::remove(layout.blob(blob.digest));
+    CHECK(writer.rebuild(blob.digest).diff_id == blob.diff_id);
+  }
 }
 
 TEST_CASE("a blob that is gone is rebuilt to the same digest") {
@@ -482,6 +525,23 @@ TEST_CASE("a segment that was made of a damaged path is not used once that is me
   CHECK(!alone.layers[9].reused);
   CHECK(alone.stats.layers_reused == 11);
   CHECK(alone.stats.compressed == 0);
+}
+
+TEST_CASE("wrong contents go from every grouping that they were copied into") {
+  World world;
+  Writer fresh(world.layout("fresh"), world.options());
+  const auto want = digests(fresh.write(world.dealt(5), gzip_fast));
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+
+  const std::string content = damage(world, 9);
+  writer.write(world.dealt(12), gzip_fast);
+  CHECK(writer.write(world.dealt(5), gzip_fast).stats.compressed == 0);
+  change(world, 9, content);
+  logged([&] { writer.write(world.dealt(2), gzip_fast); });  // finds them
+  const Written again = writer.write(world.dealt(5), gzip_fast);
+  CHECK(digests(again) == want);
+  CHECK(again.stats.layers_reused == 4);
 }
 
 TEST_CASE("a blob whose segments others have is rebuilt whatever the store holds, and keeps its diff id") {
@@ -680,4 +740,37 @@ TEST_CASE("progress counts up to all layers") {
       writer.write(world.dealt(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
   CHECK(seen.back().bytes_done == regrouped.stats.tarred);
   CHECK(seen.size() <= regrouped.stats.tarred / 1'000'000 + 5 + 1);
+
+  // What is there already counts: part of an image may have been written early.
+  fs::remove(world.layout("t").blob(regrouped.layers[0].digest));
+  const Written mixed =
+      writer.write(world.dealt(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+  CHECK(mixed.stats.layers_reused == 4);
+  CHECK(seen.back().bytes_done > regrouped.stats.tarred - regrouped.stats.tarred / 100);
+}
+
+TEST_CASE("memory is bounded on a machine of many cores, whatever it compresses with" * doctest::skip(sanitized)) {
+  // As many members as there are, at once: what a thread compresses with is 9 MiB here.
+  constexpr std::size_t memory = 40 << 20, members = 24;
+  const Encoding encoding{Encoding::Codec::gzip, Encoding::Level::small};
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    const std::uint64_t before = peak_memory();
+    ChunkPool pool(members);
+    Compressors compressors(24, memory);
+    const auto queue = std::make_shared<OrderedQueue>();
+    for (std::size_t i = 0; i < members; ++i) {
+      auto member = std::make_shared<OrderedQueue::Member>(OrderedQueue::Member{pool.take(), false, nullptr});
+      member->chunk->size = member_size;
+      noise(member_size, static_cast<unsigned>(i)).copy(member->chunk->data.get(), member_size);
+      queue->push(member);
+      compressors.submit(queue, std::move(member), encoding);
+    }
+    for (std::size_t i = 0; i < members; ++i) queue->pop();
+    _exit(peak_memory() - before < memory + ((members + 8) << 20) ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
 }

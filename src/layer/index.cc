@@ -1,0 +1,207 @@
+#include "layer/index.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <charconv>
+#include <functional>
+#include <vector>
+
+#include "os/directory.h"
+#include "os/file.h"
+
+namespace nixery::layer {
+
+namespace {
+
+void add_path(image::KeyBuilder& key, std::string_view path, std::string_view nar_hash) {
+  key.add("path").add(path).add(nar_hash);
+}
+
+void add_entry(image::KeyBuilder& key, const Entry& entry) {
+  key.add("entry").add(name_of(entry.kind)).add(entry.name).add(fmt::format("{:o}", entry.mode)).add(entry.content);
+}
+
+image::KeyBuilder start_key(std::string_view kind, Encoding encoding, int format) {
+  image::KeyBuilder key(kind);
+  key.add(encoding.name()).add(fmt::format("{}", format));
+  return key;
+}
+
+std::string layer_key_of(const Recipe& recipe) {
+  image::KeyBuilder key = start_key("layer", recipe.encoding, recipe.format);
+  for (const Entry& entry : recipe.entries) add_entry(key, entry);
+  for (const Segment& segment : recipe.segments) add_path(key, segment.path, segment.nar_hash);
+  return key.finish();
+}
+
+std::string segment_key_of(Encoding encoding, int format, std::string_view path, std::string_view nar_hash) {
+  return start_key("segment", encoding, format).add(path).add(nar_hash).finish();
+}
+
+// An index file is one line: a digest's hex, fields, and a word at the end that a torn write lacks.
+constexpr std::string_view line_end = " end\n";
+
+std::optional<std::vector<std::string_view>> fields_of(std::string_view line, std::size_t count) {
+  if (!line.ends_with(line_end)) return std::nullopt;
+  line.remove_suffix(line_end.size());
+  std::vector<std::string_view> fields;
+  while (fields.size() + 1 < count) {
+    const std::size_t space = line.find(' ');
+    if (space == line.npos) return std::nullopt;
+    fields.push_back(line.substr(0, space));
+    line.remove_prefix(space + 1);
+  }
+  fields.push_back(line);
+  return fields;
+}
+
+template <typename Number>
+bool parse_number(std::string_view text, Number& number) {
+  const char* end = text.data() + text.size();
+  return std::from_chars(text.data(), end, number).ptr == end && !text.empty();
+}
+
+std::optional<std::uint64_t> size_of(const tree::fs::path& path) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
+  return static_cast<std::uint64_t>(info.st_size);
+}
+
+// "libdeflate 1.14", or "<CRC-32 of the tar> libdeflate 1.14": earlier versions wrote none, and read it as a part of
+// the library's name.
+std::string library_field(const Segment& segment) {
+  return segment.tar_crc32 ? fmt::format("{} {}", *segment.tar_crc32, segment.library) : segment.library;
+}
+
+void parse_library_field(std::string_view field, Segment& segment) {
+  const std::size_t space = field.find(' ');
+  std::uint32_t crc = 0;
+  if (space != field.npos && parse_number(field.substr(0, space), crc)) {
+    segment.tar_crc32 = crc;
+    field.remove_prefix(space + 1);
+  }
+  segment.library = field;
+}
+
+void write_segment(const tree::Layout& layout, const Recipe& recipe, const Segment& segment) {
+  const std::string key = segment_key_of(recipe.encoding, recipe.format, segment.path, segment.nar_hash);
+  os::write_file(layout.segment(key),
+                 fmt::format("{} {} {} {} {} {}{}", recipe.blob.hex(), segment.offset, segment.length,
+                             segment.tar_length, segment.crc32, library_field(segment), line_end),
+                 false);
+}
+
+void write_layer(const tree::Layout& layout, const Recipe& recipe) {
+  os::write_file(
+      layout.group(layer_key_of(recipe)),
+      fmt::format("{} {} {} {}{}", recipe.blob.hex(), recipe.size, recipe.diff_id.hex(), recipe.tar_size, line_end),
+      false);
+}
+
+store::PathInfo path_info(const Segment& segment) {
+  return {*store::StorePath::parse(segment.path), segment.nar_hash, 0, {}};
+}
+
+void for_each_recipe(const tree::Layout& layout, const std::function<void(const Recipe&)>& use) {
+  os::for_each_entry(layout.state / "recipes", [&](const auto& file) {
+    if (file.path().extension() != ".json") return;
+    const auto blob = image::Digest::parse_hex(file.path().stem().string());
+    if (!blob) return;
+    if (const std::optional<Recipe> recipe = read_recipe(layout, *blob)) use(*recipe);
+  });
+}
+
+}  // namespace
+
+std::string layer_key(Encoding encoding, const Contents& contents) {
+  image::KeyBuilder key = start_key("layer", encoding, format_version);
+  for (const Entry& entry : contents.entries) add_entry(key, entry);
+  for (const store::PathInfo* path : contents.paths) add_path(key, path->path.str(), path->nar_hash);
+  return key.finish();
+}
+
+std::string segment_key(Encoding encoding, const store::PathInfo& path) {
+  return segment_key_of(encoding, format_version, path.path.str(), path.nar_hash);
+}
+
+std::optional<KnownLayer> find_layer(const tree::Layout& layout, std::string_view key) {
+  const std::optional<std::string> line = os::read_if_exists(layout.group(key));
+  if (!line) return std::nullopt;
+  const auto fields = fields_of(*line, 4);
+  if (!fields) return std::nullopt;
+  const auto blob = image::Digest::parse_hex((*fields)[0]), diff_id = image::Digest::parse_hex((*fields)[2]);
+  std::uint64_t size = 0, tar_size = 0;
+  if (!blob || !diff_id || !parse_number((*fields)[1], size) || !parse_number((*fields)[3], tar_size))
+    return std::nullopt;
+  if (size_of(layout.blob(*blob)) != size || size_of(layout.recipe(*blob)).value_or(0) == 0) return std::nullopt;
+  return KnownLayer{*blob, size, *diff_id, tar_size};
+}
+
+std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
+  const std::optional<std::string> line = os::read_if_exists(layout.segment(segment_key(encoding, path)));
+  if (!line) return std::nullopt;
+  const auto fields = fields_of(*line, 6);
+  if (!fields) return std::nullopt;
+  const auto blob = image::Digest::parse_hex((*fields)[0]);
+  Segment segment{path.path.str(), path.nar_hash, {}, 0, 0, 0, 0};
+  parse_library_field((*fields)[5], segment);
+  if (!blob || !parse_number((*fields)[1], segment.offset) || !parse_number((*fields)[2], segment.length) ||
+      !parse_number((*fields)[3], segment.tar_length) || !parse_number((*fields)[4], segment.crc32))
+    return std::nullopt;
+  const std::optional<std::uint64_t> size = size_of(layout.blob(*blob));
+  if (!size || segment.offset > *size || segment.length > *size - segment.offset) return std::nullopt;
+  return KnownSegment{*blob, std::move(segment)};
+}
+
+void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
+  write_recipe(layout, recipe);
+  for (const Segment& segment : recipe.segments)
+    if (replace || !find_segment(layout, recipe.encoding, path_info(segment))) write_segment(layout, recipe, segment);
+  write_layer(layout, recipe);
+}
+
+void forget_layer(const tree::Layout& layout, const image::Digest& blob) {
+  const std::optional<Recipe> recipe = read_recipe(layout, blob);
+  if (!recipe) return;
+  const std::string key = layer_key_of(*recipe);
+  std::error_code ignored;
+  if (const auto known = find_layer(layout, key); known && known->blob == blob)
+    tree::fs::remove(layout.group(key), ignored);
+  tree::fs::remove(layout.recipe(blob), ignored);
+}
+
+void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
+  std::error_code ignored;
+  tree::fs::remove(layout.segment(segment_key(encoding, path)), ignored);
+}
+
+void forget_layers_with(const tree::Layout& layout, Encoding encoding, const Segment& wrong) {
+  const auto is_wrong = [&](const Segment& segment) {
+    return segment.path == wrong.path && segment.nar_hash == wrong.nar_hash && segment.tar_length == wrong.tar_length &&
+           segment.tar_crc32 == wrong.tar_crc32;
+  };
+  for_each_recipe(layout, [&](const Recipe& recipe) {
+    if (recipe.encoding == encoding && std::any_of(recipe.segments.begin(), recipe.segments.end(), is_wrong))
+      forget_layer(layout, recipe.blob);
+  });
+}
+
+std::size_t rebuild_index(const tree::Layout& layout) {
+  std::size_t added = 0;
+  for_each_recipe(layout, [&](const Recipe& recipe) {
+    if (size_of(layout.blob(recipe.blob)) != recipe.size) return;
+    if (recipe.format != format_version) return;  // nobody asks for these any more
+    const auto lacking = [&](const Segment& segment) {
+      return !find_segment(layout, recipe.encoding, path_info(segment));
+    };
+    const bool any = std::any_of(recipe.segments.begin(), recipe.segments.end(), lacking);
+    if (!any && find_layer(layout, layer_key_of(recipe))) return;
+    remember(layout, recipe);
+    ++added;
+  });
+  return added;
+}
+
+}  // namespace nixery::layer

@@ -1,0 +1,62 @@
+// Where layers and segments are that were made before: STATE/groups and segments.
+//
+// A cache over the blobs and their recipes: it is written after those are, without waiting for the disk; whatever is
+// torn, stale or names a blob that is gone is passed over as if it were not there, and rebuild_index() makes it anew.
+//
+// All functions may be called from any thread and process at once.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "layer/recipe.h"
+#include "store/closure.h"
+
+namespace nixery::layer {
+
+// What a layer holds: entries that are given here (the root file system), then store paths. In this order.
+struct Contents {
+  std::vector<Entry> entries;
+  std::vector<const store::PathInfo*> paths;
+};
+
+// The key under which a layer of these contents is remembered; 64 hex.
+std::string layer_key(Encoding encoding, const Contents& contents);
+std::string segment_key(Encoding encoding, const store::PathInfo& path);
+
+// A layer that is in the tree.
+struct KnownLayer {
+  image::Digest blob;
+  std::uint64_t size;
+  image::Digest diff_id;
+  std::uint64_t tar_size;
+};
+struct KnownSegment {
+  image::Digest blob;
+  Segment segment;
+};
+
+// Only where the blob is there, as long as it should be, and with its recipe: else, make it anew.
+std::optional<KnownLayer> find_layer(const tree::Layout& layout, std::string_view layer_key);
+std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);
+
+// Writes the recipe, then the segments, then the layer. Segments that are known already are left as they are, unless
+// `replace`: for a layer whose known segments turned out wrong.
+void remember(const tree::Layout& layout, const Recipe& recipe, bool replace = false);
+
+// Drops what lets a layer be used again whose contents were found to be wrong. Its blob stays, for the images that have
+// it.
+void forget_layer(const tree::Layout& layout, const image::Digest& blob);
+
+// Likewise of all layers that have this segment, into however many it was copied.
+void forget_layers_with(const tree::Layout& layout, Encoding encoding, const Segment& wrong);
+
+// Drops an index entry that was found to be wrong.
+void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);
+
+// Makes what groups/ and segments/ lack from the recipes whose blobs are there. Returns for how many layers it did so.
+std::size_t rebuild_index(const tree::Layout& layout);
+
+}  // namespace nixery::layer
