@@ -149,7 +149,8 @@ std::vector<Rule> rules() {
        }},
       {"NIX_POPULARITY_URL", "",
        "file or URL of a JSON object, package -> how many images hold it (nixery popularity makes one): tells "
-       "which paths come together, where NIXERY_MAX_LAYERS is below 30",
+       "which paths come together, where NIXERY_MAX_LAYERS is below 30, and which keep a layer, where there are too "
+       "many",
        [](Config& c, std::string_view v) { c.popularity = v; }},
       {"NIX_TIMEOUT", "3600", "seconds that one derivation may build",
        [](Config& c, std::string_view v) { c.nix.build_limit = seconds(number("NIX_TIMEOUT", v, 1, 1'000'000)); }},

@@ -25,7 +25,7 @@ class EarlyLayers {
   // Starts a thread if any output of `packages` is not there yet. `packages`, `plan` and `writer` must outlive this.
   EarlyLayers(std::vector<const nix::Package*> packages, layer::Encoding encoding, const plan::Settings& plan,
               layer::Writer& writer);
-  // Leaves off at the next layer.
+  // Ends, once the layers that it is writing are done: some 64 MiB, or one that is larger.
   ~EarlyLayers() { stopping_ = true; }
 
  private:

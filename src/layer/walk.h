@@ -19,7 +19,7 @@
 namespace nixery::layer {
 
 // Appends the entries of `path`, named "nix/store/…". `root` is the directory in which /nix/store lies: "/" unless a
-// chroot store is used. Reads file data in pieces, straight into the sink's buffers; one descriptor is open at a time.
+// chroot store is used. Reads file data in pieces, straight into the sink's buffers; two descriptors are open at most.
 // Returns how many bytes the NAR of what it read has: fewer than Nix registered where files were cut or went missing.
 // Throws Error{storage} for what cannot be read, Error{corrupt} for a file that changed meanwhile; both name the path.
 std::uint64_t append_store_path(Sink& sink, const std::filesystem::path& root, const store::StorePath& path);
