@@ -29,7 +29,7 @@ struct Measure {
 };
 
 constexpr std::size_t few_layers = 30;                  // fewer are few
-constexpr std::uint64_t left_over_size = 2u << 20;      // bytes that a layer of what is left over has at least
+constexpr std::uint64_t left_over_size = 3u << 19;      // bytes that a part of what is left over has at least
 constexpr std::uint64_t least_companions = 256u << 10;  // bytes: a group of less goes to what is left over
 
 Measure measure_for(std::size_t max_layers) {
@@ -43,6 +43,16 @@ std::string human(std::uint64_t bytes) {
   if (bytes < 100'000) return fmt::format("{} kB", (bytes + 500) / 1'000);
   const std::uint64_t tenths = (bytes + 50'000) / 100'000;
   return fmt::format("{}.{} MB", tenths / 10, tenths % 10);
+}
+
+// FNV-1a, then MurmurHash3's finalizer: names often differ in their last letter only, which FNV-1a leaves in low bits.
+// Every host must come to the same, so it is not std::hash.
+std::uint64_t hash_of(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdu;
+  hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53u;
+  return hash ^ hash >> 33;
 }
 
 class Planner {
@@ -149,19 +159,52 @@ class Planner {
     return left;
   }
 
-  // At most `count` groups of about the same size, in the order of the vertices.
-  void fill(const std::vector<Vertex>& left, std::size_t count, std::vector<Group>& groups) const {
-    std::uint64_t bytes = 0;
-    for (const Vertex v : left) bytes += size_[v];
-    const std::uint64_t enough = std::max(left_over_size, bytes / count + 1);
-    const std::size_t first = groups.size();
+  // What is left over, from one index to another.
+  struct Part {
+    std::size_t begin, end;
+    std::uint64_t nar_size;
+    std::size_t cut;  // where it would be cut in two; begin: nowhere
+  };
+
+  // Cuts `left` into at most `count` parts, the largest first. Each is cut before the path whose package name has the
+  // least hash of those in the middle half of its bytes: that depends on what is in the part only, and hardly on how
+  // much, so a change moves few cuts, where counting bytes from one end would move all that follow.
+  std::vector<Part> cut(const std::vector<Vertex>& left, std::size_t count) const {
+    std::vector<std::uint64_t> hash, offset{0};
     for (const Vertex v : left) {
-      // Where too little for a layer remains, it goes along with the last.
-      const bool full = groups.size() > first && groups.back().nar_size >= enough;
-      if (groups.size() == first || (full && bytes >= left_over_size)) groups.push_back({});
-      groups.back().members.push_back(v);
-      groups.back().nar_size += size_[v];
-      bytes -= size_[v];
+      hash.push_back(hash_of(package_name(name(v))));
+      offset.push_back(offset.back() + size_[v]);
+    }
+    const auto part_of = [&](std::size_t begin, std::size_t end) {
+      Part part{begin, end, offset[end] - offset[begin], begin};
+      const std::uint64_t margin = std::max(left_over_size, part.nar_size / 4);
+      for (std::size_t i = begin + 1; i < end; ++i) {
+        if (offset[i] - offset[begin] < margin || offset[end] - offset[i] < margin) continue;
+        if (part.cut == begin || hash[i] < hash[part.cut]) part.cut = i;
+      }
+      return part;
+    };
+    const auto to_cut = [](const Part& part) { return part.cut == part.begin ? 0 : part.nar_size; };
+
+    std::vector<Part> parts{part_of(0, left.size())};
+    while (parts.size() < count) {
+      const auto largest = std::max_element(parts.begin(), parts.end(),
+                                            [&](const Part& a, const Part& b) { return to_cut(a) < to_cut(b); });
+      if (to_cut(*largest) == 0) break;
+      const Part second = part_of(largest->cut, largest->end);
+      *largest = part_of(largest->begin, largest->cut);
+      parts.insert(largest + 1, second);
+    }
+    return parts;
+  }
+
+  // At most `count` groups, in the order of the vertices.
+  void fill(const std::vector<Vertex>& left, std::size_t count, std::vector<Group>& groups) const {
+    const std::size_t first = groups.size();
+    for (const Part& part : cut(left, count)) {
+      groups.push_back({});
+      for (std::size_t i = part.begin; i < part.end; ++i) groups.back().members.push_back(left[i]);
+      groups.back().nar_size = part.nar_size;
     }
     for (std::size_t i = first; i < groups.size(); ++i) {
       Group& group = groups[i];

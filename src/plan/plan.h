@@ -8,16 +8,18 @@
 //   2. Smaller paths travel in bundles (bundle.h): a path together with those small paths below it that no bundle below
 //      it brings already, as soon as they reach the unit size. Which paths are candidates depends on nothing but
 //      the path's own closure, which is the same in every image that holds it.
-//   3. Where these are too many, the largest stay.
+//   3. Where these are too many, the largest stay. If popularity is given, a group that nobody is known to use counts
+//      half its size, one that many use nearly all of it.
 //   4. What is left over is filled into layers of some megabytes, in the order of closure size, so that what a change
-//      pulls along lies together. Where every layer is taken, at least one is of this kind: whoever has more to put
-//      into the image has a place for it that is hardly shared.
+//      pulls along lies together. It is halved again and again, each time before a path that the hash of its package
+//      name chooses: one path more, or of another size, moves few cuts. Where every layer is taken, at least one is of
+//      this kind: whoever has more to put into the image has a place for it that is hardly shared.
 //
 // The unit size is small where there is room for many layers: then a change of one path pulls little else along. Where
-// there are few, it is large; and if popularity is given, companions (companion.h) take the place of 1 and 2: it tells
-// what a closure cannot, that two paths always come together.
+// there are few (below 30), it is large; and if popularity is given, companions (companion.h) take the place of 1 and
+// 2: it tells what a closure cannot, that two paths always come together.
 //
-// Versions and hashes decide nothing but ties, so an update leaves the grouping as it is.
+// Versions and the hashes in store paths decide nothing but ties, so an update leaves the grouping as it is.
 #pragma once
 
 #include <cstdint>
@@ -29,13 +31,13 @@
 
 namespace nixery::plan {
 
-// A number that goes into every layer key's image: raise it when the same input would give another plan.
-inline constexpr int planner_version = 4;
+// A number that goes into the key of every image: raise it when the same input would give another plan.
+inline constexpr int planner_version = 5;
 
 struct Settings {
   unsigned max_layers = 100;    // at least 1
   std::uint64_t unit_size = 0;  // bytes of NAR that are worth one more request; 0: what measured best for max_layers
-  Popularity popularity;        // package name -> count of users; may be empty
+  Popularity popularity;        // package name -> count of users; may be empty; see rule 3
 };
 
 struct Layer {

@@ -288,6 +288,45 @@ TEST_CASE("plan: one package more leaves the other layers as they are") {
     }
 }
 
+TEST_CASE("plan: one package more leaves most of what is left over as it is, too") {
+  // So many paths make more groups than layers.
+  for (const std::size_t count : {500u, 1000u}) {
+    std::size_t by_leaf = 0, by_growth = 0, by_removal = 0;
+    constexpr std::uint32_t seeds = 5;
+    for (std::uint32_t seed = 1; seed <= seeds; ++seed) {
+      CAPTURE(count);
+      CAPTURE(seed);
+      const auto packages = random_packages(seed, count);
+      const auto before = plan_names(packages, at_most(100));
+      const auto changed_by = [&](const std::vector<Package>& changed) {
+        return count_new(plan_names(changed, at_most(100)), before);
+      };
+      const std::size_t chosen = 37 * seed;
+      for (const std::vector<std::string>& needs : std::vector<std::vector<std::string>>{{}, {packages[chosen].name}}) {
+        const std::size_t changed = changed_by(packages + std::vector<Package>{{"extra-1.0", 3 * mib, needs}});
+        // Its own, the place that it took from another, the part where that one is now, and a cut that moved.
+        CHECK(changed <= 4);
+        by_leaf += changed;
+      }
+      for (const std::uint64_t percent : {3u, 30u}) {
+        auto grown = packages;
+        grown[chosen].size += grown[chosen].size * percent / 100;
+        by_growth += changed_by(grown);
+      }
+      auto fewer = packages;
+      fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(chosen));
+      for (Package& package : fewer) std::erase(package.needs, packages[chosen].name);
+      by_removal += changed_by(fewer);
+    }
+    CAPTURE(by_leaf);
+    CAPTURE(by_growth);
+    CAPTURE(by_removal);
+    CHECK(by_leaf <= 3 * 2 * seeds);
+    CHECK(by_growth <= seeds);
+    CHECK(by_removal <= 5 * seeds);  // all that depends on it has a closure of one less, and another place in the order
+  }
+}
+
 TEST_CASE("plan: two images that hold the same packages share bundles") {
   const std::vector<Package> wget = {{"wget-1.21", 900 * kib, {"curl-8.4.0"}}, {"pcre2-10", 600 * kib, {}}};
   const std::vector<Package> git = {{"git-2.40", 40 * mib, {"curl-8.4.0"}}, {"less-590", 300 * kib, {"glibc-2.36"}}};
@@ -336,6 +375,19 @@ TEST_CASE("plan: popularity says which paths keep a layer where there are too ma
   CHECK(has(plan_names(packages, settings), {"toolkit-4.2"}));
   settings.popularity = {{"toolkit", UINT64_MAX}};
   CHECK(has(plan_names(packages, settings), {"toolkit-4.2"}));
+}
+
+TEST_CASE("plan: with many layers, popularity says which keep one, too") {
+  std::vector<Package> packages;
+  for (unsigned i = 0; i < 36; ++i) packages.push_back({"app" + std::to_string(i) + "-1.0", (20 + i) * mib, {}});
+  packages.push_back({"toolkit-4.2", 17 * mib, {}});
+  Settings settings = at_most(30);
+  CHECK(!has(plan_names(packages, settings), {"toolkit-4.2"}));
+  settings.popularity = {{"toolkit", 1000}};
+  CHECK(has(plan_names(packages, settings), {"toolkit-4.2"}));
+  CHECK(has(plan_names(packages, settings), {"app35-1.0"}));  // too large to lose to what is shared
+  settings.popularity = {{"toolkit", 1000}, {"app0", 1000}, {"app35", 1}};
+  CHECK(has(plan_names(packages, settings), {"app0-1.0"}));
 }
 
 TEST_CASE("plan: with few layers, paths that are as popular as one that needs them are its companions") {
