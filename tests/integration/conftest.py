@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from engines import Containerd, Docker, ImageService, Podman, check
+from engines import Containerd, Docker, ImageService, Podman, check, program
 from kubernetes_objects import KUSTOMIZATIONS, Types
 from mounts import unmount_below
 from newer_debian import unpack
@@ -162,6 +162,17 @@ def new_module_registry(package_set):
     """Makes registries with settings of their own for the tests of one file."""
     with registry_maker(package_set) as make:
         yield make
+
+
+@pytest.fixture
+def counted_evaluations(directory):
+    """A PATH on which every evaluation leaves a line in a file."""
+    shims = directory / "shims"
+    shims.mkdir()
+    (shims / "nix-instantiate").write_text(f'#!/bin/sh\necho x >> {directory}/evaluations\nexec {program("nix-instantiate", "nix-bin")} "$@"\n')
+    (shims / "nix-instantiate").chmod(0o755)
+    (directory / "evaluations").touch()
+    return {"PATH": f"{shims}:{os.environ['PATH']}"}, lambda: len((directory / "evaluations").read_text().splitlines())
 
 
 @pytest.fixture(scope="session")

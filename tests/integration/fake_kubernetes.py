@@ -238,6 +238,7 @@ class FakeKubernetes:
         method, path = request.command, request.url.path
         with self.changed:
             self.requests.append((method, request.path, time.monotonic()))
+            request.epoch = self.epoch  # a watch that is counted is one that end_watches() ends
             self._may_cut()
             request.who = self.tokens.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
             if request.headers.get("User-Agent", "").startswith("kubectl"):
@@ -406,8 +407,9 @@ class FakeKubernetes:
     def watch(self, request):
         query = request.query
         since = int(query["resourceVersion"])
+        epoch = request.epoch
         with self.changed:
-            epoch, gone = self.epoch, since < self.oldest
+            gone = since < self.oldest
         expired = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
         if gone and self.random.random() < 0.5:
             return request.answer(410, reason="Expired")

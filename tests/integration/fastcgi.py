@@ -37,8 +37,8 @@ def request(target: str, keep: bool = False, **parameters: str) -> bytes:
 
 def connect(path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
+    connection.connect(str(path))  # without a limit it waits where the backlog is full; with one, it fails at once
     connection.settimeout(60)
-    connection.connect(str(path))
     return connection
 
 

@@ -10,6 +10,8 @@ import subprocess
 import time
 from pathlib import Path
 
+import fastcgi
+
 ROOT = Path(__file__).resolve().parents[2]
 NIXERY = os.environ.get("NIXERY_BIN", str(ROOT / "build/src/nixery"))
 
@@ -128,13 +130,12 @@ class Registry:
         wait_for(self._worker_serves, "the worker to serve")
 
     def _worker_serves(self):
+        """It answers: its socket is there before all is done that a start sees to."""
         assert self.worker.poll() is None, self.worker_log.read_text()
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(str(self.socket))
-                return True
-            except OSError:
-                return False
+        try:
+            return fastcgi.ask(self.socket, "/healthz").startswith(b"Status: 200")
+        except OSError:
+            return False
 
     def stop_worker(self, how: int = signal.SIGTERM) -> int:
         if self.worker is None:
@@ -161,13 +162,17 @@ class Registry:
         return f"127.0.0.1:{self.port}"
 
     def request(self, method: str, target: str, headers: dict[str, str] = {}, timeout: float = 300) -> Answer:
+        """Until nginx has closed the connection: by then the request is in its log."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
-            for name, value in headers.items():
+            for name, value in {**headers, "Connection": "close"}.items():
                 connection.putheader(name, value)
             connection.endheaders()
-            return Answer(connection.getresponse())
+            with connection.sock.dup() as rest:
+                answer = Answer(connection.getresponse())
+                assert rest.recv(1) == b"", "more than the answer"
+            return answer
         finally:
             connection.close()
 
@@ -177,11 +182,11 @@ class Registry:
     def head(self, target: str, headers: dict[str, str] = {}) -> Answer:
         return self.request("HEAD", target, headers)
 
-    def manifest(self, name: str, tag: str = "latest") -> Answer:
+    def manifest(self, name: str, tag: str = "latest", timeout: float = 300) -> Answer:
         """As clients do: redirects are followed, up to ten."""
         target = f"/v2/{name}/manifests/{tag}"
         for _ in range(11):
-            answer = self.get(target)
+            answer = self.get(target, timeout=timeout)
             if answer.status != 307:
                 return answer
             target = answer.headers["Location"]
@@ -202,7 +207,6 @@ class Registry:
 
     def worker_requests(self) -> int:
         """How many requests nginx has handed to a worker."""
-        time.sleep(0.1)  # a request is in the log a moment after its answer has been sent
         return sum(1 for line in (self.dir / "access.log").read_text().splitlines() if str(self.socket) in line)
 
     def files(self) -> set[str]:

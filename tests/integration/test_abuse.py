@@ -13,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from engines import check, program
+from fabricated import Tree
 from registry import NIXERY, wait_for
 from test_faults import PACKAGES
 
@@ -121,26 +122,36 @@ def test_a_state_that_cannot_be_written_is_503_and_what_is_built_is_served(new_r
 
 def test_clients_that_hardly_read_hold_up_nobody(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_THREADS="2", NIXERY_BUILDS="2")
-    assert registry.manifest("p29").status == 200
-    layer = registry.manifest("p29").json["layers"][0]["digest"]
-    stop = threading.Event()
+    manifest = registry.manifest("p29")
+    assert manifest.status == 200
+    layer = manifest.json["layers"][0]["digest"]
+    # A list of a megabyte, more than nginx keeps in memory of an answer: it is the worker that makes it.
+    for n in range(5000):
+        Tree(registry.tree).add_tag(f"{'long' * 50}-{n}", "latest", manifest.headers["Docker-Content-Digest"])
+    stop, begun = threading.Event(), []
 
     def sip(target):
-        with socket.create_connection(("127.0.0.1", registry.port)) as client:
+        with socket.socket() as client:
+            # Before it connects: with the large segments of loopback, the kernel would take a whole answer off nginx's hands.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            client.settimeout(120)
+            client.connect(("127.0.0.1", registry.port))
             client.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            begun.append(client.recv(1))
             while not stop.wait(1):
                 if not client.recv(1):
                     return
 
-    # Hits, misses and errors alike, more of them than the worker has threads.
+    # Hits, misses and errors alike, more of them than the worker has threads. Each has some minutes to read.
     targets = [f"/v2/p29/blobs/{layer}", "/v2/p28/manifests/latest", "/v2/no-such-package/manifests/latest", "/v2/_catalog"] * 5
     sippers = [threading.Thread(target=sip, args=(target,)) for target in targets]
     for sipper in sippers:
         sipper.start()
     try:
+        wait_for(lambda: len(begun) == len(targets), "each to have the beginning of its answer", 60)
         for number in range(8, 14):
-            assert registry.manifest(f"p{number}").status == 200
+            assert registry.manifest(f"p{number}", timeout=60).status == 200
     finally:
         stop.set()
         for sipper in sippers:

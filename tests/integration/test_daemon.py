@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import subprocess
 
 import pytest
@@ -105,7 +106,8 @@ def test_a_daemon_that_goes_away_in_the_middle_of_a_build_is_a_passing_failure(u
     assert unprivileged.get("/v2/hello/manifests/latest").status == 200
     flight = subprocess.Popen(["curl", "-s", "-w", "%{http_code}", f"http://{unprivileged.host}/v2/slow.s10/manifests/latest"],
                               stdout=subprocess.PIPE, text=True)  # fmt: skip
-    wait_for(lambda: subprocess.run(["pgrep", "-f", "sleep 10"], capture_output=True).returncode == 0, "the build to begin")
+    logs = lambda: "".join(log.read_text() for log in (unprivileged.state / "logs").glob("*.log"))
+    wait_for(lambda: re.search("building '[^']*-slow-[0-9a-f]{32}-s10-", logs()), "the build to begin")
     daemon.stop()
     cut_off = flight.communicate(timeout=60)[0]
     assert cut_off.endswith("503"), cut_off

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from engines import check, program, skopeo
-from registry import Registry
+from registry import Registry, wait_for
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -143,9 +143,11 @@ def test_a_page_size_that_is_no_number_is_400(registry, hello):
 def test_the_catalog_lists_what_is_built_in_pages(registry, hello):
     for n in range(120):
         link_tag(registry, f"catalog/r{n}", "latest", hello)
-    listed = pages(registry, "/v2/_catalog", "repositories")[0]
+    all_listed = lambda: pages(registry, "/v2/_catalog", "repositories")[0]
+    expected = {"hello", *(f"catalog/r{n}" for n in range(120))}
+    wait_for(lambda: expected <= set(all_listed()), "the worker to see what it was not told of")
+    listed = all_listed()
     assert listed == sorted(listed)
-    assert {"hello", *(f"catalog/r{n}" for n in range(120))} <= set(listed)
     assert sum(pages(registry, "/v2/_catalog?n=50", "repositories"), []) == listed
     assert registry.get("/v2/_catalog?n=0").json == {"repositories": []}
     assert registry.get("/v2/_catalog?n=1&last=catalog/r119").json == {"repositories": ["catalog/r12"]}

@@ -125,7 +125,7 @@ class Storm:
     def pull_on(self, number: int):
         choose = random.Random(SEED * 1000 + number)
         while not self.wrong:
-            while self.acts < LEAST_HARM * (self.counts["pulls"] - PULLERS) and not self.wrong:
+            while self.left > 0 and self.acts < LEAST_HARM * (self.counts["pulls"] - PULLERS) and not self.wrong:
                 time.sleep(0.01)
             with self.lock:
                 if self.left == 0:

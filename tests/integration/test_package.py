@@ -87,6 +87,7 @@ def test_installed_and_started_it_builds_and_serves(debian):
     assert debian.check("systemctl", "is-active", "nixery.service") == "active\n"
     worker = debian.check("systemctl", "show", "-p", "MainPID", "--value", "nixery.service").strip()
     assert debian.check("stat", "-c", "%U", f"/proc/{worker}") == "nixery\n"
+    debian.check("journalctl", "--sync")
     assert '"event":"image built"' in debian.check("journalctl", "--no-pager", "-u", "nixery", "-p", "info..info")
     # nginx reads the tree, and nobody but the worker the state.
     assert debian.check("stat", "-c", "%a %U", "/var/lib/nixery/tree", "/var/lib/nixery/state") == "755 nixery\n700 nixery\n"

@@ -93,6 +93,14 @@ def test_a_blob_that_goes_while_it_is_asked_for_is_an_answer_and_not_the_workers
     assert statuses <= {b"Status: 200", b"Status: 404"}
 
 
+def target_of(link: Path) -> str:
+    """Empty where it has gone in the meantime."""
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:
+        return ""
+
+
 def test_a_blob_that_cannot_be_read_is_503(new_registry):
     registry = new_registry()
     descriptors = Path(f"/proc/{registry.worker.pid}/fd")
@@ -100,7 +108,7 @@ def test_a_blob_that_cannot_be_read_is_503(new_registry):
     Tree(registry.tree).blob_path(digest).mkdir(parents=True)
     assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 503")
     # One descriptor more, and the connection is it.
-    wait_for(lambda: [str(fd.readlink())[:6] for fd in descriptors.iterdir() if fd.is_symlink()].count("socket") == 1, "no connection to be open")
+    wait_for(lambda: [target_of(fd)[:6] for fd in descriptors.iterdir()].count("socket") == 1, "no connection to be open")
     limit = max(int(fd.name) for fd in descriptors.iterdir()) + 2
     digest = Tree(registry.tree).add_blob(b"another blob")
     resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (limit, 4096))

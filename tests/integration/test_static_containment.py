@@ -158,7 +158,10 @@ def test_what_no_grammar_allows_is_never_looked_for_in_the_tree(served, target):
         assert has_nothing(response, {503})  # only a worker could say what is wrong with it
 
 
-@pytest.mark.parametrize("target", ["/incoming/x", "/blobs/sha256/", "/tags/", "/manifests/", "/.nixery-error/404", "/secret", "/.git/config"])
+TREES_OWN = ["/incoming/x", "/blobs/sha256/", "/tags/", "/manifests/", "/.nixery-error/404", "/secret", "/.git/config"]
+
+
+@pytest.mark.parametrize("target", TREES_OWN)
 def test_the_trees_own_paths_are_no_addresses(served, target):
     (served.tree / "incoming").mkdir(exist_ok=True)
     (served.tree / "incoming/x").write_bytes(SECRET)
@@ -166,6 +169,11 @@ def test_the_trees_own_paths_are_no_addresses(served, target):
     assert response.status == 404 and SECRET not in response.body
 
 
-def test_none_of_this_ended_a_worker_process_of_nginx(served):
+def test_none_of_this_ends_a_worker_process_of_nginx(served):
+    before = served.nginx_workers()
+    for target in WALKS + OUTSIDE_THE_GRAMMAR + TREES_OWN:
+        raw.get(served.port, target)
+    assert served.nginx_workers() == before and len(before) == 2
+    # Nor did anything before it, where it runs after the others.
     assert "exited on signal" not in served.error_log()
     assert "[emerg]" not in served.error_log() and "[alert]" not in served.error_log()

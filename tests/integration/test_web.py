@@ -9,8 +9,9 @@ from contextlib import ExitStack
 
 import pytest
 
+import raw
 from registry import NIXERY, wait_for
-from test_hostile import LONG, NAMES, is_clean_error, raw
+from test_hostile import LONG, NAMES, is_clean_error
 from web_site import web_site
 
 POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; "
@@ -362,7 +363,7 @@ def test_a_hostile_name_is_a_json_error_and_touches_nothing(site, name):
     before = site.files()
     # The one that is within the grammar would be followed for as long as nobody builds it.
     for verb in ("plan", "image", "build") if name.startswith("a.a.") else ("plan", "image", "build", "events"):
-        response = raw(site, f"/api/{verb}/{name}")
+        response = raw.get(site.port, f"/api/{verb}/{name}")
         if response.headers["Content-Type"].startswith("text/html"):
             assert (".." in name or "%2e" in name) and response.status == 404
         elif response.status != 200:
@@ -375,7 +376,7 @@ def test_a_hostile_name_is_a_json_error_and_touches_nothing(site, name):
 @pytest.mark.parametrize("target", ["/api/", "/api/x", "/api/search/x", "/api/plan/", "/api/plan", "/api", "/api/images/x", "/web/", "/web/x.html",
                                     "/web/nixery.js/x", "/web/%2e%2e/nixery-http.conf", "/web/..%2fnixery-http.conf", "/web/.html", "/apix"])  # fmt: skip
 def test_other_addresses_are_404(site, target):
-    response = raw(site, target)
+    response = raw.get(site.port, target)
     assert response.status in (400, 404), target
     if target.startswith("/api/"):
         assert is_clean_error(response)
@@ -465,4 +466,4 @@ def test_rules_by_repository_hold_for_the_api_too(new_site):
     assert site.get("/api/image/curl").status == 200 and site.get("/").status == 200
     # However it is spelt.
     for target in ("/api/image//jq", "/api/image/x/../jq", "/api/image/%6aq", "/api/x/../image/jq", "//api/image/jq"):
-        assert raw(site, target).status in (400, 403, 404), target
+        assert raw.get(site.port, target).status in (400, 403, 404), target

@@ -284,6 +284,7 @@ TEST_CASE("publishing a referrer again changes nothing; torn descriptors are pas
   const Shelf shelf;
   const auto referrer = shelf.publish_referrer_of(shelf.manifest, "sbom", "application/spdx+json");
   const fs::path index = tree::referrers_index_file(shelf.tree.layout(), shelf.manifest);
+  fs::last_write_time(index, fs::last_write_time(index) - std::chrono::hours(1));
   const auto before = fs::last_write_time(index);
   const auto files = shelf.files(shelf.tree.layout().tree);
   tree::publish_referrers(shelf.tree, shelf.manifest, {{referrer}});

@@ -74,7 +74,7 @@ TEST_CASE("a request is there with its last parameter") {
 }
 
 TEST_CASE("who sends a part of a request, or nothing, is passed by those who send one, and is shown out in time") {
-  House house({200, 2s});
+  House house({200, 10s});
   std::vector<os::Fd> idle;
   for (int i = 0; i < 20; ++i) idle.push_back(house.visit(i % 2 ? "" : whole.substr(0, 1)));
   const os::Fd asker = house.visit(whole);

@@ -33,6 +33,16 @@ Outcome shell(std::string script, std::optional<std::chrono::seconds> limit = {}
   return os::run(command);
 }
 
+// Killed and orphaned: gone once init has reaped it.
+bool ends(pid_t pid) {
+  for (int tries = 0; tries < 500 && kill(pid, 0) == 0; ++tries) {
+    std::string state = shell("sed 's/.*) //' /proc/" + std::to_string(pid) + "/stat 2>/dev/null | cut -c1").output;
+    if (state.empty() || state == "Z\n") return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return kill(pid, 0) != 0;
+}
+
 }  // namespace
 
 TEST_CASE("output, exit status and standard error are told apart") {
@@ -58,8 +68,9 @@ TEST_CASE("a child killed by a signal says which") {
 }
 
 TEST_CASE("over its limit, the whole process group is killed") {
-  const auto outcome = shell("sleep 600 & sleep 600", std::chrono::seconds(1));
+  const auto outcome = shell("sleep 600 & echo $!; sleep 600", std::chrono::seconds(1));
   CHECK(outcome.end == Outcome::End::timed_out);
+  CHECK(ends(static_cast<pid_t>(std::stol(outcome.output))));
 }
 
 TEST_CASE("the limit also holds for a child that has closed its outputs") {
@@ -69,14 +80,7 @@ TEST_CASE("the limit also holds for a child that has closed its outputs") {
 TEST_CASE("what a child leaves behind in its group ends with it") {
   const auto outcome = shell("sleep 600 & echo $!");
   REQUIRE(outcome.ok());
-  const auto left = static_cast<pid_t>(std::stol(outcome.output));
-  // Killed and orphaned: gone once init has reaped it.
-  for (int tries = 0; tries < 500 && kill(left, 0) == 0; ++tries) {
-    std::string state = shell("sed 's/.*) //' /proc/" + std::to_string(left) + "/stat 2>/dev/null | cut -c1").output;
-    if (state.empty() || state == "Z\n") return;
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
-  CHECK(kill(left, 0) != 0);
+  CHECK(ends(static_cast<pid_t>(std::stol(outcome.output))));
 }
 
 TEST_CASE("a stop flag ends the child") {

@@ -309,22 +309,23 @@ TEST_CASE("the web server's log tells the last use, also across a rotation, and 
            digest.str() + "\n";
   };
   const auto seconds = [](os::Time time) { return std::chrono::floor<std::chrono::seconds>(time); };
-  std::ofstream(log) << line(a, hours_ago(30)) << "not a line of ours\n" << line(b, hours_ago(20)) << "176400";
+  const os::Time first = hours_ago(30), second = hours_ago(3), third = hours_ago(2);
+  std::ofstream(log) << line(a, first) << "not a line of ours\n" << line(b, hours_ago(20)) << "176400";
   {
     upkeep::LastUse uses(images.tree.layout());
     uses.read_log(log);
-    CHECK(seconds(uses.of(a)) == seconds(hours_ago(30)));
+    CHECK(seconds(uses.of(a)) == seconds(first));
     uses.save();
   }
   // The line that was not whole is finished, the log is rotated, and a new one begun.
-  std::ofstream(log, std::ios::app) << "0000.0 - \n" << line(a, hours_ago(3));
+  std::ofstream(log, std::ios::app) << "0000.0 - \n" << line(a, second);
   fs::rename(log, log.string() + ".1");
-  std::ofstream(log) << line(b, hours_ago(2));
+  std::ofstream(log) << line(b, third);
   upkeep::LastUse uses(images.tree.layout());
-  CHECK(seconds(uses.of(a)) == seconds(hours_ago(30)));
+  CHECK(seconds(uses.of(a)) == seconds(first));
   uses.read_log(log);
-  CHECK(seconds(uses.of(a)) == seconds(hours_ago(3)));
-  CHECK(seconds(uses.of(b)) == seconds(hours_ago(2)));
+  CHECK(seconds(uses.of(a)) == seconds(second));
+  CHECK(seconds(uses.of(b)) == seconds(third));
   CHECK(uses.of(image::Digest::of("never pulled")) == os::Time{});
 
   upkeep::Policy policy = older_than(24h);
