@@ -14,7 +14,7 @@ import pytest
 import registry as registries
 from conftest import running, started, temporary_directory
 from engines import check
-from registry import NIXERY, ROOT, free_port
+from registry import NIXERY, free_port
 from test_daemon import PLAIN, Daemon
 from test_private_source import SECRET
 

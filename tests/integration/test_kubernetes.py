@@ -18,7 +18,7 @@ import yaml
 
 import newer_debian
 from engines import check, program
-from fake_kubernetes import COLLECTION, FakeKubernetes
+from fake_kubernetes import FakeKubernetes
 from kubernetes_rules import image_schema
 from registry import NIXERY, ROOT, wait_for
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import temporary_directory
 from engines import check, program, run
 from newer_debian import KEYRING, archive
-from registry import ROOT, Registry, free_port, wait_for
+from registry import ROOT, Registry, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a Debian of its own to install into")
 

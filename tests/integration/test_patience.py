@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from engines import Containerd, Docker, Podman, check, program, skopeo
+from engines import program, skopeo
 from registry import Registry, free_port, wait_for
 
 PATIENCE = 30  # seconds without an answer's headers, as containerd has since 2.3

@@ -15,7 +15,7 @@ import pytest
 from engines import run, skopeo
 from fake_kubernetes import FakeKubernetes
 from kubernetes_objects import pods
-from registry import ROOT, free_port, wait_for
+from registry import free_port, wait_for
 from test_own_image import NIX_CONFIG, holds, packages  # noqa: F401
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make volumes as kubelet does")
