@@ -104,6 +104,12 @@ store::PathInfo path_info(const Segment& segment) {
   return {*store::StorePath::parse(segment.path), segment.nar_hash, 0, {}};
 }
 
+void write_entries(const tree::Layout& layout, const Recipe& recipe, bool replace) {
+  for (const Segment& segment : recipe.segments)
+    if (replace || !find_segment(layout, recipe.encoding, path_info(segment))) write_segment(layout, recipe, segment);
+  write_layer(layout, recipe);
+}
+
 void for_each_recipe(const tree::Layout& layout, const std::function<void(const Recipe&)>& use) {
   os::for_each_entry(layout.state / "recipes", [&](const auto& file) {
     if (file.path().extension() != ".json") return;
@@ -157,9 +163,7 @@ std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding en
 
 void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
   write_recipe(layout, recipe);
-  for (const Segment& segment : recipe.segments)
-    if (replace || !find_segment(layout, recipe.encoding, path_info(segment))) write_segment(layout, recipe, segment);
-  write_layer(layout, recipe);
+  write_entries(layout, recipe, replace);
 }
 
 void forget_layer(const tree::Layout& layout, const image::Digest& blob) {
@@ -198,7 +202,7 @@ std::size_t rebuild_index(const tree::Layout& layout) {
     };
     const bool any = std::any_of(recipe.segments.begin(), recipe.segments.end(), lacking);
     if (!any && find_layer(layout, layer_key_of(recipe))) return;
-    remember(layout, recipe);
+    write_entries(layout, recipe, false);  // the recipe is there, unless somebody has just found it to be wrong
     ++added;
   });
   return added;
