@@ -36,7 +36,7 @@ in {
   good = package "good" "true";
   other = package "other" "true";
   broken = package "broken" "echo the reason; exit 1";
-  slow = package "slow" "sleep 4";
+  gated = package "gated" "for i in $(seq 1200); do [ -e GATE ] && break; sleep 0.1; done; [ -e GATE ]";
 }
 """
 
@@ -45,7 +45,7 @@ in {
 def packages(directory):
     source = directory / "packages"
     source.mkdir()
-    (source / "default.nix").write_text(SET.replace("SALT", uuid.uuid4().hex))
+    (source / "default.nix").write_text(SET.replace("SALT", uuid.uuid4().hex).replace("GATE", str(directory / "gate")))
     return str(source)
 
 
@@ -154,22 +154,24 @@ def test_what_is_remembered_found_again_or_made_of_known_segments_is_told_apart(
     assert change.get("nixery_layers_reused_total", 0) + change.get("nixery_layer_reused_bytes_total", 0) > 0
 
 
-def test_builds_and_clients_that_wait_show_while_they_do(new_registry, packages):
+def test_builds_and_clients_that_wait_show_while_they_do(new_registry, packages, directory):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_BUILDS="1", NIXERY_HOP_SECONDS="20")
     answers = []
-    clients = [threading.Thread(target=lambda name=name: answers.append(registry.manifest(name).status)) for name in ("slow", "slow", "good")]
+    clients = [threading.Thread(target=lambda name=name: answers.append(registry.manifest(name).status)) for name in ("gated", "gated", "good")]
     clients[0].start()
-    wait_for(lambda: scrape(registry)["nixery_builds_running"] == 1, "the slow build to run")
+    wait_for(lambda: scrape(registry)["nixery_builds_running"] == 1, "the first build to run")
     clients[2].start()
     wait_for(lambda: scrape(registry)["nixery_builds_running"] == 1 and scrape(registry)["nixery_builds_queued"] == 1, "two builds")
     clients[1].start()
     wait_for(lambda: scrape(registry)["nixery_requests_waiting"] == 3, "three clients")
     assert scrape(registry)['nixery_lookups_total{kind="tag",result="joined"}'] == 1
+    (directory / "gate").touch()
     for client in clients:
         client.join()
     assert answers == [200, 200, 200]
-    now = scrape(registry)
-    assert (now["nixery_builds_running"], now["nixery_builds_queued"], now["nixery_requests_waiting"]) == (0, 0, 0)
+    # Those who wait are told before the builder is free.
+    idle = lambda now: (now["nixery_builds_running"], now["nixery_builds_queued"], now["nixery_requests_waiting"]) == (0, 0, 0)
+    wait_for(lambda: idle(scrape(registry)), "nothing to run or wait")
 
 
 def test_the_tree_the_disks_and_the_process_are_measured(new_registry, packages):
