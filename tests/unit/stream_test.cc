@@ -112,9 +112,8 @@ TEST_CASE("a stream that goes on too long ends and asks to come back; one that t
   Room room({64, 8, 100ms});
   CHECK(holds(room.follow(silence)->read_all(), "retry: "));
   Room patient({64, 8, 1h});
-  CHECK_FALSE(
-      holds(patient.follow([]() -> std::optional<std::string> { throw std::runtime_error("odd"); })->read_all(),
-            "retry: "));
+  CHECK_FALSE(holds(patient.follow([]() -> std::optional<std::string> { throw std::runtime_error("odd"); })->read_all(),
+                    "retry: "));
 }
 
 TEST_CASE("a client that reads nothing is not asked for, and holds nobody up") {
