@@ -200,14 +200,10 @@ class Planner {
 
   // At most `count` groups, in the order of the vertices.
   void fill(const std::vector<Vertex>& left, std::size_t count, std::vector<Group>& groups) const {
-    const std::size_t first = groups.size();
     for (const Part& part : cut(left, count)) {
-      groups.push_back({});
-      for (std::size_t i = part.begin; i < part.end; ++i) groups.back().members.push_back(left[i]);
-      groups.back().nar_size = part.nar_size;
-    }
-    for (std::size_t i = first; i < groups.size(); ++i) {
-      Group& group = groups[i];
+      Group& group = groups.emplace_back();
+      for (std::size_t i = part.begin; i < part.end; ++i) group.members.push_back(left[i]);
+      group.nar_size = part.nar_size;
       group.left_over = true;
       group.reason = group.members.size() == graph_.size()
                          ? fmt::format("everything: {}", human(group.nar_size))

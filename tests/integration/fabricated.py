@@ -1,7 +1,6 @@
 """A tree as a worker would have written it (src/tree/layout.h), but made here, and nginx alone to serve it."""
 
 import gzip
-import hashlib
 import io
 import json
 import shutil
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from engines import program
-from registry import Registry, wait_for
+from registry import Registry, digest_of, wait_for
 
 EXTENSIONS = {
     "application/vnd.oci.image.manifest.v1+json": "oci-manifest",
@@ -20,10 +19,6 @@ EXTENSIONS = {
     "application/vnd.docker.distribution.manifest.list.v2+json": "docker-list",
 }
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-
-
-def digest_of(content: bytes) -> str:
-    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 class Tree:

@@ -1,5 +1,6 @@
 """A registry of our own: nginx with the two drop-in files as they are, a worker, a tree and a state directory."""
 
+import hashlib
 import http.client
 import json
 import os
@@ -59,6 +60,10 @@ def nix_settings() -> dict[str, str]:
     if os.path.exists("/nix/var/nix/daemon-socket/socket"):
         return {"NIX_REMOTE": "daemon"}
     return {"NIX_CONFIG": "build-users-group =\nsandbox = false\nsubstituters =\nfilter-syscalls = false"}
+
+
+def digest_of(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
 class Answer:
@@ -183,14 +188,29 @@ class Registry:
         return self.request("HEAD", target, headers)
 
     def manifest(self, name: str, tag: str = "latest", timeout: float = 300) -> Answer:
+        return self._follow(f"/v2/{name}/manifests/{tag}", timeout)
+
+    def blob(self, name: str, digest: str) -> Answer:
+        return self._follow(f"/v2/{name}/blobs/{digest}", 300)
+
+    def _follow(self, target: str, timeout: float) -> Answer:
         """As clients do: redirects are followed, up to ten."""
-        target = f"/v2/{name}/manifests/{tag}"
         for _ in range(11):
             answer = self.get(target, timeout=timeout)
             if answer.status != 307:
                 return answer
             target = answer.headers["Location"]
         raise AssertionError("more than ten redirects")
+
+    def pull(self, name: str) -> Answer:
+        """The manifest, once every blob of it is proven."""
+        manifest = self.manifest(name)
+        assert manifest.status == 200, manifest.body
+        for link in [manifest.json["config"], *manifest.json["layers"]]:
+            blob = self.blob(name, link["digest"])
+            assert blob.status == 200, blob.body
+            assert digest_of(blob.body) == link["digest"]
+        return manifest
 
     def config(self, name: str) -> dict:
         manifest = self.manifest(name)

@@ -1,6 +1,5 @@
 """Garbage collection and verification of a registry that works: gc, verify, the log of uses, the background."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry import NIXERY, ROOT, wait_for
+from registry import NIXERY, ROOT, digest_of, wait_for
 from test_faults import PACKAGES
 from web_site import web_site
 
@@ -25,17 +24,8 @@ def packages(directory):
     return str(source)
 
 
-def pull(registry, name):
-    """The manifest and every blob, each proven."""
-    manifest = registry.manifest(name)
-    assert manifest.status == 200, manifest.body
-    for link in [manifest.json["config"], *manifest.json["layers"]]:
-        blob = registry.get(f"/v2/{name}/blobs/{link['digest']}")
-        while blob.status == 307:
-            blob = registry.get(blob.headers["Location"])
-        assert blob.status == 200, blob.body
-        assert "sha256:" + hashlib.sha256(blob.body).hexdigest() == link["digest"]
-    return manifest.headers["Docker-Content-Digest"]
+def pull(registry, name) -> str:
+    return registry.pull(name).headers["Docker-Content-Digest"]
 
 
 def manifest_beside_collections(registry, name):
@@ -203,11 +193,11 @@ def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
                 assert manifest.status == 200, manifest.body
                 for link in manifest.json["layers"]:
                     blob = registry.get(f"/v2/{name}/blobs/{link['digest']}")
-                    while blob.status == 307:
+                    while blob.status == 307:  # however often it is taken away again
                         blob = registry.get(blob.headers["Location"])
                     # The recipe stays, so the layer comes back.
                     assert blob.status == 200, blob.body
-                    assert "sha256:" + hashlib.sha256(blob.body).hexdigest() == link["digest"]
+                    assert digest_of(blob.body) == link["digest"]
         except Exception as error:
             failures.append(repr(error))
 
@@ -355,9 +345,7 @@ def test_a_layer_that_neither_the_store_nor_a_cache_can_give_again_is_unknown(ne
     (registry.tree / "blobs/sha256" / hex[:2] / hex).unlink()
     shutil.rmtree(registry.state / "gcroots")
     subprocess.run(["nix-store", "--delete", path], check=True, capture_output=True, env=registry.env)
-    answer = registry.get(f"/v2/p17/blobs/{digest}")
-    while answer.status == 307:
-        answer = registry.get(answer.headers["Location"])
+    answer = registry.blob("p17", digest)
     assert answer.status == 404 and answer.error["code"] == "BLOB_UNKNOWN", answer.body
     assert answer.error["message"].startswith("the blob cannot be made again: the build failed"), answer.body
     # By its name it comes back, as that knows what to build.
@@ -381,9 +369,7 @@ def test_after_a_compressor_that_gives_other_bytes_no_digest_has_other_bytes(new
     registry.start_worker(LD_PRELOAD=str(library))
     assert pull(registry, "p12/p3") == digest  # what is there is not compressed again
     file.unlink()
-    answer = registry.get(f"/v2/p12/p3/blobs/{layer}")
-    while answer.status == 307:
-        answer = registry.get(answer.headers["Location"])
+    answer = registry.blob("p12/p3", layer)
     assert answer.status == 404 and answer.error["code"] == "BLOB_UNKNOWN", answer.body
     assert "was compressed by libdeflate" in answer.error["message"]
     assert not file.exists()
