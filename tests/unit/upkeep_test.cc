@@ -410,7 +410,7 @@ TEST_CASE("time that passed is believed, and a clock that was moved is not") {
     CHECK_FALSE(upkeep::is_believable(run(month, "", 0), run(0, "", 0), {}));
   }
   SUBCASE("after another start, traces tell") {
-    std::vector<os::Time> traces{hours_ago(5 * 24), hours_ago(27 * 24), hours_ago(12 * 24), hours_ago(20 * 24)};
+    std::vector<os::Time> traces{hours_ago(6 * 24), hours_ago(27 * 24), hours_ago(13 * 24), hours_ago(20 * 24)};
     CHECK(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
     traces[2] = hours_ago(40 * 24);
     CHECK_FALSE(upkeep::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
