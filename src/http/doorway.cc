@@ -150,7 +150,7 @@ void Doorway::attend() {
         look_at(found->second, events[static_cast<std::size_t>(i)].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
       }
     }
-    while (!guests_.empty() && guests_.front().until <= Clock::now()) leave(guests_.begin());
+    while (!guests_.empty() && guests_.front().until <= Clock::now()) look_at(guests_.begin(), true);
   }
   const std::lock_guard lock(mutex_);
   closed_ = true;
@@ -183,7 +183,7 @@ void Doorway::take_in() {
       // It says so, too, where nobody is there. The requests in the air free some soon.
       pollfd somebody{listener_.fd.get(), POLLIN, 0};
       if (poll(&somebody, 1, 0) <= 0) return;
-      if (!guests_.empty()) leave(guests_.begin());
+      if (!guests_.empty()) look_at(guests_.begin(), true);
       std::this_thread::sleep_for(breath);
       return;
     } else if (errno != EINTR && errno != ECONNABORTED) {
@@ -200,17 +200,18 @@ void Doorway::enter(os::Fd connection) {
     case Arrival::never: return;
     case Arrival::partly: break;
   }
-  if (guests_.size() >= limits_.crowd) leave(guests_.begin());
+  if (guests_.size() >= limits_.crowd) look_at(guests_.begin(), true);
   const int fd = connection.get();
   guests_.push_back({std::move(connection), Clock::now() + limits_.patience});
   by_descriptor_[fd] = std::prev(guests_.end());
   watch(events_.get(), fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
 }
 
-// `ended`: nothing more will come.
-void Doorway::look_at(Guests::iterator guest, bool ended) {
+// `last`: nothing more is waited for. A guest goes only after such a look: its request may be here, and the event that
+// tells so still to be handled.
+void Doorway::look_at(Guests::iterator guest, bool last) {
   const Arrival arrival = arrival_on(guest->connection.get());
-  if (arrival == Arrival::partly && !ended) return;
+  if (arrival == Arrival::partly && !last) return;
   if (arrival != Arrival::wholly) return leave(guest);
   epoll_ctl(events_.get(), EPOLL_CTL_DEL, guest->connection.get(), nullptr);
   by_descriptor_.erase(guest->connection.get());

@@ -53,7 +53,7 @@ class Doorway {
   void attend();
   void take_in();
   void enter(os::Fd connection);
-  void look_at(Guests::iterator guest, bool ended);
+  void look_at(Guests::iterator guest, bool last);
   void hand_on(os::Fd connection);
   void leave(Guests::iterator guest);
   void show_out_late();

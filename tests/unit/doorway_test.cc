@@ -109,6 +109,25 @@ TEST_CASE("of too many, the one that has stood there for longest goes; nonsense 
   CHECK(house.doorway.next());
 }
 
+TEST_CASE("who has to go, but has sent all of a request meanwhile, is let in") {
+  const test::TemporaryDirectory dir;
+  const std::string path = (dir.path() / "s").string();
+  http::Listener listener = http::find_listener("unix:" + path);
+  const os::Fd guest = House::visit(path, begin);
+  std::vector<os::Fd> askers;  // more than are let in ahead
+  for (int i = 0; i < 20; ++i) askers.push_back(House::visit(path, whole));
+  os::Fd newcomer = House::visit(path, begin);
+  http::Doorway doorway(std::move(listener), {1, 1h});
+
+  CHECK(doorway.next());  // by now the guest is in, and the newcomer is not
+  House::send(guest, whole.substr(begin.size()));
+  for (std::size_t i = 1; i < askers.size(); ++i) CHECK(doorway.next());
+  newcomer.reset();
+  doorway.close();
+  CHECK(doorway.next());  // the guest's
+  CHECK_FALSE(doorway.next());
+}
+
 TEST_CASE("what only looks like a request is read as none") {
   int pair[2];
   REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
