@@ -57,8 +57,11 @@ void check(const layer::Recipe& recipe, std::string_view text) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text = fuzz::text_of(data, size);
-  if (const auto recipe = layer::parse_recipe(text, blob())) check(*recipe, text);
-  require(!layer::parse_recipe(text, image::Digest::of("x")), "a recipe is of one blob only", text);
+  if (const auto recipe = layer::parse_recipe(text, blob())) {
+    check(*recipe, text);
+    // Not asked of every input: the other digest can be learnt from comparisons, and is found in time.
+    require(!layer::parse_recipe(text, image::Digest::of("x")), "a recipe is of one blob only", text);
+  }
 
   // Names are bytes: any of them must come back.
   if (!text.empty() && text.size() < 4096) {
