@@ -3,7 +3,8 @@
 import re
 from pathlib import Path
 
-from engines import check, program
+from engines import program, run
+from registry import wait_for
 
 
 def mounts_below(directory: Path) -> list[str]:
@@ -19,4 +20,6 @@ def mounts_below(directory: Path) -> list[str]:
 
 def unmount_below(directory: Path):
     for point in reversed(mounts_below(directory)):
-        check(program("umount", "mount"), point)
+        # An engine that has just ended may still be at it: then it is busy for a moment, or gone meanwhile.
+        gone = lambda: run(program("umount", "mount"), point).returncode == 0 or point not in mounts_below(directory)
+        wait_for(gone, f"nobody to use {point}")

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections import deque
 from pathlib import Path
 
 import fastcgi
@@ -38,13 +39,20 @@ http {{
 """
 
 
+# Bound, and listening nowhere: so a port is given to nobody else, whoever sets SO_REUSEADDR may listen on it, as servers
+# do, and until then it refuses.
+_reserved = deque(maxlen=100)
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    reservation = socket.socket()
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reservation.bind(("127.0.0.1", 0))
+    _reserved.append(reservation)
+    return reservation.getsockname()[1]
 
 
-def wait_for(condition, what: str, seconds: float = 30):
+def wait_for(condition, what: str, seconds: float = 60):
     """Polls until `condition()` is true; an event that does not come is a failure that says which."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -118,6 +126,8 @@ class Registry:
             ["nginx", "-c", str(self.dir / "nginx.conf"), "-e", str(self.dir / "nginx-error.log"), "-g", "daemon off;"]
         )
         wait_for(self._nginx_answers, "nginx to answer")
+        # The first answers before there is a second, and whoever sends old ones away has to know both.
+        wait_for(lambda: len(self.nginx_workers()) == 2, "nginx's other worker")
 
     def _nginx_answers(self):
         assert self.nginx.poll() is None, (self.dir / "nginx-error.log").read_text()
@@ -222,7 +232,8 @@ class Registry:
 
     def events(self, name: str) -> list[dict]:
         """The worker's log lines about `name`."""
-        lines = [json.loads(line) for line in self.worker_log.read_text().splitlines() if line.startswith("{")]
+        written = self.worker_log.read_bytes().rpartition(b"\n")[0]  # whole lines: of the last, there may be a part as yet
+        lines = [json.loads(line) for line in written.decode().split("\n") if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
 
     def worker_requests(self) -> int:

@@ -165,7 +165,7 @@ def ssh_server(directory, repository):
     threading.Thread(target=loop.run_forever, daemon=True).start()
 
     async def listen():
-        return await asyncssh.listen("127.0.0.1", port, server_host_keys=[f"{directory}/host"], encoding=None,
+        return await asyncssh.listen("127.0.0.1", port, reuse_address=True, server_host_keys=[f"{directory}/host"], encoding=None,
                                      authorized_client_keys=f"{directory}/client.pub", process_factory=serve_git)  # fmt: skip
 
     server = asyncio.run_coroutine_threadsafe(listen(), loop).result(30)
