@@ -236,9 +236,9 @@ class Registry:
         lines = [json.loads(line) for line in written.decode().split("\n") if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
 
-    def worker_requests(self) -> int:
-        """How many requests nginx has handed to a worker."""
-        return sum(1 for line in (self.dir / "access.log").read_text().splitlines() if str(self.socket) in line)
+    def worker_requests(self, about: str = "") -> int:
+        """How many requests nginx has handed to a worker, of those in whose target `about` is."""
+        return sum(1 for line in (self.dir / "access.log").read_text().splitlines() if str(self.socket) in line and about in line)
 
     def files(self) -> set[str]:
         return {str(p.relative_to(self.dir)) for top in (self.tree, self.state) for p in top.rglob("*") if not p.is_dir()}

@@ -112,7 +112,7 @@ def test_clients_log_in_with_a_password(with_passwords, docker, podman, director
 def with_tokens(package_set):
     service = TokenService({"alice": "alice's secret"}, is_public=lambda repository: repository == "jq")
     server = sample("nixery-access-token.conf", **{"127.0.0.1:5001": f"127.0.0.1:{service.port}"})
-    with guarded(package_set, server=server) as registry:
+    with guarded(package_set, server=server, NIXERY_HOP_SECONDS="120") as registry:
         service.realm = f"http://{registry.host}/token"
         registry.service = service
         yield registry

@@ -145,7 +145,8 @@ def test_the_catalog_lists_what_is_built_in_pages(registry, hello):
         link_tag(registry, f"catalog/r{n}", "latest", hello)
     all_listed = lambda: pages(registry, "/v2/_catalog", "repositories")[0]
     expected = {"hello", *(f"catalog/r{n}" for n in range(120))}
-    wait_for(lambda: expected <= set(all_listed()), "the worker to see what it was not told of")
+    # A list is kept for fifty times as long as it took, which may be minutes where the worker was held up.
+    wait_for(lambda: expected <= set(all_listed()), "the worker to see what it was not told of", 300)
     listed = all_listed()
     assert listed == sorted(listed)
     assert sum(pages(registry, "/v2/_catalog?n=50", "repositories"), []) == listed
@@ -196,12 +197,11 @@ def test_referrers_are_listed_without_a_worker_and_filtered_by_one(registry, hel
     subject = "sha256:" + hashlib.sha256(os.urandom(16)).hexdigest()
     spdx = add_referrer(registry, subject, b"spdx", "application/spdx+json")
     other = add_referrer(registry, subject, b"other", "application/other")
-    before = registry.worker_requests()
     answer = registry.get(f"/v2/any/name/referrers/{subject}?ns=example.org")
     assert (answer.status, answer.headers["Content-Type"]) == (200, INDEX)
     assert answer.json["manifests"] == [other, spdx]
     assert answer.headers["OCI-Filters-Applied"] is None
-    assert registry.worker_requests() == before
+    assert registry.worker_requests(subject) == 0
 
     for artifact_type, expected in (("application/spdx%2Bjson", [spdx]), ("application/spdx+json", [spdx]), ("application/none", [])):
         answer = registry.get(f"/v2/any/name/referrers/{subject}?artifactType={artifact_type}")

@@ -237,8 +237,9 @@ def test_a_socket_that_nginx_may_not_use(registry):
 
 def test_something_else_listens_there(registry, directory):
     with silent_server() as port:
-        finding = ask(registry, "--deadline", "8s", NIXERY_LISTEN=f"127.0.0.1:{port}").fails_only("socket", "nginx.workers")
-    assert "does not answer in time" in finding["seen"]
+        finding = ask(registry, "--deadline", "15s", NIXERY_LISTEN=f"127.0.0.1:{port}").fails_only("socket", "nginx.workers")
+    # By whoever gives up first: who asks, or, a second later, who waits for all that ask.
+    assert "does not answer in time" in finding["seen"] or "no answer within 15 s" in finding["seen"]
 
 
 # Nix and the source
@@ -334,9 +335,9 @@ def silent_server():
 def test_a_source_that_never_answers_is_not_waited_for_and_nothing_stays_behind(registry):
     with silent_server() as port:
         channel = {"NIXERY_PKGS_PATH": "", "NIXERY_CHANNEL": "nixos-unstable", "NIXERY_CHANNEL_URL": f"http://127.0.0.1:{port}/"}
-        assert "no answer within 8 s" in ask(registry, "--deadline", "8s", **channel).fails_only("source")["seen"]
+        assert "no answer within 15 s" in ask(registry, "--deadline", "15s", **channel).fails_only("source")["seen"]
         repository = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"http://127.0.0.1:{port}/x.git"}
-        assert "no answer within 8 s" in ask(registry, "--deadline", "8s", **repository).fails_only("source")["seen"]
+        assert "no answer within 15 s" in ask(registry, "--deadline", "15s", **repository).fails_only("source")["seen"]
         registries.wait_for(lambda: subprocess.run(["pgrep", "-f", f"127.0.0.1:{port}/x.git"]).returncode == 1, "git to be gone")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 
 import pytest
 
@@ -227,7 +228,7 @@ def test_a_new_package_is_found_though_it_was_unknown(new_registry, directory, c
     registry = new_registry(NIXERY_PKGS_PATH=str(directory), NIXERY_FAILURE_SECONDS="0", **settings)
     assert registry.manifest("two").status == 404
     (directory / "default.nix").write_text(f"{{ system, ... }}: {{ one = {derivation}; two = {derivation}; }}")
-    wait_for(lambda: registry.manifest("two").status == 200, "the package that is there now", 5)
+    wait_for(lambda: registry.manifest("two").status == 200, "the package that is there now")
 
 
 @pytest.mark.parametrize("name", ["jq", "hello/jq", "python3packages.requests", "debianpackages.jq"])
@@ -290,6 +291,9 @@ def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to
         assert answer.headers["Cache-Control"] == "no-store"
         target = answer.headers["Location"]
         assert target == f"/v2/slow.s30/manifests/latest?ns=example.org&nixery-hop={hop}"
+    # It tells how far it is, and may still be at the packages' names.
+    logs = lambda: "".join(log.read_text() for log in (registry.state / "logs").glob("*.log"))
+    wait_for(lambda: re.search("building '[^']*-slow-[0-9a-f]{32}-s30-", logs()), "nix to build it")
     answer = registry.get(target)
     assert (answer.status, answer.error["code"]) == (429, "TOOMANYREQUESTS")
     assert int(answer.headers["Retry-After"]) > 0

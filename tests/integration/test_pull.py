@@ -123,7 +123,7 @@ def test_what_is_there_is_layered_while_the_rest_is_still_being_built(new_regist
     early = layers()
     assert not list((registry.tree / "manifests").rglob("manifest.*")), "it did not wait for the gate"
     gate.touch()
-    wait_for(lambda: registry.get("/v2/git/slow.s20/manifests/latest").status == 200, "the image", 60)
+    wait_for(lambda: registry.get("/v2/git/slow.s20/manifests/latest").status == 200, "the image")
     final = {layer["digest"].removeprefix("sha256:") for layer in registry.manifest("git/slow.s20").json["layers"]}
     assert early <= final, "every early layer is one of the image's"
 
@@ -142,7 +142,8 @@ def test_two_hundred_clients_of_one_image_cause_one_build(new_registry, slow_set
         client.join()
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
-    assert len(registry.events("image built")) == 1
+    # Whoever had looked for it just before it was there may have asked once more, and found it.
+    assert [event["found"] for event in registry.events("image built")].count("no") == 1
 
 
 def test_two_workers_on_one_tree_build_an_image_once(new_registry, slow_set):
@@ -236,7 +237,7 @@ def test_a_build_survives_its_client(new_registry, slow_set):
         raise AssertionError("not slow")
     except OSError:
         pass
-    wait_for(lambda: (registry.tree / "tags/slow.s5/_tags/latest").is_symlink(), "the build to be published", 60)
+    wait_for(lambda: (registry.tree / "tags/slow.s5/_tags/latest").is_symlink(), "the build to be published")
 
 
 def test_sigterm_drains_and_the_next_worker_resumes(new_registry, slow_set):

@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -59,7 +60,9 @@ def test_it_ends_its_own_nginx(home):
     )
     words = ("nginx", "-c", str(home / "run/nginx.conf"), "-e", str(home / "run/error.log"), "-g", "daemon off;")
     with running(Process(program("nginx", "nginx"), *words)) as nginx:
-        wait_for((home / "run/nginx.pid").exists, "nginx to be up")
+        # Its file is there before its number is, and before it listens to signals, as it does once it has a worker.
+        pid = nginx.process.pid
+        wait_for(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text(), "nginx to be up")
         stop(home)
         assert nginx.process.wait(timeout=30) == 0
 

@@ -218,10 +218,12 @@ def test_a_package_set_is_on_disk_before_it_counts_as_pinned(repository, channel
     settings = channels if kind == "channel" else {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
     registry = Registry(directory, settings)
     trace = directory / "trace"
-    traced = ["strace", "-f", "-qq", "-o", trace, "-e", "trace=openat,syncfs,rename,renameat,renameat2", NIXERY, "plan", "tool"]
+    # A file for each process: in one for all, what one of them does may stand in the middle of another's call.
+    traced = ["strace", "-ff", "-ttt", "-qq", "-o", trace, "-e", "trace=openat,syncfs,rename,renameat,renameat2", NIXERY, "plan", "tool"]
     done = subprocess.run(traced, env=registry.env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    calls = trace.read_text().splitlines()
+    lines = [line for file in directory.glob("trace.*") for line in file.read_text().splitlines()]
+    calls = sorted(lines, key=lambda line: float(line.split()[0]))
     (moved,) = [n for n, call in enumerate(calls) if re.search(r'rename.*"[^"]*/sources/.*/source"\) = 0$', call)]
     last_file = max(n for n, call in enumerate(calls[:moved]) if "O_CREAT" in call and "default.nix" in call)
     assert any(re.search(r"syncfs\(\d+\) += 0", call) for call in calls[last_file:moved])

@@ -65,7 +65,7 @@ def test_a_build_shows_each_of_its_steps_in_one_line(new_registry, slow_set):
 
 def test_the_seconds_go_on_while_nix_is_silent(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set)
-    status, shown = at_terminal(registry.env, "build", "slow.s5", columns=200)
+    status, shown = at_terminal(registry.env, "build", "slow.s10", columns=200)
     assert status == 0, shown
     seconds = {int(m[1]) for line in screens(shown) if (m := re.match(r"building with nix: building .*, (\d+) s$", line))}
     assert len(seconds) >= 3, shown
