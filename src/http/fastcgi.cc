@@ -15,6 +15,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <thread>
 
 #include "error.h"
 #include "os/file.h"
@@ -26,6 +27,8 @@ namespace {
 constexpr int backlog = 1024;
 constexpr int systemd_first = 3;  // SD_LISTEN_FDS_START
 constexpr rlim_t select_limit = FD_SETSIZE;
+constexpr int probes = 20;  // of a socket that answers
+constexpr std::chrono::milliseconds between_probes{100};
 
 bool is_listening(int fd) {
   int listening = 0;
@@ -44,6 +47,12 @@ Error cannot_listen(const std::string& address) {
                fmt::format("NIXERY_LISTEN: cannot listen on {}: {}", address, std::strerror(errno)));
 }
 
+// 0 where somebody listens, else errno.
+int knock(const sockaddr* name, socklen_t size) {
+  const os::Fd visitor(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return connect(visitor.get(), name, size) == 0 ? 0 : errno;
+}
+
 os::Fd listen_on_unix(const std::string& address, const std::string& path) {
   sockaddr_un name{};
   name.sun_family = AF_UNIX;
@@ -52,11 +61,15 @@ os::Fd listen_on_unix(const std::string& address, const std::string& path) {
   std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
   const auto* generic = reinterpret_cast<const sockaddr*>(&name);
 
-  // A socket left by a worker that died refuses; one that answers is in use.
-  if (os::Fd probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)); connect(probe.get(), generic, sizeof name) == 0)
-    throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: another worker listens on {}", path));
-  else if (errno == ECONNREFUSED)
-    unlink(path.c_str());
+  // A socket left by a worker that died refuses; one that answers is in use, unless only a child still holds it that a
+  // worker has forked before it was killed, and that is about to execute another program.
+  int answer = knock(generic, sizeof name);
+  for (int probe = 1; answer == 0 && probe < probes; ++probe) {
+    std::this_thread::sleep_for(between_probes);
+    answer = knock(generic, sizeof name);
+  }
+  if (answer == 0) throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: another worker listens on {}", path));
+  if (answer == ECONNREFUSED) unlink(path.c_str());
 
   os::make_directories(std::filesystem::path(path).parent_path());
   os::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));

@@ -72,6 +72,26 @@ def test_a_dead_workers_socket_is_taken_over(new_registry):
     assert registry.manifest("hello").status == 200
 
 
+def test_a_socket_that_is_held_for_a_moment_longer_is_taken_over(new_registry):
+    registry = new_registry()
+    registry.stop_worker()
+    held = socket.socket(socket.AF_UNIX)
+    held.bind(str(registry.socket))
+    held.listen()
+    held.settimeout(60)
+
+    def let_go():
+        visitor, _ = held.accept()
+        held.close()
+        visitor.close()
+
+    holder = threading.Thread(target=let_go)
+    holder.start()
+    registry.start_worker()
+    holder.join()
+    assert registry.manifest("hello").status == 200
+
+
 def test_a_blob_that_goes_while_it_is_asked_for_is_an_answer_and_not_the_workers_end(new_registry):
     registry = new_registry()
     digest = Tree(registry.tree).add_blob(b"a blob")
