@@ -17,6 +17,7 @@ import uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from kubernetes_rules import ImageRules, problems_of_apply, problems_of_event, problems_of_lease
+from registry import free_port
 
 GROUP = "/apis/k8s.nixos.org/v1alpha"
 COLLECTION = f"{GROUP}/niximages"
@@ -107,7 +108,7 @@ class FakeKubernetes:
         self.has_resource = True
         self.epoch = 0  # watches of an earlier one end
         self.closing_event = None
-        self.port = 0
+        self.port = free_port()  # its own, also while nobody listens
         self.tls = None  # an ssl.SSLContext
 
     # Life
@@ -117,7 +118,6 @@ class FakeKubernetes:
         self.server = Server(("127.0.0.1", self.port), handler)
         if self.tls:
             self.server.socket = self.tls.wrap_socket(self.server.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self):
