@@ -261,7 +261,8 @@ class FakeKubernetes:
                 return self.lease(request, path[len(LEASES) + 1 :])
             if path != COLLECTION:
                 return self.discover(request)
-        self.watch(request)
+            gone = int(request.query["resourceVersion"]) < self.oldest  # by what is forgotten later it has only ended
+        self.watch(request, gone)
 
     def list(self, request):
         keys, query = sorted(self.objects), request.query
@@ -404,12 +405,10 @@ class FakeKubernetes:
                 "eventTime": event["eventTime"], "reportingComponent": event["reportingController"],
                 "reportingInstance": event["reportingInstance"], "source": {}, "firstTimestamp": None, "lastTimestamp": None}  # fmt: skip
 
-    def watch(self, request):
+    def watch(self, request, gone):
         query = request.query
         since = int(query["resourceVersion"])
         epoch = request.epoch
-        with self.changed:
-            gone = since < self.oldest
         expired = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
         if gone and self.random.random() < 0.5:
             return request.answer(410, reason="Expired")
