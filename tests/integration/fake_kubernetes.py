@@ -9,6 +9,7 @@ import copy
 import datetime
 import json
 import random
+import select
 import socket
 import threading
 import time
@@ -31,6 +32,13 @@ def now() -> str:
 
 class Cut(Exception):
     """The connection ends here, with no answer or with half of one."""
+
+
+def has_hung_up(connection) -> bool:
+    """Nobody here asks for more before the answer: what there is to read is the connection's end."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -312,6 +320,8 @@ class FakeKubernetes:
         request.answer(201, self.objects[namespace, image["metadata"]["name"]])
 
     def apply(self, request, namespace, name, stored):
+        if has_hung_up(request.connection):
+            raise Cut  # of who has ended meanwhile, and may have given the lease back
         patch = json.loads(request.body)
         self.writes.append((request.who, self.holder(), f"{namespace}/{name}"))
         if wrong := problems_of_apply(patch, request.headers["Content-Type"], request.query, name):
