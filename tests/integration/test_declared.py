@@ -211,8 +211,9 @@ def test_a_bad_file_is_reported_with_its_field_and_does_not_hide_the_good_ones(i
 def test_a_declared_name_wins_over_a_package_and_the_clash_is_reported(images, declaring):
     registry = declaring()
     package = registry.manifest("hello").headers["Docker-Content-Digest"]
+    # The one that is waited for comes last: then the other is known, too. It is as of a NixImage in a namespace `shell`.
+    images.write("b.json", name="shell/git", contents=["jq"])
     images.write("a.json", name="hello", contents=["jq"])
-    images.write("b.json", name="shell/git", contents=["jq"])  # as of a NixImage in a namespace `shell`
     wait_for(lambda: registry.manifest("hello").headers["Docker-Content-Digest"] != package, "the declared image")
     for name in ("hello", "shell/git"):
         assert config_of(registry, name)["config"]["Labels"]["io.nixery.packages"].startswith("jq="), name
