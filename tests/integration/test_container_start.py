@@ -63,7 +63,7 @@ def test_a_worker_that_is_told_to_stop_stops(started, directory):
     (directory / "registered").touch()
     wait_for((directory / "serving").exists, "the worker")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_a_worker_that_is_told_to_stop_while_its_store_is_registered_never_starts(started, directory):
@@ -71,5 +71,5 @@ def test_a_worker_that_is_told_to_stop_while_its_store_is_registered_never_start
     wait_for((directory / "registering").exists, "the store to be registered")
     process.send_signal(signal.SIGTERM)
     (directory / "registered").touch()
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
     assert not (directory / "serving").exists()

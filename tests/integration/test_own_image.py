@@ -25,7 +25,7 @@ PACKAGES = """
   slow = derivation {
     name = "slow-@NAME@"; inherit system;
     builder = "/bin/sh";
-    args = [ "-c" "PATH=/bin; sleep 4; mkdir -p $out/share; echo slow >$out/share/slow" ];
+    args = [ "-c" "PATH=/bin; sleep 45; mkdir -p $out/share; echo slow >$out/share/slow" ];
   };
 }
 """
@@ -82,7 +82,7 @@ class Container:
 def started(docker, image, packages, *options):
     container = Container(docker, image, packages, *options)
     try:
-        wait_for(container.is_up, "the container to answer", 60)
+        wait_for(container.is_up, "the container to answer", 180)
         yield container
     finally:
         docker("rm", "--force", "--volumes", container.id)
@@ -200,20 +200,22 @@ def test_a_volume_of_an_earlier_image_is_seeded_anew(docker, own_image, packages
 @pytest.mark.parametrize("victim", ["nixery.serve", "nginx"])
 def test_when_one_dies_the_container_ends(docker, own_image, packages, victim):
     with started(docker, own_image, packages) as container:
-        listed = [line.split(None, 1) for line in docker.check("top", container.id, "-eo", "pid,args").splitlines()[1:]]
+        listed = [line.split(None, 2) for line in docker.check("top", container.id, "-eo", "pid,ppid,args").splitlines()[1:]]
         wanted = {"nixery.serve": "nixery serve", "nginx": "master process"}[victim]
-        (pid,) = [int(pid) for pid, words in listed if wanted in words and "start" not in words]
-        os.kill(pid, 9)
+        called_so = {pid: parent for pid, parent, words in listed if wanted in words and "start" not in words}
+        # A child is called as its parent until it has a name of its own.
+        (pid,) = [pid for pid, parent in called_so.items() if parent not in called_so]
+        os.kill(int(pid), 9)
         wait_for(lambda: not container.running(), "the container to end", 60)
         assert container.stop() == 1
-        assert f"{victim.split('.')[0]} ended by itself" in container.log()
+        wait_for(lambda: f"{victim.split('.')[0]} ended by itself" in container.log(), "the log to say so")
 
 
 def test_a_request_is_finished_while_it_stops(docker, own_image, packages):
     with started(docker, own_image, packages) as container:
         asked = subprocess.Popen(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{container.port}/v2/slow/manifests/latest"],
                                  stdout=subprocess.PIPE, text=True)  # fmt: skip
-        wait_for(lambda: "sleep" in docker.check("top", container.id, "-eo", "pid,args"), "the build to run")
+        wait_for(lambda: "sleep 45" in docker.check("top", container.id, "-eo", "pid,args"), "the build to run", 60)
         assert container.stop() == 0
         # 307: the worker sends who waits back to itself, and another one goes on.
         assert asked.communicate(timeout=60)[0] in ("200", "307")

@@ -112,7 +112,7 @@ def running_pod(docker, image, directory, pod, packages):
     made = Pod(docker, image, directory, pod, packages, api)
     try:
         made.start()
-        wait_for(made.is_up, "the pod to answer", 90)
+        wait_for(made.is_up, "the pod to answer", 180)
         yield made, api
     finally:
         for container in made.ids.values():
@@ -125,8 +125,9 @@ def running_pod(docker, image, directory, pod, packages):
 def test_a_pod_makes_images_of_niximages_and_serves_them(docker, own_image, rendered, packages, directory, name):  # noqa: F811
     (pod,) = pods(rendered[name])
     with running_pod(docker, own_image, directory, pod, packages) as (made, api):
-        answers = made.probes()
-        assert answers and set(answers.values()) == {"200"}, answers
+        assert made.probes()
+        # Kubelet asks again, too: a worker that has not looked at everything within 3 s is not ready yet.
+        wait_for(lambda: set(made.probes().values()) == {"200"}, "the probes to be content", 60)
         api.put("team", "greeting", {"tag": "v1", "contents": ["greeting"]})
         ready = lambda: api.condition("team", "greeting", "Ready").get("status") == "True"
         wait_for(ready, "the NixImage to be ready", 90)
