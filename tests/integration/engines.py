@@ -73,6 +73,8 @@ class Containerd:
             [program("containerd", "containerd"), "--config", str(directory / "config.toml")], stdout=self.log, stderr=self.log
         )
         wait_for(lambda: run(program("ctr", "containerd"), "-a", self.address, "version").returncode == 0, "containerd to answer", 60)
+        if cri:  # which begins later than the rest
+            wait_for(ImageService(self.address).answers, "containerd's CRI to answer", 60)
 
     def check(self, *words: str) -> str:
         return check(program("ctr", "containerd"), "-a", self.address, *words)
@@ -93,6 +95,12 @@ class ImageService:
         # Both requests are a message with an ImageSpec as field 1, whose field 1 is the image's name.
         field = lambda content: b"\x0a" + bytes([len(content)]) + content
         return self.channel.unary_unary(f"/runtime.v1.ImageService/{method}")(field(field(image.encode())), timeout=timeout)
+
+    def answers(self) -> bool:
+        try:
+            return self.status("none:latest") == b""
+        except grpc.RpcError:
+            return False
 
     def pull(self, image: str) -> bytes:
         return self._call("PullImage", image, 300)
