@@ -9,10 +9,13 @@ import sys
 import threading
 from pathlib import Path
 
+import pytest
+
 import fastcgi
 from engines import program
 from fabricated import Tree, digest_of
 from registry import NIXERY, wait_for
+from web_site import web_site
 
 
 def test_spawn_fcgi_hands_its_socket_over(new_registry):
@@ -48,7 +51,8 @@ def test_systemd_hands_its_socket_over(new_registry):
 
 def test_as_plain_cgi_it_answers_one_request_and_exits(new_registry):
     registry = new_registry()
-    variables = {**registry.env, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": "GET", "REQUEST_URI": "/v2/hello/manifests/latest"}
+    variables = {**registry.env, "GATEWAY_INTERFACE": "CGI/1.1", "REQUEST_METHOD": "GET", "REQUEST_URI": "/v2/hello/manifests/latest",
+                 "NIXERY_HOP_SECONDS": "300"}  # fmt: skip
     done = subprocess.run([NIXERY], env=variables, capture_output=True, stdin=subprocess.DEVNULL, timeout=300)
     head, body = done.stdout.split(b"\r\n\r\n", 1)
     assert head.startswith(b"Status: 200 OK\r\n")
@@ -124,8 +128,10 @@ def test_a_blob_is_503_while_descriptors_are_used_up(new_registry):
     digest = Tree(registry.tree).add_blob(b"another blob")
 
     def is_refused():
-        # One descriptor more, and the connection is it; unless one that was seen is closed by then.
-        limit = max(int(fd.name) for fd in descriptors.iterdir()) + 2
+        # One descriptor more, and the connection is it; unless one that was seen is closed by then. Of those that are
+        # free, which may lie between others, it takes the first, and the blob would take the second.
+        used = {int(fd.name) for fd in descriptors.iterdir()}
+        limit = [number for number in range(len(used) + 2) if number not in used][1]
         resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (limit, 4096))
         answer = fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}")
         resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (1024, 4096))
@@ -162,36 +168,45 @@ def test_connections_that_send_a_part_of_a_request_hold_no_thread(new_registry):
             connection.close()
 
 
-def test_who_is_sent_away_by_a_worker_that_ends_does_not_come_back_to_it(new_registry, slow_set):
-    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
+@pytest.fixture
+def gated():
+    """A registry with a build that ends when the test says so; until then a client waits, and nginx a little longer."""
+    with web_site(NIXERY_THREADS="2", NIXERY_BUILDS="2", NIXERY_HOP_SECONDS="80") as registry:
+        yield registry
+
+
+def waiting(registry, count: int) -> bool:
+    return f"\nnixery_requests_waiting {count}\n".encode() in fastcgi.ask(registry.socket, "/metrics")
+
+
+def test_who_is_sent_away_by_a_worker_that_ends_does_not_come_back_to_it(gated):
     answers = []
-    client = threading.Thread(target=lambda: answers.append(registry.get("/v2/slow.s5/manifests/latest")))
+    client = threading.Thread(target=lambda: answers.append(gated.get("/v2/gated/manifests/latest")))
     client.start()
-    wait_for(lambda: "nixery_requests_waiting 1" in registry.get("/metrics").body.decode(), "the request to wait")
-    registry.worker.send_signal(signal.SIGTERM)
+    wait_for(lambda: waiting(gated, 1), "the request to wait")
+    gated.worker.send_signal(signal.SIGTERM)
     client.join()
     assert answers[0].status == 307
-    assert not registry.socket.exists()
-    told = registry.get(answers[0].headers["Location"])
+    assert not gated.socket.exists()
+    told = gated.get(answers[0].headers["Location"])
     assert (told.status, told.error["code"]) == (503, "UNAVAILABLE") and int(told.headers["Retry-After"]) > 0
 
 
-def test_a_socket_that_was_handed_over_has_nobody_listening_either(new_registry, slow_set):
-    registry = new_registry(NIXERY_PKGS_PATH=slow_set)
-    registry.stop_worker()
-    pidfile = registry.dir / "spawned.pid"
+def test_a_socket_that_was_handed_over_has_nobody_listening_either(gated):
+    gated.stop_worker()
+    pidfile = gated.dir / "spawned.pid"
     subprocess.run(
-        [program("spawn-fcgi", "spawn-fcgi"), "-s", registry.socket, "-P", pidfile, "--", NIXERY, "serve"], env=registry.env, check=True
+        [program("spawn-fcgi", "spawn-fcgi"), "-s", gated.socket, "-P", pidfile, "--", NIXERY, "serve"], env=gated.env, check=True
     )
-    with fastcgi.connect(registry.socket) as client:
-        client.sendall(fastcgi.request("/v2/slow.s5/manifests/latest"))
-        wait_for(lambda: b"nixery_requests_waiting 1" in fastcgi.ask(registry.socket, "/metrics"), "the request to wait")
+    with fastcgi.connect(gated.socket) as client:
+        client.sendall(fastcgi.request("/v2/gated/manifests/latest"))
+        wait_for(lambda: waiting(gated, 1), "the request to wait")
         os.kill(int(pidfile.read_text()), signal.SIGTERM)
         assert fastcgi.answer_on(client).startswith(b"Status: 307")
 
     def is_refused():
         try:
-            fastcgi.connect(registry.socket).close()
+            fastcgi.connect(gated.socket).close()
         except ConnectionRefusedError:
             return True
 
@@ -211,6 +226,8 @@ def test_a_high_limit_of_descriptors_is_lowered_and_connections_do_not_use_it_up
     try:
         for _ in range(1500):
             connections.append(fastcgi.connect(registry.socket))
+        # This waits for its turn, behind all of them; nginx does not where too many are before it.
+        assert fastcgi.ask(registry.socket, "/healthz").startswith(b"Status: 200")
         assert registry.manifest("hello").status == 200
         assert len(os.listdir(f"/proc/{registry.worker.pid}/fd")) < 500
     finally:
@@ -219,17 +236,17 @@ def test_a_high_limit_of_descriptors_is_lowered_and_connections_do_not_use_it_up
     assert registry.worker.poll() is None
 
 
-def test_hundreds_of_waiting_requests_need_no_threads(new_registry, slow_set):
-    registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_THREADS="2")
+def test_hundreds_of_waiting_requests_need_no_threads(gated):
     statuses = []
-    clients = [threading.Thread(target=lambda: statuses.append(registry.manifest("slow.s20").status)) for _ in range(100)]
+    clients = [threading.Thread(target=lambda: statuses.append(gated.manifest("gated").status)) for _ in range(100)]
     for client in clients:
         client.start()
-    wait_for(lambda: "\nnixery_requests_waiting 100\n" in registry.get("/metrics").body.decode(), "all to wait")
-    threads = len(os.listdir(f"/proc/{registry.worker.pid}/task"))
+    wait_for(lambda: waiting(gated, 100), "all to wait")
+    threads = len(os.listdir(f"/proc/{gated.worker.pid}/task"))
     # An unrelated, cheap request is answered while they wait.
-    assert registry.get("/v2/hello/blobs/sha256:" + "a" * 64).status == 404
-    assert "\nnixery_requests_waiting 100\n" in registry.get("/metrics").body.decode()
+    assert gated.get("/v2/hello/blobs/sha256:" + "a" * 64).status == 404
+    assert waiting(gated, 100)
+    gated.open_gate()
     for client in clients:
         client.join()
     assert threads < 20
