@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from conftest import temporary_directory
 from engines import program
-from registry import free_port, wait_for
+from registry import wait_for
 
 ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -64,7 +65,8 @@ class Browser:
         return self._ask("GET", "/title")
 
     def address(self) -> str:
-        return self._ask("GET", "/url")
+        """As the page has it, before the browser around it hears of it."""
+        return self.run("return location.href")
 
     def devtools(self, command: str, **parameters):
         return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
@@ -74,6 +76,7 @@ class Browser:
         self.devtools("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}])  # fmt: skip
         self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.wait_for(f"return innerWidth === {width} && matchMedia('(prefers-color-scheme: {scheme})').matches", "the page to be so")
 
     def screenshot(self, file: Path):
         """The whole page, not only what is in view."""
@@ -99,13 +102,15 @@ def ask(method: str, url: str, body: dict | None = None):
 @contextmanager
 def chromium(*, javascript: bool = True):
     with temporary_directory("nixery-browser-") as directory:
-        port = free_port()
-        log = open(directory / "driver.log", "wb")
-        driver = subprocess.Popen([program("chromedriver", "chromium-driver"), f"--port={port}"], stdout=log, stderr=log, cwd=directory)
-        base = f"http://127.0.0.1:{port}"
+        output = directory / "driver.log"
+        with open(output, "wb") as log:
+            words = [program("chromedriver", "chromium-driver"), "--port=0"]  # one that is free, which it tells
+            driver = subprocess.Popen(words, stdout=log, stderr=log, cwd=directory)
         session = None
         try:
-            wait_for(lambda: driver.poll() is not None or is_ready(base), "chromedriver to answer")
+            port = wait_for(lambda: re.search(r"successfully on port (\d+)", output.read_text()), "chromedriver to listen", 60)[1]
+            base = f"http://127.0.0.1:{port}"
+            wait_for(lambda: driver.poll() is not None or is_ready(base), "chromedriver to answer", 60)
             options = {
                 "binary": program("chromium", "chromium"), "args": [*ARGUMENTS, f"--user-data-dir={directory}/profile"],
                 "prefs": {} if javascript else {"profile.managed_default_content_settings.javascript": 2},

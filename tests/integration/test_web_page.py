@@ -219,8 +219,8 @@ def test_a_build_is_followed_live_to_its_end_and_the_image_has_a_page(browser, s
     start(browser, site, "?packages=gated+git")
     browser.click("#start-build")
     browser.wait_for("return document.getElementById('log').textContent.includes('waiting for the gate')", "the log's first line")
-    assert browser.text("#phases [aria-current=step]") == "Building with Nix"
-    assert "building gated" in browser.text("#build-text")
+    browser.wait_for("return document.querySelector('#phases [aria-current=step]')?.textContent === 'Building with Nix'", "the phase")
+    browser.wait_for("return document.getElementById('build-text').textContent.includes('building gated')", "the step")
     assert "through the gate" not in browser.text("#log")
     check_looks(browser, "build")
     site.open_gate()
@@ -312,7 +312,7 @@ def test_without_javascript_the_form_leads_to_the_commands(site):
         assert browser.text("h1").startswith("Name the packages") and not browser.is_shown("#result")
         browser.type("#packages", "git curl")
         browser.click("noscript button")
-        assert browser.text("h1") == "Your image"
+        browser.wait_for("return document.querySelector('h1')?.textContent === 'Your image'", "the commands")
         assert browser.texts("pre.command")[0] == f"docker run --rm -it {site.host}/shell/git/curl bash"
         if PICTURES:
             browser.screenshot(Path(PICTURES) / "compose.png")
