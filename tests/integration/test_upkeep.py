@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from registry import NIXERY, ROOT, digest_of, wait_for
-from test_faults import PACKAGES
+from test_faults import PACKAGES, drop_tags
 from web_site import web_site
 
 
@@ -182,8 +182,7 @@ def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
             done = registry.nixery("gc", "--max-age", "0s", "--grace", "0s")
             if done.returncode != 0:
                 failures.append(done.stderr)
-            for link in (registry.tree / "tags").rglob("_tags/*"):
-                link.unlink(missing_ok=True)
+            drop_tags(registry)
 
     def pull_on(number):
         try:
