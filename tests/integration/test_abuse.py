@@ -4,6 +4,7 @@ hardly read: it says what is wrong, serves what is there, and goes on when it ca
 import fcntl
 import json
 import os
+import re
 import socket
 import subprocess
 import threading
@@ -12,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
+import fastcgi
 from engines import check, program
 from fabricated import Tree
 from registry import NIXERY, wait_for
@@ -39,20 +41,36 @@ def disk_of(path, size):
 
 @pytest.fixture
 def counted(directory):
-    """A PATH on which evaluations and builds leave a line each in a file."""
+    """A PATH on which evaluations and builds leave a line each in a file; they go on once the file `gate` is there."""
     shims = directory / "shims"
     shims.mkdir()
     for name, mark in (("nix-instantiate", "evaluation"), ("nix-store", "$*")):
         shim = shims / name
-        shim.write_text(f'#!/bin/sh\necho "{mark}" >> {directory}/runs\nexec {program(name, "nix-bin")} "$@"\n')
+        shim.write_text(f"""#!/bin/sh
+            echo "{mark}" >> {directory}/runs
+            until [ -e {directory}/gate ]; do sleep 0.1; done
+            exec {program(name, "nix-bin")} "$@"
+            """)
         shim.chmod(0o755)
     (directory / "runs").touch()
     return {"PATH": f"{shims}:{os.environ['PATH']}"}, lambda: (directory / "runs").read_text().splitlines()
 
 
+def answers_at(socket) -> bool:
+    """Its name is there before anybody listens."""
+    try:
+        return fastcgi.ask(socket, "/healthz").startswith(b"Status: 200")
+    except OSError:
+        return False
+
+
+def waiting_at(socket) -> int:
+    return int(re.search(rb"^nixery_requests_waiting (\d+)$", fastcgi.ask(socket, "/metrics"), re.M)[1])
+
+
 def test_two_hundred_clients_and_two_workers_make_one_evaluation_and_one_build(new_registry, packages, counted, directory):
     env, runs = counted
-    registry = new_registry(NIXERY_PKGS_PATH=packages, **env)
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_HOP_SECONDS="80", NIXERY_EVAL_TIMEOUT="300", **env)
     # Another host's worker, on the same directories; nginx deals requests out to both.
     other = f"{directory}/other.sock"
     conf = registry.dir / "nixery-http.conf"
@@ -63,9 +81,14 @@ def test_two_hundred_clients_and_two_workers_make_one_evaluation_and_one_build(n
     log = open(directory / "other.log", "ab")
     second = subprocess.Popen([NIXERY, "serve"], env={**registry.env, "NIXERY_LISTEN": f"unix:{other}"}, stderr=log)
     try:
-        wait_for(lambda: os.path.exists(other), "the other worker")
+        wait_for(lambda: answers_at(other), "the other worker")
         with ThreadPoolExecutor(200) as pool:
-            answers = list(pool.map(lambda _: registry.manifest("p27/p26"), range(200)))
+            asked = [pool.submit(registry.manifest, "p27/p26") for _ in range(200)]
+            try:
+                wait_for(lambda: waiting_at(registry.socket) + waiting_at(other) == 200, "all of them to wait", 60)
+            finally:
+                (directory / "gate").touch()
+            answers = [each.result() for each in asked]
     finally:
         second.terminate()
         second.wait(timeout=60)
@@ -197,7 +220,7 @@ def held(path):
 @pytest.fixture
 def untagged(new_registry, packages):
     """A registry with one image whose tag is away, that image's build lock, and what puts the tag back."""
-    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_BUILDS="4", NIXERY_HOP_SECONDS="3")
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_BUILDS="4", NIXERY_HOP_SECONDS="6")
     assert registry.manifest("p20/p21").status == 200
     (log,) = (registry.state / "logs").iterdir()
     tag, aside = registry.tree / "tags/p20/p21/_tags/latest", registry.dir / "tag"
@@ -219,15 +242,12 @@ def test_a_collection_that_waits_keeps_no_other_client_waiting(untagged):
     """Two spellings of one image share a flight, and the second one's tag needs the tree, which a collection keeps."""
     registry, lock, put_back = untagged
 
-    def waiting(count):
-        return f"\nnixery_requests_waiting {count}\n" in registry.get("/metrics").body.decode()
-
     with ThreadPoolExecutor(2) as pool, ExitStack() as collection:
         with held(lock):
             first = pool.submit(registry.manifest, "p20/p21")
-            wait_for(lambda: waiting(1), "the first client to wait")
+            wait_for(lambda: waiting_at(registry.socket) == 1, "the first client to wait")
             second = pool.submit(registry.manifest, "p21/p20")
-            wait_for(lambda: waiting(2), "the second to wait")
+            wait_for(lambda: waiting_at(registry.socket) == 2, "the second to wait")
             put_back()  # the flight finds it, and has nothing to publish
             collection.enter_context(held(registry.state / "locks/gate.lock"))
         assert registry.get("/v2/p22/manifests/latest", timeout=30).status == 307
