@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+import fastcgi
 from engines import program, skopeo
 from registry import Registry, free_port, wait_for
 
@@ -166,7 +167,8 @@ def test_so_does_containerd(waits):
 def test_a_build_of_six_minutes_needs_the_clients_own_retries_and_no_second_build(waits, registry):
     wait = waits["six minutes"].result()
     assert wait.statuses[-1] == 200, wait
-    assert wait.statuses.count(429) == 1  # nine hops of twenty seconds are three minutes
+    # Ten answers of twenty seconds are 200 s; a slow machine may need more than twice that.
+    assert 1 <= wait.statuses.count(429) <= 2
     assert wait.seconds > 330
     assert max(wait.hops) < PATIENCE
     assert len([event for event in registry.events("image built") if event["reference"].startswith("slow.s360")]) == 1
@@ -177,7 +179,10 @@ def test_a_build_of_six_minutes_needs_the_clients_own_retries_and_no_second_buil
 
 def test_what_a_person_sees_who_waits_too_long_and_what_when_it_is_there(new_module_registry, slow_images, docker, podman):
     registry = new_module_registry(NIXERY_PKGS_PATH=slow_images, NIXERY_HOP_SECONDS="3", NIXERY_HOPS="1")
-    wait_for(lambda: registry.manifest("slow.s1").status == 200, "what all slow packages need", 120)
+    wait_for(lambda: registry.manifest("slow.s1").status == 200, "what all slow packages need", 300)
+    # Nix is at it before a person asks.
+    assert registry.get("/v2/slow.s60/manifests/latest").status == 307
+    wait_for(lambda: b"building slow-" in fastcgi.ask(registry.socket, "/api/build/slow.s60"), "nix to build", 60)
     image = f"{registry.host}/slow.s60"
     told = docker("pull", image)
     assert told.returncode == 1
