@@ -58,6 +58,8 @@ Observer Reconciler::observer() {
   observer.listing = [this] {
     listing_.clear();
     listing_quota_.clear();
+    const std::lock_guard lock(mutex_);
+    kept_.clear();
   };
   observer.item = [this, parse](const json::Value& object) {
     auto image = parse(object);
@@ -71,6 +73,16 @@ Observer Reconciler::observer() {
     remove_strays(listing_);
     const std::lock_guard lock(mutex_);
     listed_ = true;
+    // What was written after its page was read is newer than the list. All else is as the list says, also where its
+    // version is older: then the server has been restored from a backup.
+    for (auto& [key, image] : listing_) {
+      const auto at = images_.find(key);
+      if (!kept_.contains(key) || at == images_.end() || at->second.uid != image.uid ||
+          !is_older(image.version, at->second.version))
+        continue;
+      image = std::move(at->second);
+      if (listing_quota_.is_over(key)) image.leave_data();
+    }
     std::set<std::string> keys;
     for (const auto& [key, image] : images_) keys.insert(key);
     for (const auto& [key, image] : listing_) keys.insert(key);
@@ -206,6 +218,7 @@ bool Reconciler::is_over(const std::string& key) {
 void Reconciler::keep(NixImage image) {
   const std::string key = image.key();
   if (quota_.is_over(key)) image.leave_data();
+  kept_.insert(key);
   images_.insert_or_assign(key, std::move(image));
 }
 

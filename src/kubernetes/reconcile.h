@@ -94,6 +94,7 @@ class Reconciler {
   std::mutex mutex_;  // guards what follows; never held while somebody is asked
   bool listed_ = false;
   std::map<std::string, NixImage> images_;
+  std::set<std::string> kept_;  // keys of what has come by other ways since the last list began
   Quota quota_;
   std::map<std::string, Known> known_;
   std::set<std::string> failing_;

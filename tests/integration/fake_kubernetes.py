@@ -112,6 +112,7 @@ class FakeKubernetes:
         self.tokens = {"secret": ""}  # -> who it is
         self.writes = []  # of status: (who, the lease's holder, namespace/name)
         self.answer_next = []  # (predicate of method and path, status, headers): answered once, instead
+        self.held = lambda method, path: False  # such requests wait until release()
         self.cut_one_in = 0  # answers that are not, or only half, given
         self.has_resource = True
         self.epoch = 0  # watches of an earlier one end
@@ -133,6 +134,7 @@ class FakeKubernetes:
         if server is None:
             return
         self.end_watches()
+        self.release()
         server.shutdown()
         server.server_close()
         server.cut_all()
@@ -160,6 +162,11 @@ class FakeKubernetes:
         with self.changed:
             self.closing_event = event
             self.epoch += 1
+            self.changed.notify_all()
+
+    def release(self):
+        with self.changed:
+            self.held = lambda method, path: False
             self.changed.notify_all()
 
     # What tests do
@@ -257,6 +264,7 @@ class FakeKubernetes:
                 if rule[0](method, request.path):
                     self.answer_next.remove(rule)
                     return request.answer(rule[1], headers=rule[2], reason="Chosen")
+            self.changed.wait_for(lambda: not self.held(method, request.path))
             if path.startswith(GROUP + "/") and not self.has_resource:
                 return request.answer(404, reason="NotFound", message="the server could not find the requested resource")
             if path == COLLECTION and request.query.get("watch") != "1":

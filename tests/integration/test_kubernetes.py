@@ -416,6 +416,25 @@ def test_a_list_whose_pages_have_expired_begins_again(cluster):
         wait_for(lambda: cluster.ready("team", name) == "True", f"{name} to be ready")
 
 
+def test_what_is_written_between_two_pages_of_a_list_is_not_written_again(cluster):
+    for name in "abc":
+        cluster.api.put("team", name, {"contents": ["curl"]})
+    cluster.controller(NIXERY_CONTROLLER_RESYNC="1")
+    wait_for(lambda: len(cluster.api.events) == 3, "an event each")
+    pages = cluster.api.count("GET", "continue=")
+    cluster.api.held = lambda method, path: "continue=" in path
+    cluster.api.end_watches(forget=True)
+    wait_for(lambda: cluster.api.count("GET", "continue=") > pages, "a list to begin")
+    cluster.registry.digest = "sha256:" + "b" * 64
+    wait_for(lambda: len(cluster.api.events) == 6, "an event each of the other digest")
+    writes = cluster.api.count("PATCH", "/status")
+    cluster.api.release()
+    wait_for(lambda: sum(line["event"] == "listed" for line in cluster.logged()) == 2, "the list")
+    pulls = cluster.registry.pulls.count("team/a")
+    wait_for(lambda: cluster.registry.pulls.count("team/a") >= pulls + 2, "the image to be looked at again")
+    assert cluster.api.count("PATCH", "/status") == writes and len(cluster.api.events) == 6
+
+
 def test_too_many_requests_and_conflicts_are_tried_again(cluster):
     cluster.api.answer_next = [(lambda m, p: m == "PATCH", 409, {}), (lambda m, p: m == "PATCH", 404, {}), (lambda m, p: "events.k8s.io" in p, 500, {})]
     cluster.api.put("team", "a", {"contents": ["curl"]})
