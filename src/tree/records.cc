@@ -8,6 +8,11 @@ namespace nixery::tree {
 
 namespace {
 
+// As text: paths that are not spelt alike may be equal.
+bool lies_at(const Layout& layout, const TagRecord& record, const fs::path& path) {
+  return layout.record(record.repository, record.tag).native() == path.native() && !record.repository.ends_with('/');
+}
+
 // nullopt where there is none, where a power cut tore it, and where it names another tag than it lies at (a refresh
 // drops what it names): the tag then stays until it is built again.
 std::optional<TagRecord> read(const Layout& layout, const fs::path& path) {
@@ -21,8 +26,7 @@ std::optional<TagRecord> read(const Layout& layout, const fs::path& path) {
                      json::string_or(document, "revision", ""),    moving && moving->IsBool() && moving->GetBool(),
                      json::string_or(document, "manifest", ""),    json::string_or(document, "source", tag),
                      json::string_or(document, "declaration", ""), json::string_or(document, "settings", "")};
-    if (layout.record(record.repository, record.tag) != path || !image::Digest::parse(record.manifest))
-      return std::nullopt;
+    if (!lies_at(layout, record, path) || !image::Digest::parse(record.manifest)) return std::nullopt;
     return record;
   } catch (const Error&) {
     return std::nullopt;

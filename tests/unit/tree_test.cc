@@ -1,6 +1,7 @@
 #include "tree/tree.h"
 
 #include <doctest/doctest.h>
+#include <fmt/format.h>
 
 #include "os/file.h"
 #include "temporary_directory.h"
@@ -155,4 +156,19 @@ TEST_CASE("records tell what a tag was built from; a torn one counts as none") {
   CHECK(moving == 1);
   CHECK(tree::read_record(layout, "shell/git", "latest")->revision == "abc");
   CHECK_FALSE(tree::read_record(layout, "torn", "latest"));
+}
+
+TEST_CASE("a record that names another tag than it lies at counts as none, however alike they are") {
+  const test::TemporaryDirectory dir;
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state/"};
+  const auto place = layout.record("shell/git", "latest");
+  for (const char* repository : {"shell/curl", "shell//git", "shell/git/", "shell/./git", "/shell/git", ""}) {
+    CAPTURE(repository);
+    os::write_file(place,
+                   fmt::format(R"({{"repository":"{}","tag":"latest","manifest":"sha256:{}"}})", repository, hex));
+    CHECK_FALSE(tree::read_record(layout, "shell/git", "latest"));
+    tree::for_each_record(layout, [&](const tree::TagRecord& record) { CHECK(record.repository == "nobody's"); });
+  }
+  tree::write_record(layout, {"shell/git", "latest", "abc", true, "sha256:" + hex});
+  CHECK(tree::read_record(layout, "shell/git", "latest"));
 }
