@@ -60,7 +60,8 @@ fs::path Layout::image(std::string_view image_key) const {
 }
 
 fs::path Layout::record(std::string_view repository, std::string_view tag) const {
-  return state / "records" / repository / "_tags" / fmt::format("{}.json", tag);
+  // As text: a part that begins with a slash would lead elsewhere, and records hold what was written.
+  return fmt::format("{}/{}/_tags/{}.json", records().native(), repository, tag);
 }
 
 fs::path Layout::gc_root(std::string_view key, std::size_t number) const {

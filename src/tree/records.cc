@@ -10,7 +10,7 @@ namespace {
 
 // As text: paths that are not spelt alike may be equal.
 bool lies_at(const Layout& layout, const TagRecord& record, const fs::path& path) {
-  return layout.record(record.repository, record.tag).native() == path.native() && !record.repository.ends_with('/');
+  return layout.record(record.repository, record.tag).native() == path.native();
 }
 
 // nullopt where there is none, where a power cut tore it, and where it names another tag than it lies at (a refresh

@@ -162,13 +162,19 @@ TEST_CASE("a record that names another tag than it lies at counts as none, howev
   const test::TemporaryDirectory dir;
   const tree::Layout layout{dir.path() / "tree", dir.path() / "state/"};
   const auto place = layout.record("shell/git", "latest");
-  for (const char* repository : {"shell/curl", "shell//git", "shell/git/", "shell/./git", "/shell/git", ""}) {
+  const auto check = [&](std::string_view repository, std::string_view tag) {
     CAPTURE(repository);
+    CAPTURE(tag);
     os::write_file(place,
-                   fmt::format(R"({{"repository":"{}","tag":"latest","manifest":"sha256:{}"}})", repository, hex));
+                   fmt::format(R"({{"repository":"{}","tag":"{}","manifest":"sha256:{}"}})", repository, tag, hex));
     CHECK_FALSE(tree::read_record(layout, "shell/git", "latest"));
     tree::for_each_record(layout, [&](const tree::TagRecord& record) { CHECK(record.repository == "nobody's"); });
-  }
+  };
+  for (const char* repository : {"shell/curl", "shell//git", "shell/git/", "shell/./git", "/shell/git", ""})
+    check(repository, "latest");
+  check((layout.records() / "shell/git").native(), "latest");
+  check("shell/git", (place.parent_path() / "latest").native());
+  check("shell/git", "../_tags/latest");
   tree::write_record(layout, {"shell/git", "latest", "abc", true, "sha256:" + hex});
   CHECK(tree::read_record(layout, "shell/git", "latest"));
 }
