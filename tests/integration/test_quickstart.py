@@ -1,5 +1,6 @@
 """packaging/quickstart: what it ends, and where it does not begin. The whole of it is for a machine of its own."""
 
+import json
 import os
 import pwd
 import shutil
@@ -77,6 +78,22 @@ def test_whoever_has_an_old_number_lives_on(home):
         (home / "run/nginx.pid").write_text(f"{server.process.pid}\n")
         stop(home)
         assert worker.process.poll() is None and server.process.poll() is None
+
+
+@pytest.mark.parametrize("source, kept", [(ROOT, True), (ROOT / "elsewhere", False)])
+def test_what_another_clone_has_compiled_is_not_taken_for_this_ones(home, source, kept):
+    (home / "build/build.ninja").touch()
+    (home / "build/meson-info").mkdir()
+    (home / "build/meson-info/meson-info.json").write_text(json.dumps({"directories": {"source": str(source)}}))
+    stubs = home / "stubs"
+    stubs.mkdir()
+    for name, script in {"meson": f'echo "$@" >{home}/meson', "ninja": "exit 1"}.items():
+        (stubs / name).write_text(f"#!/bin/sh\n{script}\n")
+        (stubs / name).chmod(0o755)
+    done = run(QUICKSTART, "--home", str(home), "--offline", timeout=60, env={"PATH": f"{stubs}:{os.environ['PATH']}"})
+    assert done.returncode == 1 and "2/5 compiling" in done.stdout
+    assert (home / "build/build.ninja").exists() == kept
+    assert (home / "meson").exists() != kept and (kept or (home / "meson").read_text().endswith(f"{home}/build {ROOT}\n"))
 
 
 @pytest.mark.parametrize("name", ["tree", "state"])
