@@ -1,6 +1,7 @@
 """FastCGI by hand: a worker's end, which answers as a test tells it to, and the web server's."""
 
 import os
+import re
 import socket
 import struct
 import threading
@@ -62,6 +63,19 @@ def ask(path, target: str, **parameters: str) -> bytes:
     with connect(path) as connection:
         connection.sendall(request(target, **parameters))
         return answer_on(connection)
+
+
+def answers_at(path) -> bool:
+    """Whether a worker serves there: the socket's name is there before anybody listens, and before all else is done."""
+    try:
+        return ask(path, "/healthz").startswith(b"Status: 200")
+    except OSError:
+        return False
+
+
+def waiting_at(path) -> int:
+    """How many requests wait for builds, by the worker there."""
+    return int(re.search(rb"^nixery_requests_waiting (\d+)$", ask(path, "/metrics"), re.M)[1])
 
 
 class Responder:

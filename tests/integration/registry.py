@@ -145,12 +145,8 @@ class Registry:
         wait_for(self._worker_serves, "the worker to serve")
 
     def _worker_serves(self):
-        """It answers: its socket is there before all is done that a start sees to."""
         assert self.worker.poll() is None, self.worker_log.read_text()
-        try:
-            return fastcgi.ask(self.socket, "/healthz").startswith(b"Status: 200")
-        except OSError:
-            return False
+        return fastcgi.answers_at(self.socket)
 
     def stop_worker(self, how: int = signal.SIGTERM) -> int:
         if self.worker is None:

@@ -4,7 +4,6 @@ hardly read: it says what is wrong, serves what is there, and goes on when it ca
 import fcntl
 import json
 import os
-import re
 import socket
 import subprocess
 import threading
@@ -56,18 +55,6 @@ def counted(directory):
     return {"PATH": f"{shims}:{os.environ['PATH']}"}, lambda: (directory / "runs").read_text().splitlines()
 
 
-def answers_at(socket) -> bool:
-    """Its name is there before anybody listens."""
-    try:
-        return fastcgi.ask(socket, "/healthz").startswith(b"Status: 200")
-    except OSError:
-        return False
-
-
-def waiting_at(socket) -> int:
-    return int(re.search(rb"^nixery_requests_waiting (\d+)$", fastcgi.ask(socket, "/metrics"), re.M)[1])
-
-
 def test_two_hundred_clients_and_two_workers_make_one_evaluation_and_one_build(new_registry, packages, counted, directory):
     env, runs = counted
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_HOP_SECONDS="80", NIXERY_EVAL_TIMEOUT="300", **env)
@@ -81,11 +68,11 @@ def test_two_hundred_clients_and_two_workers_make_one_evaluation_and_one_build(n
     log = open(directory / "other.log", "ab")
     second = subprocess.Popen([NIXERY, "serve"], env={**registry.env, "NIXERY_LISTEN": f"unix:{other}"}, stderr=log)
     try:
-        wait_for(lambda: answers_at(other), "the other worker")
+        wait_for(lambda: fastcgi.answers_at(other), "the other worker")
         with ThreadPoolExecutor(200) as pool:
             asked = [pool.submit(registry.manifest, "p27/p26") for _ in range(200)]
             try:
-                wait_for(lambda: waiting_at(registry.socket) + waiting_at(other) == 200, "all of them to wait", 60)
+                wait_for(lambda: fastcgi.waiting_at(registry.socket) + fastcgi.waiting_at(other) == 200, "all of them to wait", 60)
             finally:
                 (directory / "gate").touch()
             answers = [each.result() for each in asked]
@@ -245,9 +232,9 @@ def test_a_collection_that_waits_keeps_no_other_client_waiting(untagged):
     with ThreadPoolExecutor(2) as pool, ExitStack() as collection:
         with held(lock):
             first = pool.submit(registry.manifest, "p20/p21")
-            wait_for(lambda: waiting_at(registry.socket) == 1, "the first client to wait")
+            wait_for(lambda: fastcgi.waiting_at(registry.socket) == 1, "the first client to wait")
             second = pool.submit(registry.manifest, "p21/p20")
-            wait_for(lambda: waiting_at(registry.socket) == 2, "the second to wait")
+            wait_for(lambda: fastcgi.waiting_at(registry.socket) == 2, "the second to wait")
             put_back()  # the flight finds it, and has nothing to publish
             collection.enter_context(held(registry.state / "locks/gate.lock"))
         assert registry.get("/v2/p22/manifests/latest", timeout=30).status == 307

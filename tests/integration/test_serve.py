@@ -178,15 +178,11 @@ def gated():
         yield registry
 
 
-def waiting(registry, count: int) -> bool:
-    return f"\nnixery_requests_waiting {count}\n".encode() in fastcgi.ask(registry.socket, "/metrics")
-
-
 def test_who_is_sent_away_by_a_worker_that_ends_does_not_come_back_to_it(gated):
     answers = []
     client = threading.Thread(target=lambda: answers.append(gated.get("/v2/gated/manifests/latest")))
     client.start()
-    wait_for(lambda: waiting(gated, 1), "the request to wait")
+    wait_for(lambda: fastcgi.waiting_at(gated.socket) == 1, "the request to wait")
     gated.worker.send_signal(signal.SIGTERM)
     client.join()
     assert answers[0].status == 307
@@ -203,7 +199,7 @@ def test_a_socket_that_was_handed_over_has_nobody_listening_either(gated):
     )
     with fastcgi.connect(gated.socket) as client:
         client.sendall(fastcgi.request("/v2/gated/manifests/latest"))
-        wait_for(lambda: waiting(gated, 1), "the request to wait")
+        wait_for(lambda: fastcgi.waiting_at(gated.socket) == 1, "the request to wait")
         os.kill(int(pidfile.read_text()), signal.SIGTERM)
         assert fastcgi.answer_on(client).startswith(b"Status: 307")
 
@@ -244,11 +240,11 @@ def test_hundreds_of_waiting_requests_need_no_threads(gated):
     clients = [threading.Thread(target=lambda: statuses.append(gated.manifest("gated").status)) for _ in range(100)]
     for client in clients:
         client.start()
-    wait_for(lambda: waiting(gated, 100), "all to wait")
+    wait_for(lambda: fastcgi.waiting_at(gated.socket) == 100, "all to wait")
     threads = len(os.listdir(f"/proc/{gated.worker.pid}/task"))
     # An unrelated, cheap request is answered while they wait.
     assert gated.get("/v2/hello/blobs/sha256:" + "a" * 64).status == 404
-    assert waiting(gated, 100)
+    assert fastcgi.waiting_at(gated.socket) == 100
     gated.open_gate()
     for client in clients:
         client.join()
