@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "image/digest.h"
 #include "tree/tree.h"
