@@ -105,6 +105,7 @@ void AttributeNames::remember(std::string_view within, const std::vector<std::st
   try {
     os::make_directories(directory_);
     os::write_file(file_of(within), "\n" + text + ".\n", false);
+    os::enforce_limit(directory_, attribute_names_limit);
   } catch (const Error& error) {
     log::warning("cannot keep the names of attributes", {{"error", error.what()}});
   }

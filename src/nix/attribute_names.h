@@ -12,10 +12,14 @@
 
 #include "error.h"
 #include "nix/source.h"
+#include "os/directory_limit.h"
 #include "reference/platform.h"
 #include "reference/reference.h"
 
 namespace nixery::nix {
+
+// All files of the directory together. The client chooses the set, and sets nest without end (pkgs.pkgs.pkgs…).
+inline constexpr os::DirectoryLimit attribute_names_limit{1000, 256u << 20};
 
 // Thread-safe, and safe between processes.
 class AttributeNames {

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "json/json.h"
+#include "os/directory_limit.h"
 #include "os/file.h"
 
 namespace nixery::tree {
@@ -58,11 +59,7 @@ void write_failure(const Layout& layout, std::string_view key, const FailureReco
   writer.EndObject();
   os::make_directories(layout.failure(key).parent_path());
   os::write_file(layout.failure(key), buffer.GetString(), false);
-  const auto all = files(layout);
-  for (std::size_t i = kept_failures; i < all.size(); ++i) {
-    std::error_code gone;
-    fs::remove(all[i], gone);
-  }
+  os::enforce_limit(layout.failure(key).parent_path(), {kept_failures, max_failure_bytes});
 }
 
 std::optional<FailureRecord> read_failure(const Layout& layout, std::string_view key) {

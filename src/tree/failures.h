@@ -13,6 +13,7 @@
 namespace nixery::tree {
 
 inline constexpr std::size_t kept_failures = 100;
+inline constexpr std::uint64_t max_failure_bytes = 16u << 20;  // of all of them
 
 struct FailureRecord {
   std::string repository, tag;

@@ -71,6 +71,21 @@ TEST_CASE("failures are kept by build, the newest first, and not without end") {
   CHECK_FALSE(tree::read_failure(layout, key_of(51)));
 }
 
+TEST_CASE("failures that a clock two years ahead dated make room for new ones") {
+  const Shelf shelf;
+  const auto& layout = shelf.tree.layout();
+  const auto write = [&](int i) {
+    tree::write_failure(layout, key_of(i), {fmt::format("p{}", i), "latest", "build_failed", "why", "log", 1000 + i});
+  };
+  const std::int64_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  for (int i = 0; i < static_cast<int>(tree::kept_failures); ++i) {
+    write(i);
+    set_time(layout.failure(key_of(i)), now + 2 * 365 * 86'400);
+  }
+  for (int i = 1000; i < 1003; ++i) write(i);
+  for (int i = 1000; i < 1003; ++i) CHECK(tree::read_failure(layout, key_of(i)));
+}
+
 TEST_CASE("what was built last comes first, without signatures") {
   const Shelf shelf;
   const auto manifest = shelf.tree.publish_manifest("{}", image::MediaType::oci_manifest);
@@ -133,6 +148,19 @@ TEST_CASE("the names of a set are found in any case, and a set that is not there
   names.remember("python3Packages", {"requests"});
   CHECK(names.names("python3packages") == std::vector<std::string>{"requests"});
   CHECK_THROWS_AS(names.names("nothing"), Error);
+}
+
+TEST_CASE("the files that keep names of sets are limited in number, and the newest stay") {
+  const test::TemporaryDirectory dir;
+  const nix::AttributeNames names(dir.path(), {"r", "u", false}, reference::platforms[0]);
+  names.remember("", {"hello"});
+  const auto files = [&] { return std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()); };
+  const auto most = static_cast<std::ptrdiff_t>(nix::attribute_names_limit.files);
+  for (std::ptrdiff_t i = 0; i < most + 20; ++i) names.remember(fmt::format("pkgs.{}", i), {"hello"});
+  CHECK(files() == most);
+  CHECK_FALSE(names.names(""));  // the oldest: it costs an evaluation, once
+  names.remember("", {"hello"});
+  CHECK(names.names(""));
 }
 
 TEST_CASE("the form of the start page becomes commands") {
