@@ -4,7 +4,7 @@
 #   nix-instantiate --eval --strict --json --read-write-mode -I nixery-packages=SET resolve.nix --argstr request JSON
 #
 # request:  { system, config, names = [ "python3packages.requests" … ],           in any case
-#             suspects }                                                          see src/nix/blocked.h; may be left out
+#             aliases }                                                           see src/nix/blocked.h; may be left out
 # result:   { packages = [ … ]; cacert = … or null; problems = [ … ]; }           packages is empty if there are problems
 #
 # SET is nixpkgs, or anything of its shape: an attribute set of derivations, or a function to one.
@@ -49,7 +49,7 @@ let
 
   components = path: filter isString (split "\\." path);
 
-  # What a step of a suspect leads to from each of `sets`.
+  # What a step of an alias candidate leads to from each of `sets`.
   enter = sets: step: concatMap
     (attrs:
       if !optional false (isAttrs attrs) then [ ]
@@ -66,7 +66,7 @@ let
         found ? value && isPackage found.value && (found.value.name or null) == (package.name or null)
         && found.value.drvPath == package.drvPath);
     in
-    any (suspect: any (isIt (components suspect.path)) (foldl' enter [ set ] suspect.within)) ((asked.suspects or { }).${name} or [ ]);
+    any (candidate: any (isIt (components candidate.path)) (foldl' enter [ set ] candidate.within)) ((asked.aliases or { }).${name} or [ ]);
 
   # The last of these lines before an error tells which package it was.
   resolving = name: trace "nixery-resolving ${name}";

@@ -10,10 +10,10 @@
 
 #include "image/manifest.h"
 #include "log.h"
+#include "maintenance/selection.h"
 #include "nix/nix.h"
 #include "nix/source.h"
 #include "tree/layout.h"
-#include "upkeep/selection.h"
 
 namespace nixery {
 
@@ -44,7 +44,7 @@ struct Config {
   std::chrono::seconds failure_memory{30};
   std::chrono::seconds refresh{300};
   std::chrono::seconds gc_interval{0};  // 0: never
-  upkeep::Policy gc;
+  maintenance::Policy gc;
   std::filesystem::path use_log;  // the web server's; empty: none
   std::uint64_t min_free = 0;     // bytes of disk with less of which it is not ready
   log::Level log_level = log::Level::info;

@@ -28,14 +28,14 @@ const Name& name_of(Level level) {
   return names[static_cast<std::size_t>(level)];
 }
 
-// systemd says which file the journal reads; a pipe or a file that it was exchanged for is another one.
+// systemd says which file the access_log reads; a pipe or a file that it was exchanged for is another one.
 bool is_journal() {
-  static const bool journal = [] {
+  static const bool access_log = [] {
     const char* stream = std::getenv("JOURNAL_STREAM");
     struct stat info {};
     return stream && fstat(STDERR_FILENO, &info) == 0 && fmt::format("{}:{}", info.st_dev, info.st_ino) == stream;
   }();
-  return journal;
+  return access_log;
 }
 
 }  // namespace

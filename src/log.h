@@ -1,7 +1,7 @@
 // One line of JSON per event on standard error, for journald and friends:
 // {"time":"2026-01-02T03:04:05Z","level":"info","event":"image built","reference":"shell/git:latest","request":"…"}.
 // What the thread works for (cause.h) is added to each: "request", "trace_id", "span_id". Where standard error is the
-// journal, the line has its priority in front (sd-daemon(3)). Thread-safe.
+// access_log, the line has its priority in front (sd-daemon(3)). Thread-safe.
 #pragma once
 
 #include <initializer_list>

@@ -1,17 +1,17 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "build/export.h"
-#include "build/tagged_build.h"
 #include "command/command.h"
-#include "command/ink.h"
 #include "command/output.h"
 #include "command/registry_parts.h"
 #include "command/settings.h"
+#include "command/terminal_style.h"
 #include "command/terminal.h"
 #include "error.h"
 #include "image/links.h"
 #include "os/file.h"
+#include "pipeline/export.h"
+#include "pipeline/tagged_build.h"
 
 namespace nixery::command {
 
@@ -39,7 +39,7 @@ Totals totals_of(const tree::Tree& tree, const tree::StoredManifest& manifest) {
   return totals;
 }
 
-void print_built(const std::string& name, const build::BuiltImage& built, const tree::StoredManifest& manifest,
+void print_built(const std::string& name, const pipeline::BuiltImage& built, const tree::StoredManifest& manifest,
                  const Totals& totals) {
   print_json([&](json::Writer& writer) {
     json::member(writer, "reference", name);
@@ -73,27 +73,28 @@ int run(const Arguments& arguments) {
   const auto reference = parts.find(wanted);
   const std::string name = fmt::format("{}:{}", reference.repository, reference.tag);
 
-  build::BuiltImage built = [&] {
+  pipeline::BuiltImage built = [&] {
     ProgressLine line(arguments.json() ? ProgressLine::Style::silent : ProgressLine::style_for_standard_error());
-    build::Progress progress([&](const build::Snapshot& snapshot) { line.show(snapshot); });
-    return build::build_with_tag(parts.road, parts.tree, reference, progress, nullptr, build::ExistingTag::is_replaced);
+    pipeline::Progress progress([&](const pipeline::Snapshot& snapshot) { line.show(snapshot); });
+    return pipeline::build_with_tag(parts.pipeline, parts.tree, reference, progress, {},
+                                    pipeline::ExistingTag::is_replaced);
   }();
   const auto manifest = parts.tree.manifest(built.manifest);
   if (!manifest) throw Error(Failure::storage, "the manifest that was just written is gone");
 
-  if (!oci.empty()) build::export_oci_layout(parts.tree, built.manifest, name, oci);
+  if (!oci.empty()) pipeline::export_oci_layout(parts.tree, built.manifest, name, oci);
   if (!docker_archive.empty())
-    build::export_docker_archive(parts.tree, built.manifest, parts.config.platforms.front().architecture(), name,
-                                 docker_archive);
+    pipeline::export_docker_archive(parts.tree, built.manifest, parts.config.platforms.front().architecture(), name,
+                                    docker_archive);
   const Totals totals = totals_of(parts.tree, *manifest);
   if (arguments.json()) {
     print_built(name, built, *manifest, totals);
     return 0;
   }
-  const Ink ink = Ink::of(STDOUT_FILENO);
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const std::string& warning : built.warnings)
-    fmt::print(stderr, "{} {}\n", Ink::of(STDERR_FILENO).yellow("warning:"), warning);
-  fmt::print("{} {}\n{} layers, {:.1f} MB compressed\n", ink.bold(name), ink.green(manifest->digest.str()),
+    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("warning:"), warning);
+  fmt::print("{} {}\n{} layers, {:.1f} MB compressed\n", style.bold(name), style.green(manifest->digest.str()),
              totals.layers, static_cast<double>(totals.bytes) / 1e6);
   if (!oci.empty()) fmt::print("OCI layout: {}\n", oci);
   if (!docker_archive.empty()) fmt::print("archive for docker load: {}\n", docker_archive);

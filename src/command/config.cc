@@ -4,9 +4,9 @@
 #include <unistd.h>
 
 #include "command/command.h"
-#include "command/ink.h"
 #include "command/output.h"
 #include "command/settings.h"
+#include "command/terminal_style.h"
 
 namespace nixery::command {
 
@@ -29,7 +29,7 @@ int run(const Arguments& arguments) {
   if (arguments.json() && arguments.has("--markdown")) throw Misuse{"--json and --markdown are two forms: give one"};
   const auto loaded = load_settings(arguments);
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
-    fmt::print(stderr, "{} {}\n", Ink::of(STDERR_FILENO).yellow("nixery:"), problem);
+    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("nixery:"), problem);
   if (arguments.json()) return print_settings(loaded.settings), 0;
   if (arguments.has("--markdown")) {
     fmt::print("| variable | default | meaning |\n|---|---|---|\n");
@@ -38,10 +38,11 @@ int run(const Arguments& arguments) {
                  setting.description);
     return 0;
   }
-  const Ink ink = Ink::of(STDOUT_FILENO);
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const Setting& setting : loaded.settings)
-    fmt::print("{}={}\n    {}; {}\n", ink.bold(setting.name), setting.value,
-               setting.from_environment ? ink.green("from the environment") : ink.dim("default"), setting.description);
+    fmt::print("{}={}\n    {}; {}\n", style.bold(setting.name), setting.value,
+               setting.from_environment ? style.green("from the environment") : style.dim("default"),
+               setting.description);
   return 0;
 }
 

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <signal.h>
 
-#include <atomic>
 #include <cstdlib>
 #include <thread>
 #include <vector>
@@ -24,7 +23,7 @@ std::string collection_path(const Settings& settings) {
   return fmt::format("/apis/{}/namespaces/{}/niximages", api_version, settings.only_namespace);
 }
 
-void keep_taking_files(Reconciler& reconciler, const std::atomic<bool>& stop) {
+void keep_taking_files(Reconciler& reconciler, const std::stop_token& stop) {
   std::string told;
   while (wait(std::chrono::seconds(1), stop)) {
     try {
@@ -51,7 +50,8 @@ int run(const Arguments&) {
   const ClusterAccess access = find_cluster(environment);
   log::info("following NixImages", {{"server", access.server}, {"images", settings.images.string()}});
 
-  std::atomic<bool> stop{false};
+  std::stop_source stopping;
+  const std::stop_token stop = stopping.get_token();
   const ApiClient client(access, stop);
   LeaderElection election(client, settings.lease_namespace, settings.lease_name, settings.identity);
   const bool elects = !settings.lease_name.empty();
@@ -62,7 +62,7 @@ int run(const Arguments&) {
   reconciler.take_files();  // before any thread starts: what it throws ends us here
 
   std::vector<std::thread> threads;
-  if (elects) threads.emplace_back([&] { election.run(stop, [&] { reconciler.look_at_all(); }); });
+  if (elects) threads.emplace_back([&] { election.run(stop, [&] { reconciler.resync(); }); });
   for (unsigned i = 0; i < reconcilers; ++i) threads.emplace_back([&] { reconciler.work(); });
   for (unsigned i = 0; i < settings.builds; ++i) threads.emplace_back([&] { reconciler.pull(); });
   threads.emplace_back([&] { keep_taking_files(reconciler, stop); });
@@ -70,13 +70,10 @@ int run(const Arguments&) {
 
   int signal = 0;
   sigwait(&signals, &signal);
-  stop = true;
+  stopping.request_stop();
   reconciler.stop();
   for (std::thread& thread : threads) thread.join();
-  if (elects) {
-    const std::atomic<bool> never{false};
-    election.release(ApiClient(access, never));
-  }
+  if (elects) election.release(ApiClient(access, {}));
   return 0;
 }
 

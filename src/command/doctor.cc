@@ -7,9 +7,9 @@
 #include <filesystem>
 
 #include "command/command.h"
-#include "command/ink.h"
 #include "command/output.h"
 #include "command/settings.h"
+#include "command/terminal_style.h"
 #include "command/terminal.h"
 #include "doctor/examine.h"
 #include "doctor/settings_checks.h"
@@ -20,9 +20,9 @@ namespace nixery::command {
 
 namespace {
 
-using doctor::Account;
 using doctor::Finding;
 using doctor::Verdict;
+using os::User;
 
 constexpr const char* packaged_settings = "/etc/nixery/nixery.env";
 
@@ -52,7 +52,7 @@ void print_findings(const std::vector<Finding>& findings, const Count& count) {
       json::member(writer, "name", finding.name);
       json::member(writer, "verdict", name_of(finding.verdict));
       json::member(writer, "seen", finding.seen);
-      json::member(writer, "mend", finding.mend);
+      json::member(writer, "fix", finding.fix);
       writer.EndObject();
     }
     writer.EndArray();
@@ -86,19 +86,21 @@ std::string wrapped(std::string_view text, std::size_t indent, std::size_t width
 }
 
 void print_text(const std::vector<Finding>& findings, const Count& count) {
-  const Ink ink = Ink::of(STDOUT_FILENO);
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   // A pipe's reader wants a finding a line.
   const std::size_t width = isatty(STDOUT_FILENO) ? std::max<std::size_t>(60, columns_of(STDOUT_FILENO)) : SIZE_MAX;
   const auto coloured = [&](Verdict verdict, const std::string& text) {
-    return verdict == Verdict::ok ? ink.green(text) : verdict == Verdict::warning ? ink.yellow(text) : ink.red(text);
+    return verdict == Verdict::ok        ? style.green(text)
+           : verdict == Verdict::warning ? style.yellow(text)
+                                         : style.red(text);
   };
   for (const Finding& finding : findings) {
     fmt::print("{} {} {}\n", coloured(finding.verdict, fmt::format("{:8}", name_of(finding.verdict))),
-               ink.bold(fmt::format("{:20}", finding.name)), wrapped(finding.seen, 30, width));
-    if (!finding.mend.empty()) fmt::print("{:30}{} {}\n", "", ink.dim("mend:"), wrapped(finding.mend, 36, width));
+               style.bold(fmt::format("{:20}", finding.name)), wrapped(finding.seen, 30, width));
+    if (!finding.fix.empty()) fmt::print("{:30}{} {}\n", "", style.dim("fix:"), wrapped(finding.fix, 36, width));
   }
   if (count.failures + count.warnings == 0)
-    fmt::print("\n{}\n", ink.green("all is well"));
+    fmt::print("\n{}\n", style.green("all is well"));
   else
     fmt::print("\n{}, {}\n",
                coloured(count.failures ? Verdict::failure : Verdict::ok, counted(count.failures, "failure")),
@@ -106,26 +108,26 @@ void print_text(const std::vector<Finding>& findings, const Count& count) {
 }
 
 // As whom the worker runs: whom --user names, else the owner of STATE, who is the one that can write it.
-Account worker_of(const Arguments& arguments, const std::filesystem::path& state, std::vector<Finding>& findings) {
-  const Account we = doctor::ourselves();
-  Account worker = we;
+os::User worker_of(const Arguments& arguments, const std::filesystem::path& state, std::vector<Finding>& findings) {
+  const os::User we = os::current_user();
+  os::User worker = we;
   if (const auto name = arguments.value("--user")) {
-    const auto account = doctor::account_named(std::string(*name));
-    if (!account) throw Misuse{fmt::format("--user: this machine knows no user '{}'", *name)};
-    worker = *account;
+    const auto user = os::user_named(std::string(*name));
+    if (!user) throw Misuse{fmt::format("--user: this machine knows no user '{}'", *name)};
+    worker = *user;
   } else if (struct stat status{}; stat(state.c_str(), &status) == 0) {
-    if (status.st_uid != we.uid) worker = doctor::account_of(status.st_uid);
+    if (status.st_uid != we.uid) worker = os::user_of(status.st_uid);
   } else if (we.uid == 0) {
-    worker = doctor::account_named("nixery").value_or(we);
+    worker = os::user_named("nixery").value_or(we);
   }
-  if (!doctor::can_become(worker)) {
+  if (!os::can_become(worker)) {
     findings.push_back(
         doctor::warning("user", fmt::format("the worker's user is {}, but this runs as {}", worker.name, we.name),
                         fmt::format("run it as root or as {}: what it says of rights and of Nix is true of {} only",
                                     worker.name, we.name)));
     return we;
   }
-  worker = doctor::with_groups_of_running(std::move(worker), "nixery");
+  worker = os::with_groups_of_running(std::move(worker), "nixery");
   findings.push_back(doctor::ok("user", fmt::format("the worker is taken to run as {}", worker.name)));
   return worker;
 }
@@ -169,7 +171,7 @@ int run(const Arguments& arguments) {
 const Command doctor = {
     "doctor",
     "",
-    "check the set-up, and tell how to mend what is wrong",
+    "check the set-up, and tell how to fix what is wrong",
     "Looks at the settings, Nix, the package source, the two directories, nginx, the workers' socket and the registry\n"
     "itself, and says of each finding what to do. Changes nothing: nginx is asked what `nginx -T` does, a worker\n"
     "whether it is ready, for which it tries to write. Run by root, it looks with the eyes of the worker's user and,\n"
@@ -180,7 +182,7 @@ const Command doctor = {
      {"--url", "URL", "where the registry answers; default: where nginx's configuration says"},
      {"--nginx-conf", "FILE", "nginx's main file; default: that of the nginx that runs, or nginx's own default"},
      {"--deadline", "TIME", "how long a check may take, at most; default: 20s"}},
-    "healthy, failures, warnings, findings (name, verdict: ok, warning or failure, seen, mend)",
+    "healthy, failures, warnings, findings (name, verdict: ok, warning or failure, seen, fix)",
     {{"sudo nixery doctor --settings /etc/nixery/nixery.env", "the Debian package's worker, and all around it"},
      {"nixery doctor --url https://registry.example.org", "ask the registry where its clients do"}},
     "0 if nothing fails (there may be warnings), 1 if something does",

@@ -1,9 +1,9 @@
 #include <fmt/format.h>
 
-#include "build/export_tree.h"
 #include "command/command.h"
 #include "command/output.h"
 #include "command/settings.h"
+#include "pipeline/export_tree.h"
 #include "tree/tree.h"
 
 namespace nixery::command {
@@ -28,7 +28,7 @@ std::string name_of(const reference::Reference& reference) {
   return fmt::format("{}:{}", reference.repository, reference.tag);
 }
 
-void print_exported(const Options& options, const build::ExportedTree& exported) {
+void print_exported(const Options& options, const pipeline::ExportedTree& exported) {
   print_json([&](json::Writer& writer) {
     json::member(writer, "directory", options.directory);
     json::key(writer, "images");
@@ -52,7 +52,7 @@ int run(const Arguments& arguments) {
   const Options options = options_of(arguments);
   // Not the parts that build: the tree may be somebody else's, and it is only read.
   const tree::Tree tree(load_settings(arguments).config.layout);
-  const auto exported = build::export_tree(tree, options.references, std::filesystem::absolute(options.directory));
+  const auto exported = pipeline::export_tree(tree, options.references, std::filesystem::absolute(options.directory));
   if (arguments.json()) return print_exported(options, exported), 0;
   for (std::size_t i = 0; i < options.references.size(); ++i)
     fmt::print("{} {}\n", name_of(options.references[i]), exported.images[i].str());

@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include "command/command.h"
-#include "command/ink.h"
 #include "command/output.h"
 #include "command/settings.h"
+#include "command/terminal_style.h"
+#include "maintenance/collect.h"
 #include "quantity.h"
-#include "upkeep/collect.h"
 
 namespace nixery::command {
 
@@ -19,7 +19,7 @@ std::chrono::seconds duration(std::string_view option, std::string_view text) {
   throw Misuse{fmt::format("{}: '{}' is no duration: give one such as 90s, 15m, 12h or 30d", option, text)};
 }
 
-upkeep::Policy policy_of(const Arguments& arguments, upkeep::Policy policy) {
+maintenance::Policy policy_of(const Arguments& arguments, maintenance::Policy policy) {
   if (const auto age = arguments.value("--max-age")) policy.max_age = duration("--max-age", *age);
   if (const auto grace = arguments.value("--grace")) policy.grace = duration("--grace", *grace);
   if (const auto size = arguments.value("--max-size")) {
@@ -31,8 +31,8 @@ upkeep::Policy policy_of(const Arguments& arguments, upkeep::Policy policy) {
   return policy;
 }
 
-std::string_view name_of(upkeep::DroppedImage::Reason reason) {
-  return reason == upkeep::DroppedImage::Reason::age ? "age" : "size";
+std::string_view name_of(maintenance::DroppedImage::Reason reason) {
+  return reason == maintenance::DroppedImage::Reason::age ? "age" : "size";
 }
 
 std::string time_of(os::Time time) {
@@ -40,13 +40,13 @@ std::string time_of(os::Time time) {
                      fmt::gmtime(std::chrono::floor<std::chrono::seconds>(time).time_since_epoch().count()));
 }
 
-void print_text(bool dry_run, const upkeep::Collection& done) {
-  const Ink ink = Ink::of(STDOUT_FILENO);
+void print_text(bool dry_run, const maintenance::Collection& done) {
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const auto& image : done.images)
     fmt::print("{}  last used {}, {}\n",
-               ink.bold(image.names.empty() ? image.manifest.str() : fmt::format("{}", fmt::join(image.names, " "))),
+               style.bold(image.names.empty() ? image.manifest.str() : fmt::format("{}", fmt::join(image.names, " "))),
                time_of(image.last_use),
-               image.reason == upkeep::DroppedImage::Reason::age ? "too old" : "the tree is too large");
+               image.reason == maintenance::DroppedImage::Reason::age ? "too old" : "the tree is too large");
   if (done.clock_jumped)
     fmt::print(
         "The clock has moved far since the last run, and nothing tells that so much time has passed: nothing went for "
@@ -57,7 +57,7 @@ void print_text(bool dry_run, const upkeep::Collection& done) {
              format_size(done.freed), done.state_files, format_size(done.left));
 }
 
-void print_collection(bool dry_run, const upkeep::Collection& done) {
+void print_collection(bool dry_run, const maintenance::Collection& done) {
   print_json([&](json::Writer& writer) {
     json::key(writer, "dryRun");
     writer.Bool(dry_run);
@@ -89,8 +89,8 @@ void print_collection(bool dry_run, const upkeep::Collection& done) {
 int run(const Arguments& arguments) {
   const Config config = load_settings_as_worker(arguments).config;
   const bool dry_run = arguments.has("--dry-run");
-  const auto done = upkeep::collect(config.layout, policy_of(arguments, config.gc), config.use_log,
-                                    dry_run ? upkeep::Mode::dry_run : upkeep::Mode::real);
+  const auto done = maintenance::collect(config.layout, policy_of(arguments, config.gc), config.use_log,
+                                         dry_run ? maintenance::Mode::dry_run : maintenance::Mode::real);
   arguments.json() ? print_collection(dry_run, done) : print_text(dry_run, done);
   return 0;
 }

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "command/command.h"
-#include "command/ink.h"
+#include "command/terminal_style.h"
 #include "reference/near_matches.h"
 
 namespace nixery::command {
@@ -46,12 +46,12 @@ std::string synopsis_of(const Command& command) {
 }
 
 void print_overview() {
-  const Ink ink = Ink::of(STDOUT_FILENO);
-  fmt::print("{} {}: a container registry that builds an image from its name when it is pulled\n\n", ink.bold("nixery"),
-             NIXERY_VERSION);
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
+  fmt::print("{} {}: a container registry that builds an image from its name when it is pulled\n\n",
+             style.bold("nixery"), NIXERY_VERSION);
   for (const Command* command : commands)
-    fmt::print("  nixery {} {}\n", ink.bold(fmt::format("{:10}", command->name)), command->summary);
-  fmt::print("  nixery {} show what a command does and takes\n\n", ink.bold(fmt::format("{:10}", "help")));
+    fmt::print("  nixery {} {}\n", style.bold(fmt::format("{:10}", command->name)), command->summary);
+  fmt::print("  nixery {} show what a command does and takes\n\n", style.bold(fmt::format("{:10}", "help")));
   fmt::print(
       "Exit status: 0 done, 1 failed, 2 used wrongly. With --json a command prints its result, or\n"
       "{{\"error\":{{\"failure\":…,\"message\":…,\"detail\":…}}}}, as JSON on standard output.\n"
@@ -59,24 +59,24 @@ void print_overview() {
 }
 
 void print_help(const Command& command) {
-  const Ink ink = Ink::of(STDOUT_FILENO);
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   fmt::print("{}\n\n{}", synopsis_of(command), command.description);
   if (!command.options.empty()) {
     std::size_t width = 0;
     for (const Option& option : command.options) width = std::max(width, usage_of(option).size());
-    fmt::print("\n{}\n", ink.bold("Options:"));
+    fmt::print("\n{}\n", style.bold("Options:"));
     for (const Option& option : command.options)
       fmt::print("  {:{}}  {}{}\n", usage_of(option), width, option.meaning,
                  option.repeatable ? "; may be repeated" : "");
   }
-  if (*command.json_keys) fmt::print("\n{}\n  {}\n", ink.bold("JSON:"), command.json_keys);
-  fmt::print("\n{}\n", ink.bold("Examples:"));
+  if (*command.json_keys) fmt::print("\n{}\n  {}\n", style.bold("JSON:"), command.json_keys);
+  fmt::print("\n{}\n", style.bold("Examples:"));
   for (const Example& example : command.examples) fmt::print("  {}\n      {}\n", example.line, example.meaning);
-  fmt::print("\n{} {}, 2 used wrongly.\n", ink.bold("Exit status:"),
+  fmt::print("\n{} {}, 2 used wrongly.\n", style.bold("Exit status:"),
              *command.status ? command.status : "0 done, 1 failed");
   std::vector<std::string> related;
   for (const char* name : command.related) related.push_back(fmt::format("nixery help {}", name));
-  fmt::print("{} {}\n", ink.bold("See also:"), fmt::join(related, ", "));
+  fmt::print("{} {}\n", style.bold("See also:"), fmt::join(related, ", "));
 }
 
 }  // namespace nixery::command

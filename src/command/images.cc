@@ -3,31 +3,31 @@
 #include <unistd.h>
 
 #include "command/command.h"
-#include "command/ink.h"
 #include "command/output.h"
 #include "command/registry_parts.h"
 #include "command/settings.h"
+#include "command/terminal_style.h"
 
 namespace nixery::command {
 
 namespace {
 
 struct Listing {
-  std::shared_ptr<const build::Declarations> declarations;
+  std::shared_ptr<const pipeline::Declarations> declarations;
   std::vector<std::string> clashes;
 };
 
-std::vector<std::string> contents_of(const build::Declared& declared) {
+std::vector<std::string> contents_of(const pipeline::Declared& declared) {
   std::vector<std::string> texts;
   for (const auto& path : declared.image.contents) texts.push_back(path.text);
   return texts;
 }
 
 void print_text(const Listing& listing) {
-  const Ink ink = Ink::of(STDOUT_FILENO), errors = Ink::of(STDERR_FILENO);
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO), errors = TerminalStyle::of(STDERR_FILENO);
   for (const auto& declared : listing.declarations->images()) {
     const auto& platform = declared->image.platform;
-    fmt::print("{}\n    {}; {}{}{}\n", ink.bold(declared->image.name + ":" + declared->image.tag), declared->file,
+    fmt::print("{}\n    {}; {}{}{}\n", style.bold(declared->image.name + ":" + declared->image.tag), declared->file,
                fmt::join(contents_of(*declared), " "), platform ? "; " : "", platform ? platform->meta_package : "");
   }
   for (const std::string& problem : listing.declarations->problems())

@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "command/ink.h"
+#include "command/terminal_style.h"
 
 namespace nixery::command {
 
@@ -18,7 +18,7 @@ void report_failure(const char* failure, const std::string& message, const std::
       writer.EndObject();
     });
   std::fflush(stdout);
-  fmt::print(stderr, "{} {}\n", Ink::of(STDERR_FILENO).red("nixery:"), message);
+  fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).red("nixery:"), message);
   // A program has it already, and may log both.
   if (!detail.empty() && !as_json) fmt::print(stderr, "\n{}\n", detail);
 }

@@ -1,12 +1,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include "build/plan_report.h"
 #include "command/command.h"
-#include "command/ink.h"
 #include "command/output.h"
 #include "command/registry_parts.h"
 #include "command/settings.h"
+#include "command/terminal_style.h"
+#include "pipeline/plan_report.h"
 
 namespace nixery::command {
 
@@ -16,26 +16,26 @@ std::string megabytes(std::uint64_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6);
 }
 
-void print_text(const build::ResolvedImage& image, const nix::Missing& missing) {
-  const Ink ink = Ink::of(STDOUT_FILENO);
+void print_text(const pipeline::ResolvedImage& image, const nix::Missing& missing) {
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   fmt::print("{} for {}/{}, {}, revision {}\n\n{}\n",
-             ink.bold(fmt::format("{}:{}", image.reference.repository, image.reference.tag)), image.platform.os,
-             image.platform.architecture(), image.encoding.name(), image.source.revision.id, ink.bold("packages:"));
+             style.bold(fmt::format("{}:{}", image.reference.repository, image.reference.tag)), image.platform.os,
+             image.platform.architecture(), image.encoding.name(), image.source.revision.id, style.bold("packages:"));
   for (const nix::Package* package : image.contents()) {
-    fmt::print("  {} {}  {}\n", ink.green(package->attribute), package->version, package->description);
+    fmt::print("  {} {}  {}\n", style.green(package->attribute), package->version, package->description);
     for (const nix::Output& output : package->outputs)
-      fmt::print("    {}\n", ink.dim(fmt::format("{}  {}", output.name, output.path.str())));
+      fmt::print("    {}\n", style.dim(fmt::format("{}  {}", output.name, output.path.str())));
   }
   if (missing.complete()) return;
-  fmt::print("\n{} {} to build, {} to fetch{}\n", ink.bold("not in the store yet:"), missing.to_build.size(),
+  fmt::print("\n{} {} to build, {} to fetch{}\n", style.bold("not in the store yet:"), missing.to_build.size(),
              missing.to_fetch.size(), missing.download.empty() ? "" : " (" + missing.download + ")");
   for (const std::string& path : missing.to_build) fmt::print("  build {}\n", path);
   for (const std::string& path : missing.to_fetch) fmt::print("  fetch {}\n", path);
   fmt::print("the layers can be planned once all is there: run `nixery build`\n");
 }
 
-void print_layers(const build::PlanReport& report) {
-  const Ink ink = Ink::of(STDOUT_FILENO);
+void print_layers(const pipeline::PlanReport& report) {
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   const auto& [closure, layers, with_root] = report.layered;
   std::uint64_t present = 0;
   for (std::size_t i = 0; i < layers.size(); ++i) present += report.in_tree[i] ? layers[i].nar_size : 0;
@@ -45,7 +45,7 @@ void print_layers(const build::PlanReport& report) {
   for (std::size_t i = 0; i < layers.size(); ++i) {
     fmt::print("{:3}. {:>10}  {}{}{}\n", i + 1, megabytes(layers[i].nar_size), layers[i].reason,
                i == with_root ? ", with the root file system" : "",
-               report.in_tree[i] ? "  " + ink.green("[in the tree]") : "");
+               report.in_tree[i] ? "  " + style.green("[in the tree]") : "");
     for (const auto index : layers[i].paths) {
       const store::PathInfo& info = closure.paths[index];
       fmt::print("       {:>10}  {}\n", megabytes(info.nar_size), info.path.name());
@@ -53,10 +53,10 @@ void print_layers(const build::PlanReport& report) {
   }
 }
 
-void show(const RegistryParts& parts, build::ResolvedImage image, bool as_json) {
-  const auto report = build::report_plan(parts.road, parts.tree, std::move(image), nullptr);
+void show(const RegistryParts& parts, pipeline::ResolvedImage image, bool as_json) {
+  const auto report = pipeline::report_plan(parts.pipeline, parts.tree, std::move(image), {});
   if (as_json) {
-    fmt::print("{}\n", build::to_json(report));
+    fmt::print("{}\n", pipeline::to_json(report));
   } else {
     print_text(report.image, report.missing);
     if (report.missing.complete()) print_layers(report);
@@ -68,14 +68,14 @@ int run(const Arguments& arguments) {
   const bool as_json = arguments.json();
   RegistryParts parts(load_settings_as_worker(arguments).config);
   const auto reference = parts.find(name);
-  build::Progress nobody_watches;
-  const auto source = parts.road.pin(reference, nobody_watches, nullptr);
+  pipeline::Progress nobody_watches;
+  const auto source = parts.pipeline.pin(reference, nobody_watches, {});
   // Of an index, every member.
   const auto platforms = reference.platform ? std::vector{*reference.platform} : parts.config.platforms;
   for (const reference::Platform& platform : platforms) {
     auto wanted = reference;
     wanted.platform = platform;
-    show(parts, parts.road.resolve(wanted, source, nobody_watches, {}), as_json);
+    show(parts, parts.pipeline.resolve(wanted, source, nobody_watches, {}), as_json);
   }
   return 0;
 }

@@ -26,8 +26,8 @@ plan::Popularity load_popularity(const std::string& place) {
   return plan::parse_popularity(*text, "NIX_POPULARITY_URL");
 }
 
-build::RoadSettings road_settings(const Config& config, metrics::Metrics& metrics) {
-  build::RoadSettings settings;
+pipeline::PipelineSettings road_settings(const Config& config, metrics::Metrics& metrics) {
+  pipeline::PipelineSettings settings;
   settings.nix = config.nix;
   settings.nix.attribute_names = config.layout.attribute_names();
   settings.nix.evaluations = &metrics.evaluations;
@@ -38,7 +38,7 @@ build::RoadSettings road_settings(const Config& config, metrics::Metrics& metric
   settings.evaluations = config.evaluations;
   settings.documents = config.sbom;
   settings.builder_id = config.builder_id;
-  if (!config.signing_key.empty()) settings.signing_key = supply::SigningKey::from_file(config.signing_key);
+  if (!config.signing_key.empty()) settings.signing_key = attestations::SigningKey::from_file(config.signing_key);
   settings.signing_identity = config.signing_identity;
   settings.plan.popularity = load_popularity(config.popularity);
   return settings;
@@ -56,15 +56,15 @@ RegistryParts::RegistryParts(const Config& given)
       tree(config.layout),
       source(nix::make_source(config.source, config.layout.sources())),
       writer(prepared(tree).layout(), {.threads = config.compressors}),
-      road(road_settings(config, metrics), tree, *source, writer, metrics),
+      pipeline(road_settings(config, metrics), tree, *source, writer, metrics),
       declared(config.images) {}
 
 reference::Reference RegistryParts::find(std::string_view name_and_tag) {
   const auto [name, tag] = reference::split_tag(name_and_tag);
-  return build::find_reference(*declared.current(), name, tag);
+  return pipeline::find_reference(*declared.current(), name, tag);
 }
 
-bool RegistryParts::has_attribute(const reference::AttributePath& path, const std::atomic<bool>* stop) const {
+bool RegistryParts::has_attribute(const reference::AttributePath& path, const std::stop_token& stop) const {
   try {
     nix::resolve(config.nix, source->fetch(source->find("latest", stop), stop), {path}, config.platforms.front(),
                  {{}, stop});

@@ -1,15 +1,15 @@
 // What every command that builds needs, put together once from the settings.
 #pragma once
 
-#include <atomic>
 #include <memory>
+#include <stop_token>
 
-#include "build/declared_set.h"
-#include "build/road.h"
 #include "config.h"
 #include "layer/writer.h"
 #include "metrics/metrics.h"
 #include "nix/source.h"
+#include "pipeline/declared_set.h"
+#include "pipeline/image_pipeline.h"
 #include "tree/tree.h"
 
 namespace nixery::command {
@@ -22,13 +22,13 @@ struct RegistryParts {
   const tree::Tree tree;
   const std::unique_ptr<nix::Source> source;
   layer::Writer writer;
-  const build::Road road;
-  build::DeclaredSet declared;
+  const pipeline::ImagePipeline pipeline;
+  pipeline::DeclaredSet declared;
 
   // What a name stands for: a declared image, or packages.
   reference::Reference find(std::string_view name_and_tag);
   // Whether the package set of tag latest has the attribute, if only as a set. Evaluates it; failures count as no.
-  bool has_attribute(const reference::AttributePath& path, const std::atomic<bool>* stop = nullptr) const;
+  bool has_attribute(const reference::AttributePath& path, const std::stop_token& stop = {}) const;
 };
 
 }  // namespace nixery::command

@@ -1,14 +1,14 @@
 #include <signal.h>
 
-#include "build/builder.h"
-#include "build/planner.h"
-#include "command/chores.h"
 #include "command/command.h"
-#include "command/meter.h"
+#include "command/periodic_tasks.h"
+#include "command/progress_meter.h"
 #include "command/registry_parts.h"
 #include "command/settings.h"
 #include "http/server.h"
 #include "log.h"
+#include "pipeline/builder.h"
+#include "pipeline/planner.h"
 
 namespace nixery::command {
 
@@ -27,10 +27,10 @@ int run(const Arguments& arguments) {
   const Config& config = loaded.config;
   http::Listener listener = http::find_listener(config.listen);
   RegistryParts parts(config);
-  build::Builder builder(parts.road, parts.tree, *parts.source, parts.writer, parts.declared,
-                         {config.build_threads, config.queue_length, config.failure_memory});
+  pipeline::Builder builder(parts.pipeline, parts.tree, *parts.source, parts.writer, parts.declared,
+                            {config.build_threads, config.queue_length, config.failure_memory});
   builder.drop_outdated_tags();
-  build::Planner planner(parts.road, parts.tree, *parts.source, {1, config.queue_length, config.failure_memory});
+  pipeline::Planner planner(parts.pipeline, parts.tree, *parts.source, {1, config.queue_length, config.failure_memory});
   const http::RegistrySettings registry_settings{config.hop, config.hops, config.catalog};
   if (listener.cgi) {
     const http::Registry registry(builder, planner, parts.tree, registry_settings);
@@ -42,11 +42,11 @@ int run(const Arguments& arguments) {
   }
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
     log::warning("setting ignored", {{"problem", problem}});
-  const Chore refresher = refreshing(builder, config.refresh);
+  const PeriodicTask refresher = refreshing(builder, config.refresh);
   const PullRecorder recorder(config);
-  const Chore collector = collecting(config);
+  const PeriodicTask collector = collecting(config);
   const DeclarationWatcher watcher(builder, parts);
-  Meter meter(parts, builder, listener.origin);
+  ProgressMeter meter(parts, builder, listener.origin);
   http::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, {config.min_free});
   const http::Registry registry(builder, planner, parts.tree, registry_settings, &status);
   http::serve(registry, status, parts.metrics, std::move(listener), {config.threads, config.max_waiting});

@@ -6,10 +6,10 @@
 
 #include <cstdlib>
 
-#include "command/ink.h"
-#include "doctor/account.h"
+#include "command/terminal_style.h"
 #include "error.h"
 #include "os/file.h"
+#include "os/user.h"
 #include "settings_file.h"
 
 namespace nixery::command {
@@ -19,19 +19,19 @@ namespace {
 void act_as_owner(const std::filesystem::path& state) {
   struct stat status {};
   if (geteuid() != 0 || stat(state.c_str(), &status) != 0 || status.st_uid == 0) return;
-  const auto owner = doctor::with_groups_of_running(doctor::account_of(status.st_uid), "nixery");
-  if (!doctor::can_become(owner))
+  const auto owner = os::with_groups_of_running(os::user_of(status.st_uid), "nixery");
+  if (!os::can_become(owner))
     throw Error(Failure::unavailable,
                 fmt::format("{} belongs to {}, and this root may not act as other users: run this as {}, so that the "
                             "worker can open what is made there",
                             state.string(), owner.name, owner.name));
-  doctor::become(owner);
+  os::become(owner);
   umask(022);  // as the worker's: nginx reads the tree
   setenv("USER", owner.name.c_str(), 1);
   setenv("LOGNAME", owner.name.c_str(), 1);
   if (!owner.home.empty()) setenv("HOME", owner.home.c_str(), 1);
-  fmt::print(stderr, "{} acting as {}, to whom {} belongs\n", Ink::of(STDERR_FILENO).dim("nixery:"), owner.name,
-             state.string());
+  fmt::print(stderr, "{} acting as {}, to whom {} belongs\n", TerminalStyle::of(STDERR_FILENO).dim("nixery:"),
+             owner.name, state.string());
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ ProgressLine::Style ProgressLine::style_for_standard_error() {
   return rewrites && isatty(STDERR_FILENO) ? Style::terminal : Style::lines;
 }
 
-ProgressLine::ProgressLine(Style style) : style_(style), ink_(Ink::of(STDERR_FILENO)) {
+ProgressLine::ProgressLine(Style style) : style_(style), ink_(TerminalStyle::of(STDERR_FILENO)) {
   if (style == Style::terminal) ticker_ = std::jthread([this](const std::stop_token& stop) { tick(stop); });
 }
 
@@ -49,7 +49,7 @@ void ProgressLine::tick(const std::stop_token& stop) {
 }
 
 void ProgressLine::draw() {
-  build::Snapshot now = *last_;
+  pipeline::Snapshot now = *last_;
   drawn_at_ = Clock::now();
   now.elapsed += drawn_at_ - told_at_;
   const std::string what = now.what(), text = now.text().substr(0, columns_of(STDERR_FILENO) - 1);
@@ -58,7 +58,7 @@ void ProgressLine::draw() {
   std::fflush(stderr);
 }
 
-void ProgressLine::show(const build::Snapshot& snapshot) {
+void ProgressLine::show(const pipeline::Snapshot& snapshot) {
   if (style_ == Style::silent) return;
   const std::lock_guard lock(mutex_);
   const bool new_phase = snapshot.phase != phase_;
@@ -72,7 +72,7 @@ void ProgressLine::show(const build::Snapshot& snapshot) {
   // A log wants each step once, not each percent.
   if (!new_phase && (snapshot.step.empty() || snapshot.step == step_)) return;
   step_ = snapshot.step;
-  if (snapshot.phase != build::Phase::finished) fmt::print(stderr, "{}\n", snapshot.text());
+  if (snapshot.phase != pipeline::Phase::finished) fmt::print(stderr, "{}\n", snapshot.text());
 }
 
 }  // namespace nixery::command

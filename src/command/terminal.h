@@ -5,10 +5,11 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <thread>
 
-#include "build/progress.h"
-#include "command/ink.h"
+#include "command/terminal_style.h"
+#include "pipeline/progress.h"
 
 namespace nixery::command {
 
@@ -24,7 +25,7 @@ class ProgressLine {
   explicit ProgressLine(Style style);
   // Clears the line.
   ~ProgressLine();
-  void show(const build::Snapshot& snapshot);
+  void show(const pipeline::Snapshot& snapshot);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -33,12 +34,12 @@ class ProgressLine {
   void tick(const std::stop_token& stop);
 
   const Style style_;
-  const Ink ink_;
+  const TerminalStyle ink_;
   std::mutex mutex_;  // guards what follows
   std::condition_variable_any ended_;
-  std::optional<build::Snapshot> last_;
+  std::optional<pipeline::Snapshot> last_;
   Clock::time_point told_at_{}, drawn_at_{};
-  build::Phase phase_ = build::Phase::queued;
+  pipeline::Phase phase_ = pipeline::Phase::queued;
   std::string step_;
   std::jthread ticker_;  // last: it uses the rest
 };

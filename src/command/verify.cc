@@ -4,36 +4,36 @@
 #include <algorithm>
 
 #include "command/command.h"
-#include "command/ink.h"
 #include "command/output.h"
 #include "command/settings.h"
+#include "command/terminal_style.h"
+#include "maintenance/verify.h"
 #include "quantity.h"
-#include "upkeep/verify.h"
 
 namespace nixery::command {
 
 namespace {
 
-void print_text(const upkeep::Verification& found, bool repair) {
-  const Ink ink = Ink::of(STDOUT_FILENO);
+void print_text(const maintenance::Verification& found, bool repair) {
+  const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const auto& problem : found.problems)
     fmt::print("{}{} {}: {}\n", problem.repaired ? "repaired: " : "", problem.what, problem.name, problem.message);
   fmt::print("{} blobs, {} manifests, {} tags, {} index entries; {} hashed", found.blobs, found.manifests, found.tags,
              found.index_entries, format_size(found.bytes));
   if (found.evicted > 0) fmt::print("; {} layers are made again when they are asked for", found.evicted);
   if (found.problems.empty()) {
-    fmt::print("\n{}\n", ink.green("all is well"));
+    fmt::print("\n{}\n", style.green("all is well"));
   } else {
     const auto left = std::count_if(found.problems.begin(), found.problems.end(),
-                                    [](const upkeep::Problem& problem) { return !problem.repaired; });
-    fmt::print("\n{}{}\n", ink.yellow(fmt::format("{} problems", found.problems.size())),
+                                    [](const maintenance::Problem& problem) { return !problem.repaired; });
+    fmt::print("\n{}{}\n", style.yellow(fmt::format("{} problems", found.problems.size())),
                !repair ? "; `nixery verify --repair` removes what is wrong, so that it is built anew when it is pulled"
                : left == 0 ? ", all repaired: what was removed is built anew when it is pulled"
                            : fmt::format(", of which {} could not be repaired", left));
   }
 }
 
-void print_found(const upkeep::Verification& found) {
+void print_found(const maintenance::Verification& found) {
   print_json([&](json::Writer& writer) {
     json::key(writer, "sound");
     writer.Bool(found.sound());
@@ -68,10 +68,10 @@ void show_progress(std::uint64_t done, std::uint64_t all) {
 }
 
 int run(const Arguments& arguments) {
-  upkeep::VerifyOptions options;
+  maintenance::VerifyOptions options;
   options.repair = arguments.has("--repair");
   if (isatty(STDERR_FILENO)) options.on_progress = show_progress;
-  const auto found = upkeep::verify(load_settings_as_worker(arguments).config.layout, options);
+  const auto found = maintenance::verify(load_settings_as_worker(arguments).config.layout, options);
   arguments.json() ? print_found(found) : print_text(found, options.repair);
   return found.sound() ? 0 : 1;
 }
@@ -81,7 +81,7 @@ int run(const Arguments& arguments) {
 const Command verify = {
     "verify",
     "",
-    "check every byte and every reference of the tree, and mend it",
+    "check every byte and every reference of the tree, and fix it",
     "Hashes every blob and manifest of the tree against its name, and follows every tag, manifest, index, list of\n"
     "referrers and record to its end. Safe beside pulls and builds.\n",
     {{"--repair", nullptr,

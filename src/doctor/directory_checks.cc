@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::uint64_t bytes_needed = 256'000'000, bytes_wanted = 5'000'000'000;
 constexpr std::uint64_t inodes_needed = 1'000;
-constexpr std::chrono::hours abandoned{24};  // as upkeep/leftovers has it
+constexpr std::chrono::hours cancelled{24};  // as maintenance/orphans has it
 
 fs::path nearest_existing(fs::path path) {
   std::error_code absent;
@@ -67,18 +67,18 @@ std::optional<fs::path> barred_below(const fs::path& top) {
 }
 
 // `name` is what the finding is called, `barred` what the worker may not write.
-Finding foreign(const std::string& name, const fs::path& barred, const fs::path& directory, const Account& worker) {
+Finding foreign(const std::string& name, const fs::path& barred, const fs::path& directory, const os::User& worker) {
   struct stat status {};
   const bool known = stat(barred.c_str(), &status) == 0;
   return failure(name,
                  fmt::format("{} may not write into {}{}", worker.name, barred.string(),
-                             known ? ", which belongs to " + account_of(status.st_uid).name : ""),
+                             known ? ", which belongs to " + os::user_of(status.st_uid).name : ""),
                  fmt::format("chown -R {} {}", worker.name, directory.string()));
 }
 
 }  // namespace
 
-Finding check_directory(const std::string& name, const fs::path& directory, const Account& worker) {
+Finding check_directory(const std::string& name, const fs::path& directory, const os::User& worker) {
   const std::string own = fmt::format("install -d -o {} {}", worker.name, directory.string());
   struct stat status {};
   if (stat(directory.c_str(), &status) != 0) {
@@ -111,7 +111,7 @@ Finding check_directory(const std::string& name, const fs::path& directory, cons
     return warning(
         name,
         fmt::format("{} belongs to {}, not to {}, who may write into it, though", directory.string(),
-                    account_of(status.st_uid).name, worker.name),
+                    os::user_of(status.st_uid).name, worker.name),
         fmt::format("chown -R {} {}, unless several users share it on purpose", worker.name, directory.string()));
   return ok(name, fmt::format("{} can write into {}", worker.name, directory.string()));
 }
@@ -143,33 +143,33 @@ std::vector<Finding> check_reading(const Setup& setup) {
   const fs::path& tree = setup.config().layout.tree;
   std::error_code absent;
   if (!setup.web_server || !fs::exists(tree, absent)) return {};
-  const Account& user = *setup.web_server;
-  if (const auto wall = barrier(user, tree / "x"))
+  const os::User& user = *setup.web_server;
+  if (const auto wall = os::barrier(user, tree / "x"))
     return {failure("tree.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
                     fmt::format("chmod a+x {}: every directory on the way to the tree needs it", wall->string()))};
   for (const char* part : {"blobs", "manifests", "referrers", "tags"}) {
     const auto file = fs::exists(tree / part, absent) ? any_file(tree / part) : std::nullopt;
     if (!file) continue;
-    if (const auto wall = barrier(user, *file))
+    if (const auto wall = os::barrier(user, *file))
       return {failure("tree.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
                       fmt::format("chmod -R a+rX {}, and let the worker's umask be 022", tree.string()))};
-    if (!may(user, *file, {.read = true}))
+    if (!os::may(user, *file, {.read = true}))
       return {failure("tree.nginx", fmt::format("nginx's user {} may not read {}", user.name, file->string()),
                       fmt::format("chmod -R a+rX {}, and let the worker's umask be 022", tree.string()))};
   }
   return {ok("tree.nginx", fmt::format("nginx's user {} can read {}", user.name, tree.string()))};
 }
 
-Finding check_leftovers(const tree::Layout& layout) {
+Finding check_orphans(const tree::Layout& layout) {
   const auto now = std::chrono::system_clock::now();
   std::size_t count = 0;
   std::error_code absent;
   for (const auto& entry : fs::directory_iterator(layout.incoming(), absent)) {
     const auto status = os::status_of(entry.path());
-    if (status && now - status->modified > abandoned) ++count;
+    if (status && now - status->modified > cancelled) ++count;
   }
-  if (count == 0) return ok("tree.leftovers", "nothing was left behind half-written");
-  return warning("tree.leftovers",
+  if (count == 0) return ok("tree.orphans", "nothing was left behind half-written");
+  return warning("tree.orphans",
                  fmt::format("{} files in {} were begun more than a day ago", count, layout.incoming().string()),
                  "a worker was killed while it wrote: `nixery gc` removes them, `nixery verify` looks whether all else "
                  "is well");

@@ -16,7 +16,7 @@ using Findings = std::vector<Finding>;
 Check as_worker(const SharedSetup& setup, std::string name, std::function<Findings(const Setup&)> check) {
   return {std::move(name), [setup, check = std::move(check)] {
             Findings findings;
-            act_as(setup->worker, [&] { findings = check(*setup); });
+            os::act_as(setup->worker, [&] { findings = check(*setup); });
             return findings;
           }};
 }
@@ -31,7 +31,7 @@ os::Command command_for(const Setup& setup, std::vector<std::string> argv) {
   os::Command command;
   command.argv = std::move(argv);
   command.limit = setup.deadline;
-  if (can_become(setup.worker)) command.env = {{"HOME", setup.worker.home}, {"USER", setup.worker.name}};
+  if (os::can_become(setup.worker)) command.env = {{"HOME", setup.worker.home}, {"USER", setup.worker.name}};
   command.env["LC_ALL"] = "C";
   return command;
 }
@@ -48,7 +48,7 @@ std::vector<Check> all_checks(const SharedSetup& setup) {
                 [](const Setup& s) { return Findings{check_directory("state", s.config().layout.state, s.worker)}; }),
       as_worker(setup, "tree.layout", [](const Setup& s) { return Findings{check_layout(s.config().layout)}; }),
       as_ourselves(setup, "tree.nginx", check_reading),
-      as_worker(setup, "tree.leftovers", [](const Setup& s) { return Findings{check_leftovers(s.config().layout)}; }),
+      as_worker(setup, "tree.orphans", [](const Setup& s) { return Findings{check_orphans(s.config().layout)}; }),
       as_ourselves(setup, "tree.room", check_room),
       as_ourselves(setup, "nginx", check_nginx),
       as_ourselves(setup, "socket", check_socket),

@@ -62,7 +62,7 @@ std::string main_file_of(const std::string& title) {
   return title.substr(at + 4, title.find(' ', at + 4) - at - 4);
 }
 
-os::Outcome run(std::vector<std::string> argv, std::chrono::seconds limit) {
+os::ProcessResult run(std::vector<std::string> argv, std::chrono::seconds limit) {
   os::Command command;
   command.argv = std::move(argv);
   command.limit = limit;
@@ -98,13 +98,13 @@ void find_user(Nginx& nginx, const std::vector<Process>& processes, std::string_
       masters.push_back(process.pid);
   for (const Process& process : processes)
     if (process.title.starts_with("nginx: worker") && std::ranges::find(masters, process.parent) != masters.end()) {
-      nginx.user = account_of(process.uid);
+      nginx.user = os::user_of(process.uid);
       nginx.user_origin = "its worker processes";
       return;
     }
   if (!nginx.accepted) return;
   const auto words = nginx.configuration.user();
-  nginx.user = account_named(words.empty() ? compiled_user(configured) : words[0]);
+  nginx.user = os::user_named(words.empty() ? compiled_user(configured) : words[0]);
   nginx.user_origin = words.empty() ? "its default" : "its directive user";
 }
 

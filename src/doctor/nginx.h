@@ -6,11 +6,13 @@
 #include <string>
 #include <vector>
 
-#include "doctor/account.h"
 #include "doctor/nginx_configuration.h"
 #include "doctor/version.h"
+#include "os/user.h"
 
 namespace nixery::doctor {
+
+namespace fs = std::filesystem;
 
 struct Nginx {
   std::string program;  // as it was found; empty: there is none here
@@ -19,8 +21,8 @@ struct Nginx {
   bool accepted = false;  // nginx -T took the configuration
   std::string said;       // by nginx -T, of what it did not take
   NginxConfiguration configuration;
-  std::optional<Account> user;  // of its worker processes, else of its configuration
-  std::string user_origin;      // "its worker processes", "its directive user"
+  std::optional<os::User> user;  // of its worker processes, else of its configuration
+  std::string user_origin;       // "its worker processes", "its directive user"
 };
 
 // `main_file` is nginx's -c; empty: that of the one nginx that runs, else nginx's default.

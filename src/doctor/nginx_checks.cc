@@ -64,7 +64,7 @@ Finding check_nginx_configuration(const Nginx& nginx, bool as_root) {
     return failure("nginx.configuration", fmt::format("nginx does not take {}: {}", file, complaint),
                    "include both: nixery-http.conf in http {} and nixery-locations.conf in the registry's server {}");
   return failure("nginx.configuration", fmt::format("nginx does not take {}: {}", file, complaint),
-                 "mend that file and line, check with `nginx -t`, then `nginx -s reload`");
+                 "fix that file and line, check with `nginx -t`, then `nginx -s reload`");
 }
 
 Finding check_nginx_includes(const NginxConfiguration& configuration) {

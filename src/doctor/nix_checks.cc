@@ -46,7 +46,7 @@ StoreAccess store_access() {
   return {};
 }
 
-std::string reason_of(const os::Outcome& outcome) {
+std::string reason_of(const os::ProcessResult& outcome) {
   const std::string sentence = nix::error_message(outcome.error_tail);
   return sentence.empty() ? outcome.describe() : sentence;
 }
@@ -121,16 +121,16 @@ Finding judge_nix_version(std::string_view said) {
 Finding judge_advisories(const Version& version, std::string_view whose) {
   const auto advisories = escape_advisories(version);
   const std::string who = fmt::format("{} {}", whose, version.str());
-  if (!advisories.open) return ok("nix.advisories", fmt::format("{} mends the known escapes of builds", who));
+  if (!advisories.open) return ok("nix.advisories", fmt::format("{} fixes the known escapes of builds", who));
   const std::string seen = fmt::format(
       "{} is older than {}: as the project released it, builds can escape its sandbox; whether your distribution has "
       "patched it without a new number cannot be seen from here",
-      who, advisories.mended_in ? advisories.mended_in->str() : "every series that was mended for known escapes");
+      who, advisories.fixed_in ? advisories.fixed_in->str() : "every series that was fixed for known escapes");
   return warning("nix.advisories", seen,
                  fmt::format("{}, or see your distribution's advisories (Debian: its security tracker, package nix); "
                              "meanwhile serve only packages that you trust, or set NIXERY_SUBSTITUTE_ONLY=1",
-                             advisories.mended_in ? fmt::format("update to {} or later", advisories.mended_in->str())
-                                                  : "install a later Nix"));
+                             advisories.fixed_in ? fmt::format("update to {} or later", advisories.fixed_in->str())
+                                                 : "install a later Nix"));
 }
 
 std::vector<Finding> judge_building(std::string_view configuration, const Building& building) {
@@ -229,7 +229,7 @@ Finding check_evaluation(const Setup& setup) {
       return ok("nix.evaluation",
                 fmt::format("nix-instantiate evaluates, for {}", outcome.output.substr(0, outcome.output.find('\n'))));
     return failure("nix.evaluation", fmt::format("nix-instantiate cannot evaluate: {}", reason_of(outcome)),
-                   "mend what the message names: often nix.conf, NIX_CONFIG or the worker's home directory");
+                   "fix what the message names: often nix.conf, NIX_CONFIG or the worker's home directory");
   } catch (const Error& error) {
     return failure(
         "nix.evaluation", error.what(),

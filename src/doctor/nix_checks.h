@@ -1,4 +1,4 @@
-// Checks of Nix, as the worker meets it. All but the judging of texts within act_as(worker).
+// Checks of Nix, as the worker meets it. All but the judging of texts within os::act_as(worker).
 #pragma once
 
 #include <optional>

@@ -6,13 +6,13 @@
 
 #include <map>
 
-#include "build/declared_set.h"
+#include "attestations/signing_key.h"
 #include "error.h"
 #include "nix/download.h"
 #include "nix/source.h"
 #include "os/file.h"
+#include "pipeline/declared_set.h"
 #include "plan/popularity.h"
-#include "supply/signing_key.h"
 
 namespace nixery::doctor {
 
@@ -118,7 +118,7 @@ std::vector<Finding> check_files(const Setup& setup) {
   std::vector<Finding> findings;
   if (!config.signing_key.empty()) {
     try {
-      supply::SigningKey::from_file(config.signing_key);
+      attestations::SigningKey::from_file(config.signing_key);
       findings.push_back(judge_secret("signing-key", config.signing_key, "images are signed with"));
     } catch (const Error& error) {
       findings.push_back(failure("signing-key", error.what(),
@@ -128,19 +128,19 @@ std::vector<Finding> check_files(const Setup& setup) {
     }
   }
   if (const std::string token = value_of(setup.settings, "NIXERY_PKGS_TOKEN_FILE"); !token.empty()) {
-    if (may(ourselves(), token, {.read = true}))
+    if (os::may(os::current_user(), token, {.read = true}))
       findings.push_back(judge_secret("token-file", token, "the package source's token is in"));
     else
       findings.push_back(failure("token-file", fmt::format("{} may not read {}", setup.worker.name, token),
                                  fmt::format("chown {} {} && chmod 600 {}", setup.worker.name, token, token)));
   }
-  if (!may(ourselves(), config.nix.resolve_nix, {.read = true}))
+  if (!os::may(os::current_user(), config.nix.resolve_nix, {.read = true}))
     findings.push_back(failure("resolve.nix",
                                fmt::format("{} may not read {}", setup.worker.name, config.nix.resolve_nix.string()),
                                fmt::format("chmod a+r {}, and a+x its directories", config.nix.resolve_nix.string())));
   if (!config.use_log.empty()) {
     std::error_code absent;
-    if (may(ourselves(), config.use_log, {.read = true}))
+    if (os::may(os::current_user(), config.use_log, {.read = true}))
       findings.push_back(ok("use-log", fmt::format("nginx tells of pulls in {}", config.use_log.string())));
     else if (fs::exists(config.use_log, absent))
       findings.push_back(warning(
@@ -157,7 +157,7 @@ std::vector<Finding> check_files(const Setup& setup) {
   }
   if (!config.popularity.empty()) findings.push_back(check_popularity(config.popularity));
   if (!config.images.empty()) {
-    const auto declarations = build::DeclaredSet(config.images).current();
+    const auto declarations = pipeline::DeclaredSet(config.images).current();
     const auto& problems = declarations->problems();
     if (problems.empty())
       findings.push_back(
@@ -172,16 +172,16 @@ std::vector<Finding> check_files(const Setup& setup) {
 Finding check_clock(const Setup& setup) {
   const auto now = std::chrono::system_clock::now();
   const auto told = fmt::format("it is {:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
-  const char* const mend =
+  const char* const fix =
       "set it (timedatectl set-ntp true): certificates and the age of images depend on it; after a long jump see "
       "`nixery "
       "gc --dry-run`";
-  if (now < first_day) return failure("clock", told + ", which cannot be", mend);
+  if (now < first_day) return failure("clock", told + ", which cannot be", fix);
   const tree::Layout& layout = setup.config().layout;
   for (const fs::path& written : {layout.tree, layout.incoming(), layout.tree / "tags", layout.state, layout.uses()}) {
     const auto status = os::status_of(written);
     if (status && status->modified > now + tolerated)
-      return warning("clock", fmt::format("{}, but {} was changed later than that", told, written.string()), mend);
+      return warning("clock", fmt::format("{}, but {} was changed later than that", told, written.string()), fix);
   }
   return ok("clock", told);
 }

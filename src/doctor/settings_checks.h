@@ -19,7 +19,7 @@ struct ReadSettings {
 ReadSettings read_settings(const Environment& environment,
                            const std::function<std::vector<std::string>(const std::vector<Setting>&)>& strange);
 
-// Within act_as(worker): keys, tokens, declared images.
+// Within os::act_as(worker): keys, tokens, declared images.
 std::vector<Finding> check_files(const Setup& setup);
 // That the clock can be right.
 Finding check_clock(const Setup& setup);

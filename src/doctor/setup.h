@@ -7,19 +7,21 @@
 #include <string>
 
 #include "config.h"
-#include "doctor/account.h"
 #include "doctor/nginx.h"
 #include "os/process.h"
+#include "os/user.h"
 
 namespace nixery::doctor {
 
+namespace fs = std::filesystem;
+
 struct Setup {
   LoadedConfig settings;
-  Account worker;                     // who runs `nixery serve`
-  Nginx nginx;                        // as it is installed here, if it is
-  std::optional<Account> web_server;  // as whom nginx's workers run, where that is known
-  std::string url;                    // where the registry is asked; empty: where nginx's configuration says
-  std::chrono::seconds deadline{20};  // of a check
+  os::User worker;                     // who runs `nixery serve`
+  Nginx nginx;                         // as it is installed here, if it is
+  std::optional<os::User> web_server;  // as whom nginx's workers run, where that is known
+  std::string url;                     // where the registry is asked; empty: where nginx's configuration says
+  std::chrono::seconds deadline{20};   // of a check
 
   const Config& config() const { return settings.config; }
 };
@@ -27,7 +29,7 @@ struct Setup {
 // Checks may outlive whoever asks for them, so they share it.
 using SharedSetup = std::shared_ptr<const Setup>;
 
-// A program to be run within act_as(worker): with a home of the worker's, and no longer than the deadline.
+// A program to be run within os::act_as(worker): with a home of the worker's, and no longer than the deadline.
 os::Command command_for(const Setup& setup, std::vector<std::string> argv);
 
 }  // namespace nixery::doctor

@@ -54,8 +54,8 @@ std::string ask_worker(Stream& stream, const std::string& path) {
   return receive_fastcgi_answer(stream);
 }
 
-std::vector<Finding> failed(const std::string& seen, const std::string& mend) {
-  return {failure("socket", seen, mend)};
+std::vector<Finding> failed(const std::string& seen, const std::string& fix) {
+  return {failure("socket", seen, fix)};
 }
 
 }  // namespace
@@ -64,7 +64,7 @@ std::vector<Finding> check_socket(const Setup& setup) {
   const std::string& listen = setup.config().listen;
   const std::string path = listen.starts_with(unix_prefix) ? listen.substr(unix_prefix.size()) : "";
   if (std::error_code absent; !path.empty() && !fs::exists(path, absent)) {
-    if (const auto wall = barrier(ourselves(), path))
+    if (const auto wall = os::barrier(os::current_user(), path))
       return failed(fmt::format("{} cannot be entered, so {} cannot be seen", wall->string(), path),
                     "run this as root or as the worker's user");
     return failed(fmt::format("there is no socket {}", path), start_worker);
@@ -119,11 +119,11 @@ std::vector<Finding> check_socket_rights(const Setup& setup) {
   const fs::path path = listen.substr(unix_prefix.size());
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) return {};
-  const Account& user = *setup.web_server;
-  if (const auto wall = barrier(user, path))
+  const os::User& user = *setup.web_server;
+  if (const auto wall = os::barrier(user, path))
     return {failure("socket.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
                     fmt::format("chmod a+x {}", wall->string()))};
-  if (!may(user, path, {.read = true, .write = true}))
+  if (!os::may(user, path, {.read = true, .write = true}))
     return {failure("socket.nginx",
                     fmt::format("nginx's user {} may not connect to {}: its mode is {:04o}, its group {}", user.name,
                                 path.string(), status.st_mode & 07777, status.st_gid),

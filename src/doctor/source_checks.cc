@@ -30,7 +30,7 @@ Finding check_path(const Setup& setup) {
           fmt::format("NIXERY_PKGS_PATH: {} cannot be evaluated: {}", file.string(),
                       nix::error_message(outcome.error_tail).empty() ? outcome.describe()
                                                                      : nix::error_message(outcome.error_tail)),
-          fmt::format("mend {}: nix-instantiate --eval {}", file.string(), file.string()));
+          fmt::format("fix {}: nix-instantiate --eval {}", file.string(), file.string()));
     const std::string type = outcome.output.substr(0, outcome.output.find('\n'));
     if (type != "\"lambda\"" && type != "\"set\"")
       return failure("source", fmt::format("NIXERY_PKGS_PATH: {} is no package set, but a {}", file.string(), type),

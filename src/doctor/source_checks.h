@@ -1,4 +1,4 @@
-// Checks of where packages come from. Within act_as(worker).
+// Checks of where packages come from. Within os::act_as(worker).
 #pragma once
 
 #include "doctor/finding.h"

@@ -8,8 +8,8 @@ namespace nixery::doctor {
 
 namespace {
 
-constexpr std::array mended = {Version{2, 28, 6}, Version{2, 29, 3}, Version{2, 30, 4}, Version{2, 31, 4},
-                               Version{2, 32, 7}, Version{2, 33, 4}, Version{2, 34, 5}};
+constexpr std::array fixed = {Version{2, 28, 6}, Version{2, 29, 3}, Version{2, 30, 4}, Version{2, 31, 4},
+                              Version{2, 32, 7}, Version{2, 33, 4}, Version{2, 34, 5}};
 
 // Digits at the front of `text`, taken off it; nullopt for none, or too many.
 std::optional<unsigned> take_number(std::string_view& text) {
@@ -52,8 +52,8 @@ std::optional<Version> find_version(std::string_view text) {
 }
 
 EscapeAdvisories escape_advisories(const Version& nix) {
-  if (nix.major != 2 || nix.minor > mended.back().minor) return {nix.major < 2, std::nullopt};
-  for (const Version& version : mended)
+  if (nix.major != 2 || nix.minor > fixed.back().minor) return {nix.major < 2, std::nullopt};
+  for (const Version& version : fixed)
     if (version.minor == nix.minor) return {nix < version, version};
   return {true, std::nullopt};
 }

@@ -19,10 +19,10 @@ struct Version {
 std::optional<Version> find_version(std::string_view text);
 
 // Nix: whether advisories are known, by which a build may escape its sandbox, that this version, as released by the
-// project, does not mend; the version that does, else. Of series before 2.28 none does.
+// project, does not fix; the version that does, else. Of series before 2.28 none does.
 struct EscapeAdvisories {
   bool open = false;
-  std::optional<Version> mended_in;  // of its series
+  std::optional<Version> fixed_in;  // of its series
 };
 EscapeAdvisories escape_advisories(const Version& nix);
 

@@ -59,7 +59,7 @@ Response base(int status, std::string_view content_type) {
   return response;
 }
 
-// The operator's business (paths, hosts) stays in the log; these failures are not the puller's to mend.
+// The operator's business (paths, hosts) stays in the log; these failures are not the puller's to fix.
 bool for_operator_only(Failure failure) {
   return failure == Failure::storage || failure == Failure::bad_config;
 }

@@ -51,7 +51,7 @@ std::optional<std::string_view> name_behind(std::string_view path, std::string_v
 
 }  // namespace
 
-Outcome Api::answer(const Request& request) const {
+HandlerResult Api::answer(const Request& request) const {
   const std::string_view path = request.path;
   const auto find = [this](std::string_view name_and_tag) {
     const auto [name, tag] = reference::split_tag(name_and_tag);
@@ -67,7 +67,7 @@ Outcome Api::answer(const Request& request) const {
   throw Error(Failure::unknown_route, "there is nothing at this address under /api/");
 }
 
-Outcome Api::search(const Request& request) const {
+HandlerResult Api::search(const Request& request) const {
   const auto text = percent_decode(query_parameter(request.query, "q").value_or(""));
   if (!text) throw Error(Failure::bad_query, "the parameter 'q' has a malformed %-escape");
   if (text->size() > longest_search)
@@ -76,18 +76,18 @@ Outcome Api::search(const Request& request) const {
   if (matches.known || !matches.lookup) return http::answer(matches_json(*text, matches));
 
   const auto later = [this, text = *text] { return answer_later(matches_json(text, {})); };
-  return Waiting{request, matches.lookup, Clock::now() + settings_.patience,
-                 [this, text = *text, client = request.client, later](const build::Landing& landing) {
-                   if (landing.error && landing.error->failure() == Failure::unknown_package)
+  return Waiting{request, matches.lookup, Clock::now() + settings_.evaluation_wait,
+                 [this, text = *text, client = request.client, later](const pipeline::JobResult& result) {
+                   if (result.error && result.error->failure() == Failure::unknown_package)
                      return http::answer(matches_json(text, {{}, false, nullptr, true}));  // in no such set is nothing
-                   if (landing.error) return guarded(answer_error(*landing.error));
+                   if (result.error) return guarded(answer_error(*result.error));
                    const auto found = planner_.search(text, found_at_once, client);
                    return found.known ? http::answer(matches_json(text, found)) : later();
                  },
                  later};
 }
 
-std::string Api::matches_json(const std::string& text, const build::Planner::Matches& matches) const {
+std::string Api::matches_json(const std::string& text, const pipeline::Planner::Matches& matches) const {
   return json::object([&](json::Writer& writer) {
     json::member(writer, "query", text);
     json::key(writer, "known");
@@ -115,16 +115,16 @@ std::string Api::matches_json(const std::string& text, const build::Planner::Mat
   });
 }
 
-Outcome Api::plan(const Request& request, const reference::Reference& reference) const {
-  const auto flight = planner_.start_plan(reference, request.client);
-  return Waiting{request, flight, Clock::now() + settings_.patience,
-                 [](const build::Landing& landing) {
-                   return landing.error ? guarded(answer_error(*landing.error)) : http::answer(*landing.report);
+HandlerResult Api::plan(const Request& request, const reference::Reference& reference) const {
+  const auto job = planner_.start_plan(reference, request.client);
+  return Waiting{request, job, Clock::now() + settings_.evaluation_wait,
+                 [](const pipeline::JobResult& result) {
+                   return result.error ? guarded(answer_error(*result.error)) : http::answer(*result.report);
                  },
-                 [flight, reference] {
+                 [job, reference] {
                    return answer_later(json::object([&](json::Writer& writer) {
                      json::member(writer, "reference", fmt::format("{}:{}", reference.repository, reference.tag));
-                     json::member(writer, "text", flight->progress().snapshot().text());
+                     json::member(writer, "text", job->progress().snapshot().text());
                    }));
                  }};
 }
@@ -192,7 +192,7 @@ Response Api::failures() const {
   }));
 }
 
-Outcome Api::events(const reference::Reference& reference) const {
+HandlerResult Api::events(const reference::Reference& reference) const {
   Response head;
   head.streamed = true;
   head.header("Content-Type", "text/event-stream")

@@ -18,10 +18,10 @@
 #include <string>
 #include <string_view>
 
-#include "build/builder.h"
-#include "build/planner.h"
-#include "http/kept.h"
-#include "http/outcome.h"
+#include "http/cached_value.h"
+#include "http/handler_result.h"
+#include "pipeline/builder.h"
+#include "pipeline/planner.h"
 #include "tree/tree.h"
 
 namespace nixery::http {
@@ -32,14 +32,14 @@ inline std::uint64_t images_changed(metrics::Metrics& metrics) {
 }
 
 struct ApiSettings {
-  std::chrono::seconds patience{20};  // with an evaluation
-  bool lists = true;                  // whether images and failures answer
+  std::chrono::seconds evaluation_wait{20};  // with an evaluation
+  bool lists = true;                         // whether images and failures answer
 };
 
 // Thread-safe.
 class Api {
  public:
-  Api(build::Builder& builder, build::Planner& planner, const tree::Tree& tree, ApiSettings settings)
+  Api(pipeline::Builder& builder, pipeline::Planner& planner, const tree::Tree& tree, ApiSettings settings)
       : builder_(builder),
         planner_(planner),
         tree_(tree),
@@ -51,25 +51,25 @@ class Api {
   // Whether the path is one of ours.
   static bool owns(std::string_view path) { return path.starts_with("/api/"); }
   // Throws every Error.
-  Outcome answer(const Request& request) const;
+  HandlerResult answer(const Request& request) const;
 
  private:
-  Outcome search(const Request& request) const;
-  std::string matches_json(const std::string& text, const build::Planner::Matches& matches) const;
-  Outcome plan(const Request& request, const reference::Reference& reference) const;
+  HandlerResult search(const Request& request) const;
+  std::string matches_json(const std::string& text, const pipeline::Planner::Matches& matches) const;
+  HandlerResult plan(const Request& request, const reference::Reference& reference) const;
   Response images() const;
   std::string make_list() const;
   Response image(const reference::Reference& reference) const;
   Response failures() const;
-  Outcome events(const reference::Reference& reference) const;
+  HandlerResult events(const reference::Reference& reference) const;
   void check_lists() const;
 
-  build::Builder& builder_;
-  build::Planner& planner_;
+  pipeline::Builder& builder_;
+  pipeline::Planner& planner_;
   const tree::Tree& tree_;
   const ApiSettings settings_;
 
-  mutable Kept<std::string> listed_;  // to make it, one walks the tree
+  mutable CachedValue<std::string> listed_;  // to make it, one walks the tree
 };
 
 }  // namespace nixery::http

@@ -9,11 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "build/tagged_build.h"
 #include "http/answers.h"
 #include "json/json.h"
 #include "os/fd.h"
 #include "os/lock.h"
+#include "pipeline/tagged_build.h"
 #include "tree/failures.h"
 
 namespace nixery::http {
@@ -40,12 +40,12 @@ std::string_view name_of(State state) {
 
 struct Look {
   State state = State::absent;
-  std::optional<build::Snapshot> progress;  // of a flight of ours
-  std::optional<image::Digest> digest;      // where it is built
-  std::string failure, message;             // where it failed
+  std::optional<pipeline::Snapshot> progress;  // of a job of ours
+  std::optional<image::Digest> digest;         // where it is built
+  std::string failure, message;                // where it failed
 };
 
-std::optional<image::Digest> published(const build::Builder& builder, const tree::Tree& tree,
+std::optional<image::Digest> published(const pipeline::Builder& builder, const tree::Tree& tree,
                                        const reference::Reference& reference) {
   if (!builder.tag_matches(reference)) return std::nullopt;
   return tree.digest_of_tag(reference.repository, reference.tag);
@@ -59,20 +59,20 @@ Look failed_with(const Error& error) {
   return look;
 }
 
-Look look_at(const build::Builder& builder, const tree::Tree& tree, const reference::Reference& reference,
-             const std::shared_ptr<build::Flight>& flight) {
+Look look_at(const pipeline::Builder& builder, const tree::Tree& tree, const reference::Reference& reference,
+             const std::shared_ptr<pipeline::Job>& job) {
   Look look;
-  if (flight) {
-    const auto landing = flight->landing();
-    if (landing && landing->error) return failed_with(*landing->error);
-    if (landing && landing->digest) {
+  if (job) {
+    const auto result = job->result();
+    if (result && result->error) return failed_with(*result->error);
+    if (result && result->digest) {
       look.state = State::built;
-      look.digest = landing->digest;
+      look.digest = result->digest;
       return look;
     }
-    if (!landing) {
-      look.progress = flight->progress().snapshot();
-      look.state = look.progress->phase == build::Phase::queued ? State::queued : State::building;
+    if (!result) {
+      look.progress = job->progress().snapshot();
+      look.state = look.progress->phase == pipeline::Phase::queued ? State::queued : State::building;
       return look;
     }
   }
@@ -81,7 +81,7 @@ Look look_at(const build::Builder& builder, const tree::Tree& tree, const refere
     look.state = State::built;
     return look;
   }
-  const std::string key = build::build_key(reference);
+  const std::string key = pipeline::build_key(reference);
   if (os::Lock::is_held(tree.layout().lock(key))) {
     look.state = State::building;
   } else if (const auto failure = tree::read_failure(tree.layout(), key)) {
@@ -96,7 +96,7 @@ void write_state(json::Writer& writer, const reference::Reference& reference, co
   json::member(writer, "reference", fmt::format("{}:{}", reference.repository, reference.tag));
   json::member(writer, "state", name_of(look.state));
   if (look.progress) {
-    json::member(writer, "phase", build::name_of(look.progress->phase));
+    json::member(writer, "phase", pipeline::name_of(look.progress->phase));
     json::member(writer, "text", look.progress->what());
     json::member(writer, "layersDone", look.progress->layers_done);
     json::member(writer, "layersTotal", look.progress->layers_total);
@@ -172,20 +172,21 @@ std::vector<std::string> last_lines(const std::string& file) {
 
 }  // namespace
 
-std::string build_state(const build::Builder& builder, const tree::Tree& tree, const reference::Reference& reference) {
-  const Look look = look_at(builder, tree, reference, builder.flight_of(reference));
+std::string build_state(const pipeline::Builder& builder, const tree::Tree& tree,
+                        const reference::Reference& reference) {
+  const Look look = look_at(builder, tree, reference, builder.job_of(reference));
   return json::object([&](json::Writer& writer) {
     write_state(writer, reference, look, true);
     if (look.state == State::building || look.state == State::failed)
-      write_lines(writer, "log", last_lines(tree.layout().log(build::build_key(reference))));
+      write_lines(writer, "log", last_lines(tree.layout().log(pipeline::build_key(reference))));
   });
 }
 
-BuildEvents::BuildEvents(const build::Builder& builder, const tree::Tree& tree, reference::Reference reference)
+BuildEvents::BuildEvents(const pipeline::Builder& builder, const tree::Tree& tree, reference::Reference reference)
     : builder_(builder),
       tree_(tree),
       reference_(std::move(reference)),
-      log_(tree.layout().log(build::build_key(reference_))) {}
+      log_(tree.layout().log(pipeline::build_key(reference_))) {}
 
 std::string BuildEvents::new_lines() {
   Piece piece = read_behind(log_, read_);
@@ -206,10 +207,10 @@ std::string BuildEvents::new_lines() {
 
 std::optional<std::string> BuildEvents::next() {
   if (over_) return std::nullopt;
-  if (!flight_) flight_ = builder_.flight_of(reference_);
-  Look look = look_at(builder_, tree_, reference_, flight_);
+  if (!job_) job_ = builder_.job_of(reference_);
+  Look look = look_at(builder_, tree_, reference_, job_);
   // One that failed earlier, with nobody at it now, is no end: it is about to be tried again.
-  if (look.state == State::failed && !flight_ && !began_) look = {};
+  if (look.state == State::failed && !job_ && !began_) look = {};
   began_ = began_ || look.state == State::building || look.state == State::queued;
 
   std::string events;
@@ -218,7 +219,7 @@ std::optional<std::string> BuildEvents::next() {
     events += event("state", json::object([&](json::Writer& writer) { write_state(writer, reference_, look, true); }));
   told_ = state;
   // Of an image that is not being built, the log is of another time.
-  const bool just_failed = look.state == State::failed && flight_;
+  const bool just_failed = look.state == State::failed && job_;
   if (look.state == State::building || just_failed || (began_ && look.state != State::queued)) events += new_lines();
   over_ = look.state == State::built || look.state == State::failed;
   if (look.state == State::built)

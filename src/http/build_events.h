@@ -14,7 +14,7 @@
 #include <optional>
 #include <string>
 
-#include "build/builder.h"
+#include "pipeline/builder.h"
 #include "reference/reference.h"
 #include "tree/tree.h"
 
@@ -22,13 +22,14 @@ namespace nixery::http {
 
 // {"reference":…,"state":…,…}. The states: "absent" (nobody asked for it), "queued", "building", "built", "failed".
 // "log" holds the last lines while it is being built and where it failed.
-std::string build_state(const build::Builder& builder, const tree::Tree& tree, const reference::Reference& reference);
+std::string build_state(const pipeline::Builder& builder, const tree::Tree& tree,
+                        const reference::Reference& reference);
 
 // Follows one build; one thread at a time. An image that nobody builds is waited for, as whoever follows it may be just
 // about to pull it.
 class BuildEvents {
  public:
-  BuildEvents(const build::Builder& builder, const tree::Tree& tree, reference::Reference reference);
+  BuildEvents(const pipeline::Builder& builder, const tree::Tree& tree, reference::Reference reference);
 
   // Events that have come up since the last call; nullopt once the last one was returned.
   std::optional<std::string> next();
@@ -36,11 +37,11 @@ class BuildEvents {
  private:
   std::string new_lines();
 
-  const build::Builder& builder_;
+  const pipeline::Builder& builder_;
   const tree::Tree& tree_;
   const reference::Reference reference_;
   const std::string log_;
-  std::shared_ptr<build::Flight> flight_;
+  std::shared_ptr<pipeline::Job> job_;
   std::string told_;             // the last state
   std::size_t read_ = 0;         // bytes of the log
   std::string unfinished_line_;  // behind them

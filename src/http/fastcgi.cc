@@ -126,10 +126,10 @@ void Exchange::Finish::operator()(FCGX_Request* raw) const {
   delete raw;
 }
 
-Exchange::Exchange(std::unique_ptr<FCGX_Request, Finish> raw, const Journal* journal)
+Exchange::Exchange(std::unique_ptr<FCGX_Request, Finish> raw, const AccessLog* access_log)
     : raw_(std::move(raw)),
       request_(read_request([this](const char* name) { return FCGX_GetParam(name, raw_->envp); })),
-      journal_(journal) {}
+      access_log_(access_log) {}
 
 Exchange::~Exchange() {
   end();
@@ -137,11 +137,11 @@ Exchange::~Exchange() {
 
 // Noted first: who has got the whole answer will find it counted.
 void Exchange::end() {
-  if (raw_ && journal_ && answered_.status != 0) journal_->note(request_, answered_);
+  if (raw_ && access_log_ && stats_.status != 0) access_log_->note(request_, stats_);
   raw_.reset();
 }
 
-std::optional<Exchange> Exchange::read(os::Fd connection, const Journal* journal) {
+std::optional<Exchange> Exchange::read(os::Fd connection, const AccessLog* access_log) {
   static std::once_flag initialised;
   std::call_once(initialised, [] { FCGX_Init(); });
   std::unique_ptr<FCGX_Request, Finish> raw(new FCGX_Request);
@@ -154,15 +154,15 @@ std::optional<Exchange> Exchange::read(os::Fd connection, const Journal* journal
   raw->keepConnection = 1;  // else it would begin with closing it
   raw->detached = 1;        // and end with lingering
   if (FCGX_Accept_r(raw.get()) < 0 || FCGX_GetError(raw->in) != 0) return std::nullopt;
-  return Exchange(std::move(raw), journal);
+  return Exchange(std::move(raw), access_log);
 }
 
 void Exchange::answer(const Response& response) {
   const std::string head = head_of(response, request_.cause.request);
-  answered_.status = response.status;
+  stats_.status = response.status;
   FCGX_PutStr(head.data(), static_cast<int>(head.size()), raw_->out);
   if (request_.method != "HEAD") {
-    answered_.bytes = length_of(response);
+    stats_.bytes = length_of(response);
     FCGX_PutStr(response.body.data(), static_cast<int>(response.body.size()), raw_->out);
     if (response.file)
       response.file->read([this](std::string_view bytes) {
@@ -174,15 +174,15 @@ void Exchange::answer(const Response& response) {
 
 bool Exchange::begin(const Response& head) {
   // Whatever readiness() may have missed, nobody waits long for one client.
-  const timeval patience{1, 0};
-  setsockopt(raw_->ipcFd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+  const timeval send_timeout{1, 0};
+  setsockopt(raw_->ipcFd, SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof send_timeout);
   raw_.get_deleter().hastily = true;  // by the end, the web server has long sent all that it had to
-  answered_.status = head.status;
+  stats_.status = head.status;
   return put(head_of(head, request_.cause.request));
 }
 
 bool Exchange::send(std::string_view text) {
-  answered_.bytes += text.size();
+  stats_.bytes += text.size();
   return put(text);
 }
 

@@ -1,4 +1,4 @@
-// libfcgi at arm's length: one request, and the ways a server hands us its socket. Accepting is doorway.h's.
+// libfcgi at arm's length: one request, and the ways a server hands us its socket. Accepting is acceptor.h's.
 //
 // libfcgi before 2.4.2 uses select(), which a descriptor over 1,023 makes corrupt its stack: limit_descriptors() makes
 // the kernel refuse those.
@@ -12,7 +12,7 @@
 #include <string>
 #include <string_view>
 
-#include "http/journal.h"
+#include "http/access_log.h"
 #include "http/message.h"
 #include "os/fd.h"
 
@@ -24,17 +24,17 @@ inline constexpr std::size_t piece_size = 48u << 10;
 // One request in our hands. It can be moved to another thread and answered there; dropped, it is ended unanswered.
 class Exchange {
  public:
-  // Reads the request of a connection on which one has arrived whole (doorway.h); nullopt where it is none. The answer
-  // is noted in `journal`, where there is one, which must outlive it.
-  static std::optional<Exchange> read(os::Fd connection, const Journal* journal = nullptr);
+  // Reads the request of a connection on which one has arrived whole (acceptor.h); nullopt where it is none. The answer
+  // is noted in `access_log`, where there is one, which must outlive it.
+  static std::optional<Exchange> read(os::Fd connection, const AccessLog* access_log = nullptr);
   Exchange(Exchange&&) = default;
   ~Exchange();
 
   const Request& request() const { return request_; }
   // Whether it still wants an answer.
   bool pending() const { return raw_ != nullptr; }
-  // It waits for a flight, or did.
-  void waits() { answered_.waited = true; }
+  // It waits for a job, or did.
+  void waits() { stats_.waited = true; }
   // Sends the answer (its head only, for HEAD) and ends the request.
   void answer(const Response& response);
 
@@ -53,14 +53,14 @@ class Exchange {
     bool hastily;  // false unless set: waits a moment for the web server to close
     void operator()(FCGX_Request* raw) const;
   };
-  Exchange(std::unique_ptr<FCGX_Request, Finish> raw, const Journal* journal);
+  Exchange(std::unique_ptr<FCGX_Request, Finish> raw, const AccessLog* access_log);
   bool put(std::string_view text);
   void end();
 
   std::unique_ptr<FCGX_Request, Finish> raw_;  // on the heap: its streams point back to it
   Request request_;
-  const Journal* journal_;
-  Answered answered_;
+  const AccessLog* access_log_;
+  ResponseStats stats_;
 };
 
 // How we were started.

@@ -7,12 +7,12 @@
 #include <optional>
 #include <vector>
 
+#include "attestations/cyclonedx.h"
 #include "error.h"
 #include "image/links.h"
 #include "json/json.h"
 #include "layer/recipe.h"
 #include "os/file.h"
-#include "supply/cyclonedx.h"
 #include "tree/referrers.h"
 
 namespace nixery::http {
@@ -220,7 +220,7 @@ void write_image(json::Writer& writer, const tree::Tree& tree, std::string_view 
   json::key(writer, "packages");
   writer.StartArray();
   const auto sbom = std::find_if(attached.begin(), attached.end(), [](const Attached& each) {
-    return each.document && each.descriptor.artifact_type == supply::cyclonedx_media_type;
+    return each.document && each.descriptor.artifact_type == attestations::cyclonedx_media_type;
   });
   const auto document = sbom == attached.end() ? std::nullopt : document_of(tree, *sbom->document);
   if (!document || !write_packages_of_sbom(writer, *document)) {

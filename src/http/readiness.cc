@@ -68,21 +68,21 @@ std::string readiness_report(const std::vector<Check>& checks) {
 }
 
 Readiness::Readiness(tree::Layout layout, ReadinessSettings settings)
-    : layout_(std::move(layout)), settings_(settings), flights_({1, 1, lasts}) {}
+    : layout_(std::move(layout)), settings_(settings), jobs_({1, 1, lasts}) {}
 
 Readiness::~Readiness() {
-  stop_ = true;
+  stop_.request_stop();
 }
 
-std::shared_ptr<build::Flight> Readiness::look() {
-  return flights_.join("", "ready", [this](build::Progress&) { return land(checks()); });
+std::shared_ptr<pipeline::Job> Readiness::look() {
+  return jobs_.submit("", "ready", [this](pipeline::Progress&) { return report(checks()); });
 }
 
 std::vector<Check> Readiness::checks() const {
   return {
       check("nix", layout_,
             [this] {
-              nix::check_store(&stop_);
+              nix::check_store(stop_.get_token());
               return std::string();
             }),
       check("tree", layout_, [this] { return write_in(layout_.incoming()); }),
@@ -92,22 +92,22 @@ std::vector<Check> Readiness::checks() const {
   };
 }
 
-build::Landing Readiness::land(const std::vector<Check>& checks) {
+pipeline::JobResult Readiness::report(const std::vector<Check>& checks) {
   std::string wrong;
   for (const Check& each : checks)
     if (!each.why.empty()) wrong += fmt::format("{}{}: {}", wrong.empty() ? "" : "; ", each.name, each.why);
-  if (wrong != told_) {
+  if (wrong != logged_) {
     if (wrong.empty())
       log::info("ready again");
     else
       log::error("not ready", {{"error", wrong}});
-    told_ = wrong;
+    logged_ = wrong;
   }
   std::string report = readiness_report(checks);
   if (!wrong.empty()) throw Error(Failure::unavailable, wrong, std::move(report));
-  build::Landing landing;
-  landing.report = std::make_shared<const std::string>(std::move(report));
-  return landing;
+  pipeline::JobResult result;
+  result.report = std::make_shared<const std::string>(std::move(report));
+  return result;
 }
 
 }  // namespace nixery::http

@@ -6,10 +6,11 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <stop_token>
 #include <string>
 #include <vector>
 
-#include "build/flights.h"
+#include "pipeline/job_queue.h"
 #include "tree/layout.h"
 
 namespace nixery::http {
@@ -34,7 +35,7 @@ class Readiness {
   ~Readiness();  // stops what nix is asked
 
   // Lands with a report; or, where something is wrong, with Error{unavailable} whose detail is the report.
-  std::shared_ptr<build::Flight> look();
+  std::shared_ptr<pipeline::Job> look();
 
   // From now on it is not ready, whatever is found. The report then says so.
   void drain() { draining_ = true; }
@@ -42,14 +43,14 @@ class Readiness {
 
  private:
   std::vector<Check> checks() const;
-  build::Landing land(const std::vector<Check>& checks);
+  pipeline::JobResult report(const std::vector<Check>& checks);
 
   const tree::Layout layout_;
   const ReadinessSettings settings_;
   std::atomic<bool> draining_{false};
-  std::string told_;  // what is wrong, as the log was last told; only the one flight in the air touches it
-  std::atomic<bool> stop_{false};
-  build::Flights flights_;  // last: its thread uses the rest
+  std::string logged_;  // what is wrong, as the log was last told; only the one job in the air touches it
+  std::stop_source stop_;
+  pipeline::JobQueue jobs_;  // last: its thread uses the rest
 };
 
 }  // namespace nixery::http

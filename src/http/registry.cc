@@ -37,15 +37,15 @@ Error lasting_as_unknown(const Error& error) {
 
 // Where a build's log can be read while it goes on, for the end of a sentence; empty if nowhere.
 std::string where_it_is_told(const Request& request) {
-  const Place place = place_of(request.path);
-  if (!request.has_web || place.route != Route::manifest) return {};
-  return fmt::format("; its log is at {}://{}/api/events/{}:{}", request.scheme, shown_host(request), place.repository,
-                     place.reference);
+  const RouteMatch match = match_route(request.path);
+  if (!request.has_web || match.route != Route::manifest) return {};
+  return fmt::format("; its log is at {}://{}/api/events/{}:{}", request.scheme, shown_host(request), match.repository,
+                     match.reference);
 }
 
 }  // namespace
 
-Outcome Registry::answer(const Request& request) const {
+HandlerResult Registry::answer(const Request& request) const {
   try {
     return route(request);
   } catch (const Error& error) {
@@ -57,22 +57,22 @@ Outcome Registry::answer(const Request& request) const {
   }
 }
 
-Outcome Registry::route(const Request& request) const {
+HandlerResult Registry::route(const Request& request) const {
   if (request.method != "GET" && request.method != "HEAD")
     throw Error(Failure::unsupported_method, "this registry is for pulling only: images are built from their names");
-  const Place place = place_of(request.path);
-  switch (place.route) {
+  const RouteMatch match = match_route(request.path);
+  switch (match.route) {
     case Route::base: return answer_json("{}");
     case Route::api:
     case Route::events: return api_.answer(request);
     case Route::page: return compose_page(request);
-    case Route::manifest: return manifest(request, place.repository, place.reference);
+    case Route::manifest: return manifest(request, match.repository, match.reference);
     case Route::catalog: return list_all(request);
-    case Route::tags: return tags_list(tree_, place.repository, request.query);
+    case Route::tags: return tags_list(tree_, match.repository, request.query);
     case Route::referrers:
-      reference::check_repository(place.repository);
-      return referrers(tree_, place.reference, request.query);
-    case Route::blob: reference::check_repository(place.repository); return blob(request, place.reference);
+      reference::check_repository(match.repository);
+      return referrers(tree_, match.reference, request.query);
+    case Route::blob: reference::check_repository(match.repository); return blob(request, match.reference);
     case Route::metrics:
       if (status_) return status_->metrics();
       break;
@@ -87,7 +87,8 @@ Outcome Registry::route(const Request& request) const {
   throw Error(Failure::unknown_route, "there is nothing at this address: images are at /v2/<name>/manifests/<tag>");
 }
 
-Outcome Registry::manifest(const Request& request, std::string_view repository, std::string_view reference) const {
+HandlerResult Registry::manifest(const Request& request, std::string_view repository,
+                                 std::string_view reference) const {
   if (reference.find(':') != reference.npos) {
     reference::check_repository(repository);
     const auto digest = parse_digest(reference);
@@ -114,15 +115,15 @@ Outcome Registry::manifest(const Request& request, std::string_view repository, 
       return answer_manifest(*stored);
     }
 
-  return wait_for(request, builder_.start(wanted, request.client), [this, wanted](const build::Landing& landing) {
-    if (landing.error) return answer_error(*landing.error, wanted.declaration_hash());
-    const auto stored = tree_.manifest(*landing.digest);
+  return wait_for(request, builder_.start(wanted, request.client), [this, wanted](const pipeline::JobResult& result) {
+    if (result.error) return answer_error(*result.error, wanted.declaration_hash());
+    const auto stored = tree_.manifest(*result.digest);
     if (!stored) throw Error(Failure::unavailable, "the image was removed while it was asked for: try again");
     return answer_manifest(*stored);
   });
 }
 
-Outcome Registry::blob(const Request& request, std::string_view text) const {
+HandlerResult Registry::blob(const Request& request, std::string_view text) const {
   const auto digest = parse_digest(text);
   if (tree_.has_blob(digest))
     if (auto file = FileBody::open(tree_.layout().blob(digest))) {  // a collection may have been quicker
@@ -132,10 +133,11 @@ Outcome Registry::blob(const Request& request, std::string_view text) const {
   if (!builder_.can_rebuild(digest))
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
   // Once it is there, the web server sends it better than we could.
-  return wait_for(request, builder_.start_rebuilding(digest, request.client), [request](const build::Landing& landing) {
-    if (landing.error) return answer_error(lasting_as_unknown(*landing.error));
-    return answer_redirect(request, hop_of(request) + 1);
-  });
+  return wait_for(request, builder_.start_rebuilding(digest, request.client),
+                  [request](const pipeline::JobResult& result) {
+                    if (result.error) return answer_error(lasting_as_unknown(*result.error));
+                    return answer_redirect(request, hop_of(request) + 1);
+                  });
 }
 
 Response Registry::list_all(const Request& request) const {
@@ -144,21 +146,21 @@ Response Registry::list_all(const Request& request) const {
   return catalog(repositories_.get().get(), request.query);
 }
 
-Waiting Registry::wait_for(const Request& request, std::shared_ptr<build::Flight> flight,
-                           std::function<Response(const build::Landing&)> when_landed) const {
-  return {request, std::move(flight), std::chrono::steady_clock::now() + settings_.hop, std::move(when_landed), {}};
+Waiting Registry::wait_for(const Request& request, std::shared_ptr<pipeline::Job> job,
+                           std::function<Response(const pipeline::JobResult&)> when_finished) const {
+  return {request, std::move(job), std::chrono::steady_clock::now() + settings_.hop, std::move(when_finished), {}};
 }
 
 Response Registry::resume(const Waiting& waiting) const {
   try {
-    if (const auto landing = waiting.flight->landing()) return waiting.when_landed(*landing);
+    if (const auto result = waiting.job->result()) return waiting.when_finished(*result);
     if (waiting.when_late) return waiting.when_late();
     const unsigned hop = hop_of(waiting.request);
     if (hop < settings_.hops) return answer_redirect(waiting.request, hop + 1);
     return answer_error(
         Error(Failure::still_building,
               fmt::format("the image is still being built ({}): pull it again in a while, the build goes on{}",
-                          waiting.flight->progress().snapshot().text(), where_it_is_told(waiting.request))));
+                          waiting.job->progress().snapshot().text(), where_it_is_told(waiting.request))));
   } catch (const Error& error) {
     return answer_error(error);
   } catch (const std::exception& error) {

@@ -1,15 +1,15 @@
-// The registry's routes: a request in; an answer out, or a flight to wait for, or a stream. Knows nothing of sockets.
+// The registry's routes: a request in; an answer out, or a job to wait for, or a stream. Knows nothing of sockets.
 #pragma once
 
 #include <chrono>
 #include <memory>
 
-#include "build/builder.h"
-#include "build/planner.h"
 #include "http/api.h"
-#include "http/outcome.h"
-#include "http/place.h"
+#include "http/handler_result.h"
+#include "http/routes.h"
 #include "http/status.h"
+#include "pipeline/builder.h"
+#include "pipeline/planner.h"
 #include "tree/listing.h"
 
 namespace nixery::http {
@@ -24,7 +24,7 @@ struct RegistrySettings {
 class Registry {
  public:
   // Without a `status` there are no such addresses.
-  Registry(build::Builder& builder, build::Planner& planner, const tree::Tree& tree, RegistrySettings settings,
+  Registry(pipeline::Builder& builder, pipeline::Planner& planner, const tree::Tree& tree, RegistrySettings settings,
            Status* status = nullptr)
       : builder_(builder),
         tree_(tree),
@@ -36,25 +36,25 @@ class Registry {
   Registry(const Registry&) = delete;
 
   // Never throws: every failure is an answer.
-  Outcome answer(const Request& request) const;
+  HandlerResult answer(const Request& request) const;
 
-  // The answer once the flight has landed or the deadline has passed.
+  // The answer once the job has landed or the deadline has passed.
   Response resume(const Waiting& waiting) const;
 
  private:
-  Outcome route(const Request& request) const;
-  Outcome manifest(const Request& request, std::string_view repository, std::string_view reference) const;
-  Outcome blob(const Request& request, std::string_view digest) const;
+  HandlerResult route(const Request& request) const;
+  HandlerResult manifest(const Request& request, std::string_view repository, std::string_view reference) const;
+  HandlerResult blob(const Request& request, std::string_view digest) const;
   Response list_all(const Request& request) const;
-  Waiting wait_for(const Request& request, std::shared_ptr<build::Flight> flight,
-                   std::function<Response(const build::Landing&)> when_landed) const;
+  Waiting wait_for(const Request& request, std::shared_ptr<pipeline::Job> job,
+                   std::function<Response(const pipeline::JobResult&)> when_finished) const;
 
-  build::Builder& builder_;
+  pipeline::Builder& builder_;
   const tree::Tree& tree_;
   const RegistrySettings settings_;
   Status* const status_;
   const Api api_;
-  mutable Kept<std::vector<std::string>> repositories_;  // to list them, one walks the tree
+  mutable CachedValue<std::vector<std::string>> repositories_;  // to list them, one walks the tree
 };
 
 }  // namespace nixery::http

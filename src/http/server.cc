@@ -8,8 +8,8 @@
 #include <thread>
 #include <vector>
 
-#include "http/doorway.h"
-#include "http/waiting_room.h"
+#include "http/acceptor.h"
+#include "http/pending_requests.h"
 #include "log.h"
 #include "os/file.h"
 
@@ -18,41 +18,41 @@ namespace nixery::http {
 namespace {
 
 // Whatever goes wrong with one request ends that one: it is closed unanswered, and the web server says so.
-void handle(Exchange exchange, const Registry& registry, WaitingRoom& room, StreamRoom& streams) {
+void handle(Exchange exchange, const Registry& registry, PendingRequests& pending, EventStreams& streams) {
   const CauseScope scope(exchange.request().cause);
   try {
     auto answer = registry.answer(exchange.request());
     if (auto* response = std::get_if<Response>(&answer)) {
       exchange.answer(*response);
     } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
-      streams.enter(std::move(exchange), std::move(*streaming));
+      streams.add(std::move(exchange), std::move(*streaming));
     } else {
-      room.enter(std::move(exchange), std::get<Waiting>(std::move(answer)));
+      pending.add(std::move(exchange), std::get<Waiting>(std::move(answer)));
     }
   } catch (const std::exception& error) {
     log::error("an answer broke off", {{"error", error.what()}});
   }
 }
 
-void answer_all(Doorway& doorway, const Registry& registry, const Journal& journal, WaitingRoom& room,
-                StreamRoom& streams) {
-  while (os::Fd connection = doorway.next())
-    if (auto exchange = Exchange::read(std::move(connection), &journal))
-      handle(*std::move(exchange), registry, room, streams);
+void answer_all(Acceptor& acceptor, const Registry& registry, const AccessLog& access_log, PendingRequests& pending,
+                EventStreams& streams) {
+  while (os::Fd connection = acceptor.next())
+    if (auto exchange = Exchange::read(std::move(connection), &access_log))
+      handle(*std::move(exchange), registry, pending, streams);
 }
 
 }  // namespace
 
 void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, Listener listener,
            const ServerSettings& settings) {
-  const Journal journal(metrics);
-  WaitingRoom room(registry, settings.max_waiting, metrics.waiting);
-  StreamRoom streams(settings.streams, metrics.streams);
+  const AccessLog access_log(metrics);
+  PendingRequests pending(registry, settings.max_waiting, metrics.waiting);
+  EventStreams streams(settings.streams, metrics.streams);
   const std::string origin = listener.origin;
-  Doorway doorway(std::move(listener));
+  Acceptor acceptor(std::move(listener));
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < settings.threads; ++i)
-    threads.emplace_back([&] { answer_all(doorway, registry, journal, room, streams); });
+    threads.emplace_back([&] { answer_all(acceptor, registry, access_log, pending, streams); });
   log::info("serving", {{"listener", origin}});
 
   sigset_t signals;
@@ -64,7 +64,7 @@ void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, 
   log::info("draining", {{"signal", strsignal(signal)}});
   status.drain();
   // Before anybody is sent away: who comes back at once must not come back to us.
-  doorway.close();
+  acceptor.close();
   for (std::thread& thread : threads) thread.join();
 }
 
@@ -74,7 +74,7 @@ void serve_cgi(const Registry& registry) {
   auto answer = registry.answer(request);
   Response response;
   if (auto* waiting = std::get_if<Waiting>(&answer)) {
-    waiting->flight->wait_until(waiting->deadline);
+    waiting->job->wait_until(waiting->deadline);
     response = registry.resume(*waiting);
   } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
     // One look: whoever follows comes back for the next.

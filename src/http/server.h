@@ -1,9 +1,9 @@
 // The FastCGI worker: threads that accept, a room where requests wait, and an orderly end.
 #pragma once
 
+#include "http/event_streams.h"
 #include "http/fastcgi.h"
 #include "http/registry.h"
-#include "http/stream_room.h"
 
 namespace nixery::http {
 

@@ -9,7 +9,7 @@ namespace nixery::http {
 
 namespace {
 
-constexpr std::chrono::seconds patience{3};  // shorter than whoever probes has
+constexpr std::chrono::seconds check_timeout{3};  // shorter than whoever probes has
 
 Response answer(int status, std::string body) {
   Response response = answer_json(std::move(body) + "\n");
@@ -32,15 +32,14 @@ Response Status::health() const {
 }
 
 Waiting Status::ready(const Request& request) {
-  return {
-      request, readiness_.look(), std::chrono::steady_clock::now() + patience,
-      [this](const build::Landing& landing) {
-        return ready_or_draining(landing.error ? answer(503, landing.error->detail()) : answer(200, *landing.report));
-      },
-      [this] {
-        const std::string why = fmt::format("the checks have not ended within {} s", patience.count());
-        return ready_or_draining(answer(503, readiness_report({{"answer", why}})));
-      }};
+  return {request, readiness_.look(), std::chrono::steady_clock::now() + check_timeout,
+          [this](const pipeline::JobResult& result) {
+            return ready_or_draining(result.error ? answer(503, result.error->detail()) : answer(200, *result.report));
+          },
+          [this] {
+            const std::string why = fmt::format("the checks have not ended within {} s", check_timeout.count());
+            return ready_or_draining(answer(503, readiness_report({{"answer", why}})));
+          }};
 }
 
 Response Status::ready_or_draining(Response response) const {

@@ -9,7 +9,7 @@
 
 #include <functional>
 
-#include "http/outcome.h"
+#include "http/handler_result.h"
 #include "http/readiness.h"
 #include "metrics/page.h"
 

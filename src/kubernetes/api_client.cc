@@ -36,7 +36,7 @@ CURL* fresh_handle() {
 // One request; libcurl's callbacks, which must not throw, and what they have seen.
 class Transfer {
  public:
-  Transfer(const std::string& url, const std::atomic<bool>& stop, std::chrono::seconds limit)
+  Transfer(const std::string& url, const std::stop_token& stop, std::chrono::seconds limit)
       : url_(url), stop_(stop), curl_(fresh_handle()), headers_(nullptr, curl_slist_free_all) {
     set(CURLOPT_URL, url.c_str());
     set(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -86,7 +86,7 @@ class Transfer {
     if (code != CURLE_OK)
       throw Error(Failure::unavailable,
                   fmt::format("cannot ask {}: {}", url_.substr(0, url_.find('?')),
-                              stop_ ? "stopping" : (*reason_ ? reason_ : curl_easy_strerror(code))));
+                              stop_.stop_requested() ? "stopping" : (*reason_ ? reason_ : curl_easy_strerror(code))));
     curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &response_.status);
     return std::move(response_);
   }
@@ -137,11 +137,11 @@ class Transfer {
   }
 
   static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-    return static_cast<Transfer*>(self)->stop_ ? 1 : 0;
+    return static_cast<Transfer*>(self)->stop_.stop_requested() ? 1 : 0;
   }
 
   const std::string url_;
-  const std::atomic<bool>& stop_;
+  const std::stop_token stop_;
   char reason_[CURL_ERROR_SIZE] = "";
   CURL* const curl_;
   std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> headers_;
@@ -233,7 +233,7 @@ void ApiClient::stream(const std::string& path, std::chrono::seconds limit, cons
 }
 
 Response get(const std::string& url, const std::string& accept, std::chrono::seconds limit,
-             const std::atomic<bool>& stop) {
+             const std::stop_token& stop) {
   Transfer transfer(url, stop, limit);
   transfer.header("Accept: " + accept);
   return transfer.run();

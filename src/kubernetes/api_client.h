@@ -1,10 +1,10 @@
 // Requests to the API server, and to the registry: HTTP by libcurl.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -43,7 +43,7 @@ inline constexpr std::chrono::seconds request_limit{30};
 // own.
 class ApiClient {
  public:
-  ApiClient(ClusterAccess access, const std::atomic<bool>& stop) : access_(std::move(access)), stop_(stop) {}
+  ApiClient(ClusterAccess access, const std::stop_token& stop) : access_(std::move(access)), stop_(stop) {}
 
   // `path` begins with a slash and may have a query. Answers of 2xx; others throw ApiError, and no answer
   // Error{unavailable}.
@@ -58,12 +58,12 @@ class ApiClient {
 
  private:
   ClusterAccess access_;
-  const std::atomic<bool>& stop_;
+  const std::stop_token stop_;
 };
 
 // GET without credentials; any status. Redirects are not followed.
 Response get(const std::string& url, const std::string& accept, std::chrono::seconds limit,
-             const std::atomic<bool>& stop);
+             const std::stop_token& stop);
 
 // Of a query's value: all but unreserved characters as %XX.
 std::string percent_encoded(std::string_view text);

@@ -6,7 +6,7 @@ namespace nixery::kubernetes {
 
 namespace {
 
-using Outcome = Pull::Outcome;
+using State = PullResult::State;
 
 Condition condition(const NixImage& image, const char* type, const char* status, const std::string& reason,
                     const std::string& message) {
@@ -21,15 +21,15 @@ const Condition* find_condition(const Status& status, std::string_view type) {
   return nullptr;
 }
 
-bool is_progress(const Pull& pull) {
-  return pull.outcome == Outcome::building || pull.outcome == Outcome::not_taken;
+bool is_progress(const PullResult& pull) {
+  return pull.state == State::building || pull.state == State::not_taken;
 }
 
-std::optional<Pull> built_by(const Status& status) {
+std::optional<PullResult> built_by(const Status& status) {
   const Condition* condition = find_condition(status, "Built");
   if (!condition || condition->status != "True" || status.digest.empty()) return std::nullopt;
-  Pull pull;
-  pull.outcome = Outcome::built;
+  PullResult pull;
+  pull.state = State::built;
   pull.reason = condition->reason;
   pull.digest = status.digest;
   pull.size = status.size.value_or(0);
@@ -37,7 +37,7 @@ std::optional<Pull> built_by(const Status& status) {
   return pull;
 }
 
-Status status_of(const NixImage& image, const Pull& pull, const std::optional<Pull>& built,
+Status status_of(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built,
                  const std::string& reference) {
   Status status;
   status.observed_generation = image.generation;
@@ -45,38 +45,38 @@ Status status_of(const NixImage& image, const Pull& pull, const std::optional<Pu
   const auto add = [&](const char* type, const char* state, const std::string& reason, const std::string& message) {
     status.conditions.push_back(condition(image, type, state, reason, message));
   };
-  const auto add_result = [&](const Pull& of) {
+  const auto add_result = [&](const PullResult& of) {
     status.digest = of.digest;
     status.size = of.size;
     status.layers = of.layers;
     return fmt::format("{}@{}", reference, of.digest);
   };
   const auto resolved = [&] { add("Resolved", "True", "Resolved", "the packages are known"); };
-  switch (pull.outcome) {
-    case Outcome::built: {
+  switch (pull.state) {
+    case State::built: {
       const std::string image_there = add_result(pull);
       resolved();
       add("Built", "True", pull.reason, image_there);
       add("Ready", "True", pull.reason, image_there);
       return status;
     }
-    case Outcome::building:
-    case Outcome::not_taken:
+    case State::building:
+    case State::not_taken:
       add("Resolved", "Unknown", pull.reason, pull.message);
       add("Built", "False", pull.reason, pull.message);
       add("Ready", "False", pull.reason, pull.message);
       return status;
-    case Outcome::refused:
+    case State::refused:
       add("Resolved", "False", pull.reason, pull.message);
       add("Built", "False", pull.reason, pull.message);
       add("Ready", "False", pull.reason, pull.message);
       break;
-    case Outcome::failed:
+    case State::failed:
       resolved();
       add("Built", "False", pull.reason, pull.message);
       add("Ready", "False", pull.reason, pull.message);
       break;
-    case Outcome::unavailable:
+    case State::unavailable:
       if (built) {
         const std::string image_there = add_result(*built);
         resolved();

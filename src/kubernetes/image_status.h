@@ -10,16 +10,16 @@
 
 namespace nixery::kubernetes {
 
-// The conditions and the rest for an outcome; transition times are left out. `built`: what was built of the same
+// The conditions and the rest for an state; transition times are left out. `built`: what was built of the same
 // declaration before, if it was.
-Status status_of(const NixImage& image, const Pull& pull, const std::optional<Pull>& built,
+Status status_of(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built,
                  const std::string& reference);
 
 // What an earlier controller has told to be built.
-std::optional<Pull> built_by(const Status& status);
+std::optional<PullResult> built_by(const Status& status);
 
 // Whether nothing is known yet but that it goes on.
-bool is_progress(const Pull& pull);
+bool is_progress(const PullResult& pull);
 
 const Condition* find_condition(const Status& status, std::string_view type);
 

@@ -118,7 +118,7 @@ bool LeaderElection::try_to_hold() {
   return hold(&lease);
 }
 
-void LeaderElection::run(const std::atomic<bool>& stop, const std::function<void()>& gained) {
+void LeaderElection::run(const std::stop_token& stop, const std::function<void()>& gained) {
   bool led = false;
   std::string told;
   do {
@@ -133,7 +133,8 @@ void LeaderElection::run(const std::atomic<bool>& stop, const std::function<void
       told.clear();
     } catch (const Error& error) {
       led = leads();
-      if (!stop && told != error.what()) log::warning("cannot renew the lease", {{"error", error.what()}});
+      if (!stop.stop_requested() && told != error.what())
+        log::warning("cannot renew the lease", {{"error", error.what()}});
       told = error.what();
     }
   } while (wait(back_off(0, times_.retry * 2, times_.retry * 2, random_part() / 4), stop));

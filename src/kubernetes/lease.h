@@ -5,6 +5,7 @@
 #include <chrono>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "json/json.h"
@@ -50,7 +51,7 @@ class LeaderElection {
   bool leads() const;
 
   // Until `stop` is true; `gained` is called in this thread each time the lease becomes ours.
-  void run(const std::atomic<bool>& stop, const std::function<void()>& gained);
+  void run(const std::stop_token& stop, const std::function<void()>& gained);
   // Gives the lease back, so that the next one need not wait. `client`: one that has not been stopped.
   void release(const ApiClient& client);
 

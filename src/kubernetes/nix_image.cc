@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <chrono>
 
-#include "build/declared_set.h"
 #include "error.h"
 #include "image/digest.h"
+#include "pipeline/declared_set.h"
 #include "reference/declared.h"
 
 namespace nixery::kubernetes {
@@ -111,7 +111,7 @@ Declaration declare(const NixImage& image, const std::string& name) {
       field.value.Accept(writer);
     }
   });
-  return {text, build::declaration_hash(reference::parse_declared(text, "data"))};
+  return {text, pipeline::declaration_hash(reference::parse_declared(text, "data"))};
 }
 
 std::string status_patch(const NixImage& image, const Status& status) {
@@ -155,7 +155,7 @@ Status with_transitions(Status wanted, const Status& current, const std::string&
   return wanted;
 }
 
-Happening happening_of(const NixImage& image, bool warning, const std::string& reason, const std::string& note) {
+Event event_of(const NixImage& image, bool warning, const std::string& reason, const std::string& note) {
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   return {warning,
           reason,
@@ -165,7 +165,7 @@ Happening happening_of(const NixImage& image, bool warning, const std::string& r
           fmt::format("{}.{:016x}", image.name, std::chrono::duration_cast<std::chrono::nanoseconds>(now).count())};
 }
 
-std::string event_json(const NixImage& image, const Happening& happening, const std::string& instance) {
+std::string event_json(const NixImage& image, const Event& event, const std::string& instance) {
   json::Buffer buffer;
   json::Writer writer(buffer);
   writer.StartObject();
@@ -173,16 +173,16 @@ std::string event_json(const NixImage& image, const Happening& happening, const 
   json::member(writer, "kind", "Event");
   json::key(writer, "metadata");
   writer.StartObject();
-  json::member(writer, "name", happening.name);
+  json::member(writer, "name", event.name);
   json::member(writer, "namespace", image.namespace_name);
   writer.EndObject();
-  json::member(writer, "eventTime", happening.time);
+  json::member(writer, "eventTime", event.time);
   json::member(writer, "reportingController", "k8s.nixos.org/nixery-controller");
   json::member(writer, "reportingInstance", shortened(instance, max_instance));
-  json::member(writer, "action", happening.action);
-  json::member(writer, "reason", happening.reason);
-  json::member(writer, "type", happening.warning ? "Warning" : "Normal");
-  json::member(writer, "note", shortened(happening.note, max_note));
+  json::member(writer, "action", event.action);
+  json::member(writer, "reason", event.reason);
+  json::member(writer, "type", event.warning ? "Warning" : "Normal");
+  json::member(writer, "note", shortened(event.note, max_note));
   json::key(writer, "regarding");
   writer.StartObject();
   write_kind(writer);

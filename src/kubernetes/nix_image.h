@@ -73,7 +73,7 @@ std::string status_patch(const NixImage& image, const Status& status);
 Status with_transitions(Status wanted, const Status& current, const std::string& now);
 
 // What is told in an Event of events.k8s.io/v1, once: its name is given to it here, so that it can be tried again.
-struct Happening {
+struct Event {
   bool warning = false;
   std::string reason;  // "Built"
   std::string action;  // "Build"
@@ -81,8 +81,8 @@ struct Happening {
   std::string time;  // with microseconds: "2026-01-02T03:04:05.678901Z"
   std::string name;  // "curl-and-jq.18a3f0c2b4d5e6f7"
 };
-Happening happening_of(const NixImage& image, bool warning, const std::string& reason, const std::string& note);
-std::string event_json(const NixImage& image, const Happening& happening, const std::string& instance);
+Event event_of(const NixImage& image, bool warning, const std::string& reason, const std::string& note);
+std::string event_json(const NixImage& image, const Event& event, const std::string& instance);
 
 // At most `most` bytes, never ending within a character.
 std::string shortened(std::string_view text, std::size_t most);

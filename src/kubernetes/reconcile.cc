@@ -13,7 +13,7 @@ namespace nixery::kubernetes {
 namespace {
 
 using std::chrono::seconds;
-using Outcome = Pull::Outcome;
+using State = PullResult::State;
 
 constexpr milliseconds least_wait{500}, most_wait{30'000};  // after failures of the API server
 constexpr milliseconds least_pull_wait{1000};               // after those of the registry, and up to
@@ -33,7 +33,7 @@ milliseconds until(Clock::time_point when) {
 }  // namespace
 
 Reconciler::Reconciler(const Settings& settings, const ApiClient& client, std::function<bool()> leads,
-                       const std::atomic<bool>& stop)
+                       const std::stop_token& stop)
     : settings_(settings),
       client_(client),
       leads_(std::move(leads)),
@@ -136,12 +136,12 @@ void Reconciler::take_files() {
   }
   // Also where a list has done so: that may have been just before the files were ours.
   remove_strays(images);
-  look_at_all();
+  resync();
   files_are_ours_ = true;
   log::info("writing the files from now on", {{"directory", settings_.images.string()}});
 }
 
-void Reconciler::look_at_all() {
+void Reconciler::resync() {
   const std::lock_guard lock(mutex_);
   for (const auto& [key, image] : images_) queue_.add(key);
 }
@@ -155,7 +155,7 @@ void Reconciler::work() {
   while (const auto key = queue_.take()) {
     try {
       reconcile(*key);
-      queue_.forgive(*key);
+      queue_.forget(*key);
       const std::lock_guard lock(mutex_);
       failing_.erase(*key);
     } catch (const ApiError& error) {
@@ -173,7 +173,7 @@ void Reconciler::work() {
 
 // Once, until it goes well again.
 void Reconciler::report(const std::string& key, const char* error) {
-  if (stop_) return;
+  if (stop_.stop_requested()) return;
   const std::lock_guard lock(mutex_);
   if (failing_.insert(key).second) log::warning("cannot reconcile", {{"image", key}, {"error", error}});
 }
@@ -198,7 +198,7 @@ std::optional<NixImage> Reconciler::find(const std::string& key) {
 }
 
 // As the server has it now. nullopt where that is another one than we know: then the watch is about to tell.
-std::optional<NixImage> Reconciler::ask_for(const NixImage& image) {
+std::optional<NixImage> Reconciler::fetch(const NixImage& image) {
   const Response response = client_.request(
       "GET", fmt::format("/apis/{}/namespaces/{}/niximages/{}", api_version, image.namespace_name, image.name));
   NixImage now = parse_nix_image(json::parse(response.body, "the API server's answer"));
@@ -256,21 +256,21 @@ void Reconciler::reconcile(const std::string& key) {
   auto image = find(key);
   if (!image) return forget(key);
   const bool over = is_over(key);
-  if (!over && image->has_left_data()) image = ask_for(*image);
+  if (!over && image->has_left_data()) image = fetch(*image);
   if (!image) return;
-  std::optional<Pull> built;
-  const Pull outcome = outcome_of(*image, over, built);
-  tell(*image, outcome, built);
+  std::optional<PullResult> built;
+  const PullResult state = result_of(*image, over, built);
+  record(*image, state, built);
 }
 
 // Writes or removes the object's files, and has it pulled when it is time.
-Pull Reconciler::outcome_of(const NixImage& image, bool over, std::optional<Pull>& built) {
+PullResult Reconciler::result_of(const NixImage& image, bool over, std::optional<PullResult>& built) {
   const std::string key = image.key();
   const auto without_files = [&](const std::string& reason, const std::string& message) {
     remove_files(image);
     const std::lock_guard lock(mutex_);
     known_.erase(key);
-    return told(Outcome::refused, reason, message);
+    return make_result(State::refused, reason, message);
   };
   if (over)
     return without_files("QuotaExceeded", fmt::format("the namespace has more than {} images: this one is not served "
@@ -287,7 +287,7 @@ Pull Reconciler::outcome_of(const NixImage& image, bool over, std::optional<Pull
 
   const std::lock_guard lock(mutex_);
   const auto [at, fresh] = known_.try_emplace(key);
-  Known& known = at->second;
+  ObservedImage& known = at->second;
   if (fresh || changed || known.uid != image.uid || known.data_hash != image.data_hash) {
     known = {};
     known.uid = image.uid;
@@ -301,12 +301,12 @@ Pull Reconciler::outcome_of(const NixImage& image, bool over, std::optional<Pull
   built = known.built;
   if (known.pull) return *known.pull;
   // Of a restart there is nothing to tell, until we know better.
-  return told(Outcome::building, "Building", "the image is being built");
+  return make_result(State::building, "Building", "the image is being built");
 }
 
 void Reconciler::pull(const std::string& key) {
   Wanted wanted{settings_.registry, key, {}, {}};
-  std::optional<Pull> before;
+  std::optional<PullResult> before;
   std::uint64_t serial = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -320,39 +320,40 @@ void Reconciler::pull(const std::string& key) {
     before = known->second.built;
     serial = known->second.serial;
   }
-  Pull pulled = pull_image(wanted, before, stop_);
-  if (stop_) return;
+  PullResult pulled = pull_image(wanted, before, stop_);
+  if (stop_.stop_requested()) return;
 
   const std::lock_guard lock(mutex_);
   const auto at = known_.find(key);
   if (at == known_.end() || at->second.serial != serial) return;  // it is about something else by now
-  Known& known = at->second;
+  ObservedImage& known = at->second;
   const auto now = Clock::now();
-  if (pulled.outcome == Outcome::not_taken && now > known.written + long_for_taking)
-    pulled = told(Outcome::unavailable, "NotTakenOver",
-                  fmt::format("the registry at {} does not serve what is declared here as {}:{}: NIXERY_IMAGES must be "
-                              "its directory too, and no other file may declare that name",
-                              settings_.registry, wanted.name, wanted.tag));
+  if (pulled.state == State::not_taken && now > known.written + long_for_taking)
+    pulled = make_result(
+        State::unavailable, "NotTakenOver",
+        fmt::format("the registry at {} does not serve what is declared here as {}:{}: NIXERY_IMAGES must be "
+                    "its directory too, and no other file may declare that name",
+                    settings_.registry, wanted.name, wanted.tag));
   const auto after_failures = [&](milliseconds most) {
     const auto own = back_off(known.failures++, least_pull_wait, most, random_part());
     return std::max<milliseconds>(own, pulled.retry_after.value_or(seconds(0)));
   };
-  switch (pulled.outcome) {
-    case Outcome::built:
+  switch (pulled.state) {
+    case State::built:
       known.failures = 0;
       known.built = pulled;
       known.next_pull = now + back_off(0, settings_.resync, settings_.resync, random_part());
       break;
-    case Outcome::building:
+    case State::building:
       known.next_pull = now + std::max<milliseconds>(least_poll, pulled.retry_after.value_or(seconds(0)));
       break;
-    case Outcome::not_taken:
-    case Outcome::unavailable: known.next_pull = now + after_failures(most_wait_unavailable); break;
-    case Outcome::refused: known.next_pull = now + after_failures(most_wait_refused); break;
-    case Outcome::failed: known.next_pull = now + after_failures(most_wait_failed); break;
+    case State::not_taken:
+    case State::unavailable: known.next_pull = now + after_failures(most_wait_unavailable); break;
+    case State::refused: known.next_pull = now + after_failures(most_wait_refused); break;
+    case State::failed: known.next_pull = now + after_failures(most_wait_failed); break;
   }
   if (!known.pull || known.pull->reason != pulled.reason || known.pull->digest != pulled.digest) {
-    if (pulled.outcome == Outcome::built)
+    if (pulled.state == State::built)
       log::info("image ready", {{"image", key}, {"tag", wanted.tag}, {"manifest", pulled.digest}});
     else if (!is_progress(pulled))
       log::warning("image not ready", {{"image", key}, {"reason", pulled.reason}, {"error", pulled.message}});
@@ -362,7 +363,7 @@ void Reconciler::pull(const std::string& key) {
   queue_.add(key);
 }
 
-void Reconciler::tell(const NixImage& image, const Pull& pull, const std::optional<Pull>& built) {
+void Reconciler::record(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built) {
   if (!leads_()) return;
   // While nobody knows better, what was told of this very generation stands: after a restart, and while it is made
   // anew.
@@ -383,7 +384,7 @@ void Reconciler::tell(const NixImage& image, const Pull& pull, const std::option
         keep(std::move(stored));
     }
   }
-  events_.tell(image);
+  events_.record(image);
 }
 
 }  // namespace nixery::kubernetes

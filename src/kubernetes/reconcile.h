@@ -12,17 +12,17 @@
 // moves up, it is asked for again.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 
 #include "kubernetes/api_client.h"
 #include "kubernetes/declared_files.h"
-#include "kubernetes/event_teller.h"
+#include "kubernetes/event_recorder.h"
 #include "kubernetes/nix_image.h"
 #include "kubernetes/quota.h"
 #include "kubernetes/registry_image.h"
@@ -37,10 +37,10 @@ class Reconciler {
  public:
   // `leads`: whether status and events are ours to write.
   Reconciler(const Settings& settings, const ApiClient& client, std::function<bool()> leads,
-             const std::atomic<bool>& stop);
+             const std::stop_token& stop);
 
   Observer observer();
-  void look_at_all();
+  void resync();
   // Writes the directory's files from now on, if nobody else does. To be called again and again, by one thread at a
   // time; what it throws is tried again by the next call.
   void take_files();
@@ -51,13 +51,13 @@ class Reconciler {
 
  private:
   // What this process knows of an object whose file is there.
-  struct Known {
+  struct ObservedImage {
     std::string uid, data_hash;
-    std::string declaration;    // its hash
-    std::uint64_t serial = 0;   // of this declaration: another one for each change
-    Clock::time_point written;  // its file, or when it was seen to be there
-    std::optional<Pull> pull;   // the last answer to a pull of it
-    std::optional<Pull> built;  // the last that said it was built
+    std::string declaration;          // its hash
+    std::uint64_t serial = 0;         // of this declaration: another one for each change
+    Clock::time_point written;        // its file, or when it was seen to be there
+    std::optional<PullResult> pull;   // the last answer to a pull of it
+    std::optional<PullResult> built;  // the last that said it was built
     Clock::time_point next_pull;
     unsigned failures = 0;
   };
@@ -69,10 +69,10 @@ class Reconciler {
   void remove_strays(const std::map<std::string, NixImage>& images);
   Declaration write_files(const NixImage& image, bool& changed);
   void remove_files(const NixImage& image);
-  Pull outcome_of(const NixImage& image, bool over, std::optional<Pull>& built);
-  void tell(const NixImage& image, const Pull& pull, const std::optional<Pull>& built);
+  PullResult result_of(const NixImage& image, bool over, std::optional<PullResult>& built);
+  void record(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built);
   std::optional<NixImage> find(const std::string& key);
-  std::optional<NixImage> ask_for(const NixImage& image);
+  std::optional<NixImage> fetch(const NixImage& image);
   bool is_over(const std::string& key);
   void keep(NixImage image);
   std::string reference_of(const NixImage& image) const;
@@ -80,9 +80,9 @@ class Reconciler {
   const Settings settings_;
   const ApiClient& client_;
   const std::function<bool()> leads_;
-  const std::atomic<bool>& stop_;
+  const std::stop_token stop_;
   DeclaredFiles files_;
-  EventTeller events_;
+  EventRecorder events_;
   WorkQueue queue_, pulls_;
 
   // The list that is being received; the follower's own.
@@ -96,7 +96,7 @@ class Reconciler {
   std::map<std::string, NixImage> images_;
   std::set<std::string> kept_;  // keys of what has come by other ways since the last list began
   Quota quota_;
-  std::map<std::string, Known> known_;
+  std::map<std::string, ObservedImage> known_;
   std::set<std::string> failing_;
   std::uint64_t serial_ = 0;
 };

@@ -10,9 +10,9 @@
 
 namespace nixery::kubernetes {
 
-Pull told(Pull::Outcome outcome, const std::string& reason, const std::string& message) {
-  Pull pull;
-  pull.outcome = outcome;
+PullResult make_result(PullResult::State state, const std::string& reason, const std::string& message) {
+  PullResult pull;
+  pull.state = state;
   pull.reason = reason;
   pull.message = message;
   return pull;
@@ -20,7 +20,7 @@ Pull told(Pull::Outcome outcome, const std::string& reason, const std::string& m
 
 namespace {
 
-using Outcome = Pull::Outcome;
+using State = PullResult::State;
 
 constexpr std::chrono::seconds longest_hop{120};  // more than NIXERY_HOP_SECONDS
 constexpr const char* manifest_types =
@@ -62,12 +62,12 @@ Told read_error(const std::string& body) {
   return told;
 }
 
-Pull unavailable(const std::string& message) {
-  return told(Outcome::unavailable, "RegistryUnavailable", message);
+PullResult unavailable(const std::string& message) {
+  return make_result(State::unavailable, "RegistryUnavailable", message);
 }
 
-Pull not_taken() {
-  return told(Outcome::not_taken, "Building", "the registry has not taken over what is declared yet");
+PullResult not_taken() {
+  return make_result(State::not_taken, "Building", "the registry has not taken over what is declared yet");
 }
 
 std::uint64_t size_at(const json::Value& descriptor) {
@@ -84,14 +84,14 @@ std::string first_of_index(const json::Value& manifest) {
 // The registry's own answers, one after another.
 class Pulling {
  public:
-  Pulling(const Wanted& wanted, const std::atomic<bool>& stop) : wanted_(wanted), stop_(stop) {}
+  Pulling(const Wanted& wanted, const std::stop_token& stop) : wanted_(wanted), stop_(stop) {}
 
-  Pull pull(const std::optional<Pull>& known) const {
+  PullResult pull(const std::optional<PullResult>& known) const {
     const Response response = ask("manifests", wanted_.tag);
     if (response.status != 200) return meaning_of(response, wanted_.declaration);
     if (!image::Digest::parse(response.digest))
       return unavailable("the registry's answer has no Docker-Content-Digest");
-    if (known && known->outcome == Outcome::built && known->digest == response.digest) return *known;
+    if (known && known->state == State::built && known->digest == response.digest) return *known;
 
     json::Document manifest = json::parse(response.body, "the manifest");
     if (const std::string first = first_of_index(manifest); !first.empty()) {
@@ -104,7 +104,7 @@ class Pulling {
     if (of_config.status != 200) return passing(of_config);
     if (declaration_in(json::parse(of_config.body, "the config")) != wanted_.declaration) return not_taken();
 
-    Pull pull = told(Outcome::built, "Built", "");
+    PullResult pull = make_result(State::built, "Built", "");
     pull.digest = response.digest;
     pull.size = size_at(*config);
     if (const json::Value* layers = json::find(manifest, "layers"); layers && layers->IsArray()) {
@@ -121,8 +121,8 @@ class Pulling {
   }
 
   // What belongs to a tag that was there a moment ago is collected, or made again.
-  static Pull passing(const Response& response) {
-    Pull pull = told(Outcome::building, "Building", "the image is being built anew");
+  static PullResult passing(const Response& response) {
+    PullResult pull = make_result(State::building, "Building", "the image is being built anew");
     pull.retry_after = std::chrono::seconds(2);
     if (response.status >= 500 || response.status == 401 || response.status == 403) {
       pull = unavailable(fmt::format("the registry answers with HTTP status {}", response.status));
@@ -138,14 +138,14 @@ class Pulling {
   }
 
   const Wanted& wanted_;
-  const std::atomic<bool>& stop_;
+  const std::stop_token stop_;
 };
 
 }  // namespace
 
-Pull meaning_of(const Response& response, const std::string& declaration) {
+PullResult meaning_of(const Response& response, const std::string& declaration) {
   const Told error = read_error(response.body);
-  const auto with_retry = [&](Pull pull) {
+  const auto with_retry = [&](PullResult pull) {
     pull.retry_after = response.retry_after;
     return pull;
   };
@@ -154,10 +154,10 @@ Pull meaning_of(const Response& response, const std::string& declaration) {
   switch (response.status) {
     case 307:  // to itself: the build goes on, and so does the waiting
       if (response.location.find("nixery-hop=") != std::string::npos)
-        return told(Outcome::building, "Building", "the image is being built");
+        return make_result(State::building, "Building", "the image is being built");
       return unavailable(
           fmt::format("the registry redirects to {}: give the address that it means", response.location));
-    case 429: return with_retry(told(Outcome::building, "Building", message));
+    case 429: return with_retry(make_result(State::building, "Building", message));
     case 400:
     case 403:
     case 404:
@@ -167,10 +167,10 @@ Pull meaning_of(const Response& response, const std::string& declaration) {
   }
   if (error.reason.empty()) return with_retry(unavailable(message));  // of somebody on the way
   if (error.declaration != declaration) return not_taken();
-  return told(response.status == 424 ? Outcome::failed : Outcome::refused, error.reason, message);
+  return make_result(response.status == 424 ? State::failed : State::refused, error.reason, message);
 }
 
-Pull pull_image(const Wanted& wanted, const std::optional<Pull>& known, const std::atomic<bool>& stop) {
+PullResult pull_image(const Wanted& wanted, const std::optional<PullResult>& known, const std::stop_token& stop) {
   try {
     return Pulling(wanted, stop).pull(known);
   } catch (const Error& error) {

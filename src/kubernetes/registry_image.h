@@ -1,18 +1,18 @@
 // An image as the registry has it: pulling its manifest is what builds it.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 #include <string>
 
 #include "kubernetes/api_client.h"
 
 namespace nixery::kubernetes {
 
-struct Pull {
-  enum class Outcome {
+struct PullResult {
+  enum class State {
     built,
     building,     // not finished, or not begun: ask again
     not_taken,    // the registry answers for another declaration than the one that was written: ask again
@@ -20,7 +20,7 @@ struct Pull {
     failed,       // nix could not build it
     unavailable,  // the registry does not answer as it should; says nothing about the image
   };
-  Outcome outcome = Outcome::building;
+  State state = State::building;
   std::string reason;   // "UnknownPackage": of one word, as conditions want it
   std::string message;  // the registry's
   std::optional<std::chrono::seconds> retry_after;
@@ -37,14 +37,14 @@ struct Wanted {
   std::string name, tag, declaration;
 };
 
-// Asks once, and waits for as long as the registry keeps one request. Never throws Error: that is Outcome::unavailable.
+// Asks once, and waits for as long as the registry keeps one request. Never throws Error: that is State::unavailable.
 // `known` is of an earlier answer to the same; one with the same digest is not looked into again.
-Pull pull_image(const Wanted& wanted, const std::optional<Pull>& known, const std::atomic<bool>& stop);
+PullResult pull_image(const Wanted& wanted, const std::optional<PullResult>& known, const std::stop_token& stop);
 
 // What an answer means that is no success.
-Pull meaning_of(const Response& response, const std::string& declaration);
+PullResult meaning_of(const Response& response, const std::string& declaration);
 
 // One that has nothing to tell but this.
-Pull told(Pull::Outcome outcome, const std::string& reason, const std::string& message);
+PullResult make_result(PullResult::State state, const std::string& reason, const std::string& message);
 
 }  // namespace nixery::kubernetes

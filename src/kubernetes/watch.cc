@@ -24,12 +24,11 @@ struct Relist {
 
 class Follower {
  public:
-  Follower(const ApiClient& client, const Collection& collection, const Observer& observer,
-           const std::atomic<bool>& stop)
+  Follower(const ApiClient& client, const Collection& collection, const Observer& observer, const std::stop_token& stop)
       : client_(client), collection_(collection), observer_(observer), stop_(stop), page_size_(collection.page_size) {}
 
   void run() {
-    while (!stop_) {
+    while (!stop_.stop_requested()) {
       try {
         if (!version_.empty() && Clock::now() >= relist_at_) version_.clear();
         if (!version_.empty() && was_away_) check_history();
@@ -59,7 +58,7 @@ class Follower {
 
  private:
   void report(const std::string& problem) {
-    if (stop_ || problem == reported_) return;
+    if (stop_.stop_requested() || problem == reported_) return;
     log::warning("cannot follow the collection", {{"collection", collection_.path}, {"error", problem}});
     reported_ = problem;
   }
@@ -76,7 +75,7 @@ class Follower {
     wait(retry_after ? std::max<milliseconds>(*retry_after, own) : own, stop_);
   }
 
-  json::Document ask_for_list(const std::string& query) const {
+  json::Document fetch_list(const std::string& query) const {
     json::Document page = json::parse(client_.request("GET", collection_.path + query).body, "the list");
     const json::Value* items = json::find(page, "items");
     if (!items || !items->IsArray() || resource_version_of(page).empty())
@@ -85,7 +84,7 @@ class Follower {
   }
 
   void check_history() {
-    if (is_older(resource_version_of(ask_for_list("?limit=1")), version_))
+    if (is_older(resource_version_of(fetch_list("?limit=1")), version_))
       throw Relist{"the server's versions are older than ours"};
     was_away_ = false;
   }
@@ -99,7 +98,7 @@ class Follower {
       if (!next.empty()) query += "&continue=" + percent_encoded(next);
       json::Document page;
       try {
-        page = ask_for_list(query);
+        page = fetch_list(query);
       } catch (const ApiError& error) {
         if (error.status != 410 || next.empty()) throw;
         // Its pages are of one moment, which the server has forgotten.
@@ -167,7 +166,7 @@ class Follower {
   const ApiClient& client_;
   const Collection& collection_;
   const Observer& observer_;
-  const std::atomic<bool>& stop_;
+  const std::stop_token stop_;
   unsigned page_size_;
   std::string version_;          // up to which everything is known; empty: nothing is
   Clock::time_point relist_at_;  // when it is not trusted any longer
@@ -232,15 +231,15 @@ std::string key_of(const json::Value& object) {
   return fmt::format("{}/{}", json::string_or(*metadata, "namespace", ""), json::string_or(*metadata, "name", ""));
 }
 
-bool wait(milliseconds duration, const std::atomic<bool>& stop) {
+bool wait(milliseconds duration, const std::stop_token& stop) {
   const auto end = Clock::now() + duration;
-  while (!stop && Clock::now() < end)
+  while (!stop.stop_requested() && Clock::now() < end)
     std::this_thread::sleep_for(std::min<Clock::duration>(milliseconds(50), end - Clock::now()));
-  return !stop;
+  return !stop.stop_requested();
 }
 
 void follow(const ApiClient& client, const Collection& collection, const Observer& observer,
-            const std::atomic<bool>& stop) {
+            const std::stop_token& stop) {
   Follower(client, collection, observer, stop).run();
 }
 

@@ -1,9 +1,9 @@
 // A collection of objects, followed: a list of it, then what changes.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <functional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -66,9 +66,9 @@ struct Collection {
 // from which it has come back with versions from before ours, as one that was restored: it would tell of nothing.
 // Waits as long as Retry-After says, else ever longer, with jitter. A failure is logged once, not each time.
 void follow(const ApiClient& client, const Collection& collection, const Observer& observer,
-            const std::atomic<bool>& stop);
+            const std::stop_token& stop);
 
 // False once stop is true.
-bool wait(std::chrono::milliseconds duration, const std::atomic<bool>& stop);
+bool wait(std::chrono::milliseconds duration, const std::stop_token& stop);
 
 }  // namespace nixery::kubernetes

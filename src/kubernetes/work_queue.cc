@@ -40,7 +40,7 @@ void Schedule::add_after_failure(const std::string& key, Clock::time_point now, 
   add(key, now + std::max(at_least, back_off(failures_[key]++, least_, most_, random)));
 }
 
-void Schedule::forgive(const std::string& key) {
+void Schedule::forget(const std::string& key) {
   failures_.erase(key);
   not_before_.erase(key);
 }
@@ -76,9 +76,9 @@ void WorkQueue::add_after_failure(const std::string& key, milliseconds at_least)
   changed_.notify_one();
 }
 
-void WorkQueue::forgive(const std::string& key) {
+void WorkQueue::forget(const std::string& key) {
   const std::lock_guard lock(mutex_);
-  schedule_.forgive(key);
+  schedule_.forget(key);
 }
 
 std::optional<std::string> WorkQueue::take() {

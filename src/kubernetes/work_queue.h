@@ -27,11 +27,11 @@ class Schedule {
 
   // Due at `when`, or earlier if it was due earlier. One that is worked on becomes due once it is done.
   void add(const std::string& key, Clock::time_point when);
-  // Due after its back-off, which grows with each call until forgive(). Before `at_least` has passed it does not become
+  // Due after its back-off, which grows with each call until forget(). Before `at_least` has passed it does not become
   // due, whoever adds it meanwhile: that is a server's wish.
   void add_after_failure(const std::string& key, Clock::time_point now, double random,
                          milliseconds at_least = milliseconds(0));
-  void forgive(const std::string& key);
+  void forget(const std::string& key);
 
   // The one that has been due longest; it is worked on until done().
   std::optional<std::string> take(Clock::time_point now);
@@ -56,7 +56,7 @@ class WorkQueue {
 
   void add(const std::string& key, milliseconds delay = milliseconds(0));
   void add_after_failure(const std::string& key, milliseconds at_least = milliseconds(0));
-  void forgive(const std::string& key);
+  void forget(const std::string& key);
   // Waits; nullopt once stopped.
   std::optional<std::string> take();
   void done(const std::string& key);

@@ -25,10 +25,10 @@ constexpr std::array levels = {std::pair{Level::fast, std::string_view("fast")},
                                std::pair{Level::balanced, std::string_view("balanced")},
                                std::pair{Level::small, std::string_view("small")}};
 
-// The libraries' own levels, by tests/bench/layers on /usr/lib. Against gzip -6: gzip-fast 8 % more bytes in a seventh
-// of its processor time, gzip-balanced 1.4 % fewer in less than half. libdeflate's 11 and 12 gain 0.1 % over 10 for
-// twice the time; zstd's 7 to 17 next to nothing over 6 where frames are of 1 MiB, 18 a tenth. ISA-L was no faster than
-// libdeflate's 1 at its size.
+// The libraries' own levels, by tests/scratch/layers on /usr/lib. Against gzip -6: gzip-fast 8 % more bytes in a
+// seventh of its processor time, gzip-balanced 1.4 % fewer in less than half. libdeflate's 11 and 12 gain 0.1 % over 10
+// for twice the time; zstd's 7 to 17 next to nothing over 6 where frames are of 1 MiB, 18 a tenth. ISA-L was no faster
+// than libdeflate's 1 at its size.
 int library_level(Encoding encoding) {
   const bool gzip = encoding.codec == Codec::gzip;
   switch (encoding.level) {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "layer/compression.h"
 #include "layer/index.h"
-#include "layer/pipeline.h"
 #include "layer/writer.h"
 #include "os/file.h"
 
@@ -21,7 +21,7 @@ class LayerFile {
  public:
   LayerFile(const tree::Layout& layout, Encoding encoding);
 
-  // Takes pieces until the layer's end; then the file holds the whole layer. Throws Error, StaleSegment, Abandoned.
+  // Takes pieces until the layer's end; then the file holds the whole layer. Throws Error, StaleSegment, Cancelled.
   Recipe assemble(OrderedQueue& queue);
 
   // Moves the file to its place in the tree, also over a blob that is there: that one may be rotten.

@@ -2,15 +2,15 @@
 // form goes on to the compressors. One of them for each segment; not thread-safe.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <span>
+#include <stop_token>
 
 #include "image/digest.h"
+#include "layer/compression.h"
 #include "layer/encoding.h"
-#include "layer/pipeline.h"
 #include "layer/sink.h"
 
 namespace nixery::layer {
@@ -20,7 +20,7 @@ struct SinkContext {
   ChunkPool& pool;
   Compressors& compressors;
   Encoding encoding;
-  const std::atomic<bool>& stopping;             // once it is set, a sink that wants room throws Abandoned
+  const std::stop_token& stopping;               // once it is set, a sink that wants room throws Cancelled
   std::function<void(std::size_t)> on_progress;  // bytes of tar; called by all threads that read
 };
 
@@ -34,7 +34,7 @@ class SegmentSink : public Sink {
 
   void pass(std::span<const char> tar);
   void check_stopping() const {
-    if (context_.stopping) throw Abandoned();
+    if (context_.stopping.stop_requested()) throw Cancelled();
   }
 
   const SinkContext& context_;

@@ -18,7 +18,7 @@ class Sink {
   virtual ~Sink() = default;
 
   // Free room, at least one byte; fill a part of it, then say how much.
-  std::span<char> room() {
+  std::span<char> buffer() {
     if (used_ == buffer_.size()) renew();
     return buffer_.subspan(used_);
   }
@@ -29,7 +29,7 @@ class Sink {
 
   void append(std::string_view bytes) {
     while (!bytes.empty()) {
-      const std::span<char> free = room();
+      const std::span<char> free = buffer();
       const std::size_t n = std::min(free.size(), bytes.size());
       std::memcpy(free.data(), bytes.data(), n);
       advance(n);

@@ -140,8 +140,8 @@ class Walker {
     }
     sink_.append(tar_header({Entry::Kind::file, name(), mode, {}, size}));
     for (std::uint64_t left = size; left > 0;) {
-      const std::span<char> room = sink_.room();
-      const std::size_t n = read_some(fd.get(), room.data(), std::min<std::uint64_t>(left, room.size()), path_);
+      const std::span<char> buffer = sink_.buffer();
+      const std::size_t n = read_some(fd.get(), buffer.data(), std::min<std::uint64_t>(left, buffer.size()), path_);
       if (n == 0) throw_changed(path_);
       sink_.advance(n);
       left -= n;

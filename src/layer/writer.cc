@@ -14,10 +14,10 @@
 
 #include "cause.h"
 #include "error.h"
+#include "layer/compression.h"
 #include "layer/in_flight.h"
 #include "layer/layer_file.h"
 #include "layer/nar.h"
-#include "layer/pipeline.h"
 #include "layer/segment_sinks.h"
 #include "layer/tar.h"
 #include "layer/walk.h"
@@ -102,7 +102,7 @@ class Writer::Call {
         on_progress_(on_progress),
         expected_(expected),
         cause_(current_cause()),
-        sinks_{shared.pool, shared.compressors, encoding, stopping_, [this](std::size_t bytes) { advance(bytes); }},
+        sinks_{shared.pool, shared.compressors, encoding, stop_token_, [this](std::size_t bytes) { advance(bytes); }},
         blobs_(layers.size()) {
     for (const Contents& contents : layers) keys_.push_back(layer_key(encoding, contents));
   }
@@ -137,7 +137,7 @@ class Writer::Call {
   bool reuse(std::size_t layer) {
     if (expected_) return false;  // what the index knows under this key may be another library's blob
     const std::optional<KnownLayer> known = find_layer(shared_.layout, keys_[layer]);
-    if (!known || !os::renew(shared_.layout.blob(known->blob))) return false;
+    if (!known || !os::touch(shared_.layout.blob(known->blob))) return false;
     ++reused_;
     reused_bytes_ += known->tar_size;
     done(layer, {known->blob, known->size, known->diff_id, known->tar_size, encoding_, true});
@@ -161,7 +161,7 @@ class Writer::Call {
     std::deque<std::jthread> writers;
     try {
       std::vector<char> scratch(scratch_size);
-      for (std::size_t i; !stopping_ && (i = next++) < todo.size();) {
+      for (std::size_t i; !stop_.stop_requested() && (i = next++) < todo.size();) {
         if (writers.size() == unfinished_max) writers.pop_front();  // waits for it
         start_layer(todo[i], use_index, scratch, writers);
       }
@@ -180,11 +180,11 @@ class Writer::Call {
     });
     try {
       read_layer(layer, use_index, scratch, queue);
-    } catch (const Abandoned&) {
-      queue->abandon();
+    } catch (const Cancelled&) {
+      queue->cancel();
     } catch (...) {
       fail(std::current_exception());
-      queue->abandon();
+      queue->cancel();
     }
   }
 
@@ -244,11 +244,11 @@ class Writer::Call {
     log::warning("a layer has wrong contents", {{"digest", known.blob.str()}, {"path", path.path.str()}});
     forget_layers_with(shared_.layout, encoding_, known.segment);
     stale(layer, &path);
-    throw Abandoned();
+    throw Cancelled();
   }
 
   static Error damaged(const store::PathInfo& path, std::string_view how) {
-    return {Failure::corrupt, fmt::format("{0} is damaged in the store: {1}; `nix-store --repair-path {0}` mends it",
+    return {Failure::corrupt, fmt::format("{0} is damaged in the store: {1}; `nix-store --repair-path {0}` fixes it",
                                           path.path.str(), how)};
   }
 
@@ -271,16 +271,16 @@ class Writer::Call {
       if (expected_ && recipe.diff_id != expected_->diff_id) recipe = *expected_;
       remember(shared_.layout, recipe, !use_index);
       done(layer, {recipe.blob, recipe.size, recipe.diff_id, recipe.tar_size, encoding_, false});
-    } catch (const Abandoned&) {
+    } catch (const Cancelled&) {
     } catch (const StaleSegment& segment) {
       if (segment.blob)  // or the index is wrong, which verify tells apart
         log::warning("a layer's bytes are not those of its index",
                      {{"digest", segment.blob->str()}, {"path", segment.path->path.str()}});
       stale(layer, segment.path);
-      queue.abandon();
+      queue.cancel();
     } catch (...) {
       fail(std::current_exception());
-      queue.abandon();
+      queue.cancel();
     }
   }
 
@@ -293,7 +293,7 @@ class Writer::Call {
   void fail(std::exception_ptr failure) {
     const std::lock_guard lock(mutex_);
     if (!failure_) failure_ = std::move(failure);
-    stopping_ = true;
+    stop_.request_stop();
   }
 
   void done(std::size_t layer, LayerBlob blob) {
@@ -325,7 +325,8 @@ class Writer::Call {
   std::vector<std::string> keys_;
   const SinkContext sinks_;
 
-  std::atomic<bool> stopping_{false};
+  std::stop_source stop_;
+  const std::stop_token stop_token_ = stop_.get_token();
   std::atomic<std::uint64_t> tarred_{0}, compressed_{0}, written_{0}, copied_{0}, reused_{0}, reused_bytes_{0};
 
   std::mutex mutex_;  // guards what follows

@@ -8,7 +8,7 @@
 // into the index and at its blob. What is in the tree is never compressed again, so no upgrade of a library moves a
 // digest.
 //
-// Memory is bounded whatever is written: a member, about 1 MiB, for each chunk in flight, and the compressors' own.
+// Memory is bounded whatever is written: a member, about 1 MiB, for each chunk in job, and the compressors' own.
 #pragma once
 
 #include <cstdint>
@@ -71,9 +71,9 @@ class Writer {
   explicit Writer(tree::Layout layout, WriterOptions options = {});
   ~Writer();
 
-  // Publishes a blob for each of `layers`, and renews those that are there (tree/hold.h), all of whose store paths must
-  // be valid; may be called with some of an image's layers while others are still being built. Their PathInfos must
-  // live until it returns. Where the store holds less or more than a path's nar_size (0: not known), that is
+  // Publishes a blob for each of `layers`, and renews those that are there (tree/tree_lock.h), all of whose store paths
+  // must be valid; may be called with some of an image's layers while others are still being built. Their PathInfos
+  // must live until it returns. Where the store holds less or more than a path's nar_size (0: not known), that is
   // Error{corrupt}, and no such layer is published or remembered. Throws the first Error that any thread met (its
   // message names the path); then nothing half-done is left, but layers that were finished stay.
   Written write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress = {});

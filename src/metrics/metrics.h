@@ -12,7 +12,7 @@
 
 namespace nixery::metrics {
 
-// What was asked for: the label of a request. http/place.h tells which path is which.
+// What was asked for: the label of a request. http/routes.h tells which path is which.
 enum class Route { base, manifest, blob, tags, catalog, referrers, api, events, page, metrics, health, ready, none };
 inline constexpr std::size_t route_count = static_cast<std::size_t>(Route::none) + 1;
 std::string_view name_of(Route route);  // "manifest"

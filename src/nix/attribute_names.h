@@ -1,7 +1,8 @@
 // The names of a revision's attributes, read once: what is not among them is refused without an evaluation.
 //
 // They come with the first refusal: resolve.nix lists what the set holds where it does not hold what was asked for.
-// Kept in STATE/attributes, a file of one name a line for each set of a revision; whatever cannot be read is evaluated.
+// CachedValue in STATE/attributes, a file of one name a line for each set of a revision; whatever cannot be read is
+// evaluated.
 #pragma once
 
 #include <filesystem>

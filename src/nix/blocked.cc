@@ -23,7 +23,7 @@ std::vector<std::string_view> components_of(std::string_view path) {
   return components;
 }
 
-Suspect::Step step_for(std::string_view component) {
+AliasCandidate::Step step_for(std::string_view component) {
   if (is_literal(component)) return {std::string(component), {}};
   std::string pattern;
   for (const char c : component) {
@@ -44,16 +44,16 @@ bool is_blocked(const std::vector<std::string>& globs, std::string_view name) {
                      [&](const std::string& glob) { return matches_glob(lower_case(name), lower_case(glob)); });
 }
 
-std::vector<Suspect> suspects_of(const std::vector<std::string>& globs, std::string_view name) {
+std::vector<AliasCandidate> alias_candidates_of(const std::vector<std::string>& globs, std::string_view name) {
   const std::string path = lower_case(name);
   std::vector<std::string_view> ends;  // "python3.pkgs.requests", "pkgs.requests", "requests"
   for (const std::string_view component : components_of(path))
     ends.push_back(std::string_view(path).substr(static_cast<std::size_t>(component.data() - path.data())));
 
-  std::vector<Suspect> suspects;
-  const auto add = [&](std::vector<Suspect::Step> within, std::string_view at) {
-    Suspect suspect{std::move(within), std::string(at)};
-    if (std::find(suspects.begin(), suspects.end(), suspect) == suspects.end()) suspects.push_back(std::move(suspect));
+  std::vector<AliasCandidate> candidates;
+  const auto add = [&](std::vector<AliasCandidate::Step> within, std::string_view at) {
+    AliasCandidate candidate{std::move(within), std::string(at)};
+    if (std::find(candidates.begin(), candidates.end(), candidate) == candidates.end()) candidates.push_back(std::move(candidate));
   };
   for (const std::string& given : globs) {
     const std::string glob = lower_case(given);
@@ -64,7 +64,7 @@ std::vector<Suspect> suspects_of(const std::vector<std::string>& globs, std::str
         std::any_of(components.begin(), components.end(),
                     [](std::string_view component) { return component.find_first_not_of("*?") == component.npos; }))
       continue;
-    std::vector<Suspect::Step> within;
+    std::vector<AliasCandidate::Step> within;
     for (const std::string_view component : components) within.push_back(step_for(component));
     for (const std::string_view end : ends)
       if (matches_glob(end, last)) add(within, end);
@@ -76,7 +76,7 @@ std::vector<Suspect> suspects_of(const std::vector<std::string>& globs, std::str
       for (const std::string_view end : ends) add(within, end);
     }
   }
-  return suspects;
+  return candidates;
 }
 
 }  // namespace nixery::nix

@@ -13,14 +13,14 @@
 namespace nixery::nix {
 
 // Where to look for the derivation that a name leads to: at `path`, in each of the sets that `within` leads to.
-struct Suspect {
+struct AliasCandidate {
   struct Step {
     std::string name, pattern;  // one of them: an attribute, or an extended regular expression that attributes match
     bool operator==(const Step&) const = default;
   };
   std::vector<Step> within;  // from the whole set on
   std::string path;          // "requests.dev"
-  bool operator==(const Suspect&) const = default;
+  bool operator==(const AliasCandidate&) const = default;
 };
 
 // Case does not matter in either.
@@ -28,6 +28,6 @@ bool is_blocked(const std::vector<std::string>& globs, std::string_view name);
 
 // Those of the attribute path `name`. A glob with brackets, or of a set of which it gives no letter, has none: it
 // guards nothing but what it matches.
-std::vector<Suspect> suspects_of(const std::vector<std::string>& globs, std::string_view name);
+std::vector<AliasCandidate> alias_candidates_of(const std::vector<std::string>& globs, std::string_view name);
 
 }  // namespace nixery::nix

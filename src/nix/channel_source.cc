@@ -32,7 +32,7 @@ bool is_channel_name(std::string_view tag) {
 ChannelSource::ChannelSource(const SourceSettings& settings, const fs::path& directory)
     : settings_(settings), directory_(directory / "channel") {}
 
-bool ChannelSource::is_ancestor_of_allowed(std::string_view commit, const std::atomic<bool>* stop) const {
+bool ChannelSource::is_ancestor_of_allowed(std::string_view commit, const std::stop_token& stop) const {
   for (const std::string& branch : settings_.allowed_branches) {
     const Answer answer = get(fill(fill(settings_.compare_url, "{revision}", commit), "{branch}", branch), stop);
     if (answer.status == 404) continue;  // no such branch, or no such commit
@@ -47,7 +47,7 @@ bool ChannelSource::is_ancestor_of_allowed(std::string_view commit, const std::a
   return false;
 }
 
-std::string ChannelSource::terms() const {
+std::string ChannelSource::config_fingerprint() const {
   return fmt::format("channel {} {} {}", settings_.location, settings_.any_channel ? "any" : "",
                      fmt::join(settings_.allowed_branches, " "));
 }
@@ -58,7 +58,7 @@ bool ChannelSource::is_served(std::string_view channel) const {
          std::find(allowed.begin(), allowed.end(), channel) != allowed.end();
 }
 
-Revision ChannelSource::find(std::string_view tag, const std::atomic<bool>* stop) {
+Revision ChannelSource::find(std::string_view tag, const std::stop_token& stop) {
   const std::string shown = without_credentials(settings_.archive_url);
   if (reference::is_commit(tag)) {
     if (!is_ancestor_of_allowed(tag, stop))
@@ -81,10 +81,10 @@ Revision ChannelSource::find(std::string_view tag, const std::atomic<bool>* stop
   return {revision, fill(shown, "{revision}", revision), true};
 }
 
-PinnedSource ChannelSource::fetch(const Revision& revision, const std::atomic<bool>* stop) {
+PinnedSource ChannelSource::fetch(const Revision& revision, const std::stop_token& stop) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
   const fs::path pinned = directory_ / revision.id / "source";
-  if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
+  if (fs::exists(pinned) && os::touch(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
   const os::Lock lock(directory_ / (revision.id + ".lock"), stop);
   if (fs::exists(pinned)) return {pinned, revision};
 

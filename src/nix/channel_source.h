@@ -11,13 +11,13 @@ namespace nixery::nix {
 class ChannelSource : public Source {
  public:
   ChannelSource(const SourceSettings& settings, const fs::path& directory);
-  std::string terms() const override;
-  Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) override;
-  PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) override;
+  std::string config_fingerprint() const override;
+  Revision find(std::string_view tag, const std::stop_token& stop = {}) override;
+  PinnedSource fetch(const Revision& revision, const std::stop_token& stop = {}) override;
 
  private:
   bool is_served(std::string_view channel) const;
-  bool is_ancestor_of_allowed(std::string_view commit, const std::atomic<bool>* stop) const;
+  bool is_ancestor_of_allowed(std::string_view commit, const std::stop_token& stop) const;
 
   SourceSettings settings_;
   fs::path directory_;

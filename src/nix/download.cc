@@ -26,11 +26,11 @@ using Sink = std::size_t (*)(char*, std::size_t, std::size_t, void*);
 
 // Curl asks this at least once a second; anything but 0 ends the transfer.
 int is_stopped(void* stop, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
-  return static_cast<const std::atomic<bool>*>(stop)->load() ? 1 : 0;
+  return static_cast<const std::stop_token*>(stop)->stop_requested() ? 1 : 0;
 }
 
 // One transfer into `sink`; the HTTP status.
-long transfer(const std::string& url, Sink sink, void* target, const std::atomic<bool>* stop) {
+long transfer(const std::string& url, Sink sink, void* target, const std::stop_token& stop) {
   static std::once_flag initialised;
   std::call_once(initialised, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
   const std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(), curl_easy_cleanup);
@@ -55,11 +55,9 @@ long transfer(const std::string& url, Sink sink, void* target, const std::atomic
     headers.reset(curl_slist_append(nullptr, fmt::format("traceparent: {}", trace->str()).c_str()));
     curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
   }
-  if (stop) {
-    curl_easy_setopt(curl.get(), CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(curl.get(), CURLOPT_XFERINFOFUNCTION, is_stopped);
-    curl_easy_setopt(curl.get(), CURLOPT_XFERINFODATA, stop);
-  }
+  curl_easy_setopt(curl.get(), CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(curl.get(), CURLOPT_XFERINFOFUNCTION, is_stopped);
+  curl_easy_setopt(curl.get(), CURLOPT_XFERINFODATA, &stop);
   const CURLcode code = curl_easy_perform(curl.get());
   if (code != CURLE_OK)
     throw Error(Failure::unavailable, fmt::format("cannot get {}: {}", without_credentials(url),
@@ -93,7 +91,7 @@ std::size_t write_to_file(char* bytes, std::size_t size, std::size_t count, void
 }
 
 void unpack(const std::filesystem::path& file, const std::filesystem::path& directory, const std::string& url,
-            const std::atomic<bool>* stop) {
+            const std::stop_token& stop) {
   const std::unique_ptr<archive, decltype(&archive_read_free)> in(archive_read_new(), archive_read_free);
   const std::unique_ptr<archive, decltype(&archive_write_free)> out(archive_write_disk_new(), archive_write_free);
   archive_read_support_format_tar(in.get());
@@ -104,7 +102,7 @@ void unpack(const std::filesystem::path& file, const std::filesystem::path& dire
   archive_entry* entry = nullptr;
   int code;
   while ((code = archive_read_next_header(in.get(), &entry)) == ARCHIVE_OK || code == ARCHIVE_WARN) {
-    if (stop && stop->load())
+    if (stop.stop_requested())
       throw Error(Failure::unavailable, fmt::format("cannot unpack {}: stopped", without_credentials(url)));
     const std::string name = archive_entry_pathname(entry);
     const auto slash = name.find('/');
@@ -129,13 +127,13 @@ void unpack(const std::filesystem::path& file, const std::filesystem::path& dire
 
 }  // namespace
 
-Answer get(const std::string& url, const std::atomic<bool>* stop) {
+Answer get(const std::string& url, const std::stop_token& stop) {
   Answer answer;
   answer.status = transfer(url, append_bounded, &answer.body, stop);
   return answer;
 }
 
-void get_and_unpack(const std::string& url, const std::filesystem::path& directory, const std::atomic<bool>* stop) {
+void get_and_unpack(const std::string& url, const std::filesystem::path& directory, const std::stop_token& stop) {
   os::PendingFile file(directory.parent_path());
   const long status = transfer(url, write_to_file, &file, stop);
   if (status != 200)

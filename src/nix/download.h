@@ -1,8 +1,8 @@
 // HTTP GET of what package sources publish: small answers into memory, archives straight to disk.
 #pragma once
 
-#include <atomic>
 #include <filesystem>
+#include <stop_token>
 #include <string>
 
 namespace nixery::nix {
@@ -14,11 +14,10 @@ struct Answer {
 
 // Follows redirects, http and https only; tells the trace that the thread works for (cause.h). Throws
 // Error{unavailable} where no answer comes, or another thread sets `stop` before. Thread-safe.
-Answer get(const std::string& url, const std::atomic<bool>* stop = nullptr);
+Answer get(const std::string& url, const std::stop_token& stop = {});
 
 // Unpacks the archive at `url` (tar, any compression) into `directory`, less the first component of every name.
 // Nothing is written outside it. Throws Error{unavailable}; `directory` may then hold a part.
-void get_and_unpack(const std::string& url, const std::filesystem::path& directory,
-                    const std::atomic<bool>* stop = nullptr);
+void get_and_unpack(const std::string& url, const std::filesystem::path& directory, const std::stop_token& stop = {});
 
 }  // namespace nixery::nix

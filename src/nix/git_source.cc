@@ -113,7 +113,7 @@ os::Command GitSource::command(const std::vector<std::string>& arguments, Stop s
 }
 
 std::string GitSource::git(const std::vector<std::string>& arguments, const std::string& doing, Stop stop) const {
-  const os::Outcome outcome = os::run(command(arguments, stop));
+  const os::ProcessResult outcome = os::run(command(arguments, stop));
   if (!outcome.ok())
     throw Error(Failure::unavailable, fmt::format("cannot {} of {}: git {}", doing, url_, outcome.describe()),
                 outcome.error_tail);
@@ -142,7 +142,7 @@ bool GitSource::allowed(std::string_view branch) const {
                      [&](const std::string& glob) { return matches_glob(branch, glob); });
 }
 
-std::string GitSource::terms() const {
+std::string GitSource::config_fingerprint() const {
   return fmt::format("git {} {}", url_, fmt::join(allowed_branches_, " "));
 }
 
@@ -234,7 +234,7 @@ std::string GitSource::full_name(std::string_view prefix, Stop stop) const {
   const auto outcome = os::run(command({"--git-dir", (directory_ / "mirror.git").string(), "rev-parse", "--quiet",
                                         "--verify", fmt::format("{}^{{commit}}", prefix)},
                                        stop));
-  if (outcome.end != os::Outcome::End::exited)
+  if (outcome.end != os::ProcessResult::End::exited)
     throw Error(Failure::unavailable, fmt::format("cannot look for '{}': git {}", prefix, outcome.describe()));
   return outcome.ok() && outcome.output.size() == 41 ? outcome.output.substr(0, 40) : std::string();
 }
@@ -264,7 +264,7 @@ Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>&
 PinnedSource GitSource::fetch(const Revision& revision, Stop stop) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
   const fs::path pinned = directory_ / revision.id / "source";
-  if (fs::exists(pinned) && os::renew(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
+  if (fs::exists(pinned) && os::touch(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
 
   const os::Lock lock(directory_ / "mirror.lock", stop);
   if (fs::exists(pinned)) return {pinned, revision};
@@ -283,7 +283,7 @@ PinnedSource GitSource::fetch(const Revision& revision, Stop stop) {
                                   "core.autocrlf=false", "checkout", "--quiet", "--force", revision.id, "--", "."},
                                  stop);
   checkout.env["GIT_INDEX_FILE"] = (partial / "index").string();
-  const os::Outcome outcome = os::run(checkout);
+  const os::ProcessResult outcome = os::run(checkout);
   if (!outcome.ok())
     throw Error(Failure::unavailable, fmt::format("cannot check out {}: git {}", revision.id, outcome.describe()),
                 outcome.error_tail);

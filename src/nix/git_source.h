@@ -14,12 +14,12 @@ namespace nixery::nix {
 class GitSource : public Source {
  public:
   GitSource(const SourceSettings& settings, const fs::path& directory);
-  std::string terms() const override;
-  Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) override;
-  PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) override;
+  std::string config_fingerprint() const override;
+  Revision find(std::string_view tag, const std::stop_token& stop = {}) override;
+  PinnedSource fetch(const Revision& revision, const std::stop_token& stop = {}) override;
 
  private:
-  using Stop = const std::atomic<bool>*;
+  using Stop = const std::stop_token&;
   struct Ref {
     std::string name, commit;  // "refs/heads/main"; for HEAD, "ref: refs/heads/main" may stand in the commit's place
     auto operator<=>(const Ref&) const = default;

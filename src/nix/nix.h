@@ -4,12 +4,12 @@
 // another thread sets it.
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,9 +35,9 @@ struct NixSettings {
 };
 
 // Who listens to a running nix, line by line of its standard error, and who may stop it.
-struct Attendance {
+struct ProcessObserver {
   std::function<void(std::string_view)> on_line;
-  const std::atomic<bool>* stop = nullptr;
+  std::stop_token stop;
 };
 
 struct Output {
@@ -65,13 +65,13 @@ struct Resolution {
 // timed_out, forbidden, unavailable}.
 Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
-                   const Attendance& attendance);
+                   const ProcessObserver& observer);
 
 // Builds or substitutes the outputs of all packages and registers them as roots `root`, `root-2`, … Throws
 // Error{build_failed, timed_out, unsupported_platform, unavailable}, by nix's status and its own words, never by what a
 // builder printed; detail() holds the end of the log.
 void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& root,
-             const Attendance& attendance);
+             const ProcessObserver& observer);
 
 // What realising would have to do (nix-store --realise --dry-run).
 struct Missing {
@@ -80,21 +80,21 @@ struct Missing {
   std::string download;               // "12.3 MiB download, 60.1 MiB unpacked", as nix says it
   bool complete() const { return to_build.empty() && to_fetch.empty(); }
 };
-Missing missing_for(const std::vector<const Package*>& packages, const std::atomic<bool>* stop);
+Missing missing_for(const std::vector<const Package*>& packages, const std::stop_token& stop);
 
 // Those of `paths` that are in the store, whole.
-std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop);
+std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop);
 
 // Asks the store, or its daemon, something small. Throws Error{unavailable} where it does not answer within seconds.
-void check_store(const std::atomic<bool>* stop);
+void check_store(const std::stop_token& stop);
 
 // Everything that `paths` refer to, and they themselves; all of them must be valid.
-store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop);
+store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop);
 
 // Brings store paths back that a garbage collection removed, from caches: what they were built from is not known here.
 // Error{build_failed} where no cache has them.
 void realise_paths(const NixSettings& settings, const std::vector<store::StorePath>& paths,
-                   const Attendance& attendance);
+                   const ProcessObserver& observer);
 
 // The sentence behind the last "error:" of what nix printed, without its traces; empty if there is none.
 std::string error_message(std::string_view standard_error);

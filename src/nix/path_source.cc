@@ -87,12 +87,12 @@ PathSource::PathSource(const SourceSettings& settings, const fs::path& directory
 }
 
 // Where a directory lies says nothing: hosts that share a tree may have the same set in different places.
-std::string PathSource::terms() const {
+std::string PathSource::config_fingerprint() const {
   const auto store_path = store::StorePath::parse(location_.string());
   return "path " + (store_path ? std::string(store_path->base_name()) : "");
 }
 
-Revision PathSource::find(std::string_view tag, const std::atomic<bool>*) {
+Revision PathSource::find(std::string_view tag, const std::stop_token&) {
   if (tag != "latest")
     throw Error(Failure::unknown_tag,
                 fmt::format("unknown tag '{}': this registry serves one package set, as 'latest'", tag));
@@ -122,7 +122,7 @@ Revision PathSource::look() const {
   return {id, "", true};
 }
 
-PinnedSource PathSource::fetch(const Revision& revision, const std::atomic<bool>*) {
+PinnedSource PathSource::fetch(const Revision& revision, const std::stop_token&) {
   return {location_, revision};
 }
 

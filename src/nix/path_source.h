@@ -5,6 +5,7 @@
 #include <chrono>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 
 #include "nix/source.h"
 
@@ -15,9 +16,9 @@ class PathSource : public Source {
   // A look at the directory counts for `good_for`: many requests at once are not to stat() all of nixpkgs each.
   PathSource(const SourceSettings& settings, const fs::path& directory,
              std::chrono::milliseconds good_for = std::chrono::milliseconds(500));
-  std::string terms() const override;
-  Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) override;
-  PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) override;
+  std::string config_fingerprint() const override;
+  Revision find(std::string_view tag, const std::stop_token& stop = {}) override;
+  PinnedSource fetch(const Revision& revision, const std::stop_token& stop = {}) override;
 
  private:
   Revision look() const;

@@ -32,9 +32,9 @@ std::string_view shortened(std::string_view text, std::size_t size) {
 }
 
 // What a running nix says: handed on for people to read, and why it failed, in its own words alone.
-class Account {
+class FailureClassifier {
  public:
-  explicit Account(const Attendance& attendance) : attendance_(attendance) {}
+  explicit FailureClassifier(const ProcessObserver& observer) : observer_(observer) {}
 
   void hear(std::string_view printed) {
     const LogLine line = read_log_line(printed);
@@ -89,17 +89,17 @@ class Account {
   }
 
   void show(std::string_view line) {
-    if (attendance_.on_line) attendance_.on_line(line);
+    if (observer_.on_line) observer_.on_line(line);
     keep(shown_, std::string(shortened(line, longest_shown)), log_lines_shown);
   }
 
-  const Attendance& attendance_;
+  const ProcessObserver& observer_;
   std::deque<std::string> own_, relayed_, shown_;
   std::map<std::uint64_t, Fetch> fetches_;  // builds that only fetch something, by activity
 };
 
 // "builder for '/nix/store/….drv' failed with exit code 1", on one line.
-std::string sentence_of(const std::string& words, const os::Outcome& outcome) {
+std::string sentence_of(const std::string& words, const os::ProcessResult& outcome) {
   const std::string said = error_message(words);
   if (!said.empty()) return said;
   return words.empty() ? "nix-store " + outcome.describe() : words;
@@ -111,14 +111,14 @@ bool lacks_derivation(const std::string& words) {
   return has("missing derivation") || (has(".drv'") && has("is not valid"));
 }
 
-Error realise_error(const os::Outcome& outcome, const Account& account, std::chrono::seconds limit) {
-  const std::string end = account.end();
-  if (outcome.end != os::Outcome::End::exited)
+Error realise_error(const os::ProcessResult& outcome, const FailureClassifier& classifier, std::chrono::seconds limit) {
+  const std::string end = classifier.end();
+  if (outcome.end != os::ProcessResult::End::exited)
     return Error(Failure::unavailable, fmt::format("the build was cut off: nix-store {}", outcome.describe()), end);
 
   // Through a daemon the status is 1 whatever happened, and the errors of all but the last derivation are relayed.
   const bool has_findings = outcome.code >= failed;
-  const auto words_that = [&](const auto& are_meant) { return account.find(are_meant, !has_findings); };
+  const auto words_that = [&](const auto& are_meant) { return classifier.find(are_meant, !has_findings); };
   const auto with = [&](std::string_view text) {
     return words_that([=](const std::string& words) { return words.find(text) != words.npos; });
   };
@@ -146,14 +146,14 @@ Error realise_error(const os::Outcome& outcome, const Account& account, std::chr
       return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
   if (const std::string words = words_that(lacks_disk); !words.empty())
     return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
-  if (const std::string fetch = account.failed_fetch(); !fetch.empty())
+  if (const std::string fetch = classifier.failed_fetch(); !fetch.empty())
     return Error(Failure::unavailable, fmt::format("a download failed for the network: {}", fetch), end);
   if (!has_findings && cut_off(last))
     return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(last)), end);
   return Error(Failure::build_failed, fmt::format("the build failed: {}", said(last)), end);
 }
 
-void run_realise(const NixSettings& settings, std::vector<std::string> arguments, const Attendance& attendance) {
+void run_realise(const NixSettings& settings, std::vector<std::string> arguments, const ProcessObserver& observer) {
   os::Command command;
   command.argv = {"nix-store",     "--realise", "--log-format",
                   "internal-json", "--timeout", fmt::format("{}", settings.build_limit.count())};
@@ -161,11 +161,11 @@ void run_realise(const NixSettings& settings, std::vector<std::string> arguments
     command.argv.insert(command.argv.end(), {"--max-jobs", "0", "--option", "builders", ""});
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
   command.env = {{"LC_ALL", "C"}};
-  command.stop = attendance.stop;
-  Account account(attendance);
-  command.on_error_line = [&](std::string_view line) { account.hear(line); };
-  const os::Outcome outcome = os::run(command);
-  if (!outcome.ok()) throw realise_error(outcome, account, settings.build_limit);
+  command.stop = observer.stop;
+  FailureClassifier classifier(observer);
+  command.on_error_line = [&](std::string_view line) { classifier.hear(line); };
+  const os::ProcessResult outcome = os::run(command);
+  if (!outcome.ok()) throw realise_error(outcome, classifier, settings.build_limit);
 }
 
 // "/nix/store/…-curl.drv!bin,out"
@@ -176,7 +176,7 @@ std::string wanted_outputs(const Package& package) {
 }
 
 std::string query(const std::vector<std::string>& options, const std::vector<std::string>& paths,
-                  const std::atomic<bool>* stop) {
+                  const std::stop_token& stop) {
   std::string output;
   for (std::size_t start = 0; start < paths.size(); start += paths_per_command) {
     os::Command command;
@@ -186,7 +186,7 @@ std::string query(const std::vector<std::string>& options, const std::vector<std
     command.argv.insert(command.argv.end(), first,
                         first + static_cast<std::ptrdiff_t>(std::min(paths_per_command, paths.size() - start)));
     command.stop = stop;
-    const os::Outcome outcome = os::run(command);
+    const os::ProcessResult outcome = os::run(command);
     if (!outcome.ok())
       throw Error(Failure::unavailable,
                   fmt::format("nix-store {}: {}", outcome.describe(), error_message(outcome.error_tail)),
@@ -205,7 +205,7 @@ std::vector<std::string> lines_of(std::string_view text) {
 
 }  // namespace
 
-Missing missing_for(const std::vector<const Package*>& packages, const std::atomic<bool>* stop) {
+Missing missing_for(const std::vector<const Package*>& packages, const std::stop_token& stop) {
   os::Command command;
   command.argv = {"nix-store", "--realise", "--dry-run"};
   for (const Package* package : packages) command.argv.push_back(wanted_outputs(*package));
@@ -227,7 +227,7 @@ Missing missing_for(const std::vector<const Package*>& packages, const std::atom
       listed = nullptr;
     }
   };
-  const os::Outcome outcome = os::run(command);
+  const os::ProcessResult outcome = os::run(command);
   if (!outcome.ok())
     throw Error(Failure::unavailable,
                 fmt::format("nix-store {}: {}", outcome.describe(), error_message(outcome.error_tail)));
@@ -235,21 +235,21 @@ Missing missing_for(const std::vector<const Package*>& packages, const std::atom
 }
 
 void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& root,
-             const Attendance& attendance) {
+             const ProcessObserver& observer) {
   os::make_directories(root.parent_path());
   std::vector<std::string> arguments = {"--add-root", root.string(), "--indirect"};
   for (const Package* package : packages) arguments.push_back(wanted_outputs(*package));
-  run_realise(settings, std::move(arguments), attendance);
+  run_realise(settings, std::move(arguments), observer);
 }
 
 void realise_paths(const NixSettings& settings, const std::vector<store::StorePath>& paths,
-                   const Attendance& attendance) {
+                   const ProcessObserver& observer) {
   std::vector<std::string> arguments;
   for (const store::StorePath& path : paths) arguments.push_back(path.str());
-  run_realise(settings, std::move(arguments), attendance);
+  run_realise(settings, std::move(arguments), observer);
 }
 
-std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop) {
+std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop) {
   std::vector<std::string> asked;
   for (const store::StorePath& path : paths) asked.push_back(path.str());
   const auto invalid = lines_of(query({"--check-validity", "--print-invalid"}, asked, stop));
@@ -259,20 +259,20 @@ std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& path
   return valid;
 }
 
-void check_store(const std::atomic<bool>* stop) {
+void check_store(const std::stop_token& stop) {
   os::Command command;
   command.argv = {"nix-store", "--check-validity", "--print-invalid",
                   fmt::format("{}/00000000000000000000000000000000-nothing", store::store_dir)};
   command.limit = answer_limit;
   command.stop = stop;
-  const os::Outcome outcome = os::run(command);
+  const os::ProcessResult outcome = os::run(command);
   const std::string said = error_message(outcome.error_tail);
   if (!outcome.ok())
     throw Error(Failure::unavailable,
                 fmt::format("nix-store {}{}", outcome.describe(), said.empty() ? "" : ": " + said));
 }
 
-store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::atomic<bool>* stop) {
+store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop) {
   std::vector<std::string> roots;
   for (const store::StorePath& path : paths) roots.push_back(path.str());
   std::vector<std::string> all = lines_of(query({"--query", "--requisites"}, roots, stop));

@@ -16,21 +16,22 @@ namespace {
 
 constexpr std::string_view marker = "trace: nixery-resolving ";  // resolve.nix prints it before each package
 
-void write_suspects(json::Writer& writer, const std::string& name, const std::vector<Suspect>& suspects) {
-  if (suspects.empty()) return;
+void write_alias_candidates(json::Writer& writer, const std::string& name,
+                            const std::vector<AliasCandidate>& candidates) {
+  if (candidates.empty()) return;
   json::key(writer, name);
   writer.StartArray();
-  for (const Suspect& suspect : suspects) {
+  for (const AliasCandidate& candidate : candidates) {
     writer.StartObject();
     json::key(writer, "within");
     writer.StartArray();
-    for (const Suspect::Step& step : suspect.within) {
+    for (const AliasCandidate::Step& step : candidate.within) {
       writer.StartObject();
       json::member(writer, step.name.empty() ? "pattern" : "name", step.name.empty() ? step.pattern : step.name);
       writer.EndObject();
     }
     writer.EndArray();
-    json::member(writer, "path", suspect.path);
+    json::member(writer, "path", candidate.path);
     writer.EndObject();
   }
   writer.EndArray();
@@ -55,9 +56,10 @@ std::string request_json(const std::vector<reference::AttributePath>& names, con
   writer.StartArray();
   for (const auto& name : names) json::string(writer, name.text);
   writer.EndArray();
-  json::key(writer, "suspects");
+  json::key(writer, "aliases");
   writer.StartObject();
-  for (const auto& name : names) write_suspects(writer, name.text, suspects_of(settings.blocked, name.text));
+  for (const auto& name : names)
+    write_alias_candidates(writer, name.text, alias_candidates_of(settings.blocked, name.text));
   writer.EndObject();
   writer.EndObject();
   return buffer.GetString();
@@ -154,16 +156,16 @@ std::string without_markers(std::string text) {
 
 // Not by a fault of the evaluation's own: by an operator, or a kernel that ran out of memory. (Nix that is told to end
 // while it starts ends by the SIGUSR1 that it interrupts its own threads with.)
-bool killed_from_outside(const os::Outcome& outcome) {
+bool killed_from_outside(const os::ProcessResult& outcome) {
   constexpr int own_faults[] = {SIGSEGV, SIGABRT, SIGBUS, SIGILL, SIGFPE, SIGSYS, SIGXCPU};
-  return outcome.end == os::Outcome::End::signalled &&
+  return outcome.end == os::ProcessResult::End::signalled &&
          std::find(std::begin(own_faults), std::end(own_faults), outcome.code) == std::end(own_faults);
 }
 
-Error evaluation_error(const os::Outcome& outcome, const std::string& resolving, const reference::Platform& platform,
-                       std::chrono::seconds limit) {
+Error evaluation_error(const os::ProcessResult& outcome, const std::string& resolving,
+                       const reference::Platform& platform, std::chrono::seconds limit) {
   const std::string subject = resolving.empty() ? "the package set" : fmt::format("package '{}'", resolving);
-  if (outcome.end == os::Outcome::End::timed_out)
+  if (outcome.end == os::ProcessResult::End::timed_out)
     return Error(Failure::timed_out,
                  fmt::format("evaluation of {} took longer than {} s and was stopped", subject, limit.count()));
   const std::string said = error_message(outcome.error_tail);
@@ -172,7 +174,7 @@ Error evaluation_error(const os::Outcome& outcome, const std::string& resolving,
   if (mentions("is not supported on") || mentions("is not available on the requested hostPlatform"))
     return Error(Failure::unsupported_platform,
                  fmt::format("{} is not available for {}: {}", subject, platform.nix_system, said));
-  if (outcome.end == os::Outcome::End::stopped || killed_from_outside(outcome))
+  if (outcome.end == os::ProcessResult::End::stopped || killed_from_outside(outcome))
     return Error(Failure::unavailable,
                  fmt::format("the evaluation of {} was cut off: nix {}", subject, outcome.describe()));
   if (cut_off(outcome.error_tail) || lacks_disk(outcome.error_tail))
@@ -180,7 +182,7 @@ Error evaluation_error(const os::Outcome& outcome, const std::string& resolving,
   if (mentions("out of memory") || mentions("Out of memory") || mentions("std::bad_alloc"))
     return Error(Failure::evaluation_failed,
                  fmt::format("evaluation of {} needs more memory than this registry allows", subject));
-  if (mentions("stack overflow") || outcome.end == os::Outcome::End::signalled)
+  if (mentions("stack overflow") || outcome.end == os::ProcessResult::End::signalled)
     return Error(
         Failure::evaluation_failed,
         fmt::format("evaluation of {} failed: nix {}{}", subject, outcome.describe(), said.empty() ? "" : ": " + said),
@@ -232,7 +234,7 @@ bool lacks_disk(std::string_view standard_error) {
 
 Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
-                   const Attendance& attendance) {
+                   const ProcessObserver& observer) {
   refuse_blocked(settings.blocked, names);
   const AttributeNames known(settings.attribute_names, source.revision, platform);
   try {
@@ -270,15 +272,15 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
   command.env = {{"NIX_PATH", ""}, {"LC_ALL", "C"}};
   command.limit = settings.evaluation_limit;
   command.memory_limit = settings.evaluation_memory;
-  command.stop = attendance.stop;
+  command.stop = observer.stop;
   command.on_error_line = [&](std::string_view line) {
     if (line.starts_with(marker)) {
       resolving = line.substr(marker.size());
-    } else if (attendance.on_line) {
-      attendance.on_line(line);
+    } else if (observer.on_line) {
+      observer.on_line(line);
     }
   };
-  const os::Outcome outcome = os::run(command);
+  const os::ProcessResult outcome = os::run(command);
   if (!outcome.ok()) throw evaluation_error(outcome, resolving, platform, settings.evaluation_limit);
 
   const auto document = read_answer(outcome.output);

@@ -1,9 +1,9 @@
 // Where packages come from: a package set that is pinned to a revision before anything of it is evaluated.
 #pragma once
 
-#include <atomic>
 #include <filesystem>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,15 +45,15 @@ class Source {
 
   // What the settings make of it: which source, and what of it may be had. Tags made under another one may be nobody's
   // to have now, or stand for something else. Without credentials; any text.
-  virtual std::string terms() const = 0;
+  virtual std::string config_fingerprint() const = 0;
 
   // What `tag` stands for, without fetching it. Throws Error{unknown_tag}, Error{forbidden} for a commit or branch
   // off the allowed ones, Error{unavailable} where the origin cannot be asked, or `stop` is set by another thread while
   // it is.
-  virtual Revision find(std::string_view tag, const std::atomic<bool>* stop = nullptr) = 0;
+  virtual Revision find(std::string_view tag, const std::stop_token& stop = {}) = 0;
 
   // Brings the revision to disk, once. Throws Error{unavailable}, also for `stop`.
-  virtual PinnedSource fetch(const Revision& revision, const std::atomic<bool>* stop = nullptr) = 0;
+  virtual PinnedSource fetch(const Revision& revision, const std::stop_token& stop = {}) = 0;
 };
 
 // `directory` is where sources are kept (Layout::sources()).

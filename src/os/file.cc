@@ -101,7 +101,7 @@ std::optional<Status> status_of(const fs::path& path) {
                 Time(std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec))};
 }
 
-bool renew(const fs::path& path) {
+bool touch(const fs::path& path) {
   if (utimensat(AT_FDCWD, path.c_str(), nullptr, AT_SYMLINK_NOFOLLOW) == 0) return true;
   return errno != ENOENT && errno != ENOTDIR;
 }

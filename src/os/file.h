@@ -37,7 +37,7 @@ std::optional<Status> status_of(const fs::path& path);
 
 // Sets the time of modification to now: "somebody counts on this". False where there is no such file; a file that is
 // not ours to touch counts as touched.
-bool renew(const fs::path& path);
+bool touch(const fs::path& path);
 
 void make_directories(const fs::path& dir);
 

@@ -46,13 +46,13 @@ Lock::Lock(const std::filesystem::path& path, Mode mode) {
   } while (!still_there(fd_, path));
 }
 
-Lock::Lock(const std::filesystem::path& path, const std::atomic<bool>* stop) {
-  if (!stop) {
+Lock::Lock(const std::filesystem::path& path, const std::stop_token& stop) {
+  if (!stop.stop_possible()) {
     *this = Lock(path);
     return;
   }
   for (;;) {
-    if (stop->load()) throw Error(Failure::unavailable, "the registry is shutting down: try again");
+    if (stop.stop_requested()) throw Error(Failure::unavailable, "the registry is shutting down: try again");
     if (auto lock = try_lock(path)) {
       *this = *std::move(lock);
       return;

@@ -2,9 +2,9 @@
 // however it dies. The file itself stays until drop_free_lock() removes it.
 #pragma once
 
-#include <atomic>
 #include <filesystem>
 #include <optional>
+#include <stop_token>
 
 #include "os/fd.h"
 
@@ -18,7 +18,7 @@ class Lock {
   explicit Lock(const std::filesystem::path& path, Mode mode = Mode::exclusive);
   // Waits likewise, looking at `stop` now and then: once another thread has set it, throws Error{unavailable}. Whoever
   // waits without looks finds the lock first. `stop` may be null.
-  Lock(const std::filesystem::path& path, const std::atomic<bool>* stop);
+  Lock(const std::filesystem::path& path, const std::stop_token& stop);
   // Only if it is free now.
   static std::optional<Lock> try_lock(const std::filesystem::path& path);
   // Whether somebody holds it now; makes no file.

@@ -178,7 +178,7 @@ class Child {
 
 }  // namespace
 
-std::string Outcome::describe() const {
+std::string ProcessResult::describe() const {
   switch (end) {
     case End::exited: return fmt::format("exited with status {}", code);
     case End::signalled: return fmt::format("was killed by signal {} ({})", code, strsignal(code));
@@ -198,7 +198,7 @@ std::string to_string(const std::vector<std::string>& argv) {
   return text;
 }
 
-Outcome run(const Command& command) {
+ProcessResult run(const Command& command) {
   Words argv, env = environment_of(command);
   for (const std::string& word : command.argv) argv.add(word);
   char** const argv_data = argv.data();
@@ -228,28 +228,28 @@ Outcome run(const Command& command) {
 
   for (const int fd : {in.write.get(), out.read.get(), err.read.get()}) set_nonblocking(fd);
   const auto deadline = command.limit ? Clock::now() + *command.limit : Clock::time_point::max();
-  Outcome outcome;
+  ProcessResult outcome;
   LineFeed lines(command.on_error_line);
   std::string_view input = command.input;
   if (input.empty()) in.write.reset();
 
-  const auto stop_for = [&](Outcome::End end) {
+  const auto stop_for = [&](ProcessResult::End end) {
     outcome.end = end;
     child.kill_group();
   };
   bool exited = false;
   while (!exited || out.read || err.read) {
-    if (!exited && outcome.end == Outcome::End::exited) {
-      if (Clock::now() >= deadline) stop_for(Outcome::End::timed_out);
-      if (command.stop && command.stop->load()) stop_for(Outcome::End::stopped);
+    if (!exited && outcome.end == ProcessResult::End::exited) {
+      if (Clock::now() >= deadline) stop_for(ProcessResult::End::timed_out);
+      if (command.stop.stop_requested()) stop_for(ProcessResult::End::stopped);
     }
-    std::chrono::milliseconds patience{-1};
+    std::chrono::milliseconds timeout{-1};
     if (exited) {
-      patience = after_exit;
-    } else if (outcome.end == Outcome::End::exited) {
+      timeout = after_exit;
+    } else if (outcome.end == ProcessResult::End::exited) {
       if (command.limit)
-        patience = std::chrono::ceil<std::chrono::milliseconds>(std::max(deadline - Clock::now(), Clock::duration{0}));
-      if (command.stop && (patience.count() < 0 || patience > stop_poll)) patience = stop_poll;
+        timeout = std::chrono::ceil<std::chrono::milliseconds>(std::max(deadline - Clock::now(), Clock::duration{0}));
+      if (command.stop.stop_possible() && (timeout.count() < 0 || timeout > stop_poll)) timeout = stop_poll;
     }
 
     pollfd polls[4] = {{out.read.get(), POLLIN, 0},
@@ -257,15 +257,15 @@ Outcome run(const Command& command) {
                        {in.write.get(), POLLOUT, 0},
                        {exited ? -1 : child.pidfd(), POLLIN, 0}};
     const int ready =
-        poll(polls, 4, static_cast<int>(std::min<std::chrono::milliseconds::rep>(patience.count(), INT_MAX)));
+        poll(polls, 4, static_cast<int>(std::min<std::chrono::milliseconds::rep>(timeout.count(), INT_MAX)));
     if (ready == 0 && exited) break;  // somebody outside the group holds our pipes: not our child's output any more
     if (ready <= 0) continue;
 
     if (polls[0].revents && !drain(out.read.get(), [&](std::string_view bytes) {
           if (outcome.output.size() + bytes.size() <= command.output_limit) {
             outcome.output += bytes;
-          } else if (outcome.end == Outcome::End::exited) {
-            stop_for(Outcome::End::output_too_large);
+          } else if (outcome.end == ProcessResult::End::exited) {
+            stop_for(ProcessResult::End::output_too_large);
           }
         }))
       out.read.reset();
@@ -289,9 +289,9 @@ Outcome run(const Command& command) {
     outcome.error_tail.erase(0, outcome.error_tail.size() - error_tail_size);
 
   const int status = child.reap();
-  if (outcome.end == Outcome::End::exited) {
+  if (outcome.end == ProcessResult::End::exited) {
     if (WIFSIGNALED(status)) {
-      outcome.end = Outcome::End::signalled;
+      outcome.end = ProcessResult::End::signalled;
       outcome.code = WTERMSIG(status);
     } else {
       outcome.code = WEXITSTATUS(status);

@@ -3,12 +3,12 @@
 
 #include <sys/types.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,10 +24,10 @@ struct Command {
   std::size_t output_limit = 256u << 20;      // bytes of standard output; more is an error
   // Called with each line of standard error, on the calling thread, as it comes.
   std::function<void(std::string_view)> on_error_line;
-  const std::atomic<bool>* stop = nullptr;  // set by another thread: the group is killed
+  std::stop_token stop;  // set by another thread: the group is killed
 };
 
-struct Outcome {
+struct ProcessResult {
   enum class End { exited, signalled, timed_out, stopped, output_too_large };
   End end = End::exited;
   int code = 0;            // exit status, or the signal's number
@@ -41,7 +41,7 @@ struct Outcome {
 // Runs `command` to its end in a process group of its own, reading both of its outputs at once (a child that fills
 // one pipe while we wait on the other never hangs us). When it ends, so does what is left of its group. Throws
 // Error{unavailable} where the program cannot be started or watched. Thread-safe.
-Outcome run(const Command& command);
+ProcessResult run(const Command& command);
 
 // "nix-store --realise …", for logs and messages.
 std::string to_string(const std::vector<std::string>& argv);

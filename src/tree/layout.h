@@ -16,8 +16,8 @@
 //   records/<repository>/_tags/<tag>.json        what a tag was built from
 //   sources/…  gcroots/…                         pinned package sets; nix's roots
 //   attributes/<64 hex>                          names of a package set's attributes
-//   collected                                    when the last collection was: see upkeep/last_run.h
-//   uses                                         when which manifest was last pulled: see upkeep/last_use.h
+//   collected                                    when the last collection was: see maintenance/last_run.h
+//   uses                                         when which manifest was last pulled: see maintenance/last_use.h
 #pragma once
 
 #include <filesystem>
@@ -48,7 +48,7 @@ struct Layout {
   // The digest that a tag's link leads to; nullopt for a link of any other shape.
   static std::optional<image::Digest> digest_of_tag_target(const fs::path& target);
 
-  fs::path lock(std::string_view key) const;  // a build key's, or one of hold.h's and upkeep/'s own names
+  fs::path lock(std::string_view key) const;  // a build key's, or one of hold.h's and maintenance/'s own names
   fs::path log(std::string_view key) const;
   fs::path failure(std::string_view key) const;
   fs::path recipe(const image::Digest& layer) const;

@@ -19,7 +19,7 @@ struct TagRecord {
   std::string manifest;          // "sha256:…"
   std::string source = {};       // what the package source was asked for: the tag itself, but for declared images
   std::string declaration = {};  // hash of the declaration; empty where there was none
-  std::string settings = {};     // build::Road::settings_key() of who built it; empty where nobody knows
+  std::string settings = {};     // pipeline::ImagePipeline::settings_key() of who built it; empty where nobody knows
 };
 
 void write_record(const Layout& layout, const TagRecord& record);

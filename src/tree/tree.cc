@@ -40,7 +40,7 @@ image::Digest Tree::publish_blob(std::string_view bytes) const {
   const auto digest = image::Digest::of(bytes);
   // The bytes are small, and at hand: what has rotten is made good.
   const fs::path blob = layout_.blob(digest);
-  if (!has_blob(digest) || !holds(blob, bytes) || !os::renew(blob)) {
+  if (!has_blob(digest) || !holds(blob, bytes) || !os::touch(blob)) {
     os::PendingFile pending(layout_.incoming());
     pending.write(bytes);
     pending.publish(blob);
@@ -51,7 +51,7 @@ image::Digest Tree::publish_blob(std::string_view bytes) const {
 image::Digest Tree::publish_manifest(std::string_view bytes, image::MediaType type) const {
   const auto digest = image::Digest::of(bytes);
   const fs::path target = layout_.manifest(digest, type);
-  if (!renew_manifest(digest)) {
+  if (!touch_manifest(digest)) {
     os::PendingFile pending(layout_.incoming());
     pending.write(bytes);
     pending.publish(target);
@@ -66,9 +66,9 @@ std::optional<StoredManifest> Tree::manifest(const image::Digest& digest) const 
   return std::nullopt;
 }
 
-bool Tree::renew_manifest(const image::Digest& digest) const {
+bool Tree::touch_manifest(const image::Digest& digest) const {
   const auto stored = manifest(digest);
-  return stored && os::renew(layout_.manifest(digest, stored->type));
+  return stored && os::touch(layout_.manifest(digest, stored->type));
 }
 
 void Tree::publish_tag(std::string_view repository, std::string_view tag, const image::Digest& manifest) const {

@@ -37,7 +37,7 @@ class Tree {
   // nullopt where there is none, and where its bytes do not match the digest.
   std::optional<StoredManifest> manifest(const image::Digest& digest) const;
   // Renews a manifest that something is about to lead to. False where there is none, or its bytes are wrong.
-  bool renew_manifest(const image::Digest& digest) const;
+  bool touch_manifest(const image::Digest& digest) const;
 
   // Names must have passed the reference parser.
   void publish_tag(std::string_view repository, std::string_view tag, const image::Digest& manifest) const;

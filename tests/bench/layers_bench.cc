@@ -1,5 +1,5 @@
-// Driver of tests/bench/layers: makes layers of all store paths below ROOT/nix/store and prints what it took, one line
-// a run: "<seconds> <CPU seconds> <tar bytes> <blob bytes> <peak RSS, KiB> <digest of all layers' digests>".
+// Driver of tests/scratch/layers: makes layers of all store paths below ROOT/nix/store and prints what it took, one
+// line a run: "<seconds> <CPU seconds> <tar bytes> <blob bytes> <peak RSS, KiB> <digest of all layers' digests>".
 //
 //   layers_bench ROOT STATE_DIR ENCODING THREADS LAYERS [LAYERS…]
 //

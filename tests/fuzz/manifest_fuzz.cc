@@ -1,4 +1,5 @@
-// Manifests and indexes of the tree, as export, signing and clean-up read them: any bytes may lie there after a crash.
+// Manifests and indexes of the tree, as export, signing and clean-up read them: any bytes may lie there after a
+// failed_result.
 #include "check.h"
 #include "image/links.h"
 #include "image/manifest.h"

@@ -1,11 +1,11 @@
 // What nix prints on standard error while it evaluates and builds: its last error, its steps, its log, and what clients
 // are told of them.
-#include "build/progress.h"
 #include "check.h"
 #include "http/answers.h"
 #include "nix/fixed_output.h"
 #include "nix/log_line.h"
 #include "nix/nix.h"
+#include "pipeline/progress.h"
 
 using namespace nixery;
 using fuzz::require;
@@ -53,14 +53,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             said.text);
     require(nix::without_quotes(nix::without_quotes(said.text)).size() <= nix::without_quotes(said.text).size(),
             "nor is it again", said.text);
-    std::string step = build::step_of_nix_line(line);
+    std::string step = pipeline::step_of_nix_line(line);
     if (step.empty()) continue;
     require(step.size() <= line.size(), "a step is shorter than its line", step);
     require(step.starts_with("building ") || step.starts_with("fetching ") || step.starts_with("downloading "),
             "a step says what is done", step);
     require(step.find('/') == step.npos && step.find('\'') == step.npos, "a step has a name in it, not a path", step);
-    build::Snapshot snapshot;
-    snapshot.phase = build::Phase::realising;
+    pipeline::Snapshot snapshot;
+    snapshot.phase = pipeline::Phase::realising;
     snapshot.step = std::move(step);
     require_answerable(Error(Failure::still_building, snapshot.text()));
   }

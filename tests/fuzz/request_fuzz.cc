@@ -1,7 +1,7 @@
 // Requests as a web server hands them over: "NAME=value" ended by a NUL each, as in FastCGI, until an empty one; what
 // follows is the message of a build that fails while the request waits for it.
 //
-// The registry is the real one on a scratch tree. No flight ever takes off, so nothing is built; what waits is resumed
+// The registry is the real one on a scratch tree. No job ever takes off, so nothing is built; what waits is resumed
 // before it lands, and with a failure.
 #include <map>
 
@@ -16,11 +16,11 @@ using fuzz::require;
 namespace {
 
 struct NoSource : nix::Source {
-  std::string terms() const override { return "none"; }
-  nix::Revision find(std::string_view, const std::atomic<bool>*) override {
+  std::string config_fingerprint() const override { return "none"; }
+  nix::Revision find(std::string_view, const std::stop_token&) override {
     throw Error(Failure::unavailable, "no source");
   }
-  nix::PinnedSource fetch(const nix::Revision&, const std::atomic<bool>*) override {
+  nix::PinnedSource fetch(const nix::Revision&, const std::stop_token&) override {
     throw Error(Failure::unavailable, "no source");
   }
 };
@@ -32,8 +32,8 @@ struct House {
   NoSource source;
   layer::Writer writer{prepared().layout()};
   metrics::Metrics metrics;
-  const build::Road road{{}, tree, source, writer, metrics};
-  build::DeclaredSet declared{{}};
+  const pipeline::ImagePipeline pipeline{{}, tree, source, writer, metrics};
+  pipeline::DeclaredSet declared{{}};
 
   House() {
     tree.publish_tag("git", "latest", tree.publish_manifest("{}", image::MediaType::oci_manifest));
@@ -136,9 +136,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto decoded = http::percent_decode(request.path))
     require(decoded->size() <= request.path.size(), "decoding never grows", request.path);
 
-  constexpr build::FlightLimits nothing_flies{0, 1, std::chrono::seconds(30)};
-  build::Builder builder(house.road, house.tree, house.source, house.writer, house.declared, nothing_flies);
-  build::Planner planner(house.road, house.tree, house.source, nothing_flies);
+  constexpr pipeline::JobLimits nothing_flies{0, 1, std::chrono::seconds(30)};
+  pipeline::Builder builder(house.pipeline, house.tree, house.source, house.writer, house.declared, nothing_flies);
+  pipeline::Planner planner(house.pipeline, house.tree, house.source, nothing_flies);
   const http::Registry registry(builder, planner, house.tree, {.hop = std::chrono::seconds(0), .hops = 3});
   const auto answer = registry.answer(request);
   if (const auto* response = std::get_if<http::Response>(&answer)) {
@@ -153,7 +153,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   check(request, registry.resume(waiting));
   for (const Failure failure : {Failure::build_failed, Failure::evaluation_failed, Failure::storage}) {
     const auto error = std::make_shared<const Error>(failure, "it failed: " + std::string(rest), std::string(rest));
-    check(request, waiting.when_landed({std::nullopt, {}, false, error}));
+    check(request, waiting.when_finished({std::nullopt, {}, false, error}));
   }
   return 0;
 }

@@ -1,6 +1,6 @@
 // What nix-instantiate answers to a resolution: the first byte is its exit status, what follows up to a NUL its
-// standard error, the rest its standard output. A program of that name prints them, so the whole road from process to
-// value is fuzzed; that costs some milliseconds a run.
+// standard error, the rest its standard output. A program of that name prints them, so the whole pipeline from process
+// to value is fuzzed; that costs some milliseconds a run.
 #include <fstream>
 
 #include "check.h"

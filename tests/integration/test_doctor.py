@@ -1,4 +1,4 @@
-"""nixery doctor: all is well, then one thing after another is not, and it says which and how to mend it."""
+"""nixery doctor: all is well, then one thing after another is not, and it says which and how to fix it."""
 
 import json
 import os
@@ -53,8 +53,8 @@ class Report:
         verdicts = [finding["verdict"] for finding in self.json["findings"]]
         assert (self.json["failures"], self.json["warnings"]) == (verdicts.count("failure"), verdicts.count("warning"))
         for finding in self.json["findings"]:
-            assert set(finding) == {"name", "verdict", "seen", "mend"} and finding["seen"]
-            assert bool(finding["mend"]) == (finding["verdict"] != "ok"), finding
+            assert set(finding) == {"name", "verdict", "seen", "fix"} and finding["seen"]
+            assert bool(finding["fix"]) == (finding["verdict"] != "ok"), finding
 
     def of(self, verdict: str) -> dict[str, dict]:
         return {f["name"]: f for f in self.json["findings"] if f["verdict"] == verdict}
@@ -92,7 +92,7 @@ def mounted(at: Path, options: str) -> tuple[str, ...]:
 
 CHECKS = {
     "resolve.nix", "settings", "user", "nix.version", "nix.store", "nix.advisories", "nix.sandbox", "nix.build-users",
-    "nix.evaluation", "source", "tree", "state", "tree.layout", "tree.nginx", "tree.leftovers", "tree.room", "nginx.version",
+    "nix.evaluation", "source", "tree", "state", "tree.layout", "tree.nginx", "tree.orphans", "tree.room", "nginx.version",
     "nginx.configuration", "nginx.user", "nginx.includes", "nginx.tree", "nginx.workers", "socket", "descriptors", "worker.ready",
     "socket.nginx", "registry", "registry.worker", "clock",
 }  # fmt: skip
@@ -121,7 +121,7 @@ def test_text_is_for_people_and_plain_in_a_pipe(registry):
     assert done.returncode == 1 and "\033" not in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.split()[:2] == ["failure", "nginx.tree"]]
     assert f"nginx serves {registry.tree}, workers write into /no/such/tree" in line
-    assert "mend: set $nixery_tree" in done.stdout
+    assert "fix: set $nixery_tree" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("1 failure, ")
 
 
@@ -133,7 +133,7 @@ def test_a_tree_that_nginx_cannot_read(registry):
         report = ask(registry)
     finding = report.fails_only("tree.nginx", "socket.nginx", "registry.worker")
     assert finding["seen"] == f"nginx's user nobody may not enter {registry.dir}"
-    assert finding["mend"].startswith(f"chmod a+x {registry.dir}")
+    assert finding["fix"].startswith(f"chmod a+x {registry.dir}")
     with mode(registry.tree / "blobs", 0o700):
         assert str(registry.tree / "blobs") in ask(registry).fails_only("tree.nginx")["seen"]
     blob = next(p for p in registry.tree.rglob("blobs/*/*/*") if p.is_file())
@@ -147,7 +147,7 @@ def test_a_tree_that_nginx_cannot_read(registry):
     finally:
         for path in blobs:
             path.chmod(0o644)
-    assert "may not read" in finding["seen"] and "chmod -R a+rX" in finding["mend"]
+    assert "may not read" in finding["seen"] and "chmod -R a+rX" in finding["fix"]
 
 
 def test_nginx_serves_another_tree(registry, directory):
@@ -155,12 +155,12 @@ def test_nginx_serves_another_tree(registry, directory):
     directory.chmod(0o755)
     finding = ask(registry, NIXERY_TREE=str(directory / "tree")).fails_only("nginx.tree")
     assert str(registry.tree) in finding["seen"] and str(directory / "tree") in finding["seen"]
-    assert "NIXERY_TREE" in finding["mend"]
+    assert "NIXERY_TREE" in finding["fix"]
 
 
 def test_nginx_hands_over_elsewhere(registry):
     finding = ask(registry, NIXERY_LISTEN=f"127.0.0.1:{free_port()}").fails_only("nginx.workers", "socket")
-    assert str(registry.socket) in finding["seen"] and "nixery_workers" in finding["mend"]
+    assert str(registry.socket) in finding["seen"] and "nixery_workers" in finding["fix"]
 
 
 def test_nginx_does_not_take_its_configuration(registry, directory):
@@ -179,10 +179,10 @@ def test_nginx_was_not_told_of_the_registry(registry, directory, missing):
     report = ask(registry, "--nginx-conf", str(directory / "nginx.conf"), "--url", f"http://{registry.host}")
     if missing == "nixery-http.conf":
         finding = report.fails_only("nginx.includes")
-        assert f"does not include {missing}" in finding["seen"] and f"include …/{missing}" in finding["mend"]
+        assert f"does not include {missing}" in finding["seen"] and f"include …/{missing}" in finding["fix"]
     else:  # nginx itself misses what the other file refers to
         finding = report.fails_only("nginx.configuration")
-        assert 'unknown "nixery_digest" variable' in finding["seen"] and missing in finding["mend"]
+        assert 'unknown "nixery_digest" variable' in finding["seen"] and missing in finding["fix"]
 
 
 def test_no_nginx_here_is_no_failure(registry, directory):
@@ -197,7 +197,7 @@ def test_no_nginx_here_is_no_failure(registry, directory):
 
 def test_a_registry_that_does_not_answer(registry):
     finding = ask(registry, "--url", f"http://127.0.0.1:{free_port()}").fails_only("registry")
-    assert "cannot get" in finding["seen"] and "start nginx" in finding["mend"]
+    assert "cannot get" in finding["seen"] and "start nginx" in finding["fix"]
 
 
 # The worker's socket
@@ -208,7 +208,7 @@ def test_a_worker_that_died(registry):
     try:
         assert registry.socket.exists()
         finding = ask(registry).fails_only("socket", "registry.worker")
-        assert "Connection refused" in finding["seen"] and "start the worker" in finding["mend"]
+        assert "Connection refused" in finding["seen"] and "start the worker" in finding["fix"]
         registry.socket.unlink()
         assert ask(registry).fails_only("socket", "registry.worker")["seen"] == f"there is no socket {registry.socket}"
     finally:
@@ -221,7 +221,7 @@ def test_a_worker_that_is_not_ready(registry):
     registry.start_worker(NIXERY_MIN_FREE="900T")
     try:
         finding = ask(registry).fails_only("worker.ready")
-        assert "tree space: " in finding["seen"] and "journalctl" in finding["mend"]
+        assert "tree space: " in finding["seen"] and "journalctl" in finding["fix"]
         report = ask(registry, NIXERY_MIN_FREE="900T")
         assert "less than NIXERY_MIN_FREE" in report.failures["tree.room"]["seen"]
     finally:
@@ -232,7 +232,7 @@ def test_a_worker_that_is_not_ready(registry):
 def test_a_socket_that_nginx_may_not_use(registry):
     with mode(registry.socket, 0o600):
         finding = ask(registry).fails_only("socket.nginx", "registry.worker")
-    assert "nginx's user nobody may not connect" in finding["seen"] and "SocketGroup=" in finding["mend"]
+    assert "nginx's user nobody may not connect" in finding["seen"] and "SocketGroup=" in finding["fix"]
 
 
 def test_something_else_listens_there(registry, directory):
@@ -249,7 +249,7 @@ def test_no_nix_in_path(registry, directory):
     (directory / "nginx").symlink_to(check("which", "nginx").strip())
     report = ask(registry, PATH=str(directory))
     finding = report.fails_only("nix.version", "nix.evaluation", "source")
-    assert "cannot run nix-store: No such file" in finding["seen"] and "apt install nix-bin" in finding["mend"]
+    assert "cannot run nix-store: No such file" in finding["seen"] and "apt install nix-bin" in finding["fix"]
 
 
 def test_a_nix_that_is_too_old(registry, directory):
@@ -258,7 +258,7 @@ def test_a_nix_that_is_too_old(registry, directory):
     old.chmod(0o755)
     directory.chmod(0o755)
     finding = ask(registry, PATH=f"{directory}:{registry.env['PATH']}").fails_only("nix.version")
-    assert finding["seen"] == "Nix 2.3.7" and "2.8" in finding["mend"]
+    assert finding["seen"] == "Nix 2.3.7" and "2.8" in finding["fix"]
 
 
 def test_a_nix_conf_that_is_wrong(registry):
@@ -286,9 +286,9 @@ def test_a_daemon_that_answers_and_one_that_does_not(registry, directory):
         assert f"nix-daemon {version} is older than" in report.text or f"nix-daemon {version} mends" in report.text
         daemon.socket.chmod(0o600)
         finding = ask(registry, "--user", "nobody", **settings).failures["nix.store"]
-        assert "Permission denied" in finding["seen"] and "nix-users" in finding["mend"]
+        assert "Permission denied" in finding["seen"] and "nix-users" in finding["fix"]
     finding = ask(registry, **settings).fails_only("nix.store")
-    assert "Connection refused" in finding["seen"] and "nix-daemon.socket" in finding["mend"]
+    assert "Connection refused" in finding["seen"] and "nix-daemon.socket" in finding["fix"]
 
 
 @pytest.mark.parametrize("contents, seen", [("{ hello = ; }", "syntax error"), ("42", "is no package set"), (None, "cannot be read")])
@@ -296,13 +296,13 @@ def test_a_package_set_that_is_none(registry, directory, contents, seen):
     if contents:
         (directory / "default.nix").write_text(contents)
     finding = ask(registry, NIXERY_PKGS_PATH=str(directory)).fails_only("source")
-    assert seen in finding["seen"] and finding["mend"]
+    assert seen in finding["seen"] and finding["fix"]
 
 
 def test_a_repository_that_is_none_and_one_that_is(registry, directory):
     repository = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{directory}"}
     finding = ask(registry, **repository).fails_only("source")
-    assert f"file://{directory}" in finding["seen"] and "git ls-remote" in finding["mend"]
+    assert f"file://{directory}" in finding["seen"] and "git ls-remote" in finding["fix"]
     check("git", "init", "-q", str(directory))
     check("git", "-C", str(directory), "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "--allow-empty", "-m", "one")
     commit = check("git", "-C", str(directory), "rev-parse", "HEAD").strip()
@@ -357,12 +357,12 @@ def test_where_there_is_no_store_yet_none_is_made(registry):
 
 def test_a_state_that_cannot_be_written(registry):
     finding = ask(registry, within=mounted(registry.state, "ro")).fails_only("state")
-    assert "read-only" in finding["seen"] and "remount,rw" in finding["mend"]
+    assert "read-only" in finding["seen"] and "remount,rw" in finding["fix"]
 
 
 def test_a_tree_without_room(registry):
     finding = ask(registry, within=mounted(registry.tree, "size=8m,mode=755")).fails_only("tree.room")
-    assert "8.4 MB" in finding["seen"] and "nixery gc" in finding["mend"]
+    assert "8.4 MB" in finding["seen"] and "nixery gc" in finding["fix"]
     finding = ask(registry, within=mounted(registry.tree, "size=90%,nr_inodes=50,mode=755")).fails_only("tree.room")
     assert "inodes" in finding["seen"]
 
@@ -374,14 +374,14 @@ def test_a_part_of_the_tree_on_another_file_system(registry):
 
 def test_a_state_in_the_tree(registry):
     finding = ask(registry, NIXERY_STATE=f"{registry.tree}/state").fails_only("tree.layout")
-    assert "side by side" in finding["mend"]
+    assert "side by side" in finding["fix"]
 
 
 def test_the_worker_is_another_user(registry):
     report = ask(registry, "--user", "nobody")
     for name in ("tree", "state"):
         assert "nobody may not write into" in report.failures[name]["seen"], report.text
-        assert f"chown -R nobody {registry.dir}/{name}" == report.failures[name]["mend"]
+        assert f"chown -R nobody {registry.dir}/{name}" == report.failures[name]["fix"]
 
 
 @contextmanager
@@ -404,7 +404,7 @@ def test_directories_that_were_given_to_the_worker_without_what_is_in_them(regis
     assert report.failures["tree"]["seen"] == f"nobody may not write into {registry.tree}/blobs, which belongs to root"
     assert f"nobody may not write into {registry.state}/" in report.failures["state"]["seen"]
     for name in ("tree", "state"):
-        assert report.failures[name]["mend"] == f"chown -R nobody {registry.dir}/{name}"
+        assert report.failures[name]["fix"] == f"chown -R nobody {registry.dir}/{name}"
     for foreign in (registry.tree / "incoming", registry.tree / "blobs/sha256", registry.state / "locks"):
         with belongs_to_nobody(*(path for path in every if path != foreign)):
             report = ask(registry, "--user", "nobody")
@@ -427,7 +427,7 @@ def test_a_lock_that_somebody_else_made(registry):
     finally:
         lock.unlink()
     assert finding["seen"] == f"nobody may not write into {lock}, which belongs to root"
-    assert finding["mend"] == f"chown -R nobody {registry.state}"
+    assert finding["fix"] == f"chown -R nobody {registry.state}"
 
 
 def test_whoever_is_not_root_is_told_what_he_cannot_see(registry):
@@ -445,7 +445,7 @@ def test_what_a_killed_worker_left(registry):
         report = ask(registry)
     finally:
         left.unlink()
-    assert report.status == 0 and "nixery gc" in report.of("warning")["tree.leftovers"]["mend"]
+    assert report.status == 0 and "nixery gc" in report.of("warning")["tree.orphans"]["fix"]
 
 
 def test_a_clock_that_was_set_back(registry):
@@ -496,9 +496,9 @@ def test_keys_and_tokens_are_looked_at_and_never_shown(registry, directory):
     for file in directory.iterdir():
         file.chmod(0o644)
     warned = ask(registry, **settings).of("warning")
-    assert warned["signing-key"]["mend"] == f"chmod 600 {directory}/good.pem" and warned["token-file"]["mend"] == f"chmod 600 {directory}/token"
+    assert warned["signing-key"]["fix"] == f"chmod 600 {directory}/good.pem" and warned["token-file"]["fix"] == f"chmod 600 {directory}/token"
     finding = ask(registry, NIXERY_SIGNING_KEY=f"{directory}/other.pem").fails_only("signing-key")
-    assert "P-256" in finding["seen"] and "openssl genpkey" in finding["mend"]
+    assert "P-256" in finding["seen"] and "openssl genpkey" in finding["fix"]
     with silent_server() as port:
         url = f"http://user:{SECRET}@127.0.0.1:{port}/x.git"
         reports = [report, ask(registry, "--deadline", "2s", NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=url, **settings)]
@@ -513,7 +513,7 @@ def test_files_that_settings_name(registry, directory):
     (directory / "popularity.json").write_text('{"tool": 3}')
     report = ask(registry, NIX_POPULARITY_URL=f"{directory}/popularity.json", NIXERY_USE_LOG=f"{directory}/use.log")
     assert report.status == 0 and "popularity" in report.of("ok")
-    assert "include nixery-use.conf" in report.of("warning")["use-log"]["mend"]
+    assert "include nixery-use.conf" in report.of("warning")["use-log"]["fix"]
     (directory / "popularity.json").write_text("[]")
     assert "popularity" in ask(registry, NIX_POPULARITY_URL=f"{directory}/popularity.json").fails_only("popularity")["seen"]
     (directory / "use.log").write_text("")
@@ -545,7 +545,7 @@ def test_the_worker_has_the_groups_that_it_was_started_with(registry, directory)
 def test_declared_images_that_are_wrong(registry, directory):
     (directory / "team.json").write_text('{"name": "team/tool", "contents": ["tool"], "colour": "blue"}')
     finding = ask(registry, NIXERY_IMAGES=str(directory)).fails_only("images")
-    assert "team.json" in finding["seen"] and "colour" in finding["seen"] and "nixery images" in finding["mend"]
+    assert "team.json" in finding["seen"] and "colour" in finding["seen"] and "nixery images" in finding["fix"]
 
 
 def test_wrong_words_are_status_2(registry):

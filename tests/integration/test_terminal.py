@@ -97,7 +97,7 @@ def test_doctor_colours_its_verdicts_and_keeps_to_the_terminals_width(registry):
     assert re.search(r"\033\[1;31mfailure \033\[0m \033\[1msource", shown), shown
     assert re.search(r"\033\[32mok      \033\[0m \033\[1mtree ", shown), shown
     lines = COLOUR.sub("", shown).split("\r\n")
-    assert any("mend: " in line for line in lines)
+    assert any("fix: " in line for line in lines)
     too_long = [line for line in lines if len(line) > 90 and " " in line[37:].strip()]
     assert not too_long, too_long
 

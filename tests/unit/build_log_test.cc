@@ -1,4 +1,4 @@
-#include "build/build_log.h"
+#include "pipeline/build_log.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -17,7 +17,7 @@ std::string line(std::size_t number) {
 
 std::string log_of(const fs::path& path, std::size_t lines) {
   {
-    const build::BuildLog log(path);
+    const pipeline::BuildLog log(path);
     for (std::size_t i = 0; i < lines; ++i) log.line(line(i));
   }
   return *os::read_if_exists(path);
@@ -29,7 +29,7 @@ TEST_CASE("a log that is long keeps its beginning and its end, and says what is 
   const test::TemporaryDirectory dir;
   const std::size_t lines = 1'000'000, line_size = 14;
   const std::string log = log_of(dir.path() / "log", lines);
-  CHECK(log.size() < build::log_beginning + build::log_end + 1000);
+  CHECK(log.size() < pipeline::log_beginning + pipeline::log_end + 1000);
   CHECK(log.starts_with(line(0) + "\n" + line(1) + "\n"));
   CHECK(log.ends_with("\n" + line(lines - 1) + "\n"));
 
@@ -45,7 +45,7 @@ TEST_CASE("a log that is long keeps its beginning and its end, and says what is 
 
 TEST_CASE("a log that just fits, or goes a little over, is whole") {
   const test::TemporaryDirectory dir;
-  const std::size_t fits = build::log_beginning / 14;
+  const std::size_t fits = pipeline::log_beginning / 14;
   CHECK(log_of(dir.path() / "a", fits).find('[') == std::string::npos);
   const std::string over = log_of(dir.path() / "b", fits + 2);
   CHECK(over.find("left out") == std::string::npos);

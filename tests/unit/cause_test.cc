@@ -4,11 +4,11 @@
 
 #include <thread>
 
-#include "build/flights.h"
 #include "http/answers.h"
 #include "http/message.h"
-#include "http/place.h"
+#include "http/routes.h"
 #include "os/process.h"
+#include "pipeline/job_queue.h"
 
 using namespace nixery;
 
@@ -92,15 +92,14 @@ TEST_CASE("a scope ends with what was before it, and is of its own thread") {
   CHECK(current_cause().request == "outer");
 }
 
-TEST_CASE("a flight works for whoever began it") {
-  build::Flights flights({1, 10, std::chrono::seconds(0)});
+TEST_CASE("a job works for whoever began it") {
+  pipeline::JobQueue jobs({1, 10, std::chrono::seconds(0)});
   std::string seen;
   const CauseScope scope(named("r-7"));
-  flights
-      .join("a", "key",
-            [&](build::Progress&) {
+  jobs.submit("a", "key",
+            [&](pipeline::Progress&) {
               seen = current_cause().request;
-              return build::Landing{image::Digest::of("x"), {}, false, nullptr};
+              return pipeline::JobResult{image::Digest::of("x"), {}, false, nullptr};
             })
       ->wait_until(std::chrono::steady_clock::now() + std::chrono::minutes(1));
   CHECK(seen == "r-7");
@@ -123,8 +122,8 @@ TEST_CASE("an answer's head has the request's id") {
 
 TEST_CASE("each address has its route, and what it names") {
   using metrics::Route;
-  const auto route = [](std::string_view path) { return http::place_of(path).route; };
-  const auto manifest = http::place_of("/v2/a/manifests/b/manifests/latest");
+  const auto route = [](std::string_view path) { return http::match_route(path).route; };
+  const auto manifest = http::match_route("/v2/a/manifests/b/manifests/latest");
   CHECK(manifest.route == Route::manifest);
   CHECK(manifest.repository == "a/manifests/b");
   CHECK(manifest.reference == "latest");

@@ -6,7 +6,7 @@
 
 #include "command/arguments.h"
 #include "command/command.h"
-#include "command/ink.h"
+#include "command/terminal_style.h"
 
 using namespace nixery;
 
@@ -27,8 +27,8 @@ TEST_CASE("colours are for terminals, and NO_COLOR, TERM and CLICOLOR_FORCE have
   CHECK(wants(false, {{"CLICOLOR_FORCE", "1"}}));
   CHECK_FALSE(wants(false, {{"CLICOLOR_FORCE", "0"}}));
   CHECK_FALSE(wants(false, {{"CLICOLOR_FORCE", "1"}, {"NO_COLOR", "1"}}));
-  CHECK(command::Ink(true).red("x") == "\033[1;31mx\033[0m");
-  CHECK(command::Ink(false).red("x") == "x");
+  CHECK(command::TerminalStyle(true).red("x") == "\033[1;31mx\033[0m");
+  CHECK(command::TerminalStyle(false).red("x") == "x");
 }
 
 namespace {

@@ -7,8 +7,8 @@
 #include <fstream>
 #include <thread>
 
-#include "build/declared_set.h"
 #include "error.h"
+#include "pipeline/declared_set.h"
 #include "reference/declared_fields.h"
 #include "temporary_directory.h"
 
@@ -55,7 +55,7 @@ struct Images {
   }
 };
 
-std::string package_of(build::DeclaredSet& set, std::string_view name, std::string_view tag = "latest") {
+std::string package_of(pipeline::DeclaredSet& set, std::string_view name, std::string_view tag = "latest") {
   const auto found = set.current()->find(name, tag);
   return found ? found->image.contents.front().text : "";
 }
@@ -268,7 +268,7 @@ TEST_CASE("a bad file does not hide the good ones") {
   REQUIRE(mkfifo((images.directory / "pipe.json").c_str(), 0600) == 0);
   std::filesystem::create_directory(images.directory / "dir.json");
   std::filesystem::create_symlink("nowhere", images.directory / "dangling.json");
-  build::DeclaredSet set(images.directory, 0ms);
+  pipeline::DeclaredSet set(images.directory, 0ms);
   const auto current = set.current();
   CHECK(package_of(set, "web", "v1") == "nginx");
   CHECK_FALSE(current->find("web", "latest"));
@@ -285,7 +285,7 @@ TEST_CASE("a bad file does not hide the good ones") {
 
 TEST_CASE("files that come, change and go are seen without a restart") {
   const Images images;
-  build::DeclaredSet set(images.directory, 0ms);
+  pipeline::DeclaredSet set(images.directory, 0ms);
   const auto empty = set.current();
   CHECK(empty->images().empty());
   CHECK(set.current() == empty);  // nothing changed: nothing is made anew
@@ -311,7 +311,7 @@ TEST_CASE("files that come, change and go are seen without a restart") {
 TEST_CASE("a half-written file keeps the old declaration and is reported") {
   const Images images;
   images.write("web.json", declaration("web", "nginx"));
-  build::DeclaredSet set(images.directory, 0ms);
+  pipeline::DeclaredSet set(images.directory, 0ms);
   const std::string next = declaration("web", "curl");
   for (const std::size_t written : {std::size_t{0}, std::size_t{1}, next.size() / 2, next.size() - 1}) {
     images.write("web.json", next.substr(0, written));
@@ -328,15 +328,15 @@ TEST_CASE("a half-written file keeps the old declaration and is reported") {
 TEST_CASE("a directory that is away takes no image with it") {
   const Images images;
   images.write("web.json", declaration("web", "nginx"));
-  build::DeclaredSet set(images.directory, 0ms);
+  pipeline::DeclaredSet set(images.directory, 0ms);
   std::filesystem::rename(images.directory, images.top.path() / "elsewhere");
   CHECK(package_of(set, "web") == "nginx");
   check_contains(set.current()->problems().at(0), "images: cannot read the directory: No such file");
   std::filesystem::rename(images.top.path() / "elsewhere", images.directory);
   CHECK(set.current()->problems().empty());
-  build::DeclaredSet none({}, 0ms);
+  pipeline::DeclaredSet none({}, 0ms);
   CHECK(none.current()->problems().empty());
-  build::DeclaredSet missing(images.top.path() / "missing", 0ms);
+  pipeline::DeclaredSet missing(images.top.path() / "missing", 0ms);
   CHECK_FALSE(missing.current()->complete());
   CHECK(missing.current()->problems().size() == 1);
 }
@@ -346,7 +346,7 @@ TEST_CASE("of two files with one name the first is served and both are reported"
   images.write("b.json", declaration("web", "curl"));
   images.write("a.json", declaration("web", "nginx"));
   images.write("c.json", declaration("web", "jq", "v2"));
-  build::DeclaredSet set(images.directory, 0ms);
+  pipeline::DeclaredSet set(images.directory, 0ms);
   CHECK(package_of(set, "web") == "nginx");
   CHECK(package_of(set, "web", "v2") == "jq");
   REQUIRE(set.current()->problems().size() == 2);
@@ -364,7 +364,7 @@ TEST_CASE("the hash follows what is declared, not how it is written or named") {
   images.write("a.json", declaration("one", "nginx"));
   images.write("b.json", R"({"contents":["nginx"], "name":"two"})");
   images.write("c.json", R"({"contents":["nginx"], "name":"three", "config": {"env": {"A": "1"}}})");
-  build::DeclaredSet set(images.directory, 0ms);
+  pipeline::DeclaredSet set(images.directory, 0ms);
   const auto hash = [&](const char* name) { return set.current()->find(name, "latest")->hash; };
   CHECK(hash("one") == hash("two"));
   CHECK(hash("one") != hash("three"));
@@ -376,7 +376,7 @@ TEST_CASE("names that are packages or meta-packages too do not go unnoticed") {
   const std::vector<std::string> names = {"amd64",     "arm64/web", "curl", "gzip/web", "mine",
                                           "shell/web", "team/web",  "zstd", "git/web"};
   for (std::size_t i = 0; i < names.size(); ++i) images.write(std::to_string(i) + ".json", declaration(names[i], "x"));
-  build::DeclaredSet set(images.directory, 0ms);
+  pipeline::DeclaredSet set(images.directory, 0ms);
   std::vector<std::string> asked;
   const auto clashes = set.current()->clashes([&](const reference::AttributePath& path) {
     asked.push_back(path.text);
@@ -399,7 +399,7 @@ TEST_CASE("readers and writers at the same time see whole declarations, and neve
   const Images images;
   images.write("web.json", declaration("web", "nginx"));
   images.write("stable.json", declaration("stable", "hello"));
-  build::DeclaredSet set(images.directory, 0ms);
+  pipeline::DeclaredSet set(images.directory, 0ms);
   std::atomic<bool> stop{false};
   std::atomic<unsigned> wrong{0};
   std::vector<std::thread> readers;

@@ -6,11 +6,11 @@
 #include <functional>
 #include <thread>
 
-#include "build/export_tree.h"
 #include "error.h"
 #include "http/answers.h"
 #include "json/json.h"
 #include "os/file.h"
+#include "pipeline/export_tree.h"
 #include "temporary_directory.h"
 #include "tree/listing.h"
 #include "tree/referrers.h"
@@ -337,7 +337,7 @@ TEST_CASE("an export has all that the images lead to and nothing else") {
     return names;
   }();
   const std::vector<reference::Reference> references{reference::parse("git")};
-  const auto exported = build::export_tree(shelf.tree, references, copy);
+  const auto exported = pipeline::export_tree(shelf.tree, references, copy);
   CHECK(shelf.files(copy) == wanted);
   CHECK(exported.images == std::vector{git});
   CHECK(exported.tags == 2);
@@ -352,11 +352,11 @@ TEST_CASE("an export has all that the images lead to and nothing else") {
         os::read_if_exists(tree::referrers_index_file(copied.layout(), git)));
   CHECK(copied.has_blob(image::Digest::of("sbom")));
 
-  CHECK(build::export_tree(shelf.tree, references, copy).added_bytes == 0);
+  CHECK(pipeline::export_tree(shelf.tree, references, copy).added_bytes == 0);
   CHECK(shelf.files(copy) == wanted);
 }
 
-TEST_CASE("an export brings the members of an index and mends a blob that was cut off") {
+TEST_CASE("an export brings the members of an index and fixes a blob that was cut off") {
   const Shelf shelf;
   const auto member = shelf.publish_image("layer");
   const auto index = shelf.tree.publish_manifest(
@@ -367,7 +367,7 @@ TEST_CASE("an export brings the members of an index and mends a blob that was cu
   const tree::Tree copied(tree::Layout{shelf.dir.path() / "copy", {}});
   const auto layer = image::Digest::of("layer");
   os::write_file(copied.layout().blob(layer), "lay");
-  build::export_tree(shelf.tree, std::vector{reference::parse("git")}, copied.layout().tree);
+  pipeline::export_tree(shelf.tree, std::vector{reference::parse("git")}, copied.layout().tree);
   CHECK(copied.manifest(index));
   CHECK(copied.manifest(member));
   CHECK(os::read_if_exists(copied.layout().blob(layer)) == "layer");
@@ -378,7 +378,7 @@ TEST_CASE("an export of what is not in the tree writes nothing and says what to 
   const fs::path copy = shelf.dir.path() / "copy";
   const auto complaint = [&](std::string_view name) -> std::string {
     try {
-      build::export_tree(shelf.tree, std::vector{reference::parse("whole"), reference::parse(name)}, copy);
+      pipeline::export_tree(shelf.tree, std::vector{reference::parse("whole"), reference::parse(name)}, copy);
     } catch (const Error& error) {
       return error.what();
     }

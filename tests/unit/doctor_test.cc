@@ -1,7 +1,6 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
-#include "doctor/account.h"
 #include "doctor/checkup.h"
 #include "doctor/directory_checks.h"
 #include "doctor/fastcgi_client.h"
@@ -10,6 +9,7 @@
 #include "doctor/nix_checks.h"
 #include "doctor/socket_checks.h"
 #include "doctor/version.h"
+#include "os/user.h"
 
 using namespace nixery;
 using namespace nixery::doctor;
@@ -26,16 +26,16 @@ TEST_CASE("versions are found in what programs say") {
   CHECK(Version{2, 9, 0} < Version{2, 10, 0});
 }
 
-TEST_CASE("the fixed version of each series mends the escapes, the one before does not") {
+TEST_CASE("the fixed version of each series fixes the escapes, the one before does not") {
   for (const Version fixed : {Version{2, 28, 6}, Version{2, 29, 3}, Version{2, 30, 4}, Version{2, 31, 4},
                               Version{2, 32, 7}, Version{2, 33, 4}, Version{2, 34, 5}}) {
     CHECK_FALSE(escape_advisories(fixed).open);
     const auto before = escape_advisories({fixed.major, fixed.minor, fixed.patch - 1});
     CHECK(before.open);
-    CHECK(before.mended_in == fixed);
+    CHECK(before.fixed_in == fixed);
   }
   CHECK(escape_advisories({2, 8, 0}).open);
-  CHECK_FALSE(escape_advisories({2, 8, 0}).mended_in.has_value());
+  CHECK_FALSE(escape_advisories({2, 8, 0}).fixed_in.has_value());
   CHECK_FALSE(escape_advisories({2, 35, 0}).open);
   CHECK_FALSE(escape_advisories({3, 0, 0}).open);
   // A warning that does not claim to know what a distribution did.
@@ -43,7 +43,7 @@ TEST_CASE("the fixed version of each series mends the escapes, the one before do
   CHECK(finding.verdict == Verdict::warning);
   CHECK(finding.seen.find("cannot be seen from here") != finding.seen.npos);
   CHECK(judge_advisories({2, 31, 4}, "Nix").verdict == Verdict::ok);
-  CHECK(judge_advisories({2, 31, 3}, "Nix").mend.find("2.31.4") != std::string::npos);
+  CHECK(judge_advisories({2, 31, 3}, "Nix").fix.find("2.31.4") != std::string::npos);
 }
 
 namespace {
@@ -161,15 +161,15 @@ TEST_CASE("a mode's bits are the owner's, else the group's, else everybody's") {
   status.st_uid = 1;
   status.st_gid = 2;
   status.st_mode = S_IFREG | 0640;
-  const Account owner{"o", 1, 9, {9}, ""}, member{"m", 3, 9, {9, 2}, ""}, other{"x", 4, 4, {4}, ""},
+  const os::User owner{"o", 1, 9, {9}, ""}, member{"m", 3, 9, {9, 2}, ""}, other{"x", 4, 4, {4}, ""},
       root{"r", 0, 0, {0}, ""};
-  CHECK(allowed_by_mode(status, owner, {.read = true, .write = true}));
-  CHECK(allowed_by_mode(status, member, {.read = true}));
-  CHECK_FALSE(allowed_by_mode(status, member, {.write = true}));
-  CHECK_FALSE(allowed_by_mode(status, other, {.read = true}));
-  CHECK(allowed_by_mode(status, root, {.read = true, .write = true}));
+  CHECK(os::allowed_by_mode(status, owner, {.read = true, .write = true}));
+  CHECK(os::allowed_by_mode(status, member, {.read = true}));
+  CHECK_FALSE(os::allowed_by_mode(status, member, {.write = true}));
+  CHECK_FALSE(os::allowed_by_mode(status, other, {.read = true}));
+  CHECK(os::allowed_by_mode(status, root, {.read = true, .write = true}));
   status.st_mode = S_IFREG | 0077;  // the owner's bits are the owner's, though others may more
-  CHECK_FALSE(allowed_by_mode(status, owner, {.read = true}));
+  CHECK_FALSE(os::allowed_by_mode(status, owner, {.read = true}));
 }
 
 TEST_CASE("room: too little fails, little warns") {

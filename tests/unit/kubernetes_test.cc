@@ -46,7 +46,7 @@ TEST_CASE("failures put a key off ever longer until it is forgiven") {
     CHECK(schedule.take(start + delay) == "a");
     schedule.done("a");
   }
-  schedule.forgive("a");
+  schedule.forget("a");
   schedule.add_after_failure("a", start, 0);
   CHECK(schedule.next_due() == start + 50ms);
 }
@@ -76,7 +76,7 @@ TEST_CASE("what a server asks for puts a key off longer, and never less long tha
   schedule.add("a", start + 1s);
   CHECK(schedule.next_due() == start + 9s);
   schedule.take(start + 9s);
-  schedule.forgive("a");
+  schedule.forget("a");
   schedule.done("a");
   schedule.add("a", start);
   CHECK(schedule.next_due() == start);
@@ -227,7 +227,7 @@ TEST_CASE("the oldest images of a namespace are within its quota, and places tha
 }
 
 TEST_CASE("an answer counts for the declaration that it is about, and for no other") {
-  using Outcome = Pull::Outcome;
+  using State = PullResult::State;
   const auto answer = [](long status, const std::string& detail, const std::string& location = "") {
     Response response;
     response.status = status;
@@ -236,28 +236,28 @@ TEST_CASE("an answer counts for the declaration that it is about, and for no oth
     return meaning_of(response, "hash");
   };
   const auto refused = answer(404, R"({"failure":"unknown_package","declaration":"hash"})");
-  CHECK(refused.outcome == Outcome::refused);
+  CHECK(refused.state == State::refused);
   CHECK(refused.reason == "UnknownPackage");
   CHECK(refused.message == "why");
-  CHECK(answer(404, R"({"failure":"unknown_package","declaration":"other"})").outcome == Outcome::not_taken);
-  CHECK(answer(404, R"({"failure":"unknown_package"})").outcome == Outcome::not_taken);
-  CHECK(answer(404, "{}").outcome == Outcome::unavailable);
-  CHECK(answer(424, R"({"failure":"build_failed","declaration":"hash"})").outcome == Outcome::failed);
-  CHECK(answer(503, R"({"failure":"too_busy","declaration":"hash"})").outcome == Outcome::unavailable);
-  CHECK(answer(429, R"({"failure":"still_building"})").outcome == Outcome::building);
-  CHECK(answer(307, "{}", "/v2/a/manifests/b?nixery-hop=1").outcome == Outcome::building);
-  CHECK(answer(307, "{}", "https://elsewhere/").outcome == Outcome::unavailable);
+  CHECK(answer(404, R"({"failure":"unknown_package","declaration":"other"})").state == State::not_taken);
+  CHECK(answer(404, R"({"failure":"unknown_package"})").state == State::not_taken);
+  CHECK(answer(404, "{}").state == State::unavailable);
+  CHECK(answer(424, R"({"failure":"build_failed","declaration":"hash"})").state == State::failed);
+  CHECK(answer(503, R"({"failure":"too_busy","declaration":"hash"})").state == State::unavailable);
+  CHECK(answer(429, R"({"failure":"still_building"})").state == State::building);
+  CHECK(answer(307, "{}", "/v2/a/manifests/b?nixery-hop=1").state == State::building);
+  CHECK(answer(307, "{}", "https://elsewhere/").state == State::unavailable);
   CHECK(answer(404, R"({"failure":"1-odd reason!","declaration":"hash"})").reason == "OddReason");
 }
 
 TEST_CASE("what was built stays told while the registry does not answer") {
   NixImage image;
   image.generation = 3;
-  Pull built, silent;
-  built.outcome = Pull::Outcome::built;
+  PullResult built, silent;
+  built.state = PullResult::State::built;
   built.reason = "Built";
   built.digest = "sha256:x";
-  silent.outcome = Pull::Outcome::unavailable;
+  silent.state = PullResult::State::unavailable;
   silent.reason = "RegistryUnavailable";
   silent.message = "no answer";
   const Status after = status_of(image, silent, built, "r/a:b"), never = status_of(image, silent, {}, "r/a:b");

@@ -8,12 +8,12 @@
 
 #include "cause.h"
 #include "error.h"
-#include "layer/pipeline.h"
+#include "layer/compression.h"
 #include "layer/walk.h"
 #include "layer_test_store.h"
 #include "logged.h"
+#include "maintenance/orphans.h"
 #include "os/file.h"
-#include "upkeep/leftovers.h"
 
 using namespace nixery;
 using namespace nixery::layer;
@@ -325,8 +325,8 @@ TEST_CASE("what a collection leaves is still copied, not compressed again") {
   writer.write(world.dealt(5), gzip_fast);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
   const auto stays = [&](const image::Digest& digest) { return fs::exists(layout.blob(digest)); };
-  upkeep::remove_leftovers(layout, stays, std::chrono::system_clock::now(), std::chrono::seconds(0),
-                           upkeep::Mode::real);
+  maintenance::remove_orphans(layout, stays, std::chrono::system_clock::now(), std::chrono::seconds(0),
+                              maintenance::Mode::real);
   const Written third = writer.write(world.dealt(3), gzip_fast);
   CHECK(third.stats.compressed == 0);
   CHECK(third.stats.copied > 0);
@@ -440,7 +440,7 @@ TEST_CASE("a recipe is JSON with its keys in a fixed order") {
   CHECK(!parse_recipe(to_json(recipe), image::Digest::of("y")));
 }
 
-TEST_CASE("a store path that is not as long as Nix registered it makes no layer, until it is mended") {
+TEST_CASE("a store path that is not as long as Nix registered it makes no layer, until it is fixed") {
   World world;
   const tree::Layout layout = world.layout("t");
   Writer writer(layout, world.options());
@@ -476,7 +476,7 @@ TEST_CASE("a store path that is not as long as Nix registered it makes no layer,
   CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4])));
 }
 
-TEST_CASE("a path that was damaged since its segment was made gives no layer, until it is mended") {
+TEST_CASE("a path that was damaged since its segment was made gives no layer, until it is fixed") {
   World world;
   const tree::Layout layout = world.layout("t");
   Writer writer(layout, world.options());
@@ -502,7 +502,7 @@ TEST_CASE("a path that was damaged since its segment was made gives no layer, un
   for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
 }
 
-TEST_CASE("a segment that was made of a damaged path is not used once that is mended") {
+TEST_CASE("a segment that was made of a damaged path is not used once that is fixed") {
   World world;
   const tree::Layout layout = world.layout("t");
   Writer writer(layout, world.options());

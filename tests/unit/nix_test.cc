@@ -51,17 +51,17 @@ TEST_CASE("nix's error is found among its traces, in old and new clothes") {
 }
 
 TEST_CASE("what is blocked is suspected at the paths that end as a name does, and nowhere that costs a whole set") {
-  using Step = nix::Suspect::Step;
+  using Step = nix::AliasCandidate::Step;
   const auto suspects = [](std::vector<std::string> globs, std::string_view name) {
-    return nix::suspects_of(globs, name);
+    return nix::alias_candidates_of(globs, name);
   };
   CHECK(suspects({"python2Packages.*"}, "python2.pkgs.Foo") ==
-        std::vector<nix::Suspect>{{{Step{"python2packages", ""}}, "python2.pkgs.foo"},
-                                  {{Step{"python2packages", ""}}, "pkgs.foo"},
-                                  {{Step{"python2packages", ""}}, "foo"}});
-  CHECK(suspects({"a.b"}, "c.b.out") == std::vector<nix::Suspect>{{{Step{"a", ""}}, "b"}});
-  CHECK(suspects({"g++*"}, "x") == std::vector<nix::Suspect>{{{Step{"", "g\\+\\+.*"}}, "x"}});
-  CHECK(suspects({"*"}, "a.b") == std::vector<nix::Suspect>{{{}, "a.b"}, {{}, "b"}});
+        std::vector<nix::AliasCandidate>{{{Step{"python2packages", ""}}, "python2.pkgs.foo"},
+                                         {{Step{"python2packages", ""}}, "pkgs.foo"},
+                                         {{Step{"python2packages", ""}}, "foo"}});
+  CHECK(suspects({"a.b"}, "c.b.out") == std::vector<nix::AliasCandidate>{{{Step{"a", ""}}, "b"}});
+  CHECK(suspects({"g++*"}, "x") == std::vector<nix::AliasCandidate>{{{Step{"", "g\\+\\+.*"}}, "x"}});
+  CHECK(suspects({"*"}, "a.b") == std::vector<nix::AliasCandidate>{{{}, "a.b"}, {{}, "b"}});
   CHECK(suspects({"*.b", "[ab]", "a.[b", "\\a"}, "c.b").empty());
   CHECK(suspects({}, "a").empty());
 }

@@ -22,11 +22,11 @@
 
 using namespace nixery;
 using os::Command;
-using os::Outcome;
+using os::ProcessResult;
 
 namespace {
 
-Outcome shell(std::string script, std::optional<std::chrono::seconds> limit = {}) {
+ProcessResult shell(std::string script, std::optional<std::chrono::seconds> limit = {}) {
   Command command;
   command.argv = {"sh", "-c", std::move(script)};
   command.limit = limit;
@@ -63,24 +63,24 @@ TEST_CASE("a child that fills both pipes is read to its end") {
 
 TEST_CASE("a child killed by a signal says which") {
   const auto outcome = shell("kill -SEGV $$");
-  CHECK(outcome.end == Outcome::End::signalled);
+  CHECK(outcome.end == ProcessResult::End::signalled);
   CHECK(outcome.code == SIGSEGV);
   CHECK(outcome.describe().find("signal 11") != std::string::npos);
 }
 
 TEST_CASE("over its limit, the whole process group is killed") {
   // So long that the shell gets as far as to tell whom it has started; on a busy machine that may take a while.
-  Outcome outcome;
+  ProcessResult outcome;
   for (std::chrono::seconds limit{1}; outcome.output.empty() && limit < std::chrono::minutes(2); limit *= 4) {
     outcome = shell("sleep 600 & echo $!; sleep 600", limit);
-    CHECK(outcome.end == Outcome::End::timed_out);
+    CHECK(outcome.end == ProcessResult::End::timed_out);
   }
   REQUIRE_FALSE(outcome.output.empty());
   CHECK(ends(static_cast<pid_t>(std::stol(outcome.output))));
 }
 
 TEST_CASE("the limit also holds for a child that has closed its outputs") {
-  CHECK(shell("exec >&- 2>&-; sleep 600", std::chrono::seconds(1)).end == Outcome::End::timed_out);
+  CHECK(shell("exec >&- 2>&-; sleep 600", std::chrono::seconds(1)).end == ProcessResult::End::timed_out);
 }
 
 TEST_CASE("what a child leaves behind in its group ends with it") {
@@ -89,13 +89,13 @@ TEST_CASE("what a child leaves behind in its group ends with it") {
   CHECK(ends(static_cast<pid_t>(std::stol(outcome.output))));
 }
 
-TEST_CASE("a stop flag ends the child") {
-  std::atomic<bool> stop{false};
-  std::thread stopper([&] { stop = true; });
+TEST_CASE("a stop request ends the child") {
+  std::stop_source stop;
+  std::thread stopper([&] { stop.request_stop(); });
   Command command;
   command.argv = {"sleep", "600"};
-  command.stop = &stop;
-  CHECK(os::run(command).end == Outcome::End::stopped);
+  command.stop = stop.get_token();
+  CHECK(os::run(command).end == ProcessResult::End::stopped);
   stopper.join();
 }
 
@@ -112,7 +112,7 @@ TEST_CASE("a child is watched with the last eight descriptors") {
   const auto outcome = shell("sleep 600", std::chrono::seconds(1));
   taken.clear();
   setrlimit(RLIMIT_NOFILE, &before);
-  CHECK(outcome.end == Outcome::End::timed_out);
+  CHECK(outcome.end == ProcessResult::End::timed_out);
 }
 
 TEST_CASE("a child that cannot be watched is an error, not a wait for ever") {
@@ -141,7 +141,7 @@ TEST_CASE("more output than allowed is an error, not a lack of memory") {
   Command command;
   command.argv = {"sh", "-c", "yes"};
   command.output_limit = 1 << 20;
-  CHECK(os::run(command).end == Outcome::End::output_too_large);
+  CHECK(os::run(command).end == ProcessResult::End::output_too_large);
 }
 
 TEST_CASE("standard error comes line by line, the last one without its newline too") {

@@ -10,7 +10,7 @@
 #include <thread>
 #include <vector>
 
-#include "http/stream_room.h"
+#include "http/event_streams.h"
 #include "temporary_directory.h"
 
 using namespace nixery;
@@ -69,9 +69,9 @@ struct Room {
   const std::string path = (dir.path() / "s").string();
   http::Listener listener = http::find_listener("unix:" + path);
   metrics::Gauge open;
-  http::StreamRoom room;
+  http::EventStreams streams;
 
-  explicit Room(http::StreamLimits limits) : room(limits, open) {}
+  explicit Room(http::StreamLimits limits) : streams(limits, open) {}
   // Somebody at `address` who follows `next`.
   std::unique_ptr<Asker> follow(std::function<std::optional<std::string>()> next,
                                 std::string_view address = "1.2.3.4") {
@@ -80,7 +80,7 @@ struct Room {
     REQUIRE(exchange);
     http::Response head;
     head.streamed = true;
-    room.enter(*std::move(exchange), {std::move(head), std::move(next)});
+    streams.add(*std::move(exchange), {std::move(head), std::move(next)});
     return asker;
   }
 };
@@ -96,9 +96,10 @@ bool holds(std::string_view text, std::string_view part) {
 }  // namespace
 
 TEST_CASE("a stream has its head, what its feed says, and an end") {
-  Room room({});
+  Room streams({});
   int said = 0;
-  const auto text = room.follow([&]() -> std::optional<std::string> {
+  const auto text = streams
+                        .follow([&]() -> std::optional<std::string> {
                           return ++said > 2 ? std::nullopt : std::optional("piece " + std::to_string(said) + "\n");
                         })
                         ->read_all();
@@ -109,15 +110,15 @@ TEST_CASE("a stream has its head, what its feed says, and an end") {
 }
 
 TEST_CASE("a stream that goes on too long ends and asks to come back; one that throws ends") {
-  Room room({64, 8, 100ms});
-  CHECK(holds(room.follow(silence)->read_all(), "retry: "));
+  Room streams({64, 8, 100ms});
+  CHECK(holds(streams.follow(silence)->read_all(), "retry: "));
   Room patient({64, 8, 1h});
   CHECK_FALSE(holds(patient.follow([]() -> std::optional<std::string> { throw std::runtime_error("odd"); })->read_all(),
                     "retry: "));
 }
 
 TEST_CASE("a client that reads nothing is not asked for, and holds nobody up") {
-  Room room({});
+  Room streams({});
   std::atomic<int> unread = 0, read = 0;
   const auto feed = [](std::atomic<int>& count) {
     return [&count]() -> std::optional<std::string> {
@@ -125,23 +126,23 @@ TEST_CASE("a client that reads nothing is not asked for, and holds nobody up") {
       return std::string(http::piece_size * 3 / 2, 'x');
     };
   };
-  const auto stuck = room.follow(feed(unread));
-  const auto reader = room.follow(feed(read));
+  const auto stuck = streams.follow(feed(unread));
+  const auto reader = streams.follow(feed(read));
   CHECK(reader->read_until(10 * http::piece_size).size() >= 10 * http::piece_size);
   CHECK(read >= 6);
   CHECK(unread < read);
 }
 
 TEST_CASE("whoever reads nothing for too long is dropped, and dropping many holds nobody up") {
-  Room room({64, 64, 1h, 1s});
+  Room streams({64, 64, 1h, 1s});
   std::atomic<int> asked = 0;
-  const auto reader = room.follow([&asked]() -> std::optional<std::string> {
+  const auto reader = streams.follow([&asked]() -> std::optional<std::string> {
     ++asked;
     return "";
   });
   std::vector<std::unique_ptr<Asker>> stuck;
   for (int i = 0; i < 48; ++i)
-    stuck.push_back(room.follow([] { return std::optional(std::string(http::piece_size * 3 / 2, 'x')); }));
+    stuck.push_back(streams.follow([] { return std::optional(std::string(http::piece_size * 3 / 2, 'x')); }));
   // The reader is asked for until all of them are gone, and twice more; each time long before there were a second for
   // each of them.
   using Clock = std::chrono::steady_clock;
@@ -149,7 +150,7 @@ TEST_CASE("whoever reads nothing for too long is dropped, and dropping many hold
   for (int more = 2; more > 0;) {
     REQUIRE(Clock::now() < last);
     const int before = asked;
-    const bool all_gone = room.open.value() == 1;
+    const bool all_gone = streams.open.value() == 1;
     const auto end = Clock::now() + 20s;
     while (asked == before && Clock::now() < end) std::this_thread::sleep_for(10ms);
     REQUIRE(asked > before);
@@ -157,29 +158,29 @@ TEST_CASE("whoever reads nothing for too long is dropped, and dropping many hold
   }
 }
 
-TEST_CASE("there are so many streams, and each client has so many; who leaves makes room") {
-  Room room({3, 2, 1h});
-  auto first = room.follow(silence, "1.1.1.1"), second = room.follow(silence, "1.1.1.1");
-  CHECK(holds(room.follow(silence, "1.1.1.1")->read_all(), "503"));
-  const auto third = room.follow(silence, "2.2.2.2");
-  CHECK(holds(room.follow(silence, "3.3.3.3")->read_all(), "503"));
-  CHECK(room.open.value() == 3);
+TEST_CASE("there are so many streams, and each client has so many; who leaves makes streams") {
+  Room streams({3, 2, 1h});
+  auto first = streams.follow(silence, "1.1.1.1"), second = streams.follow(silence, "1.1.1.1");
+  CHECK(holds(streams.follow(silence, "1.1.1.1")->read_all(), "503"));
+  const auto third = streams.follow(silence, "2.2.2.2");
+  CHECK(holds(streams.follow(silence, "3.3.3.3")->read_all(), "503"));
+  CHECK(streams.open.value() == 3);
   first->leave();
   // It is seen with the next look at all streams.
   bool entered = false;
   for (int tries = 0; tries < 100 && !entered; ++tries) {
-    entered =
-        holds(room.follow([]() -> std::optional<std::string> { return std::nullopt; }, "1.1.1.1")->read_all(), "200");
+    entered = holds(streams.follow([]() -> std::optional<std::string> { return std::nullopt; }, "1.1.1.1")->read_all(),
+                    "200");
     if (!entered) std::this_thread::sleep_for(100ms);
   }
   CHECK(entered);
 }
 
-TEST_CASE("the room's end is the streams' end") {
+TEST_CASE("the streams's end is the streams' end") {
   std::unique_ptr<Asker> asker;
   {
-    Room room({});
-    asker = room.follow(silence);
+    Room streams({});
+    asker = streams.follow(silence);
   }
   CHECK(holds(asker->read_all(), "200"));
 }

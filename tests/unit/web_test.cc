@@ -5,7 +5,6 @@
 
 #include <chrono>
 
-#include "build/flights.h"
 #include "http/compose_page.h"
 #include "http/image_report.h"
 #include "image/manifest.h"
@@ -13,6 +12,7 @@
 #include "nix/attribute_names.h"
 #include "os/file.h"
 #include "os/lock.h"
+#include "pipeline/job_queue.h"
 #include "temporary_directory.h"
 #include "tree/failures.h"
 #include "tree/recent.h"
@@ -115,25 +115,25 @@ TEST_CASE("a lock is held by its holder, not by those who look") {
 }
 
 TEST_CASE("a report is remembered like a failure, and found") {
-  using namespace build;
-  int flown = 0;
-  Flights flights({1, 10, std::chrono::hours(1)});
+  using namespace pipeline;
+  int runs = 0;
+  JobQueue jobs({1, 10, std::chrono::hours(1)});
   const auto work = [&](Progress&) {
-    ++flown;
-    Landing landing;
-    landing.report = std::make_shared<const std::string>("told");
-    return landing;
+    ++runs;
+    JobResult result;
+    result.report = std::make_shared<const std::string>("told");
+    return result;
   };
-  CHECK_FALSE(flights.find("k"));
-  flights.join("a", "k", work);
-  flights.wait_until_idle();
-  const auto flight = flights.join("b", "k", work);
-  REQUIRE(flight->landing());
-  CHECK((*flight->landing()->report == "told" && flown == 1));
-  CHECK(flights.find("k") == flight);
+  CHECK_FALSE(jobs.find("k"));
+  jobs.submit("a", "k", work);
+  jobs.wait_until_idle();
+  const auto job = jobs.submit("b", "k", work);
+  REQUIRE(job->result());
+  CHECK((*job->result()->report == "told" && runs == 1));
+  CHECK(jobs.find("k") == job);
 
-  Flights forgetful({1, 10, std::chrono::seconds(0)});
-  forgetful.join("a", "k", work);
+  JobQueue forgetful({1, 10, std::chrono::seconds(0)});
+  forgetful.submit("a", "k", work);
   forgetful.wait_until_idle();
   CHECK_FALSE(forgetful.find("k"));
 }
@@ -170,7 +170,7 @@ TEST_CASE("the form of the start page becomes commands") {
   CHECK(page.body.find("--tls-verify=false") == page.body.npos);
   CHECK(compose("packages=git", "127.0.0.1:8080", "http")
             .body.find("podman run --rm -it --tls-verify=false 127.0.0.1:8080/git<") != std::string::npos);
-  // It would choose the layers' encoding in the first place.
+  // It would choose the layers' encoding in the first match.
   CHECK(compose("packages=zstd+git").body.find("/git/zstd<") != std::string::npos);
 }
 

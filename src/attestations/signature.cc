@@ -1,0 +1,76 @@
+#include "attestations/signature.h"
+
+#include <fmt/format.h>
+#include <openssl/evp.h>
+
+#include "attestations/manifest_json.h"
+#include "json/json.h"
+
+namespace nixery::attestations {
+
+namespace {
+
+using json::member;
+
+std::string base64(std::string_view bytes) {
+  std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');  // EVP_EncodeBlock ends with a NUL
+  const int size =
+      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
+                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
+  text.resize(static_cast<std::size_t>(size));
+  return text;
+}
+
+// The least that readers of images take for a config, for those that know the tag form treat it as an image.
+std::string config_of(const image::Digest& payload) {
+  image::Config config;
+  config.created = created;
+  config.layers = {{payload, "signature"}};
+  return image::to_json(config);
+}
+
+}  // namespace
+
+std::string simple_signing_payload(std::string_view docker_reference, const image::Digest& digest) {
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartObject();
+  json::key(writer, "critical");
+  writer.StartObject();
+  json::key(writer, "identity");
+  writer.StartObject();
+  member(writer, "docker-reference", docker_reference);
+  writer.EndObject();
+  json::key(writer, "image");
+  writer.StartObject();
+  member(writer, "docker-manifest-digest", digest.str());
+  writer.EndObject();
+  member(writer, "type", "cosign container image signature");
+  writer.EndObject();
+  json::key(writer, "optional");
+  writer.Null();
+  writer.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+Signature sign(const SigningKey& key, std::string_view docker_reference, const image::Descriptor& subject) {
+  const std::string payload = simple_signing_payload(docker_reference, subject.digest);
+  const DescribedBlob layer{
+      simple_signing_media_type, payload, {{std::string(signature_annotation), base64(key.sign(payload))}}};
+  const std::string config = config_of(image::Digest::of(payload));
+
+  ManifestJson tagged;
+  tagged.config = {image::name_of(image::MediaType::oci_config), config, {}};
+  tagged.layer = layer;
+
+  ManifestJson referrer;
+  referrer.artifact_type = signature_artifact_type;
+  referrer.config = {empty_media_type, empty_config, {}};
+  referrer.layer = layer;
+  referrer.subject = &subject;
+  referrer.annotations = {{"org.opencontainers.image.created", std::string(created)}};
+
+  return {fmt::format("sha256-{}.sig", subject.digest.hex()), artifact_of(tagged), artifact_of(referrer)};
+}
+
+}  // namespace nixery::attestations

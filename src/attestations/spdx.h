@@ -1,0 +1,20 @@
+// A software bill of materials in SPDX 2.3's JSON (spdx.github.io/spdx-spec/v2.3, clauses 6 to 11).
+//
+// The document DESCRIBES the image (clause 7: a package of purpose CONTAINER), which CONTAINS each store path; a path
+// DEPENDS_ON those that it refers to. A path's SHA256 is that of its NAR, as `nix-store --query --hash` tells it; the
+// image's is its manifest's digest. Licence, homepage and drv path are known of the packages that were asked for; of
+// others only what the path's name says.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "attestations/subject.h"
+
+namespace nixery::attestations {
+
+inline constexpr std::string_view spdx_media_type = "application/spdx+json";
+
+std::string spdx_document(const Subject& subject);
+
+}  // namespace nixery::attestations

@@ -1,0 +1,238 @@
+#include "http/acceptor.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include "log.h"
+
+namespace nixery::http {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t max_request_size = 128u << 10;  // request that we look at; web servers give up at half of that
+constexpr std::size_t max_ready = 16;                 // whole requests that wait for a thread here, not with the kernel
+constexpr int max_accepts = 2048;  // connections, before we look at other things; above any backlog of ours
+constexpr std::chrono::milliseconds accept_backoff{50};
+constexpr std::chrono::seconds drain_timeout{1};  // with those that are half in when we close
+
+// FastCGI's record types that matter here.
+constexpr unsigned begin_request = 1, parameters = 4;
+
+unsigned byte_at(std::string_view bytes, std::size_t at) {
+  return static_cast<unsigned char>(bytes[at]);
+}
+
+void watch(int events, int fd, std::uint32_t what) {
+  epoll_event event{};
+  event.events = what;
+  event.data.fd = fd;
+  epoll_ctl(events, EPOLL_CTL_ADD, fd, &event);
+}
+
+RequestState state_on(int connection) {
+  thread_local std::vector<char> bytes(max_request_size);
+  const ssize_t n = recv(connection, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (n < 0) return errno == EAGAIN || errno == EINTR ? RequestState::incomplete : RequestState::malformed;
+  if (n == 0) return RequestState::malformed;
+  const RequestState state = request_state({bytes.data(), static_cast<std::size_t>(n)});
+  return state == RequestState::incomplete && static_cast<std::size_t>(n) == max_request_size ? RequestState::malformed
+                                                                                              : state;
+}
+
+std::optional<std::string> web_servers_of_environment() {
+  const char* addresses = std::getenv("FCGI_WEB_SERVER_ADDRS");
+  return addresses ? std::optional<std::string>(addresses) : std::nullopt;
+}
+
+bool is_one_of(const sockaddr_storage& peer, socklen_t size, const std::string& addresses) {
+  char name[NI_MAXHOST];
+  if (peer.ss_family == AF_UNIX) return true;
+  return getnameinfo(reinterpret_cast<const sockaddr*>(&peer), size, name, sizeof name, nullptr, 0, NI_NUMERICHOST) ==
+             0 &&
+         fmt::format(",{},", addresses).find(fmt::format(",{},", name)) != std::string::npos;
+}
+
+}  // namespace
+
+RequestState request_state(std::string_view bytes) {
+  unsigned request = 0;  // 0: it has not begun
+  while (bytes.size() >= 8) {
+    const unsigned type = byte_at(bytes, 1), id = byte_at(bytes, 2) << 8 | byte_at(bytes, 3);
+    const std::size_t length = byte_at(bytes, 4) << 8 | byte_at(bytes, 5), padding = byte_at(bytes, 6);
+    if (byte_at(bytes, 0) != 1) return RequestState::malformed;
+    if (id == 0) {
+      // Of the connection, not of a request.
+    } else if (request == 0) {
+      if (type != begin_request || length != 8) return RequestState::malformed;
+      request = id;
+    } else if (type == parameters && id == request && length == 0) {
+      return RequestState::complete;
+    }
+    if (bytes.size() < 8 + length + padding) break;
+    bytes.remove_prefix(8 + length + padding);
+  }
+  return RequestState::incomplete;
+}
+
+Acceptor::Acceptor(Listener listener, AcceptorLimits limits)
+    : limits_(limits),
+      web_servers_(web_servers_of_environment()),
+      listener_(std::move(listener)),
+      wakeup_(eventfd(0, EFD_CLOEXEC)),
+      events_(epoll_create1(EPOLL_CLOEXEC)) {
+  // Other processes may wake for the same connection: who comes too late must not stay in accept().
+  fcntl(listener_.fd.get(), F_SETFL, fcntl(listener_.fd.get(), F_GETFL) | O_NONBLOCK);
+  // Over TCP, all that we look at must fit into what the kernel keeps.
+  const int room = 2 * max_request_size;
+  setsockopt(listener_.fd.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+  watch(events_.get(), wakeup_.get(), EPOLLIN);
+  watch(events_.get(), listener_.fd.get(), EPOLLIN);
+  thread_ = std::thread([this] { run(); });
+}
+
+Acceptor::~Acceptor() {
+  close();
+}
+
+os::Fd Acceptor::next() {
+  std::unique_lock lock(mutex_);
+  ready_changed_.wait(lock, [this] { return closed_ || !ready_.empty(); });
+  if (ready_.empty()) return {};
+  os::Fd connection = std::move(ready_.front());
+  ready_.pop_front();
+  taken_.notify_one();
+  return connection;
+}
+
+void Acceptor::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  taken_.notify_all();
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = write(wakeup_.get(), &one, sizeof one);
+  if (thread_.joinable()) thread_.join();
+}
+
+void Acceptor::run() {
+  std::array<epoll_event, 64> events;
+  while (!draining_ || !pending_.empty()) {
+    int wait = -1;
+    if (!pending_.empty()) {
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(pending_.front().until - Clock::now());
+      wait = static_cast<int>(std::max<std::int64_t>(left.count(), 0));
+    }
+    const int count = epoll_wait(events_.get(), events.data(), static_cast<int>(events.size()), wait);
+    for (int i = 0; i < count; ++i) {
+      const int fd = events[static_cast<std::size_t>(i)].data.fd;
+      if (fd == wakeup_.get()) {
+        close_expired();
+      } else if (fd == listener_.fd.get()) {
+        accept_all();
+      } else if (const auto found = by_descriptor_.find(fd); found != by_descriptor_.end()) {
+        inspect(found->second, events[static_cast<std::size_t>(i)].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+      }
+    }
+    while (!pending_.empty() && pending_.front().until <= Clock::now()) inspect(pending_.begin(), true);
+  }
+  const std::lock_guard lock(mutex_);
+  closed_ = true;
+  ready_changed_.notify_all();
+}
+
+// The end: nobody new, and those that are here have a moment.
+void Acceptor::close_expired() {
+  epoll_ctl(events_.get(), EPOLL_CTL_DEL, wakeup_.get(), nullptr);
+  if (!listener_.path.empty()) {
+    unlink(listener_.path.c_str());
+    accept_all();  // nobody else would
+  }
+  listener_.fd.reset();
+  draining_ = true;
+  const auto end = Clock::now() + drain_timeout;
+  for (PendingConnection& connection : pending_) connection.until = std::min(connection.until, end);
+}
+
+void Acceptor::accept_all() {
+  for (int tries = 0; tries < max_accepts; ++tries) {
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    // Nix must not inherit it.
+    os::Fd connection(accept4(listener_.fd.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
+    if (connection) {
+      if (web_servers_ && !is_one_of(peer, size, *web_servers_)) continue;
+      add(std::move(connection));
+    } else if (errno == EMFILE || errno == ENFILE) {
+      // It says so, too, where nobody is there. The requests in the air free some soon.
+      pollfd somebody{listener_.fd.get(), POLLIN, 0};
+      if (poll(&somebody, 1, 0) <= 0) return;
+      if (!pending_.empty()) inspect(pending_.begin(), true);
+      std::this_thread::sleep_for(accept_backoff);
+      return;
+    } else if (errno != EINTR && errno != ECONNABORTED) {
+      return;
+    }
+  }
+}
+
+void Acceptor::add(os::Fd connection) {
+  const int yes = 1;
+  setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // of no meaning for another kind
+  switch (state_on(connection.get())) {
+    case RequestState::complete: make_ready(std::move(connection)); return;
+    case RequestState::malformed: return;
+    case RequestState::incomplete: break;
+  }
+  if (pending_.size() >= limits_.max_pending) inspect(pending_.begin(), true);
+  const int fd = connection.get();
+  pending_.push_back({std::move(connection), Clock::now() + limits_.header_timeout});
+  by_descriptor_[fd] = std::prev(pending_.end());
+  watch(events_.get(), fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
+}
+
+// `last`: nothing more is waited for. A connection goes only after such a look: its request may be here, and the event
+// that tells so still to be handled.
+void Acceptor::inspect(PendingConnections::iterator entry, bool last) {
+  const RequestState state = state_on(entry->connection.get());
+  if (state == RequestState::incomplete && !last) return;
+  if (state != RequestState::complete) return drop(entry);
+  epoll_ctl(events_.get(), EPOLL_CTL_DEL, entry->connection.get(), nullptr);
+  by_descriptor_.erase(entry->connection.get());
+  os::Fd connection = std::move(entry->connection);
+  pending_.erase(entry);
+  make_ready(std::move(connection));
+}
+
+void Acceptor::make_ready(os::Fd connection) {
+  {
+    std::unique_lock lock(mutex_);
+    taken_.wait(lock, [this] { return closing_ || ready_.size() < max_ready; });
+    ready_.push_back(std::move(connection));
+  }
+  ready_changed_.notify_one();
+}
+
+void Acceptor::drop(PendingConnections::iterator entry) {
+  by_descriptor_.erase(entry->connection.get());
+  pending_.erase(entry);  // closed, it is out of the epoll, too
+}
+
+}  // namespace nixery::http

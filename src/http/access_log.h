@@ -1,0 +1,33 @@
+// What is kept of each answer: a count, its duration, and a line in the log.
+//
+// The line is of level info where a client waited for something to be built, else debug, also where it turned out that
+// there is no such thing: whoever tries names at random fills no log.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "http/message.h"
+#include "metrics/metrics.h"
+
+namespace nixery::http {
+
+// One answer, as far as it has been given.
+struct ResponseStats {
+  int status = 0;
+  std::uint64_t bytes = 0;  // of body
+  bool waited = false;      // for a job
+  std::chrono::steady_clock::time_point accepted = std::chrono::steady_clock::now();
+};
+
+// Thread-safe.
+class AccessLog {
+ public:
+  explicit AccessLog(metrics::Metrics& metrics) : metrics_(metrics) {}
+  void note(const Request& request, const ResponseStats& answered) const;
+
+ private:
+  metrics::Metrics& metrics_;
+};
+
+}  // namespace nixery::http

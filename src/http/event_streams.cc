@@ -1,0 +1,143 @@
+#include "http/event_streams.h"
+
+#include <iterator>
+#include <utility>
+
+#include "http/answers.h"
+#include "log.h"
+#include "pipeline/fair_queue.h"
+
+namespace nixery::http {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds tick{250};
+constexpr std::chrono::seconds silence{15};        // after which something is sent, so that nobody thinks we are gone
+constexpr std::string_view nothing_new = ":\n\n";  // a comment
+constexpr std::string_view come_back = "retry: 1000\n\n";
+
+}  // namespace
+
+EventStreams::EventStreams(StreamLimits limits, metrics::Gauge& open)
+    : limits_(limits), open_(open), thread_([this] { run(); }) {}
+
+EventStreams::~EventStreams() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_all();
+  thread_.join();
+  for (Stream& stream : new_streams_)
+    if (!stream.exchange.begin(stream.streaming.head)) stream.exchange.hang_up();  // an empty stream: they come back
+}
+
+void EventStreams::add(Exchange exchange, Streaming streaming) {
+  if (exchange.request().method == "HEAD") {
+    exchange.answer(streaming.head);
+    return;
+  }
+  const std::string client = pipeline::client_of_address(exchange.request().client);
+  {
+    const std::lock_guard lock(mutex_);
+    std::size_t& of_client = clients_[client];
+    if (size_ < limits_.streams && of_client < limits_.per_client && !closing_) {
+      ++of_client;
+      open_.set(++size_);
+      const auto now = Clock::now();
+      new_streams_.push_back({std::move(exchange), std::move(streaming), client, now + limits_.max_duration, now, {}});
+    } else if (of_client == 0) {
+      clients_.erase(client);
+    }
+  }
+  if (exchange.pending())
+    exchange.answer(answer_error(Error(Failure::too_busy, "too many follow builds: try again in a while")));
+  else
+    changed_.notify_all();
+}
+
+// Sends what is new. False at the end, which then has to be told; nobody is told who would not hear it.
+bool EventStreams::send_next(Stream& stream) const {
+  const auto now = Clock::now();
+  const auto readiness = stream.exchange.readiness();
+  if (readiness == Exchange::Readiness::busy && now - stream.last_sent < limits_.write_timeout) return true;
+  if (readiness != Exchange::Readiness::ready) {
+    stream.exchange.hang_up();
+    return false;
+  }
+  if (stream.unsent.empty()) {
+    if (now >= stream.end) {
+      if (!stream.exchange.send(come_back)) stream.exchange.hang_up();
+      return false;
+    }
+    auto text = stream.streaming.next();
+    if (!text) return false;
+    stream.unsent = *std::move(text);
+    if (stream.unsent.empty() && now - stream.last_sent >= silence) stream.unsent = nothing_new;
+  }
+  if (stream.unsent.empty()) return true;
+  stream.last_sent = now;
+  const std::string piece = stream.unsent.substr(0, piece_size);
+  stream.unsent.erase(0, piece.size());
+  if (stream.exchange.send(piece)) return true;
+  stream.exchange.hang_up();
+  return false;
+}
+
+// Likewise, whatever its feed throws.
+bool EventStreams::advance(Stream& stream) const {
+  const CauseScope scope(stream.exchange.request().cause);
+  try {
+    return send_next(stream);
+  } catch (const std::exception& error) {
+    log::warning("a stream broke off", {{"error", error.what()}});
+    return false;
+  }
+}
+
+void EventStreams::run() {
+  std::list<Stream> streams;
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    const auto awake = [this] { return closing_ || !new_streams_.empty(); };
+    if (streams.empty()) {
+      changed_.wait(lock, awake);
+    } else {
+      changed_.wait_for(lock, tick, awake);
+    }
+    if (closing_) break;
+    auto arrived = std::exchange(new_streams_, {});
+    lock.unlock();
+    std::list<Stream> leaving;
+    for (auto stream = arrived.begin(); stream != arrived.end();) {
+      const auto next = std::next(stream);
+      if (stream->exchange.begin(stream->streaming.head)) {
+        streams.splice(streams.end(), arrived, stream);
+      } else {
+        stream->exchange.hang_up();
+        leaving.splice(leaving.end(), arrived, stream);
+      }
+      stream = next;
+    }
+    for (auto stream = streams.begin(); stream != streams.end();) {
+      const auto next = std::next(stream);
+      if (!advance(*stream)) leaving.splice(leaving.end(), streams, stream);
+      stream = next;
+    }
+    lock.lock();
+    for (const Stream& stream : leaving) {
+      open_.set(--size_);
+      if (--clients_[stream.client] == 0) clients_.erase(stream.client);
+    }
+    lock.unlock();
+    leaving.clear();  // ends them
+    lock.lock();
+  }
+  lock.unlock();
+  for (Stream& stream : streams)
+    if (stream.exchange.readiness() != Exchange::Readiness::ready) stream.exchange.hang_up();
+}
+
+}  // namespace nixery::http

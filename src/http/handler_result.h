@@ -1,0 +1,35 @@
+// What becomes of a request: an answer, a wait for a job, or an answer in pieces.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "http/message.h"
+#include "pipeline/job_queue.h"
+
+namespace nixery::http {
+
+// A request whose answer is being built. Both functions run on the one thread that answers all who wait: they must not
+// wait for anything themselves, such as a lock.
+struct Waiting {
+  Request request;
+  std::shared_ptr<pipeline::Job> job;
+  std::chrono::steady_clock::time_point deadline;
+  std::function<Response(const pipeline::JobResult&)> when_finished;
+  std::function<Response()> when_late = {};  // at the deadline; empty: it is redirected to itself
+};
+
+// An answer that goes on for a while. `next` returns what is new, at once and perhaps nothing; nullopt at the end.
+// It may throw, which is the end too.
+struct Streaming {
+  Response head;  // with no body
+  std::function<std::optional<std::string>()> next;
+};
+
+using HandlerResult = std::variant<Response, Waiting, Streaming>;
+
+}  // namespace nixery::http

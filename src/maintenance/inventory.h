@@ -1,0 +1,67 @@
+// What lies in the tree, as plain values: the files with their times, and what leads to what.
+//
+// Reading takes no lock; what comes or goes meanwhile may be in it or not. Memory: about 150 bytes a blob and a
+// manifest, and 4 for each link between them. Throws Error{storage} for what is there and cannot be read.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "image/digest.h"
+#include "image/media_type.h"
+#include "os/file.h"
+#include "tree/layout.h"
+
+namespace nixery::maintenance {
+
+using Number = std::uint32_t;  // an index into one of Inventory's vectors
+
+struct Blob {
+  image::Digest digest;
+  std::uint64_t size;  // bytes
+  os::Time time;       // of publishing, or of being renewed (tree/tree_lock.h)
+};
+
+struct Manifest {
+  image::Digest digest;
+  image::MediaType type;
+  std::uint64_t size;
+  os::Time time;
+  bool is_touched = false;       // since it was listed
+  std::vector<Number> blobs;     // config and layers, those that are there
+  std::vector<Number> members;   // of an index, those that are there
+  bool is_attached = false;      // to a subject, in the tree or not: which it names, or its tag "sha256-<hex>.sig" does
+  std::vector<Number> subjects;  // those that are in the tree
+};
+
+struct Tag {
+  std::string repository, tag;
+  os::Time time;
+  std::optional<Number> manifest;  // nullopt: it leads nowhere
+};
+
+struct Inventory {
+  std::vector<Blob> blobs;          // ascending by digest
+  std::vector<Manifest> manifests;  // likewise
+  std::vector<Tag> tags;            // ascending by name
+
+  std::optional<Number> blob(const image::Digest& digest) const;
+  std::optional<Number> manifest(const image::Digest& digest) const;
+};
+
+// Whose signature or the like the tag "sha256-<hex>.sig" stands for; nullopt for any other tag.
+std::optional<image::Digest> subject_of(std::string_view tag);
+
+// Blobs and manifests without their links; no tags.
+Inventory list_files(const tree::Layout& layout);
+// Lists the manifests anew, with their times of now; blobs keep theirs.
+void list_manifests(const tree::Layout& layout, Inventory& inventory);
+// Fills in the tags.
+void list_tags(const tree::Layout& layout, Inventory& inventory);
+// Fills in the tags, and the links, reading every manifest. A manifest that cannot be parsed has no links.
+void read_links(const tree::Layout& layout, Inventory& inventory);
+
+}  // namespace nixery::maintenance

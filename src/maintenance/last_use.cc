@@ -1,0 +1,187 @@
+#include "maintenance/last_use.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <optional>
+#include <vector>
+
+#include "os/fd.h"
+
+namespace nixery::maintenance {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view last_line = "end";  // which a torn file lacks
+
+template <typename Visit>
+void for_each_line(std::string_view text, Visit&& visit) {
+  for (std::size_t end; (end = text.find('\n')) != text.npos; text.remove_prefix(end + 1)) visit(text.substr(0, end));
+}
+
+std::vector<std::string_view> words_of(std::string_view line) {
+  std::vector<std::string_view> words;
+  for (std::size_t space; (space = line.find(' ')) != line.npos; line.remove_prefix(space + 1))
+    words.push_back(line.substr(0, space));
+  words.push_back(line);
+  return words;
+}
+
+template <typename Number>
+std::optional<Number> number(std::string_view text) {
+  Number value{};
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+std::string key_of(const fs::path& log) {
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  return image::KeyBuilder("log").add(host).add(log.string()).finish();
+}
+
+constexpr std::size_t longest_first = 32;  // bytes: a time with milliseconds has half of that
+
+}  // namespace
+
+// A log that is open, so that it stays the same file while it is read.
+class LastUse::Log {
+ public:
+  // nullopt where there is none.
+  static std::optional<Log> open(const fs::path& path) {
+    os::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd) {
+      if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+      os::throw_errno("open", path);
+    }
+    return Log(path, std::move(fd));
+  }
+
+  std::size_t read(std::vector<char>& buffer, std::uint64_t offset) const {
+    for (;;) {
+      const ssize_t n = pread(fd_.get(), buffer.data(), buffer.size(), static_cast<off_t>(offset));
+      if (n >= 0) return static_cast<std::size_t>(n);
+      if (errno != EINTR) os::throw_errno("read", path_);
+    }
+  }
+
+  Place beginning() const { return {inode_, first_, 0}; }
+  // Whether it was this log that was read up to `place`, and it has not been cut since (copytruncate).
+  bool has(const Place& place) const { return place.inode == inode_ && place.first == first_ && place.offset <= size_; }
+
+ private:
+  Log(const fs::path& path, os::Fd fd) : path_(path), fd_(std::move(fd)) {
+    struct stat info;
+    if (fstat(fd_.get(), &info) != 0) os::throw_errno("look at", path_);
+    inode_ = info.st_ino;
+    size_ = static_cast<std::uint64_t>(info.st_size);
+    std::vector<char> start(longest_first);
+    start.resize(read(start, 0));
+    const std::string_view text(start.data(), start.size());
+    if (const auto end = text.find_first_of(" \n"); end != text.npos) first_ = text.substr(0, end);
+    if (first_.empty()) first_ = "-";
+  }
+
+  fs::path path_;
+  os::Fd fd_;
+  std::uint64_t inode_ = 0, size_ = 0;
+  std::string first_;
+};
+
+LastUse::LastUse(const tree::Layout& layout) : file_(layout.uses()) {
+  const auto text = os::read_if_exists(file_);
+  if (!text || !text->ends_with(fmt::format("{}\n", last_line))) return;
+  for_each_line(*text, [&](std::string_view line) {
+    const auto words = words_of(line);
+    if (words.size() == 2) {
+      const auto digest = image::Digest::parse_hex(words[0]);
+      const auto seconds = number<std::int64_t>(words[1]);
+      if (digest && seconds) seconds_.insert_or_assign(*digest, *seconds);
+    } else if (words.size() == 5 && words[0] == "log") {
+      const auto inode = number<std::uint64_t>(words[2]), offset = number<std::uint64_t>(words[4]);
+      if (inode && offset) places_[std::string(words[1])] = {*inode, std::string(words[3]), *offset};
+    }
+  });
+}
+
+void LastUse::save() const {
+  std::string text;
+  for (const auto& [log, place] : places_)
+    text += fmt::format("log {} {} {} {}\n", log, place.inode, place.first, place.offset);
+  for (const auto& [digest, seconds] : seconds_) text += fmt::format("{} {}\n", digest.hex(), seconds);
+  os::write_file(file_, text + fmt::format("{}\n", last_line));
+}
+
+void LastUse::read_log(const fs::path& log) {
+  if (log.empty()) return;
+  const auto current = Log::open(log);
+  const std::string key = key_of(log);
+  const auto known = places_.find(key);
+  Place place = known == places_.end() ? Place{} : known->second;
+  if (!current || !current->has(place)) {
+    if (const auto before = Log::open(log.string() + ".1"))
+      take_lines(*before, before->has(place) ? place : before->beginning());
+    if (!current) return;
+    place = current->beginning();
+  }
+  places_[key] = take_lines(*current, place);
+}
+
+// Up to the last whole line; the place behind it.
+LastUse::Place LastUse::take_lines(const Log& log, Place place) {
+  std::string pending;
+  std::vector<char> buffer(256 << 10);
+  while (const std::size_t n = log.read(buffer, place.offset + pending.size())) {
+    pending.append(buffer.data(), n);
+    const std::size_t whole = pending.rfind('\n') + 1;  // 0 where there is none
+    for_each_line(std::string_view(pending).substr(0, whole), [this](std::string_view line) { take_line(line); });
+    place.offset += whole;
+    pending.erase(0, whole);
+    if (pending.size() > buffer.size()) {  // no line of ours
+      place.offset += pending.size();
+      pending.clear();
+    }
+  }
+  return place;
+}
+
+void LastUse::take_line(std::string_view line) {
+  const auto words = words_of(line);
+  if (words.size() != 2) return;
+  const auto seconds = number<std::int64_t>(words[0].substr(0, words[0].find('.')));
+  const auto digest = image::Digest::parse(words[1]);
+  if (!seconds || !digest) return;
+  std::int64_t& known = seconds_[*digest];
+  known = std::max(known, *seconds);
+}
+
+os::Time LastUse::of(const image::Digest& manifest) const {
+  const auto known = seconds_.find(manifest);
+  return os::Time(std::chrono::seconds(known == seconds_.end() ? 0 : known->second));
+}
+
+void LastUse::forget(const std::function<bool(const image::Digest&)>& gone) {
+  std::erase_if(seconds_, [&](const auto& entry) { return gone(entry.first); });
+}
+
+os::Lock uses_lock(const tree::Layout& layout) {
+  return os::Lock(layout.lock("uses"));
+}
+
+void record_uses(const tree::Layout& layout, const fs::path& log) {
+  if (log.empty()) return;
+  const os::Lock lock = uses_lock(layout);
+  LastUse uses(layout);
+  uses.read_log(log);
+  uses.save();
+}
+
+}  // namespace nixery::maintenance

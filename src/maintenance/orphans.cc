@@ -1,0 +1,196 @@
+#include "maintenance/orphans.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "layer/index.h"
+#include "os/directory.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "reference/reference.h"
+#include "tree/records.h"
+#include "tree/tree_lock.h"
+
+namespace nixery::maintenance {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::hours cancelled{24};       // nobody writes a file for that long
+constexpr std::chrono::hours forgotten{14 * 24};  // logs, failures
+constexpr std::chrono::hours unneeded{30 * 24};   // recipes of blobs that are gone, package sets that nobody built from
+
+class Sweeper {
+ public:
+  Sweeper(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays, os::Time now,
+          std::chrono::seconds grace, Mode mode)
+      : layout_(layout), stays_(stays), now_(now), grace_(grace), mode_(mode) {}
+
+  std::size_t sweep() {
+    sweep_temporary_files(layout_.incoming());
+    for (const char* dir : {"", "recipes", "groups", "images", "failures", "attributes"})
+      sweep_temporary_files(layout_.state / dir);
+    for (const fs::path& names : {layout_.tree / "tags", layout_.records()}) sweep_names(names);
+    sweep_gc_roots();  // before what says whose they are
+    sweep_index(layout_.state / "images");
+    sweep_index(layout_.state / "groups");
+    sweep_segments();
+    sweep_recipes();
+    for (const char* dir : {"logs", "failures"}) sweep_old(layout_.state / dir, forgotten);
+    sweep_old(layout_.attribute_names(), unneeded);
+    sweep_records();
+    sweep_locks();
+    sweep_sources();
+    return removed_;
+  }
+
+ private:
+  bool is_older(const fs::path& path, std::chrono::seconds age) const {
+    const auto status = os::status_of(path);
+    return status && now_ - status->modified >= age;
+  }
+
+  void remove(const fs::path& path) {
+    std::error_code code;
+    if (mode_ == Mode::dry_run || fs::remove_all(path, code) > 0) ++removed_;
+  }
+
+  void remove_lock(const fs::path& path) {
+    if (is_older(path, cancelled) && (mode_ == Mode::dry_run || os::drop_free_lock(path))) ++removed_;
+  }
+
+  void sweep_temporary_files(const fs::path& dir) {
+    os::for_each_entry(dir, [&](const auto& entry) {
+      if (entry.path().filename().string().starts_with(".tmp-") && is_older(entry.path(), cancelled))
+        remove(entry.path());
+    });
+  }
+
+  // Links and records are made beside those of the same repository. Who makes one makes its directories first, and
+  // holds the tree meanwhile.
+  void sweep_names(const fs::path& root) {
+    std::vector<fs::path> left;
+    std::error_code code;
+    fs::recursive_directory_iterator walk(root, code), end;
+    for (; !code && walk != end; walk.increment(code))
+      if (walk->path().filename().string().starts_with(".tmp-") && is_older(walk->path(), cancelled))
+        left.push_back(walk->path());
+    if (left.empty()) return;
+    std::optional<tree::ExclusiveTreeLock> alone;
+    if (mode_ == Mode::real) alone.emplace(layout_);
+    for (const fs::path& path : left) {
+      remove(path);
+      if (alone) os::remove_empty(path.parent_path(), root);
+    }
+  }
+
+  void sweep_old(const fs::path& dir, std::chrono::hours age) {
+    os::for_each_entry(dir, [&](const auto& entry) {
+      if (is_older(entry.path(), age)) remove(entry.path());
+    });
+  }
+
+  // Files that begin with the digest of what they lead to.
+  void sweep_index(const fs::path& dir) {
+    os::for_each_entry(dir, [&](const auto& entry) {
+      if (entry.path().filename().string().starts_with('.')) return;
+      const auto text = os::read_if_exists(entry.path());
+      const auto digest = text ? image::Digest::parse_hex(text->substr(0, 64)) : std::nullopt;
+      if (!digest || !stays_(*digest)) remove(entry.path());
+    });
+  }
+
+  // What layers that stay have of the same store paths takes the places.
+  void sweep_segments() {
+    const std::size_t before = removed_;
+    os::for_each_entry(layout_.state / "segments", [&](const auto& shard) {
+      sweep_temporary_files(shard.path());
+      sweep_index(shard.path());
+    });
+    if (removed_ > before && mode_ == Mode::real) layer::rebuild_index(layout_);
+  }
+
+  void sweep_recipes() {
+    os::for_each_entry(layout_.state / "recipes", [&](const auto& entry) {
+      const auto digest = image::Digest::parse_hex(entry.path().stem().string());
+      if (digest && !stays_(*digest) && is_older(entry.path(), unneeded)) remove(entry.path());
+    });
+  }
+
+  // Roots belong to the image of their key, or to a build under way, which holds the key's lock.
+  void sweep_gc_roots() {
+    os::for_each_entry(layout_.state / "gcroots", [&](const auto& entry) {
+      const std::string key = entry.path().filename().string();
+      if (!has_no_image(key, entry.path())) return;
+      std::optional<os::Lock> lock;
+      if (mode_ == Mode::real && !(lock = os::Lock::try_lock(layout_.lock(key)))) return;
+      if (has_no_image(key, entry.path())) remove(entry.path());  // one may have been built until it was ours
+    });
+  }
+
+  bool has_no_image(const std::string& key, const fs::path& roots) const {
+    const auto hex = os::read_if_exists(layout_.image(key));
+    const auto manifest = hex ? image::Digest::parse_hex(*hex) : std::nullopt;
+    return (!manifest || !stays_(*manifest)) && is_older(roots, manifest ? grace_ : cancelled);
+  }
+
+  // A build writes the record before the tag.
+  void sweep_records() {
+    std::vector<tree::TagRecord> orphans;
+    tree::for_each_record(layout_, [&](const tree::TagRecord& record) {
+      if (!os::status_of(layout_.tag(record.repository, record.tag)) &&
+          is_older(layout_.record(record.repository, record.tag), cancelled))
+        orphans.push_back(record);
+    });
+    for (const tree::TagRecord& record : orphans) remove(layout_.record(record.repository, record.tag));
+  }
+
+  void sweep_locks() {
+    os::for_each_entry(layout_.lock("x").parent_path(), [&](const auto& entry) {
+      if (entry.path().stem().string().size() == 64) remove_lock(entry.path());
+    });
+  }
+
+  // STATE/sources/<source>/<revision>; a revision is renewed whenever it is built from. Beside it lie its lock and,
+  // while it is fetched, an archive (.tmp-…) and what is unpacked or checked out of it (<revision>.partial, partial).
+  void sweep_sources() {
+    std::set<std::string> needed;
+    tree::for_each_record(layout_, [&](const tree::TagRecord& record) { needed.insert(record.revision); });
+    os::for_each_entry(layout_.sources(), [&](const auto& source) {
+      sweep_temporary_files(source.path());
+      os::for_each_entry(source.path(), [&](const auto& entry) {
+        const fs::path& path = entry.path();
+        const std::string name = path.filename().string();
+        if (name == "partial" || path.extension() == ".partial") {
+          if (is_older(path, cancelled)) remove(path);
+        } else if (reference::is_commit(name)) {
+          if (!needed.contains(name) && is_older(path, unneeded)) remove(path);
+        } else if (path.extension() == ".lock" && reference::is_commit(path.stem().string())) {
+          if (!os::status_of(source.path() / path.stem())) remove_lock(path);
+        }
+      });
+    });
+  }
+
+  const tree::Layout& layout_;
+  const std::function<bool(const image::Digest&)>& stays_;
+  const os::Time now_;
+  const std::chrono::seconds grace_;
+  const Mode mode_;
+  std::size_t removed_ = 0;
+};
+
+}  // namespace
+
+std::size_t remove_orphans(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
+                           os::Time now, std::chrono::seconds grace, Mode mode) {
+  return Sweeper(layout, stays, now, grace, mode).sweep();
+}
+
+}  // namespace nixery::maintenance

@@ -1,0 +1,143 @@
+#include "os/user.h"
+
+#include <fmt/format.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <pwd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <sstream>
+#include <thread>
+
+#include "error.h"
+#include "os/file.h"
+
+namespace nixery::os {
+
+namespace {
+
+std::vector<gid_t> groups_of(const char* name, gid_t gid) {
+  int count = 64;
+  std::vector<gid_t> groups(static_cast<std::size_t>(count));
+  while (getgrouplist(name, gid, groups.data(), &count) < 0) groups.resize(static_cast<std::size_t>(count));
+  groups.resize(static_cast<std::size_t>(count));
+  return groups;
+}
+
+User account_in(const passwd& entry) {
+  return {entry.pw_name, entry.pw_uid, entry.pw_gid, groups_of(entry.pw_name, entry.pw_gid), entry.pw_dir};
+}
+
+bool asked(const fs::path& path, Rights rights) {
+  return access(path.c_str(), (rights.read ? R_OK : 0) | (rights.write ? W_OK : 0) | (rights.enter ? X_OK : 0)) == 0;
+}
+
+}  // namespace
+
+std::optional<User> user_named(const std::string& name) {
+  if (const passwd* entry = getpwnam(name.c_str())) return account_in(*entry);
+  return std::nullopt;
+}
+
+User user_of(uid_t uid) {
+  if (const passwd* entry = getpwuid(uid)) return account_in(*entry);
+  return {std::to_string(uid), uid, uid, {uid}, {}};
+}
+
+User current_user() {
+  User user = user_of(geteuid());
+  user.gid = getegid();
+  std::vector<gid_t> groups(static_cast<std::size_t>(std::max(0, getgroups(0, nullptr))));
+  groups.resize(static_cast<std::size_t>(std::max(0, getgroups(static_cast<int>(groups.size()), groups.data()))));
+  groups.push_back(user.gid);
+  user.groups = std::move(groups);
+  return user;
+}
+
+User with_groups_of_running(User user, const std::string& program) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator("/proc", ignored)) {
+    if (entry.path().filename().string().find_first_not_of("0123456789") != std::string::npos) continue;
+    try {
+      if (os::read_if_exists(entry.path() / "comm") != program + "\n") continue;
+      const std::string status = os::read_if_exists(entry.path() / "status").value_or("");
+      const auto numbers = [&](std::string_view name) {
+        const auto at = status.find(fmt::format("\n{}:", name));
+        const auto start = at == status.npos ? status.size() : at + name.size() + 2;
+        std::istringstream line(status.substr(start, status.find('\n', start) - start));
+        return std::vector<gid_t>(std::istream_iterator<gid_t>(line), {});
+      };
+      const auto uids = numbers("Uid"), groups = numbers("Groups");
+      if (!uids.empty() && uids[0] == user.uid) user.groups.insert(user.groups.end(), groups.begin(), groups.end());
+    } catch (const Error&) {
+      // It has ended meanwhile.
+    }
+  }
+  std::sort(user.groups.begin(), user.groups.end());
+  user.groups.erase(std::unique(user.groups.begin(), user.groups.end()), user.groups.end());
+  return user;
+}
+
+bool can_become(const User& user) {
+  if (geteuid() == user.uid) return true;
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2]{};
+  constexpr unsigned needed = 1U << CAP_SETUID | 1U << CAP_SETGID;
+  return geteuid() == 0 && syscall(SYS_capget, &header, data) == 0 && (data[0].effective & needed) == needed;
+}
+
+// glibc's wrappers would change every thread of the process.
+void become(const User& user) {
+  if (syscall(SYS_setgroups, user.groups.size(), user.groups.data()) != 0 ||
+      syscall(SYS_setresgid, user.gid, user.gid, user.gid) != 0 ||
+      syscall(SYS_setresuid, user.uid, user.uid, user.uid) != 0)
+    throw Error(Failure::unavailable, fmt::format("cannot act as {}: {}", user.name, std::strerror(errno)));
+}
+
+void act_as(const User& user, const std::function<void()>& work) {
+  if (geteuid() == user.uid || !can_become(user)) return work();
+  std::exception_ptr thrown;
+  std::thread([&] {
+    try {
+      become(user);
+      work();
+    } catch (...) {
+      thrown = std::current_exception();
+    }
+  }).join();
+  if (thrown) std::rethrow_exception(thrown);
+}
+
+bool allowed_by_mode(const struct stat& status, const User& user, Rights rights) {
+  if (user.uid == 0) return true;
+  const bool in_group = std::ranges::find(user.groups, status.st_gid) != user.groups.end();
+  const unsigned bits = (status.st_mode >> (status.st_uid == user.uid ? 6 : in_group ? 3 : 0)) & 7;
+  return (!rights.read || (bits & 4)) && (!rights.write || (bits & 2)) && (!rights.enter || (bits & 1));
+}
+
+bool may(const User& user, const fs::path& path, Rights rights) {
+  if (!can_become(user)) {
+    struct stat status {};
+    return stat(path.c_str(), &status) == 0 && allowed_by_mode(status, user, rights);
+  }
+  bool allowed = false;
+  act_as(user, [&] { allowed = asked(path, rights); });
+  return allowed;
+}
+
+std::optional<fs::path> barrier(const User& user, const fs::path& path) {
+  fs::path way;
+  for (const fs::path& part : path.parent_path()) {
+    way /= part;
+    std::error_code absent;
+    if (fs::is_directory(way, absent) && !may(user, way, {.enter = true})) return way;
+  }
+  return std::nullopt;
+}
+
+}  // namespace nixery::os

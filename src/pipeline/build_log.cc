@@ -1,0 +1,59 @@
+#include "pipeline/build_log.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "os/file.h"
+
+namespace nixery::pipeline {
+
+BuildLog::BuildLog(const std::filesystem::path& path) {
+  os::make_directories(path.parent_path());
+  fd_ = os::Fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+}
+
+BuildLog::~BuildLog() {
+  shorten_end();
+  if (left_out_ > 0) write(fmt::format("[{} bytes of this log were left out]\n", left_out_));
+  if (!end_.empty()) write(end_);
+}
+
+void BuildLog::write(std::string_view text) const {
+  if (!fd_) return;
+  [[maybe_unused]] const auto written = ::write(fd_.get(), text.data(), text.size());
+}
+
+// To log_end at most, from the beginning of a line.
+void BuildLog::shorten_end() const {
+  if (end_.size() <= log_end) return;
+  const std::size_t cut = end_.find('\n', end_.size() - log_end - 1) + 1;
+  end_.erase(0, cut);
+  left_out_ += cut;
+}
+
+void BuildLog::line(std::string_view text) const {
+  const std::string whole = fmt::format("{}\n", text);
+  const std::lock_guard lock(mutex_);
+  if (!is_long_ && written_ + whole.size() <= log_beginning) {
+    written_ += whole.size();
+    write(whole);
+    return;
+  }
+  if (!is_long_) write("[a long log: of what follows, the end is kept, and written when the build is over]\n");
+  is_long_ = true;
+  end_ += whole;
+  if (end_.size() > 2 * log_end) shorten_end();
+}
+
+nix::ProcessObserver BuildLog::attend(Progress& progress, const std::stop_token& stop, std::string prefix) const {
+  return {[this, &progress, prefix = std::move(prefix)](std::string_view text) {
+            line(prefix + std::string(text));
+            if (std::string step = step_of_nix_line(text); !step.empty()) progress.step(std::move(step));
+          },
+          stop};
+}
+
+}  // namespace nixery::pipeline

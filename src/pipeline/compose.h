@@ -1,0 +1,32 @@
+// What the image says of itself: config and annotations, from what was resolved and laid out. Pure.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "image/manifest.h"
+#include "nix/nix.h"
+#include "reference/reference.h"
+
+namespace nixery::pipeline {
+
+// Of everything that is made here: reproducible, and not the year 0 that some tools stumble over.
+inline constexpr const char* created = "1970-01-01T00:00:01Z";
+
+struct Facts {
+  const reference::Reference& reference;
+  const reference::Platform& platform;
+  const nix::Revision& revision;
+  const std::vector<nix::Package>& packages;
+  std::vector<std::string> programs;  // names in the image's /bin, ascending
+  bool has_certificates = false;      // /etc/ssl/certs/ca-bundle.crt
+};
+
+// OCI's pre-defined annotation keys (image-spec, annotations.md), which also serve as labels.
+image::Annotations describe(const Facts& facts);
+
+image::PlatformName platform_name(const reference::Platform& platform);
+
+image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer> layers);
+
+}  // namespace nixery::pipeline

@@ -1,0 +1,109 @@
+#include "pipeline/export.h"
+
+#include <fmt/format.h>
+
+#include <vector>
+
+#include "error.h"
+#include "image/links.h"
+#include "image/manifest.h"
+#include "json/json.h"
+#include "layer/tar.h"
+#include "os/file.h"
+
+namespace nixery::pipeline {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+tree::StoredManifest manifest_of(const tree::Tree& tree, const image::Digest& digest) {
+  if (auto manifest = tree.manifest(digest)) return *std::move(manifest);
+  throw Error(Failure::unknown_manifest, fmt::format("no manifest {} in the tree", digest.str()));
+}
+
+// The manifest and all that it leads to, as blobs of the layout.
+tree::StoredManifest copy_into_layout(const tree::Tree& tree, const image::Digest& digest, const fs::path& blobs) {
+  auto manifest = manifest_of(tree, digest);
+  const auto links = image::links_of(manifest.bytes, digest);
+  for (const image::Link& member : links.members) copy_into_layout(tree, member.digest, blobs);
+  auto wanted = links.layers;
+  if (links.config) wanted.push_back(*links.config);
+  for (const image::Link& blob : wanted) {
+    if (fs::exists(blobs / blob.digest.hex())) continue;
+    os::PendingFile copy(blobs);
+    copy.append(tree.layout().blob(blob.digest));
+    copy.publish(blobs / blob.digest.hex());
+  }
+  os::write_file(blobs / digest.hex(), manifest.bytes);
+  return manifest;
+}
+
+// An archive holds one image: of an index, the member for `architecture`.
+image::Links image_of(const tree::Tree& tree, const image::Digest& digest, std::string_view architecture) {
+  auto links = image::links_of(manifest_of(tree, digest).bytes, digest);
+  if (links.members.empty()) return links;
+  for (const image::Link& member : links.members)
+    if (member.architecture == architecture) return image_of(tree, member.digest, architecture);
+  throw Error(Failure::unsupported_platform,
+              fmt::format("{} has no image for {}: name the platform, as in arm64/…", digest.str(), architecture));
+}
+
+void append_header(os::PendingFile& archive, const std::string& name, std::uint64_t size) {
+  layer::Entry entry = layer::Entry::file(name, "");
+  entry.size = size;
+  archive.write(layer::tar_header(entry));
+}
+
+void append_file(os::PendingFile& archive, const std::string& name, const fs::path& file) {
+  const std::uint64_t size = fs::file_size(file);
+  append_header(archive, name, size);
+  archive.append(file);
+  archive.write(layer::tar_padding(size));
+}
+
+}  // namespace
+
+void export_oci_layout(const tree::Tree& tree, const image::Digest& digest, const std::string& name,
+                       const fs::path& directory) {
+  const auto manifest = copy_into_layout(tree, digest, directory / "blobs/sha256");
+  os::write_file(directory / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
+  image::Index index;
+  index.manifests = {{manifest.type, digest, manifest.bytes.size(), {{"org.opencontainers.image.ref.name", name}}, {}}};
+  os::write_file(directory / "index.json", image::to_json(index));
+}
+
+void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, std::string_view architecture,
+                           const std::string& name, const fs::path& file) {
+  const image::Links image = image_of(tree, digest, architecture);
+  if (!image.config) throw Error(Failure::corrupt, fmt::format("{} is no image's manifest", digest.str()));
+  const image::Digest config = image.config->digest;
+  json::Buffer buffer;
+  json::Writer writer(buffer);
+  writer.StartArray();
+  writer.StartObject();
+  json::member(writer, "Config", config.hex() + ".json");
+  json::key(writer, "RepoTags");
+  writer.StartArray();
+  json::string(writer, name);
+  writer.EndArray();
+  json::key(writer, "Layers");
+  writer.StartArray();
+  for (const image::Link& layer : image.layers) json::string(writer, layer.digest.hex() + ".tar.gz");
+  writer.EndArray();
+  writer.EndObject();
+  writer.EndArray();
+  const std::string index = buffer.GetString();
+
+  os::PendingFile archive(fs::absolute(file).parent_path());
+  append_file(archive, config.hex() + ".json", tree.layout().blob(config));
+  for (const image::Link& layer : image.layers)
+    append_file(archive, layer.digest.hex() + ".tar.gz", tree.layout().blob(layer.digest));
+  append_header(archive, "manifest.json", index.size());
+  archive.write(index);
+  archive.write(layer::tar_padding(index.size()));
+  archive.write(std::string(2 * layer::tar_block, '\0'));
+  archive.publish(fs::absolute(file));
+}
+
+}  // namespace nixery::pipeline

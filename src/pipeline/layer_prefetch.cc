@@ -1,0 +1,95 @@
+#include "pipeline/layer_prefetch.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "cause.h"
+#include "error.h"
+#include "log.h"
+#include "pipeline/image_pipeline.h"
+
+namespace nixery::pipeline {
+
+namespace {
+
+constexpr std::chrono::seconds first_look{1}, last_look{8};  // between looks into the store, doubling
+constexpr std::uint64_t batch_bytes = 64u << 20;             // of NAR, written between two looks whether to stop
+
+std::vector<store::StorePath> outputs_of(const std::vector<const nix::Package*>& packages) {
+  std::vector<store::StorePath> outputs;
+  for (const nix::Package* package : packages)
+    for (const nix::Output& output : package->outputs) outputs.push_back(output.path);
+  return outputs;
+}
+
+// Where something has to be built, what is fetched may be needed for that only. Else it is what the image will hold.
+std::vector<store::StorePath> certain_paths(const std::vector<const nix::Package*>& packages,
+                                            const nix::Missing& missing) {
+  auto certain = outputs_of(packages);
+  if (missing.to_build.empty())
+    for (const std::string& text : missing.to_fetch)
+      if (auto path = store::StorePath::parse(text)) certain.push_back(*std::move(path));
+  std::sort(certain.begin(), certain.end());
+  certain.erase(std::unique(certain.begin(), certain.end()), certain.end());
+  return certain;
+}
+
+}  // namespace
+
+LayerPrefetch::LayerPrefetch(std::vector<const nix::Package*> packages, layer::Encoding encoding,
+                             const plan::Settings& plan, layer::Writer& writer)
+    : packages_(std::move(packages)), encoding_(encoding), plan_(plan), writer_(writer) {
+  const auto outputs = outputs_of(packages_);
+  // Asking the file system is cheap; whether what is there is valid, too, realising will tell soon enough.
+  if (std::all_of(outputs.begin(), outputs.end(),
+                  [](const auto& path) { return access(path.str().c_str(), F_OK) == 0; }))
+    return;
+  thread_ = std::jthread([this, cause = current_cause()](const std::stop_token& stop) {
+    const CauseScope scope(cause);
+    try {
+      run(stop);
+    } catch (const std::exception& error) {
+      // The image is layered once all is there, in any case; what is wrong will show then.
+      log::info("early layering ended", {{"error", error.what()}});
+    }
+  });
+}
+
+void LayerPrefetch::run(const std::stop_token& stop) {
+  auto pending = certain_paths(packages_, nix::missing_for(packages_, stop_.get_token()));
+  std::vector<store::StorePath> valid;
+  for (auto pause = first_look; !pending.empty() && !stop.stop_requested(); pause = std::min(2 * pause, last_look)) {
+    const auto found = nix::valid_of(pending, stop_.get_token());
+    if (!found.empty()) {
+      std::erase_if(pending, [&](const auto& path) { return std::binary_search(found.begin(), found.end(), path); });
+      valid.insert(valid.end(), found.begin(), found.end());
+      write_layers(valid, stop);
+    }
+    std::unique_lock lock(mutex_);
+    stopped_.wait_for(lock, stop, pause, [&] { return stop.stop_requested(); });
+  }
+}
+
+void LayerPrefetch::write_layers(const std::vector<store::StorePath>& valid, const std::stop_token& stop) {
+  const store::Closure closure = nix::closure_of(valid, stop_.get_token());
+  std::vector<layer::Contents> batch;
+  std::uint64_t bytes = 0;
+  const auto write = [&] {
+    if (!batch.empty()) writer_.write(batch, encoding_);
+    batch.clear();
+    bytes = 0;
+  };
+  for (const plan::Layer& layer : plan::plan_layers(closure, plan_)) {
+    if (stop.stop_requested()) return;
+    layer::Contents contents{{}, paths_of(layer, closure)};
+    if (!layer.intrinsic || !written_.insert(layer::layer_key(encoding_, contents)).second) continue;
+    batch.push_back(std::move(contents));
+    bytes += layer.nar_size;
+    if (bytes >= batch_bytes) write();
+  }
+  if (!stop.stop_requested()) write();
+}
+
+}  // namespace nixery::pipeline

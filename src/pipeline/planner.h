@@ -1,0 +1,74 @@
+// Looks into the package set without building anything: what an image would hold, and which packages there are.
+//
+// Evaluations are jobs of a queue of their own, one in the air at a time: they neither wait for builds nor hold them
+// up.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "pipeline/job_queue.h"
+#include "pipeline/image_pipeline.h"
+#include "pipeline/plan_report.h"
+#include "reference/reference.h"
+
+namespace nixery::pipeline {
+
+// What an evaluation told of a package.
+struct PackageFacts {
+  std::string version, description;
+};
+
+// Thread-safe.
+class Planner {
+ public:
+  Planner(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Source& source, JobLimits limits);
+  ~Planner();  // stops the evaluation in the air
+
+  // The job whose report is {"reference":…,"plans":[…]}, one plan for each platform of the image. Throws
+  // Error{too_busy}.
+  std::shared_ptr<Job> start_plan(const reference::Reference& reference, std::string_view address);
+
+  struct Matches {
+    std::vector<std::string> names;  // as image names spell them: "python3packages.requests"
+    bool more = false;               // there are others
+    // Where the names are not known yet, or have been known for a while: who looks them up. May be null.
+    std::shared_ptr<Job> lookup;
+    bool known = false;
+  };
+  // At most `count` packages of tag latest: first those that begin with `text`, then those that hold it, the shortest
+  // first. Of "set.text", within the set. Throws Error{too_busy, bad_query}.
+  Matches search(std::string_view text, std::size_t count, std::string_view address);
+
+  // Nothing but what plans have told since this process began.
+  PackageFacts facts_of(const std::string& name) const;
+
+ private:
+  struct Names {
+    std::shared_ptr<const std::vector<std::string>> list;  // ascending; the last components, lower case
+    std::chrono::steady_clock::time_point learnt;
+  };
+  JobResult plan(const reference::Reference& reference, Progress& progress);
+  JobResult list(const std::string& set, Progress& progress);
+  std::vector<std::string> names_of(const nix::PinnedSource& source, const std::string& set) const;
+  std::vector<std::string> pullable(const std::string& set, const std::vector<std::string>& names) const;
+  void learn_facts(const ResolvedImage& image);
+
+  const ImagePipeline& pipeline_;
+  const tree::Tree& tree_;
+  nix::Source& source_;
+  std::stop_source stop_;
+  mutable std::mutex mutex_;            // guards what follows, but for jobs_
+  std::map<std::string, Names> names_;  // by set
+  std::map<std::string, PackageFacts> facts_;
+  JobQueue jobs_;  // last: its threads use the rest
+};
+
+}  // namespace nixery::pipeline

@@ -1,0 +1,27 @@
+// The first bytes of a connection, as FastCGI records, from whoever reached the socket: is there a whole request, may
+// there be one, or never?
+#include "check.h"
+#include "http/acceptor.h"
+
+using namespace nixery;
+using fuzz::require;
+using http::RequestState;
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view bytes = fuzz::text_of(data, size);
+  const RequestState state = http::request_state(bytes);
+  require(size >= 8 || state == RequestState::incomplete, "without a header nothing is decided", bytes);
+  // What comes later may decide it, and changes nothing once it is.
+  RequestState before = RequestState::incomplete;
+  for (std::size_t count = 0; count <= size; ++count) {
+    const RequestState now = http::request_state(bytes.substr(0, count));
+    require(before == RequestState::incomplete || now == before, "what is decided stays so", bytes);
+    before = now;
+  }
+  // A request has begun, and its parameters have ended.
+  if (state == RequestState::complete)
+    require(bytes.find(std::string_view("\x01\x01", 2)) != bytes.npos &&
+                bytes.find(std::string_view("\x01\x04", 2)) != bytes.npos,
+            "a whole request has both of its records", bytes);
+  return 0;
+}

@@ -1,0 +1,831 @@
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <thread>
+
+#include "attestations/signing_key.h"
+#include "image/links.h"
+#include "image/manifest.h"
+#include "maintenance/collect.h"
+#include "maintenance/last_run.h"
+#include "maintenance/last_use.h"
+#include "maintenance/verify.h"
+#include "os/file.h"
+#include "os/lock.h"
+#include "os/process.h"
+#include "pipeline/attach.h"
+#include "quantity.h"
+#include "temporary_directory.h"
+#include "tree/records.h"
+#include "tree/referrers.h"
+#include "tree/tree.h"
+#include "tree/tree_lock.h"
+
+using namespace nixery;
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using maintenance::DroppedImage;
+
+namespace {
+
+os::Time hours_ago(int hours) {
+  const auto now = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
+  return now - std::chrono::hours(hours);
+}
+
+// A tree of small images, each of whose files can be made old.
+class Images {
+ public:
+  Images() { tree.prepare(); }
+
+  image::Digest add(const std::string& name, const std::vector<std::string>& layers) {
+    const auto digest = manifest_of(layers, {});
+    tree::write_record(tree.layout(), {name, "latest", "r", false, digest.str()});
+    tree.publish_tag(name, "latest", digest);
+    return digest;
+  }
+
+  image::Digest manifest_of(const std::vector<std::string>& layers, const image::Annotations& annotations) {
+    const std::string config = R"({"of":")" + (layers.empty() ? "" : layers.front()) + "\"}";
+    image::Manifest manifest{image::Format::oci,
+                             {image::MediaType::oci_config, tree.publish_blob(config), config.size(), {}, {}},
+                             {},
+                             annotations};
+    for (const std::string& layer : layers)
+      manifest.layers.push_back({image::MediaType::oci_layer_gzip, tree.publish_blob(layer), layer.size(), {}, {}});
+    return tree.publish_manifest(image::to_json(manifest), image::MediaType::oci_manifest);
+  }
+
+  image::Digest add_index(const std::string& name, const std::vector<image::Digest>& members) {
+    image::Index index{image::Format::oci, {}, {}};
+    for (const auto& member : members)
+      index.manifests.push_back({image::MediaType::oci_manifest, member, tree.manifest(member)->bytes.size(), {}, {}});
+    const auto digest = tree.publish_manifest(image::to_json(index), image::MediaType::oci_index);
+    tree.publish_tag(name, "latest", digest);
+    return digest;
+  }
+
+  image::Digest attach(const image::Digest& subject, const std::string& document) {
+    const auto blob = tree.publish_blob(document);
+    const std::string bytes = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)"
+                              R"({"mediaType":"application/vnd.oci.empty.v1+json","digest":")" +
+                              tree.publish_blob("{}").str() +
+                              R"(","size":2},"layers":[{"mediaType":"text/plain","digest":")" + blob.str() +
+                              R"(","size":)" + std::to_string(document.size()) +
+                              R"(}],"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
+                              subject.str() + R"(","size":1}})";
+    const auto digest = tree.publish_manifest(bytes, image::MediaType::oci_manifest);
+    const image::Descriptor referrer{image::MediaType::oci_manifest, digest, bytes.size(), {}, {}, "text/plain"};
+    tree::publish_referrers(tree, subject, {{referrer}});
+    return digest;
+  }
+
+  // All that is there was made that long ago.
+  void age(int hours) {
+    const auto time = hours_ago(hours).time_since_epoch();
+    const timespec stamp{std::chrono::duration_cast<std::chrono::seconds>(time).count(), 0};
+    const timespec times[2] = {stamp, stamp};
+    for (const auto& entry : fs::recursive_directory_iterator(dir.path()))
+      REQUIRE(utimensat(AT_FDCWD, entry.path().c_str(), times, AT_SYMLINK_NOFOLLOW) == 0);
+  }
+
+  maintenance::Collection collect(const maintenance::Policy& policy,
+                                  maintenance::Mode mode = maintenance::Mode::real) const {
+    return maintenance::collect(tree.layout(), policy, {}, mode);
+  }
+  bool has(const image::Digest& manifest) const { return tree.manifest(manifest).has_value(); }
+  bool has_layer(const std::string& bytes) const { return tree.has_blob(image::Digest::of(bytes)); }
+
+  const test::TemporaryDirectory dir;
+  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
+};
+
+maintenance::Policy older_than(std::chrono::seconds age) {
+  maintenance::Policy policy;
+  policy.max_age = age;
+  return policy;
+}
+
+}  // namespace
+
+TEST_CASE("quantities are read as people write them") {
+  CHECK(parse_duration("90") == 90s);
+  CHECK(parse_duration("15m") == 15min);
+  CHECK(parse_duration("30d") == 720h);
+  for (const char* wrong : {"", "d", "3 d", "-1s", "1.5h", "1w", "99999999999999999999", "40000d", "3dd"})
+    CHECK_MESSAGE(!parse_duration(wrong), wrong);
+  CHECK(parse_size("17") == 17);
+  CHECK(parse_size("50G") == 50'000'000'000);
+  for (const char* wrong : {"", "G", "50GB", "-1", "9999999T"}) CHECK_MESSAGE(!parse_size(wrong), wrong);
+  CHECK(format_duration(30s) == "30s");
+  CHECK(format_duration(36h) == "1.5d");
+  CHECK(format_size(31'200'000) == "31.2 MB");
+}
+
+TEST_CASE("an image that is too old goes with what only it needs; the others stay whole") {
+  Images images;
+  const auto old = images.add("old", {"shared", "only old"});
+  const auto document = images.attach(old, "its SBOM");
+  images.age(48);
+  const auto young = images.add("young", {"shared", "only young"});
+
+  const auto planned = images.collect(older_than(24h), maintenance::Mode::dry_run);
+  CHECK(images.has(old));
+  const auto done = images.collect(older_than(24h));
+  for (const maintenance::Collection& each : {planned, done}) {
+    REQUIRE(each.images.size() == 1);
+    CHECK(each.images[0].names == std::vector<std::string>{"old:latest"});
+    CHECK(each.images[0].reason == DroppedImage::Reason::age);
+    CHECK(each.tags == 1);
+    CHECK(each.manifests == 2);
+    CHECK(each.blobs == 3);  // its layer, the SBOM and its config; its own config is shared
+    CHECK(each.freed == planned.freed);
+    CHECK(each.left == planned.left);
+  }
+  CHECK_FALSE(images.has(old));
+  CHECK_FALSE(images.has(document));
+  CHECK_FALSE(images.has_layer("only old"));
+  CHECK_FALSE(fs::exists(images.tree.layout().tag("old", "latest").parent_path()));
+  CHECK_FALSE(tree::read_record(images.tree.layout(), "old", "latest"));
+  CHECK(tree::referrers_of(images.tree.layout(), old).empty());
+  CHECK(images.has(young));
+  CHECK(images.has_layer("shared"));
+  CHECK(images.tree.digest_of_tag("young", "latest") == young);
+  CHECK(maintenance::verify(images.tree.layout(), {}).problems.empty());
+  CHECK(images.collect(older_than(24h)).images.empty());
+}
+
+TEST_CASE("without limits nothing goes but what nothing leads to, once it is old") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.tree.publish_blob("left by a build that was killed");
+  images.age(48);
+  images.tree.publish_blob("of a build under way");
+  const auto done = images.collect({});
+  CHECK(done.images.empty());
+  CHECK(done.blobs == 1);
+  CHECK(done.freed == std::string("left by a build that was killed").size());
+  CHECK(images.has(image));
+  CHECK(images.has_layer("layer"));
+  CHECK(images.has_layer("of a build under way"));
+}
+
+TEST_CASE("a tree that is too large loses what was not used for longest, and no more than it must") {
+  Images images;
+  const std::string big(1000, 'x');
+  const auto first = images.add("first", {"1" + big});
+  images.age(72);
+  const auto second = images.add("second", {"2" + big});
+  fs::last_write_time(images.tree.layout().manifest(second, image::MediaType::oci_manifest),
+                      fs::file_time_type::clock::now() - 48h);
+  const auto third = images.add("third", {"3" + big});
+  maintenance::Policy policy;
+  policy.max_size = 6'000;
+  const auto done = images.collect(policy);
+  REQUIRE(done.images.size() == 1);
+  CHECK(done.images[0].manifest == first);
+  CHECK(done.images[0].reason == DroppedImage::Reason::size);
+  CHECK(done.left <= 6'000);
+  CHECK(images.has(second));
+  // What is within the grace period stays, though the tree stays too large.
+  policy.max_size = 1;
+  images.collect(policy);
+  CHECK_FALSE(images.has(second));
+  CHECK(images.has(third));
+}
+
+TEST_CASE("what a keep rule names stays, with its layers") {
+  Images images;
+  const auto kept = images.add("team/kept", {"a"});
+  const auto gone = images.add("other", {"b"});
+  images.age(48);
+  maintenance::Policy policy = older_than(1h);
+  policy.keep = {"team/*"};
+  images.collect(policy);
+  CHECK(images.has(kept));
+  CHECK(images.has_layer("a"));
+  CHECK_FALSE(images.has(gone));
+  policy.keep = {"team/kept:v2"};
+  images.collect(policy);
+  CHECK_FALSE(images.has(kept));
+}
+
+TEST_CASE("what is pinned by its digest is kept by its digest, whatever its name stands for by now") {
+  Images images;
+  const auto pinned = images.add("tool", {"first"});
+  const auto document = images.attach(pinned, "SBOM");
+  images.add("tool", {"second"});  // `latest` has moved
+  const auto member = images.manifest_of({"amd64"}, {}), sibling = images.manifest_of({"arm64"}, {});
+  const auto index = images.add_index("both", {member, sibling});
+  images.age(24 * 40);
+  maintenance::Policy policy = older_than(24h);
+  policy.keep = {pinned.str(), member.str()};
+  for (int i = 0; i < 2; ++i) images.collect(policy);
+  for (const auto& digest : {pinned, document, member}) CHECK(images.has(digest));
+  for (const char* layer : {"first", "amd64"}) CHECK(images.has_layer(layer));
+  for (const auto& digest : {index, sibling}) CHECK_FALSE(images.has(digest));
+  for (const char* layer : {"second", "arm64"}) CHECK_FALSE(images.has_layer(layer));
+  policy.keep = {"*", "tool", "tool:latest"};  // of names, and it has none
+  images.collect(policy);
+  CHECK_FALSE(images.has(pinned));
+  CHECK_FALSE(images.has(member));
+}
+
+TEST_CASE("members live with their index, signatures with what they sign") {
+  Images images;
+  const auto amd64 = images.manifest_of({"amd64"}, {});
+  const auto arm64 = images.manifest_of({"arm64"}, {});
+  const auto index = images.add_index("both", {amd64, arm64});
+  const auto signature = images.attach(amd64, "signed");
+  images.tree.publish_tag("both", "sha256-" + amd64.hex() + ".sig", signature);
+  images.tree.publish_tag("arm64/both", "latest", arm64);
+  images.age(48);
+  SUBCASE("all at once") {
+    CHECK(images.collect(older_than(24h)).images.size() == 2);
+    for (const auto& digest : {index, amd64, arm64, signature}) CHECK_FALSE(images.has(digest));
+    CHECK(fs::is_empty(images.tree.layout().tree / "tags"));
+  }
+  SUBCASE("a pull of one member keeps its index, which keeps the other") {
+    REQUIRE(images.tree.touch_manifest(amd64));
+    CHECK(images.collect(older_than(24h)).images.size() == 1);  // the member's name of its own
+    for (const auto& digest : {index, amd64, arm64, signature}) CHECK(images.has(digest));
+    CHECK(images.tree.digest_of_tag("arm64/both", "latest") == arm64);
+  }
+  SUBCASE("a name of its own keeps a member without its index") {
+    REQUIRE(images.tree.touch_manifest(arm64));
+    images.tree.drop_tag("both", "latest");
+    const auto done = images.collect(older_than(24h));
+    CHECK(images.has(arm64));
+  }
+}
+
+TEST_CASE("a signature in the form of a tag lives as long as what it signs, however old it is itself") {
+  Images images;
+  const auto image = images.add("tool", {"layer"});
+  os::Command make;
+  make.argv = {"openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout"};
+  const auto key = attestations::SigningKey::from_pem(os::run(make).output, "the test's key");
+  pipeline::attach_signatures(images.tree, key, "registry.example.org", "tool", image);
+  const auto tag = "sha256-" + image.hex() + ".sig";
+  const auto signature = *images.tree.digest_of_tag("tool", tag);
+  REQUIRE(image::links_of(images.tree.manifest(signature)->bytes, signature).subject == std::nullopt);
+  images.age(24 * 40);
+  maintenance::Policy policy = older_than(24h);
+  SUBCASE("while the image is used") {
+    REQUIRE(images.tree.touch_manifest(image));
+  }
+  SUBCASE("while the image is kept") {
+    policy.keep = {"tool:latest"};
+  }
+  SUBCASE("while the tree is too large") {
+    REQUIRE(images.tree.touch_manifest(image));
+    policy.max_size = 1;
+  }
+  for (int i = 0; i < 2; ++i) {
+    CHECK(images.collect(policy).images.empty());
+    CHECK(images.has(image));
+    CHECK(images.tree.digest_of_tag("tool", tag) == signature);
+    CHECK(images.has(signature));
+    CHECK(tree::referrers_of(images.tree.layout(), image).size() == 1);
+  }
+  images.age(24 * 40);
+  const auto done = images.collect(older_than(24h));
+  CHECK(done.images.size() == 1);
+  CHECK(done.images.front().names == std::vector<std::string>{"tool:latest"});
+  CHECK(done.tags == 2);
+  CHECK_FALSE(images.has(signature));
+  CHECK(done.left == 0);
+}
+
+TEST_CASE("the web server's log tells the last use, also across a rotation, and each line is read once") {
+  Images images;
+  const auto a = images.add("a", {"a"}), b = images.add("b", {"b"});
+  images.age(48);
+  const fs::path log = images.dir.path() / "use.log";
+  const auto line = [](const image::Digest& digest, os::Time time) {
+    return std::to_string(std::chrono::floor<std::chrono::seconds>(time).time_since_epoch().count()) + ".123 " +
+           digest.str() + "\n";
+  };
+  const auto seconds = [](os::Time time) { return std::chrono::floor<std::chrono::seconds>(time); };
+  const os::Time first = hours_ago(30), second = hours_ago(3), third = hours_ago(2);
+  std::ofstream(log) << line(a, first) << "not a line of ours\n" << line(b, hours_ago(20)) << "176400";
+  {
+    maintenance::LastUse uses(images.tree.layout());
+    uses.read_log(log);
+    CHECK(seconds(uses.of(a)) == seconds(first));
+    uses.save();
+  }
+  // The line that was not whole is finished, the log is rotated, and a new one begun.
+  std::ofstream(log, std::ios::app) << "0000.0 - \n" << line(a, second);
+  fs::rename(log, log.string() + ".1");
+  std::ofstream(log) << line(b, third);
+  maintenance::LastUse uses(images.tree.layout());
+  CHECK(seconds(uses.of(a)) == seconds(first));
+  uses.read_log(log);
+  CHECK(seconds(uses.of(a)) == seconds(second));
+  CHECK(seconds(uses.of(b)) == seconds(third));
+  CHECK(uses.of(image::Digest::of("never pulled")) == os::Time{});
+
+  maintenance::Policy policy = older_than(24h);
+  CHECK(maintenance::collect(images.tree.layout(), policy, log, maintenance::Mode::real).images.empty());
+  CHECK(images.has(a));
+  CHECK(images.collect(policy).images.empty());  // what was learnt is kept
+}
+
+TEST_CASE("the log before the last rotation is read also where nobody has looked at it yet") {
+  Images images;
+  const auto a = images.add("a", {"a"}), b = images.add("b", {"b"});
+  images.age(48);
+  const fs::path log = images.dir.path() / "use.log", rotated = log.string() + ".1";
+  const auto seconds = std::chrono::floor<std::chrono::seconds>(hours_ago(2)).time_since_epoch();
+  const auto line = [&](const image::Digest& digest, int later = 0) {
+    return std::to_string(seconds.count() + later) + ".123 " + digest.str() + "\n";
+  };
+  const auto use_of = [&](const image::Digest& digest) {
+    return maintenance::LastUse(images.tree.layout()).of(digest).time_since_epoch();
+  };
+  SUBCASE("at the first look of all") {
+    std::ofstream(rotated) << line(a);
+    std::ofstream(log) << "";
+  }
+  SUBCASE("though no new one was begun") {
+    std::ofstream(rotated) << line(a);
+  }
+  SUBCASE("after two rotations") {
+    std::ofstream(log) << line(b, -3600 * 40);
+    maintenance::record_uses(images.tree.layout(), log);
+    fs::rename(log, rotated.string() + "0");
+    std::ofstream(rotated) << line(a);
+    std::ofstream(log) << line(b, 60);
+  }
+  SUBCASE("where the log was copied and cut") {
+    std::ofstream(log) << line(b);
+    maintenance::record_uses(images.tree.layout(), log);
+    std::ofstream(log, std::ios::app) << line(a);
+    fs::copy_file(log, rotated);
+    fs::resize_file(log, 0);
+  }
+  SUBCASE("where the new log has got the number of the one that was read") {
+    std::ofstream(log) << line(b);
+    maintenance::record_uses(images.tree.layout(), log);
+    std::ofstream(log) << line(a, 60) << line(b, 60);  // the same file to the system
+  }
+  maintenance::record_uses(images.tree.layout(), log);
+  CHECK(use_of(a) >= seconds);
+  maintenance::collect(images.tree.layout(), older_than(24h), log, maintenance::Mode::real);
+  CHECK(images.has(a));
+}
+
+TEST_CASE("a clock that has jumped makes nothing old at once") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.collect({});
+  images.age(24 * 400);
+  os::write_file(
+      images.tree.layout().state / "collected",
+      std::to_string(std::chrono::floor<std::chrono::seconds>(hours_ago(24 * 399)).time_since_epoch().count()));
+  const auto done = images.collect(older_than(24h));
+  CHECK(done.clock_jumped);
+  CHECK(images.has(image));
+  CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+  CHECK_FALSE(images.has(image));
+}
+
+TEST_CASE("time that passed is believed, and a clock that was moved is not") {
+  const auto run = [](int hours, const std::string& boot, int boot_hours) {
+    return maintenance::Run{hours_ago(hours), boot, std::chrono::hours(boot_hours), true};
+  };
+  constexpr int month = 30 * 24;
+  SUBCASE("within one run of the machine, its other clock tells") {
+    CHECK(maintenance::is_believable(run(month, "a", 5), run(0, "a", 5 + month), {}));
+    CHECK(maintenance::is_believable(run(month, "a", 5), run(0, "a", 5 + month - 24), {}));
+    CHECK_FALSE(maintenance::is_believable(run(month, "a", 5), run(0, "a", 6), {}));
+    CHECK_FALSE(maintenance::is_believable(run(0, "a", 5), run(1, "a", 6), {}));
+  }
+  SUBCASE("a week is believed, and somewhat late") {
+    CHECK(maintenance::is_believable(run(7 * 24 + 5, "a", 5), run(0, "b", 1), {}));
+    CHECK_FALSE(maintenance::is_believable(run(month, "a", 5), run(0, "b", 1), {}));
+    CHECK_FALSE(maintenance::is_believable(run(month, "", 0), run(0, "", 0), {}));
+  }
+  SUBCASE("after another start, traces tell") {
+    std::vector<os::Time> traces{hours_ago(6 * 24), hours_ago(27 * 24), hours_ago(13 * 24), hours_ago(20 * 24)};
+    CHECK(maintenance::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
+    traces[2] = hours_ago(40 * 24);
+    CHECK_FALSE(maintenance::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
+    // What was done since the clock jumped tells nothing of the time before.
+    CHECK_FALSE(maintenance::is_believable(run(month, "a", 5), run(0, "b", 1), {hours_ago(1), hours_ago(0)}));
+  }
+  SUBCASE("what was not believed once is the next time") {
+    maintenance::Run doubted = run(month, "a", 5);
+    doubted.believed = false;
+    CHECK(maintenance::is_believable(doubted, run(0, "b", 1), {}));
+    CHECK_FALSE(
+        maintenance::is_believable(doubted, run(0, "a", 6), {}));  // but here the other clock tells that it jumped
+    doubted.time = hours_ago(0);
+    CHECK_FALSE(maintenance::is_believable(doubted, run(month, "a", 6), {}));
+  }
+}
+
+TEST_CASE("collections far apart collect") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  images.collect({});
+  images.age(24 * 400);
+  auto last = *maintenance::last_run(layout);
+  CHECK(last.boot == maintenance::this_run().boot);
+  CHECK(last.believed);
+  last.time -= 24h * 30;
+  SUBCASE("while the machine ran on") {
+    last.since_boot -= 24h * 30;
+    maintenance::remember(layout, last);
+    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+  SUBCASE("where it was started anew, and pulls tell of the time between") {
+    last.boot = "another";
+    maintenance::remember(layout, last);
+    const fs::path log = images.dir.path() / "use.log";
+    std::ofstream lines(log);
+    for (int days = 28; days > 0; days -= 7) {
+      const auto digest = images.manifest_of({"layer " + std::to_string(days)}, {});
+      const auto time = std::chrono::floor<std::chrono::seconds>(hours_ago(24 * days)).time_since_epoch();
+      lines << time.count() << ".123 " << digest.str() << "\n";
+    }
+    lines.close();
+    CHECK_FALSE(maintenance::collect(layout, older_than(24h), log, maintenance::Mode::real).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+  SUBCASE("where nothing tells, at the second") {
+    last.boot = "another";
+    maintenance::remember(layout, last);
+    CHECK(images.collect(older_than(24h)).clock_jumped);
+    CHECK(images.has(image));
+    last = *maintenance::last_run(layout);
+    CHECK_FALSE(last.believed);
+    last.time -= 24h * 30;
+    last.boot = "third";
+    maintenance::remember(layout, last);
+    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+}
+
+TEST_CASE("the next collection is due though processes begin anew all the time") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  CHECK(maintenance::until_next_run(layout, 24h) == 24h);  // counts from now
+  auto first = maintenance::last_run(layout);
+  REQUIRE(first);
+  first->time -= 10h;
+  maintenance::remember(layout, *first);
+  const auto left = maintenance::until_next_run(layout, 24h);
+  CHECK(left <= 14h);
+  CHECK(left > 13h);
+  first->time -= 20h;
+  maintenance::remember(layout, *first);
+  CHECK(maintenance::until_next_run(layout, 24h) == 0s);
+  first->time += 24h * 365;
+  maintenance::remember(layout, *first);
+  CHECK(maintenance::until_next_run(layout, 24h) == 24h);
+  os::write_file(layout.state / "collected", "torn");
+  CHECK(maintenance::until_next_run(layout, 24h) == 24h);
+  CHECK(maintenance::last_run(layout));
+}
+
+TEST_CASE("what a build counts on is not collected under it") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.tree.publish_blob("unreferenced");
+  images.age(48);
+  SUBCASE("a collection waits for who holds the tree") {
+    auto hold = std::make_unique<tree::SharedTreeLock>(images.tree.layout());
+    std::atomic<bool> done{false};
+    std::jthread collector([&] {
+      images.collect(older_than(24h));
+      done = true;
+    });
+    CHECK(images.tree.publish_blob("unreferenced") == image::Digest::of("unreferenced"));  // renewed
+    REQUIRE(images.tree.touch_manifest(image));
+    std::this_thread::sleep_for(100ms);
+    CHECK_FALSE(done);
+    hold.reset();
+    collector.join();
+    CHECK(images.has(image));
+    CHECK(images.has_layer("unreferenced"));
+  }
+  SUBCASE("an image that is published while a collection waits is whole, however old its times seem") {
+    auto hold = std::make_unique<tree::SharedTreeLock>(images.tree.layout());
+    const std::string config = R"({"of":"late layer"})";
+    for (const std::string& bytes : {std::string("late layer"), config}) images.tree.publish_blob(bytes);
+    images.age(48);
+    std::jthread collector([&] {
+      maintenance::Policy policy = older_than(24h * 365);
+      policy.grace = 0s;
+      images.collect(policy);
+    });
+    // It has listed what there is once it wants to be alone.
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
+    while (!os::Lock::is_held(images.tree.layout().lock("gate"))) {
+      REQUIRE(std::chrono::steady_clock::now() < deadline);
+      std::this_thread::yield();
+    }
+    // Published as add() does, but that what is there is not renewed: that was done before the collection began.
+    Images made;
+    const auto late = made.add("late", {"late layer"});
+    const auto file = made.tree.layout().manifest(late, image::MediaType::oci_manifest);
+    os::make_directories(images.tree.layout().manifest_dir(late));
+    fs::copy_file(file, images.tree.layout().manifest(late, image::MediaType::oci_manifest));
+    images.tree.publish_tag("late", "latest", late);
+    hold.reset();
+    collector.join();
+    CHECK(images.has(late));
+    CHECK(images.has_layer("late layer"));
+    CHECK(images.has_layer(config));
+    CHECK(images.tree.digest_of_tag("late", "latest") == late);
+    CHECK(maintenance::verify(images.tree.layout(), {}).problems.empty());
+  }
+  SUBCASE("many hold at once, and nobody while one is alone") {
+    const tree::SharedTreeLock first(images.tree.layout());
+    std::jthread([&] { const tree::SharedTreeLock second(images.tree.layout()); }).join();
+  }
+  SUBCASE("one at a time") {
+    const os::Lock other(images.tree.layout().lock("upkeep"));
+    CHECK_THROWS_WITH(images.collect({}), doctest::Contains("another `nixery gc`"));
+    CHECK_THROWS_WITH(maintenance::verify(images.tree.layout(), {}), doctest::Contains("another `nixery gc`"));
+  }
+}
+
+TEST_CASE("a manifest that was renewed since it was listed stays, whatever its time") {
+  Images images;
+  const auto image = images.add("image", {"layer"}), member = images.manifest_of({"of an index to come"}, {});
+  images.age(48);
+  maintenance::Inventory inventory = maintenance::list_files(images.tree.layout());
+  maintenance::read_links(images.tree.layout(), inventory);
+  const auto never = [](const image::Digest&) { return os::Time{}; };
+  CHECK(maintenance::select(inventory, never, older_than(24h), hours_ago(0)).manifests.size() == 2);
+  for (const auto& digest : {image, member}) inventory.manifests[*inventory.manifest(digest)].is_touched = true;
+  const auto selection = maintenance::select(inventory, never, older_than(24h), hours_ago(0));
+  CHECK(selection.manifests.empty());
+  CHECK(selection.blobs.empty());
+  CHECK(selection.tags.empty());
+}
+
+TEST_CASE("the state follows the tree") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto old = images.add("old", {"layer"});
+  const auto other = std::string(64, '7');
+  os::make_directories(layout.gc_root(other, 0).parent_path());
+  os::make_directories(layout.image(other).parent_path());
+  os::write_file(layout.image(other), old.hex());
+  for (const auto& file : {layout.group(other), layout.segment(other)}) {
+    os::make_directories(file.parent_path());
+    os::write_file(file, image::Digest::of("layer").hex() + " 5 end\n");
+  }
+  for (const auto& file : {layout.lock(other), layout.log(other), layout.recipe(image::Digest::of("layer"))}) {
+    os::make_directories(file.parent_path());
+    os::write_file(file, "x");
+  }
+  os::write_file(layout.incoming() / ".tmp-1-2-3", "half");
+  const os::Lock held(layout.lock(std::string(64, '8')));
+  images.age(24 * 20);
+  images.add("young", {"young"});
+  const auto planned = images.collect(older_than(24h), maintenance::Mode::dry_run);
+  const auto done = images.collect(older_than(24h));
+  CHECK(done.state_files == 7);
+  CHECK(planned.state_files == 8);  // the lock that is held is found out only by trying
+  for (const auto& file : {layout.image(other), layout.group(other), layout.segment(other), layout.lock(other),
+                           layout.log(other), layout.gc_root(other, 0).parent_path(), layout.incoming() / ".tmp-1-2-3"})
+    CHECK_MESSAGE(!fs::exists(file), file.string());
+  CHECK(fs::exists(layout.lock(std::string(64, '8'))));
+  CHECK(fs::exists(layout.recipe(image::Digest::of("layer"))));  // it can be made again from this for a while
+}
+
+TEST_CASE("what a kill leaves is collected wherever it was being written") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  images.add("team/there", {"layer"});
+  const std::string commit(40, 'c'), other(40, 'd');
+  const fs::path channel = layout.sources() / "channel", git = layout.sources() / "git-x";
+  const std::vector<fs::path> files{layout.tag("team/gone", ".tmp-1-2-3"),
+                                    layout.tag("team/there", ".tmp-1-2-4"),
+                                    layout.record("team/gone", "x").parent_path() / ".tmp-1-2-3",
+                                    channel / ".tmp-1-2-3",
+                                    channel / (commit + ".partial") / "default.nix",
+                                    channel / (commit + ".lock"),
+                                    git / "partial" / "index"};
+  const auto write_all = [&] {
+    for (const fs::path& file : files) {
+      os::make_directories(file.parent_path());
+      if (file.parent_path().filename() == "_tags" && file.string().starts_with(layout.tree.string())) {
+        fs::create_symlink("../../../manifests/sha256/x", file);
+      } else {
+        os::write_file(file, "half");
+      }
+    }
+    // Of a revision that is there, and a mirror's.
+    os::make_directories(channel / other / "source");
+    os::write_file(channel / (other + ".lock"), "");
+    os::write_file(git / "mirror.lock", "");
+  };
+  write_all();
+  CHECK(images.collect({}).state_files == 0);
+  for (const fs::path& file : files)
+    CHECK_MESSAGE(fs::symlink_status(file).type() != fs::file_type::not_found, file.string());
+  images.age(25);
+  SUBCASE("when it is old") {
+    CHECK(images.collect({}, maintenance::Mode::dry_run).state_files == files.size());
+    CHECK(images.collect({}).state_files == files.size());
+    for (const fs::path& file : files)
+      CHECK_MESSAGE(fs::symlink_status(file).type() == fs::file_type::not_found, file.string());
+    CHECK_FALSE(fs::exists(layout.tree / "tags/team/gone"));
+    CHECK_FALSE(fs::exists(layout.records() / "team/gone"));
+    CHECK(images.tree.digest_of_tag("team/there", "latest"));
+    CHECK(tree::read_record(layout, "team/there", "latest"));
+    for (const fs::path& file : {channel / other / "source", channel / (other + ".lock"), git / "mirror.lock"})
+      CHECK_MESSAGE(fs::exists(file), file.string());
+  }
+  SUBCASE("but not the lock of who fetches now") {
+    const os::Lock held(channel / (commit + ".lock"));
+    images.collect({});
+    CHECK(fs::exists(channel / (commit + ".lock")));
+  }
+}
+
+TEST_CASE("a lock whose file was removed is not shared with who comes later") {
+  const test::TemporaryDirectory dir;
+  const fs::path path = dir.path() / "x.lock";
+  { const os::Lock lock(path); }
+  CHECK(os::drop_free_lock(path));
+  CHECK_FALSE(fs::exists(path));
+  std::optional<os::Lock> first(std::in_place, path);
+  CHECK_FALSE(os::drop_free_lock(path));
+  std::atomic<bool> second_has_it{false};
+  std::jthread second([&] {
+    const os::Lock lock(path);
+    CHECK(fs::exists(path));
+    CHECK_FALSE(os::Lock::try_lock(path));
+    second_has_it = true;
+  });
+  std::this_thread::sleep_for(50ms);
+  CHECK_FALSE(second_has_it);
+  fs::remove(path);  // as drop_free_lock() does while it has the lock
+  first.reset();
+  second.join();
+  CHECK(second_has_it);
+}
+
+TEST_CASE("verify finds each kind of damage, and repairs it") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer", "other layer"});
+  const auto document = images.attach(image, "SBOM");
+  CHECK(maintenance::verify(layout, {}).problems.empty());
+
+  const auto overwrite = [](const fs::path& file, std::string_view bytes) {
+    std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
+  };
+  const fs::path manifest_file = layout.manifest(image, image::MediaType::oci_manifest);
+  std::string what;
+  bool image_stays = false;
+  SUBCASE("a blob with other bytes") {
+    overwrite(layout.blob(image::Digest::of("layer")), "reyal");
+    what = "blob";
+  }
+  SUBCASE("a blob that was cut") {
+    overwrite(layout.blob(image::Digest::of("layer")), "lay");
+    what = "blob";
+  }
+  SUBCASE("a layer that is gone, without a recipe") {
+    fs::remove(layout.blob(image::Digest::of("layer")));
+    what = "manifest";
+  }
+  SUBCASE("a manifest with other bytes") {
+    overwrite(manifest_file, "{}");
+    what = "manifest";
+  }
+  SUBCASE("a manifest that is gone") {
+    fs::remove_all(manifest_file.parent_path());
+    what = "tag";
+  }
+  SUBCASE("a tag that leads elsewhere") {
+    fs::remove(layout.tag("image", "latest"));
+    fs::create_symlink("/etc", layout.tag("image", "latest"));
+    what = "tag";
+  }
+  SUBCASE("a list of referrers that was cut") {
+    overwrite(tree::referrers_index_file(layout, image), "{");
+    what = "referrers";
+    image_stays = true;
+  }
+  SUBCASE("a document that is gone") {
+    fs::remove_all(layout.manifest_dir(document));
+    what = "referrers";  // and the image's tag goes, so that it is attached again
+  }
+  SUBCASE("a list of referrers that names what is not there") {
+    overwrite(
+        tree::referrers_index_file(layout, image),
+        tree::referrers_index({{image::MediaType::oci_manifest, image::Digest::of("x"), 1, {}, {}, "text/plain"}}));
+    what = "referrers";
+    image_stays = true;
+  }
+  const auto found = maintenance::verify(layout, {});
+  REQUIRE_FALSE(found.problems.empty());
+  CHECK(found.problems.front().what == what);
+  CHECK_FALSE(found.sound());
+  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  const auto after = maintenance::verify(layout, {});
+  for (const auto& problem : after.problems) MESSAGE(problem.what << " " << problem.name << ": " << problem.message);
+  CHECK(after.problems.empty());
+  CHECK((images.tree.digest_of_tag("image", "latest") == image) == image_stays);
+}
+
+TEST_CASE("what cannot be removed is not called repaired") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  images.add("image", {"layer"});
+  const fs::path file = layout.blob(image::Digest::of("layer"));
+  std::ofstream(file, std::ios::trunc) << "reyal";
+  for (const auto& entry : fs::recursive_directory_iterator(images.dir.path()))
+    if (entry.is_directory()) fs::permissions(entry.path(), fs::perms::all);
+  fs::permissions(images.dir.path(), fs::perms::all);
+  fs::permissions(file.parent_path(), fs::perms(0555));
+  constexpr uid_t nobody = 65534;
+  const bool as_root = geteuid() == 0;  // who may remove everything
+  if (as_root) REQUIRE(seteuid(nobody) == 0);
+  const auto found = maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}});
+  if (as_root) REQUIRE(seteuid(0) == 0);
+  fs::permissions(file.parent_path(), fs::perms::all);
+  CHECK_FALSE(found.sound());
+  REQUIRE(found.problems.size() == 1);
+  CHECK_FALSE(found.problems.front().repaired);
+  CHECK(found.problems.front().message.find("cannot remove " + file.string() + ": Permission denied") !=
+        std::string::npos);
+  CHECK(fs::exists(file));
+  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  CHECK_FALSE(fs::exists(file));
+}
+
+TEST_CASE("what was attached and is gone can be attached again") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  const auto other = images.add("other", {"other layer"});
+  const auto both = images.add_index("both", {image});
+  images.attach(other, "its SBOM");
+  const auto document = images.attach(image, "SBOM");
+  const auto signature = images.manifest_of({"signature"}, {});
+  images.tree.publish_tag("image", "sha256-" + image.hex() + ".sig", signature);
+  const std::string key(64, 'a'), other_key(64, 'b');
+  os::write_file(layout.image(key), image.hex());
+  os::write_file(layout.image(other_key), other.hex());
+  SUBCASE("a document with other bytes") {
+    std::ofstream(layout.blob(image::Digest::of("SBOM")), std::ios::trunc) << "MOBS";
+  }
+  SUBCASE("a document's manifest with other bytes") {
+    std::ofstream(layout.manifest(document, image::MediaType::oci_manifest), std::ios::trunc) << "{}";
+  }
+  SUBCASE("a signature that has but a tag") {
+    std::ofstream(layout.blob(image::Digest::of("signature")), std::ios::trunc) << "erutangis";
+  }
+  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  CHECK(maintenance::verify(layout, {}).problems.empty());
+  // Whoever asks for its names goes all the way; others are not troubled.
+  CHECK_FALSE(images.tree.digest_of_tag("image", "latest"));
+  CHECK_FALSE(images.tree.digest_of_tag("both", "latest"));
+  CHECK_FALSE(fs::exists(layout.image(key)));
+  CHECK(images.has(image));
+  CHECK(images.has(both));
+  CHECK(images.tree.digest_of_tag("other", "latest") == other);
+  CHECK(fs::exists(layout.image(other_key)));
+}
+
+TEST_CASE("where there is no tree, nothing is sound and nothing is garbage") {
+  const test::TemporaryDirectory dir;
+  const tree::Layout layout{dir.path() / "not mounted", dir.path() / "state"};
+  CHECK_THROWS_WITH(maintenance::verify(layout, {}), doctest::Contains("set NIXERY_TREE"));
+  CHECK_THROWS_WITH(maintenance::collect(layout, {}, {}, maintenance::Mode::real),
+                    doctest::Contains("set NIXERY_TREE"));
+  CHECK_FALSE(fs::exists(layout.state));
+}
+
+TEST_CASE("what hinders nobody is no problem, and a repair removes it") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  images.attach(image, "SBOM");
+  os::make_directories(layout.group("x").parent_path());
+  os::write_file(layout.group(std::string(64, 'a')), "12");
+  tree::write_record(layout, {"gone", "latest", "r", false, image::Digest::of("gone").str()});
+  fs::remove(tree::referrers_index_file(layout, image));  // as before its first list is written
+  CHECK(maintenance::verify(layout, {}).problems.empty());
+  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).problems.size() == 3);
+  CHECK_FALSE(fs::exists(layout.group(std::string(64, 'a'))));
+  CHECK_FALSE(tree::read_record(layout, "gone", "latest"));
+  CHECK(fs::exists(tree::referrers_index_file(layout, image)));
+  CHECK(images.tree.digest_of_tag("image", "latest") == image);
+}
