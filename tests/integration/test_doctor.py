@@ -283,7 +283,7 @@ def test_a_daemon_that_answers_and_one_that_does_not(registry, directory):
         (store,) = [f for f in report.json["findings"] if f["name"] == "nix.store"]
         version = check("nix-daemon", "--version").split()[-1]
         assert report.status == 0 and store["seen"] == f"nix-daemon {version} answers root at {daemon.socket}", report.text
-        assert f"nix-daemon {version} is older than" in report.text or f"nix-daemon {version} mends" in report.text
+        assert f"nix-daemon {version} is older than" in report.text or f"nix-daemon {version} fixes" in report.text
         daemon.socket.chmod(0o600)
         finding = ask(registry, "--user", "nobody", **settings).failures["nix.store"]
         assert "Permission denied" in finding["seen"] and "nix-users" in finding["fix"]
