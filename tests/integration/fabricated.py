@@ -124,9 +124,10 @@ def temporary_directory():
 
 
 @contextmanager
-def nginx_alone():
+def nginx_alone(retries: bool = False):
     with temporary_directory() as directory:
         served = Served(directory)
+        served.retries = retries
         try:
             served.start_nginx()
             yield served

@@ -92,6 +92,7 @@ class Answer:
 
 class Registry:
     server = ""  # more directives of the server {}
+    retries = True  # whether nginx asks again when no worker answers
 
     def __init__(self, directory: Path, settings: dict[str, str]):
         self.dir = directory
@@ -119,6 +120,9 @@ class Registry:
         assert "/var/lib/nixery/tree" in conf and "/run/nixery/nixery.sock" in conf
         conf = conf.replace("/var/lib/nixery/tree", str(self.tree)).replace("/run/nixery/nixery.sock", str(self.socket))
         conf = conf.replace("/usr/local/share/nixery/nginx/web", str(ROOT / "nginx/web"))
+        if not self.retries:
+            assert conf.count("$nixery_retry { default 1; }") == 1
+            conf = conf.replace("$nixery_retry { default 1; }", '$nixery_retry { default ""; }')
         (self.dir / "nixery-http.conf").write_text(conf)
         (self.dir / "nginx.conf").write_text(NGINX_CONF.format(dir=self.dir, port=self.port, root=ROOT, server=self.server))
         self.tree.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,10 @@
 """What nginx hands to a worker, and what it makes of the answer. The worker is a small one of the tests'."""
 
+import base64
 import json
 import socket
-import threading
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -154,7 +156,7 @@ def test_a_worker_that_dies_or_talks_nonsense_is_503(served, answer):
     assert int(told.headers["Retry-After"]) > 0
 
 
-def test_a_failed_worker_is_not_asked_twice_and_the_next_request_is_tried(served):
+def test_where_nginx_is_not_to_retry_a_failed_worker_is_asked_once_and_the_next_request_is_tried(served):
     answers = iter([None, OK])
     with Responder(served.socket, lambda parameters: next(answers)) as worker:
         assert served.get("/v2/absent/manifests/latest").status == 503
@@ -169,23 +171,73 @@ def test_a_worker_that_comes_back_is_asked_at_once(served):
     assert served.get("/v2/absent/manifests/latest").status == 503
 
 
-def test_a_client_that_leaves_does_not_end_the_workers_request(served):
-    came, go, finished = threading.Event(), threading.Event(), threading.Event()
+@pytest.fixture
+def retrying():
+    """As the file is, nginx asks again if no worker answers."""
+    with nginx_alone(retries=True) as served:
+        yield served
 
-    def answer(parameters):
-        came.set()
-        go.wait(60)
-        finished.set()
-        return OK
 
-    with Responder(served.socket, answer):
+def test_a_worker_that_hangs_up_is_asked_three_times_with_the_same_request(retrying):
+    answers = iter([None, None, OK])
+    with Responder(retrying.socket, lambda parameters: next(answers)) as worker:
+        answer = retrying.get("/v2/absent/manifests/latest?a=b", {"If-None-Match": "x"})
+        assert (answer.status, answer.body) == (200, b"{}")
+        assert "WWW-Authenticate" not in answer.headers
+        assert len(worker.requests) == 3 and worker.requests[0] == worker.requests[1] == worker.requests[2]
+
+
+def test_without_a_worker_each_kind_of_miss_is_503_after_the_retries(retrying):
+    absent = digest_of(b"absent")
+    targets = ["/v2/absent/manifests/latest", f"/v2/a/manifests/{absent}", f"/v2/a/blobs/{absent}", "/v2/_catalog", "/v2/a/referrers/sha256:x"]
+    with ThreadPoolExecutor(len(targets)) as pool:
+        for answer in pool.map(retrying.get, targets):
+            assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE")
+            assert int(answer.headers["Retry-After"]) > 0
+    assert "redirection cycle" not in retrying.error_log()
+
+
+def test_of_several_workers_another_is_asked_if_one_hangs_up(retrying):
+    conf = retrying.dir / "nixery-http.conf"
+    other = retrying.dir / "other.sock"
+    conf.write_text(conf.read_text().replace(f"server unix:{retrying.socket};", f"server unix:{retrying.socket}; server unix:{other};"))
+    with Responder(retrying.socket, lambda parameters: None) as failing, Responder(other, lambda parameters: OK):
+        retrying.add_directives(until=lambda: retrying.get("/v2/absent/manifests/latest").status == 200)
+        for _ in range(4):
+            assert retrying.get("/v2/absent/manifests/latest").status == 200
+        assert len(failing.requests) > 0
+
+
+def test_whoever_may_ask_may_ask_again(retrying):
+    """The operator's own rules of access do not end a retry, and a retry does not get past them."""
+    users = retrying.dir / "users"
+    users.write_text("alice:" + subprocess.check_output(["openssl", "passwd", "-apr1", "secret"], text=True))
+    answers = iter([None, None, OK])
+    with Responder(retrying.socket, lambda parameters: next(answers)) as worker:
+        retrying.add_directives(
+            server=f'auth_basic "registry"; auth_basic_user_file {users}; satisfy any; allow 127.0.0.2; deny all;',
+            until=lambda: retrying.get("/v2/absent/manifests/latest").status == 401)  # fmt: skip
+        assert worker.requests == []
+        authorization = "Basic " + base64.b64encode(b"alice:secret").decode()
+        answer = retrying.get("/v2/absent/manifests/latest", {"Authorization": authorization})
+        assert answer.status == 200 and "WWW-Authenticate" not in answer.headers
+        assert len(worker.requests) == 3
+
+
+def test_when_a_client_leaves_nginx_hangs_up_on_the_worker(served):
+    """A worker then gives the request's place to another; a build that it waited for goes on."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(served.socket))
+        served.socket.chmod(0o666)
+        listener.listen()
         with socket.create_connection(("127.0.0.1", served.port)) as client:
             client.sendall(b"GET /v2/slow/manifests/latest HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert came.wait(30)
-        go.set()
-        assert finished.wait(30)
-        # nginx took the answer to its end, as its access log tells: 200, not the 499 of an abandoned request.
-        wait_for(lambda: "/v2/slow/manifests/latest 200" in (served.dir / "access.log").read_text(), "the request to be logged as answered")
+            worker, _ = listener.accept()
+        with worker:
+            worker.settimeout(60)
+            while worker.recv(65536):
+                pass  # the request; then the end, though nothing was answered
+    wait_for(lambda: "/v2/slow/manifests/latest 499" in (served.dir / "access.log").read_text(), "the request to be logged as abandoned")
 
 
 def test_a_large_answer_of_a_worker_arrives_whole(served):
