@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "os/file.h"
+#include "os/path.h"
 
 namespace nixery::kubernetes {
 
@@ -27,7 +28,7 @@ std::string DeclaredFiles::file_name(std::string_view namespace_name, std::strin
 }
 
 bool DeclaredFiles::write(std::string_view namespace_name, std::string_view name, std::string_view text) {
-  const fs::path file = directory_ / file_name(namespace_name, name);
+  const fs::path file = os::join_below(directory_, file_name(namespace_name, name));
   if (!ours_ || os::read_if_exists(file) == text) return false;
   os::write_file(file, text);
   return true;
@@ -36,7 +37,7 @@ bool DeclaredFiles::write(std::string_view namespace_name, std::string_view name
 void DeclaredFiles::remove(std::string_view namespace_name, std::string_view name) {
   if (!ours_) return;
   std::error_code failed;
-  const fs::path file = directory_ / file_name(namespace_name, name);
+  const fs::path file = os::join_below(directory_, file_name(namespace_name, name));
   fs::remove(file, failed);
   if (failed) throw Error(Failure::storage, fmt::format("cannot remove {}: {}", file.string(), failed.message()));
 }

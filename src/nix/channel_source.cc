@@ -10,6 +10,7 @@
 #include "nix/pin.h"
 #include "os/file.h"
 #include "os/lock.h"
+#include "os/path.h"
 #include "reference/reference.h"
 
 namespace nixery::nix {
@@ -83,7 +84,7 @@ Revision ChannelSource::find(std::string_view tag, const std::stop_token& stop) 
 
 PinnedSource ChannelSource::fetch(const Revision& revision, const std::stop_token& stop) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
-  const fs::path pinned = directory_ / revision.id / "source";
+  const fs::path pinned = os::join_below(directory_, revision.id) / "source";
   if (fs::exists(pinned) && os::touch(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
   const os::Lock lock(directory_ / (revision.id + ".lock"), stop);
   if (fs::exists(pinned)) return {pinned, revision};
@@ -91,7 +92,13 @@ PinnedSource ChannelSource::fetch(const Revision& revision, const std::stop_toke
   const fs::path partial = directory_ / (revision.id + ".partial");
   fs::remove_all(partial);
   os::make_directories(partial);
-  get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial, stop);
+  try {
+    get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial, stop);
+  } catch (const Error&) {
+    std::error_code left;
+    fs::remove_all(partial, left);  // it may be large
+    throw;
+  }
   pin(partial, pinned);
   return {pinned, revision};
 }

@@ -16,8 +16,8 @@ struct Answer {
 // Error{unavailable} where no answer comes, or another thread sets `stop` before. Thread-safe.
 Answer get(const std::string& url, const std::stop_token& stop = {});
 
-// Unpacks the archive at `url` (tar, any compression) into `directory`, less the first component of every name.
-// Nothing is written outside it. Throws Error{unavailable}; `directory` may then hold a part.
+// Fetches the archive at `url` (at most 4 GiB, in an hour) and unpacks it into `directory`, as unpack.h says. Throws
+// Error{unavailable, storage}; `directory` may then hold a part.
 void get_and_unpack(const std::string& url, const std::filesystem::path& directory, const std::stop_token& stop = {});
 
 }  // namespace nixery::nix

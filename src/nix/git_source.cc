@@ -11,6 +11,7 @@
 #include "nix/pin.h"
 #include "os/file.h"
 #include "os/lock.h"
+#include "os/path.h"
 #include "os/process.h"
 #include "reference/reference.h"
 
@@ -263,7 +264,7 @@ Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>&
 
 PinnedSource GitSource::fetch(const Revision& revision, Stop stop) {
   // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
-  const fs::path pinned = directory_ / revision.id / "source";
+  const fs::path pinned = os::join_below(directory_, revision.id) / "source";
   if (fs::exists(pinned) && os::touch(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
 
   const os::Lock lock(directory_ / "mirror.lock", stop);

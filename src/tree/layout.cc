@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "os/path.h"
+
 namespace nixery::tree {
 
 fs::path Layout::blob(const image::Digest& digest) const {
@@ -19,7 +21,7 @@ fs::path Layout::manifest(const image::Digest& digest, image::MediaType type) co
 }
 
 fs::path Layout::tag(std::string_view repository, std::string_view tag) const {
-  return tree / "tags" / repository / "_tags" / tag;
+  return os::join_below(tree / "tags", fmt::format("{}/_tags/{}", repository, tag));
 }
 
 fs::path Layout::tag_target(std::string_view repository, const image::Digest& manifest) {
@@ -34,13 +36,13 @@ std::optional<image::Digest> Layout::digest_of_tag_target(const fs::path& target
 }
 
 fs::path Layout::lock(std::string_view key) const {
-  return state / "locks" / fmt::format("{}.lock", key);
+  return os::join_below(state / "locks", fmt::format("{}.lock", key));
 }
 fs::path Layout::log(std::string_view key) const {
-  return state / "logs" / fmt::format("{}.log", key);
+  return os::join_below(state / "logs", fmt::format("{}.log", key));
 }
 fs::path Layout::failure(std::string_view key) const {
-  return state / "failures" / fmt::format("{}.json", key);
+  return os::join_below(state / "failures", fmt::format("{}.json", key));
 }
 
 fs::path Layout::recipe(const image::Digest& layer) const {
@@ -48,24 +50,23 @@ fs::path Layout::recipe(const image::Digest& layer) const {
 }
 
 fs::path Layout::group(std::string_view layer_key) const {
-  return state / "groups" / layer_key;
+  return os::join_below(state / "groups", layer_key);
 }
 
 fs::path Layout::segment(std::string_view segment_key) const {
-  return state / "segments" / segment_key.substr(0, 2) / segment_key;
+  return os::join_below(state / "segments", fmt::format("{}/{}", segment_key.substr(0, 2), segment_key));
 }
 
 fs::path Layout::image(std::string_view image_key) const {
-  return state / "images" / image_key;
+  return os::join_below(state / "images", image_key);
 }
 
 fs::path Layout::record(std::string_view repository, std::string_view tag) const {
-  // As text: a part that begins with a slash would lead elsewhere, and records hold what was written.
-  return fmt::format("{}/{}/_tags/{}.json", records().native(), repository, tag);
+  return os::join_below(records(), fmt::format("{}/_tags/{}.json", repository, tag));
 }
 
 fs::path Layout::gc_root(std::string_view key, std::size_t number) const {
-  return state / "gcroots" / key / fmt::format("{}", number);
+  return os::join_below(state / "gcroots", fmt::format("{}/{}", key, number));
 }
 
 }  // namespace nixery::tree

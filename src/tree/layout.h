@@ -41,7 +41,7 @@ struct Layout {
   fs::path blob(const image::Digest& digest) const;
   fs::path manifest_dir(const image::Digest& digest) const;
   fs::path manifest(const image::Digest& digest, image::MediaType type) const;
-  // `repository` and `tag` must have passed the reference parser: they are spliced into the path.
+  // What takes text throws Error{storage} if that text leads out of its directory (os/path.h).
   fs::path tag(std::string_view repository, std::string_view tag) const;
   // What tag() points to, relative to the link's own directory, so that a copied tree stays whole.
   static fs::path tag_target(std::string_view repository, const image::Digest& manifest);

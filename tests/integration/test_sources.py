@@ -163,6 +163,8 @@ class Channels(http.server.BaseHTTPRequestHandler):
             entry = tarfile.TarInfo("nixpkgs-" + self.commit + "/default.nix")
             entry.size = len(text)
             archive.addfile(entry, io.BytesIO(text))
+            for name in self.server.more_members:
+                archive.addfile(tarfile.TarInfo(name), io.BytesIO())
         return out.getvalue()
 
     def answer(self, status: int, body: bytes):
@@ -176,8 +178,15 @@ class Channels(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def channels():
+def more_members_of_the_archive():
+    """Names of empty files; a test may add some."""
+    return []
+
+
+@pytest.fixture
+def channels(more_members_of_the_archive):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Channels)
+    server.more_members = more_members_of_the_archive
     threading.Thread(target=server.serve_forever, daemon=True).start()
     base = f"http://127.0.0.1:{server.server_port}"
     yield {
@@ -198,6 +207,26 @@ def test_a_channel_is_pinned_to_its_commit(new_registry, channels):
     assert registry.config("tool")["config"]["Labels"]["org.opencontainers.image.revision"] == Channels.commit
     assert registry.manifest("tool", "unstable").status == 404
     assert registry.manifest("tool", "d" * 40).status == 403
+
+
+def test_an_archive_that_would_write_elsewhere_is_refused(new_registry, channels, more_members_of_the_archive, directory):
+    registry = new_registry(**channels)
+    for name in (f"nixpkgs/{directory}/evil", f"{directory}/evil", f"nixpkgs/../../../../../../..{directory}/evil"):
+        more_members_of_the_archive[:] = [name]
+        answer = registry.manifest("tool")
+        assert (answer.status, answer.error["detail"]["failure"]) == (503, "unavailable"), answer.body
+        assert "cannot unpack" in answer.error["message"] and "leads out of the archive" in answer.error["message"]
+        assert not (directory / "evil").exists()
+        assert not list((registry.state / "sources").rglob("*.partial")) and not list((registry.state / "sources").rglob("source"))
+    more_members_of_the_archive.clear()
+    assert version_of(registry.manifest("tool")) == "3"
+
+
+def test_the_state_may_lie_below_a_symbolic_link(new_registry, channels, directory):
+    (directory / "disk").mkdir()
+    (directory / "link").symlink_to("disk")
+    registry = new_registry(**channels, NIXERY_STATE=str(directory / "link/state"))
+    assert version_of(registry.manifest("tool")) == "3"
 
 
 def test_other_channels_are_served_unless_it_is_said_which(new_registry, channels):
