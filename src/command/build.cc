@@ -5,13 +5,14 @@
 #include "command/output.h"
 #include "command/registry_parts.h"
 #include "command/settings.h"
-#include "command/terminal_style.h"
 #include "command/terminal.h"
+#include "command/terminal_style.h"
 #include "error.h"
 #include "image/links.h"
 #include "os/file.h"
 #include "pipeline/export.h"
 #include "pipeline/tagged_build.h"
+#include "plain_text.h"
 
 namespace nixery::command {
 
@@ -93,7 +94,7 @@ int run(const Arguments& arguments) {
   }
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const std::string& warning : built.warnings)
-    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("warning:"), warning);
+    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("warning:"), plain_line(warning));
   fmt::print("{} {}\n{} layers, {:.1f} MB compressed\n", style.bold(name), style.green(manifest->digest.str()),
              totals.layers, static_cast<double>(totals.bytes) / 1e6);
   if (!oci.empty()) fmt::print("OCI layout: {}\n", oci);

@@ -7,6 +7,7 @@
 #include "command/output.h"
 #include "command/settings.h"
 #include "command/terminal_style.h"
+#include "plain_text.h"
 
 namespace nixery::command {
 
@@ -29,7 +30,7 @@ int run(const Arguments& arguments) {
   if (arguments.json() && arguments.has("--markdown")) throw Misuse{"--json and --markdown are two forms: give one"};
   const auto loaded = load_settings(arguments);
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
-    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("nixery:"), problem);
+    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("nixery:"), plain_line(problem));
   if (arguments.json()) return print_settings(loaded.settings), 0;
   if (arguments.has("--markdown")) {
     fmt::print("| variable | default | meaning |\n|---|---|---|\n");
@@ -40,7 +41,7 @@ int run(const Arguments& arguments) {
   }
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const Setting& setting : loaded.settings)
-    fmt::print("{}={}\n    {}; {}\n", style.bold(setting.name), setting.value,
+    fmt::print("{}={}\n    {}; {}\n", style.bold(setting.name), plain_line(setting.value),
                setting.from_environment ? style.green("from the environment") : style.dim("default"),
                setting.description);
   return 0;

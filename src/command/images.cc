@@ -7,6 +7,7 @@
 #include "command/registry_parts.h"
 #include "command/settings.h"
 #include "command/terminal_style.h"
+#include "plain_text.h"
 
 namespace nixery::command {
 
@@ -27,12 +28,14 @@ void print_text(const Listing& listing) {
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO), errors = TerminalStyle::of(STDERR_FILENO);
   for (const auto& declared : listing.declarations->images()) {
     const auto& platform = declared->image.platform;
-    fmt::print("{}\n    {}; {}{}{}\n", style.bold(declared->image.name + ":" + declared->image.tag), declared->file,
-               fmt::join(contents_of(*declared), " "), platform ? "; " : "", platform ? platform->meta_package : "");
+    fmt::print("{}\n    {}; {}{}{}\n", style.bold(declared->image.name + ":" + declared->image.tag),
+               plain_line(declared->file), fmt::join(contents_of(*declared), " "), platform ? "; " : "",
+               platform ? platform->meta_package : "");
   }
   for (const std::string& problem : listing.declarations->problems())
-    fmt::print(stderr, "{} {}\n", errors.red("error:"), problem);
-  for (const std::string& clash : listing.clashes) fmt::print(stderr, "{} {}\n", errors.yellow("warning:"), clash);
+    fmt::print(stderr, "{} {}\n", errors.red("error:"), plain_line(problem));
+  for (const std::string& clash : listing.clashes)
+    fmt::print(stderr, "{} {}\n", errors.yellow("warning:"), plain_line(clash));
 }
 
 void write_strings(json::Writer& writer, std::string_view key, const std::vector<std::string>& strings) {

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "command/terminal_style.h"
+#include "plain_text.h"
 
 namespace nixery::command {
 
@@ -18,9 +19,9 @@ void report_failure(const char* failure, const std::string& message, const std::
       writer.EndObject();
     });
   std::fflush(stdout);
-  fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).red("nixery:"), message);
+  fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).red("nixery:"), plain_text(message));
   // A program has it already, and may log both.
-  if (!detail.empty() && !as_json) fmt::print(stderr, "\n{}\n", detail);
+  if (!detail.empty() && !as_json) fmt::print(stderr, "\n{}\n", plain_text(detail));
 }
 
 }  // namespace nixery::command

@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "plain_text.h"
+
 namespace nixery::command {
 
 bool wants_colours(bool is_terminal, const std::function<const char*(const char* name)>& environment) {
@@ -22,8 +24,9 @@ TerminalStyle TerminalStyle::of(int descriptor) {
 }
 
 std::string TerminalStyle::wrapped(std::string_view code, std::string_view text) const {
-  if (!coloured_ || text.empty()) return std::string(text);
-  return fmt::format("\033[{}m{}\033[0m", code, text);
+  const std::string plain = plain_text(text);
+  if (!coloured_ || plain.empty()) return plain;
+  return fmt::format("\033[{}m{}\033[0m", code, plain);
 }
 
 }  // namespace nixery::command

@@ -6,6 +6,7 @@
 #include <charconv>
 
 #include "cause.h"
+#include "http/public_text.h"
 #include "json/json.h"
 
 namespace nixery::http {
@@ -79,24 +80,10 @@ std::string escaped(std::string_view query) {
 
 }  // namespace
 
-// Clients print messages to a terminal as they are: a build log's colours, and worse, stop here. C1 controls are U+0080
-// to U+009F, so a 0xc2 stays only before what makes another character of it.
-std::string without_controls(std::string_view text) {
-  std::string kept;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const auto next = i + 1 < text.size() ? static_cast<unsigned char>(text[i + 1]) : 0U;
-    const bool c0 = (byte < ' ' && byte != '\n' && byte != '\t') || byte == 127;
-    const bool c1_or_broken = byte == 0xc2 && (next < 0xa0 || next > 0xbf);
-    if (!c0 && !c1_or_broken) kept += text[i];
-  }
-  return kept;
-}
-
 std::string message_of(const Error& error) {
   if (for_operator_only(error.failure()))
     return "the registry has a problem of its own, which its log describes: try again later";
-  return without_controls(error.what());
+  return public_text(error.what());
 }
 
 Response answer_error(const Error& error, std::string_view declaration) {
@@ -104,7 +91,7 @@ Response answer_error(const Error& error, std::string_view declaration) {
   std::string message = message_of(error);
   // Clients print the message and not the detail, and a build's log is what its reader needs.
   if (error.failure() == Failure::build_failed && !error.detail().empty())
-    message += "\n" + without_controls(error.detail());
+    message += "\n" + public_text(error.detail());
 
   json::Buffer buffer;
   json::Writer writer(buffer);

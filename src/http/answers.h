@@ -13,10 +13,8 @@ namespace nixery::http {
 // are for what may succeed later. The detail has the failure's name, the id of the request that this thread works for,
 // and `declaration`: the hash of what is declared of the image, where it is declared.
 Response answer_error(const Error& error, std::string_view declaration = {});
-// What the puller is told of it: nothing that is the operator's business, and no control characters.
+// What the puller is told of it: public_text(), or less where it is the operator's business alone.
 std::string message_of(const Error& error);
-// Without what would do something to a terminal; lines and tabs stay.
-std::string without_controls(std::string_view text);
 
 Response answer_manifest(const tree::StoredManifest& manifest);
 Response answer_blob(const image::Digest& digest, FileBody file);

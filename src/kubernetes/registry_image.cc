@@ -6,6 +6,7 @@
 
 #include "image/digest.h"
 #include "json/json.h"
+#include "plain_text.h"
 #include "reference/declared.h"
 
 namespace nixery::kubernetes {
@@ -14,7 +15,7 @@ PullResult make_result(PullResult::State state, const std::string& reason, const
   PullResult pull;
   pull.state = state;
   pull.reason = reason;
-  pull.message = message;
+  pull.message = plain_text(message);
   return pull;
 }
 

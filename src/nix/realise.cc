@@ -11,6 +11,7 @@
 #include "nix/nix.h"
 #include "os/file.h"
 #include "os/process.h"
+#include "plain_text.h"
 
 namespace nixery::nix {
 
@@ -88,7 +89,8 @@ class FailureClassifier {
     if (lines.size() > most) lines.pop_front();
   }
 
-  void show(std::string_view line) {
+  void show(std::string_view printed) {
+    const std::string line = plain_text(printed);
     if (observer_.on_line) observer_.on_line(line);
     keep(shown_, std::string(shortened(line, longest_shown)), log_lines_shown);
   }

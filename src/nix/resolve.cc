@@ -9,6 +9,7 @@
 #include "nix/blocked.h"
 #include "nix/nix.h"
 #include "os/process.h"
+#include "plain_text.h"
 
 namespace nixery::nix {
 
@@ -277,7 +278,7 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
     if (line.starts_with(marker)) {
       resolving = line.substr(marker.size());
     } else if (observer.on_line) {
-      observer.on_line(line);
+      observer.on_line(plain_text(line));
     }
   };
   const os::ProcessResult outcome = os::run(command);

@@ -75,6 +75,7 @@ TEST_CASE("no control character of a build log reaches the puller's terminal, ho
       http::answer_error(Error(Failure::build_failed, "x", "\x1b[31mred\x07\xc2\x9b\xc2\xc2\x9b\x9b\tok \xc2\xa9"));
   CHECK(answer.body.find("\\u001B") == std::string::npos);
   CHECK(answer.body.find("\xc2\x9b") == std::string::npos);
-  CHECK(answer.body.find("[31mred") != std::string::npos);
+  CHECK(answer.body.find("[31m") == std::string::npos);
+  CHECK(answer.body.find("red") != std::string::npos);
   CHECK(answer.body.find("\\tok \xc2\xa9") != std::string::npos);
 }

@@ -1,0 +1,67 @@
+#include "http/public_text.h"
+
+#include <algorithm>
+#include <system_error>
+#include <utility>
+
+#include "plain_text.h"
+
+namespace nixery::http {
+
+namespace {
+
+struct Replacement {
+  std::string path, name;
+};
+
+// The longest first, as places lie in one another. Only hide_places() writes it.
+std::vector<Replacement>& replacements() {
+  static std::vector<Replacement> list;
+  return list;
+}
+
+bool is_part_of_name(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+         c == '.' || c == '+';
+}
+
+void replace(std::string& text, const Replacement& replacement) {
+  for (std::size_t at = 0; (at = text.find(replacement.path, at)) != text.npos;) {
+    const std::size_t end = at + replacement.path.size();
+    // "/srv/nix" does not stand in "/srv/nixpkgs", but it does in "/srv/nix." at the end of a sentence.
+    const auto rest =
+        std::find_if_not(text.begin() + static_cast<std::ptrdiff_t>(end), text.end(), [](char c) { return c == '.'; });
+    if (rest != text.end() && is_part_of_name(*rest)) {
+      at = end;
+      continue;
+    }
+    text.replace(at, replacement.path.size(), replacement.name);
+    at += replacement.name.size();
+  }
+}
+
+}  // namespace
+
+void hide_places(const std::vector<HiddenPlace>& places) {
+  auto& list = replacements();
+  list.clear();
+  const auto add = [&](std::string path, const std::string& name) {
+    while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+    if (path.size() > 1 && path.starts_with('/')) list.push_back({std::move(path), name});
+  };
+  for (const HiddenPlace& place : places) {
+    add(place.path.string(), place.name);
+    std::error_code absent;
+    if (const auto real = std::filesystem::canonical(place.path, absent); !absent) add(real.string(), place.name);
+  }
+  std::stable_sort(list.begin(), list.end(),
+                   [](const Replacement& a, const Replacement& b) { return a.path.size() > b.path.size(); });
+}
+
+std::string public_text(std::string_view text) {
+  std::string plain = plain_text(text);
+  for (const Replacement& replacement : replacements()) replace(plain, replacement);
+  return plain;
+}
+
+}  // namespace nixery::http

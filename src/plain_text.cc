@@ -1,0 +1,130 @@
+#include "plain_text.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+namespace nixery {
+
+namespace {
+
+constexpr std::string_view replacement = "\xef\xbf\xbd";  // U+FFFD
+constexpr char escape = '\x1b', bell = '\a';
+
+struct Character {
+  std::uint32_t code = 0;
+  std::size_t size = 0;  // bytes
+};
+
+// The character at the beginning of `text`, which is not empty; nullopt where it is no UTF-8 (RFC 3629).
+std::optional<Character> decode(std::string_view text) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+  if (byte(0) < 0x80) return Character{byte(0), 1};
+  const std::size_t size = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
+  if (byte(0) < 0xc2 || byte(0) > 0xf4 || text.size() < size) return std::nullopt;
+  std::uint32_t code = byte(0) & (0x7fu >> size);
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return std::nullopt;
+    code = code << 6 | (byte(i) & 0x3f);
+  }
+  constexpr std::uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
+  if (code < smallest[size] || surrogate || code > 0x10ffff) return std::nullopt;
+  return Character{code, size};
+}
+
+std::size_t skip(std::string_view text, std::size_t at, char first, char last) {
+  while (at < text.size() && text[at] >= first && text[at] <= last) ++at;
+  return at;
+}
+
+// Parameters, intermediates and the final byte of a control sequence, from behind its CSI. One that is cut short ends
+// where something else begins.
+std::size_t behind_sequence(std::string_view text, std::size_t at) {
+  at = skip(text, skip(text, at, '0', '?'), ' ', '/');
+  return at < text.size() && text[at] >= '@' && text[at] <= '~' ? at + 1 : at;
+}
+
+// From behind what begins a control string.
+std::size_t behind_string(std::string_view text, std::size_t begin) {
+  for (std::size_t at = begin; at < text.size() && text[at] != '\n'; ++at) {
+    if (text[at] == bell) return at + 1;
+    if (text.substr(at).starts_with("\x1b\\") || text.substr(at).starts_with("\xc2\x9c")) return at + 2;
+  }
+  return begin;
+}
+
+// From the ESC on.
+std::size_t behind_escape(std::string_view text, std::size_t at) {
+  if (++at == text.size()) return at;
+  switch (text[at]) {
+    case '[': return behind_sequence(text, at + 1);
+    case ']':
+    case 'P':
+    case 'X':
+    case '^':
+    case '_': return behind_string(text, at + 1);
+    default: break;
+  }
+  const std::size_t final = skip(text, at, ' ', '/');
+  return final < text.size() && text[final] >= '0' && text[final] <= '~' ? final + 1 : final;
+}
+
+// U+0080 to U+009F are the ESC sequences of one character more.
+std::size_t behind_c1(std::string_view text, std::size_t behind, std::uint32_t code) {
+  switch (code) {
+    case 0x9b: return behind_sequence(text, behind);
+    case 0x90:
+    case 0x98:
+    case 0x9d:
+    case 0x9e:
+    case 0x9f: return behind_string(text, behind);
+    default: return behind;
+  }
+}
+
+bool reorders(std::uint32_t code) {
+  return (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+}
+
+}  // namespace
+
+std::string plain_text(std::string_view text) {
+  std::string plain;
+  for (std::size_t at = 0; at < text.size();) {
+    const auto character = decode(text.substr(at));
+    if (!character) {
+      plain += replacement;
+      ++at;
+      continue;
+    }
+    const auto [code, size] = *character;
+    if (text[at] == escape) {
+      at = behind_escape(text, at);
+    } else if (code >= 0x80 && code < 0xa0) {
+      at = behind_c1(text, at + size, code);
+    } else {
+      const bool control = (code < ' ' && code != '\n' && code != '\t') || code == 0x7f;
+      if (!control && !reorders(code)) plain += text.substr(at, size);
+      at += size;
+    }
+  }
+  return plain;
+}
+
+std::string plain_line(std::string_view text) {
+  std::string line;
+  bool between = false;
+  for (const char c : plain_text(text)) {
+    if (c == '\n' || c == '\t') {
+      between = true;
+      continue;
+    }
+    if (between && !line.empty() && c != ' ' && !line.ends_with(' ')) line += ' ';
+    between = false;
+    line += c;
+  }
+  return line;
+}
+
+}  // namespace nixery

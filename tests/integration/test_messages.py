@@ -1,0 +1,120 @@
+"""What people are told is plain text, whoever wrote it, and names none of the registry's own directories."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import uuid
+
+import pytest
+
+from conftest import started
+from registry import NIXERY, ROOT, Registry
+
+# A colour, a window title, a hyperlink, an 8-bit sequence in UTF-8, a backspace, text turned around, and no UTF-8.
+NASTY = r"\033[31;1mred\033[0m \033]0;title\007 \033]8;;http://x\033\\link\033]8;;\033\\ \302\2331mbold \010 \342\200\256rtl \377end"
+PLAIN = "red  link bold  rtl �end"
+
+SET = """
+{ system, ... }:
+let
+  esc = builtins.fromJSON ''"\\u001b"'';
+  package = name: script: derivation {
+    name = "${name}-SALT"; inherit system; builder = "/bin/sh"; args = [ "-c" script ];
+  };
+in {
+  failing = package "failing" ''printf 'NASTY\\n'; exit 1'';
+  described = package "described" "echo > $out" // {
+    meta.description = "a ${esc}[31mred${esc}[0m ${esc}]0;title${esc}\\\\tool"; version = "1${esc}[2J";
+  };
+  thrown = throw "${esc}[31;1mno${esc}[0m, in ${toString ./.}/default.nix:47, it is broken";
+}
+"""
+
+
+@pytest.fixture
+def packages(directory):
+    packages = directory / "packages"
+    packages.mkdir()
+    (packages / "default.nix").write_text(SET.replace("NASTY", NASTY).replace("SALT", uuid.uuid4().hex))
+    return packages
+
+
+@pytest.fixture
+def registry(packages, monkeypatch):
+    monkeypatch.setattr(Registry, "server", f"include {ROOT}/nginx/nixery-web.conf;")
+    with started(packages, {"NIXERY_FAILURE_SECONDS": "600"}) as registry:
+        yield registry
+
+
+def is_plain(text: str):
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), repr(text)
+    for part in ("[31", "[0m", "title", "]8;;", "1mbold", "[2J"):
+        assert part not in text, repr(text)
+
+
+def test_what_a_build_prints_reaches_those_who_pull_as_plain_text(registry):
+    answer = registry.manifest("failing")
+    assert answer.status == 424
+    is_plain(answer.error["message"])
+    assert PLAIN in answer.error["message"]
+    assert PLAIN in registry.get("/api/failures").json["failures"][0]["log"]
+    events = subprocess.run(["curl", "-sN", "-m", "10", f"http://{registry.host}/api/events/failing:latest"], capture_output=True)
+    is_plain(json.dumps(events.stdout.decode(), ensure_ascii=False))
+    (log,) = (registry.state / "logs").glob("*.log")
+    is_plain(log.read_text())
+    assert PLAIN in log.read_text()
+    for line in registry.worker_log.read_text().splitlines():
+        is_plain(json.dumps(json.loads(line), ensure_ascii=False))
+
+
+def at_a_terminal(registry, *words: str) -> str:
+    master, terminal = pty.openpty()
+    process = subprocess.Popen([NIXERY, *words], env={**registry.env, "TERM": "xterm"}, stdin=terminal, stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    printed = b""
+    while True:
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # its other end is closed
+            break
+        if not piece:
+            break
+        printed += piece
+    process.wait(timeout=60)
+    os.close(master)
+    return printed.decode()
+
+
+# What nixery itself sends to a terminal: colours, and what clears a line.
+OWN = re.compile(r"\x1b\[(?:0|1|2|32|33|1;31)m|\r\x1b\[K|\r\n")
+
+
+def test_so_it_reaches_a_terminal(registry):
+    printed = at_a_terminal(registry, "build", "failing")
+    assert PLAIN in printed
+    is_plain(OWN.sub("", printed))
+
+
+def test_what_a_package_says_of_itself_is_plain_text_in_a_plan(registry):
+    assert registry.nixery("build", "described").returncode == 0
+    for printed in (at_a_terminal(registry, "plan", "described"), registry.nixery("plan", "described").stdout):
+        assert "a red tool" in printed
+        is_plain(OWN.sub("", printed).replace("\n", ""))
+
+
+def test_who_pulls_is_told_of_no_directory_and_the_operator_is(registry, packages):
+    for _ in range(2):
+        answer = registry.manifest("thrown")
+        assert answer.status == 422
+        assert "no, in <packages>/default.nix:47, it is broken" in answer.error["message"], answer.error
+        assert str(packages) not in answer.body.decode()
+    (event,) = registry.events("build failed")
+    assert f"{packages}/default.nix:47" in event["error"]
+    failures = registry.get("/api/failures")
+    assert "<packages>/default.nix:47" in failures.json["failures"][0]["message"]
+    assert str(packages) not in failures.body.decode()
+    printed = registry.nixery("build", "thrown").stderr
+    assert f"{packages}/default.nix:47" in printed
+    is_plain(printed.replace("\n", ""))

@@ -1,0 +1,37 @@
+#include "http/public_text.h"
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+
+#include "temporary_directory.h"
+
+using namespace nixery::http;
+using nixery::test::TemporaryDirectory;
+
+TEST_CASE("public text: a hidden place is named in place of its path, wherever that stands whole") {
+  hide_places({{"/srv/nix", "<packages>"},
+               {"/var/lib/nixery/state", "<state>"},
+               {"/var/lib/nixery/state/sources/", "<sources>"},
+               {"/", "<root>"},
+               {"", "<none>"}});
+  CHECK(public_text("in /srv/nix/pkgs/a.nix:47: no") == "in <packages>/pkgs/a.nix:47: no");
+  CHECK(public_text("'/srv/nix'") == "'<packages>'");
+  CHECK(public_text("see /srv/nix.") == "see <packages>.");
+  CHECK(public_text("/srv/nixpkgs/a.nix and /srv/nix.d/a.nix") == "/srv/nixpkgs/a.nix and /srv/nix.d/a.nix");
+  CHECK(public_text("/var/lib/nixery/state/sources/x and /var/lib/nixery/state/logs") ==
+        "<sources>/x and <state>/logs");
+  CHECK(public_text("\x1b[1m/srv/nix\x1b[0m") == "<packages>");
+  hide_places({});
+  CHECK(public_text("/srv/nix") == "/srv/nix");
+}
+
+TEST_CASE("public text: a place that is a link is hidden under both of its names") {
+  const TemporaryDirectory directory;
+  std::filesystem::create_directory(directory.path() / "real");
+  std::filesystem::create_directory_symlink("real", directory.path() / "link");
+  hide_places({{directory.path() / "link", "<packages>"}});
+  CHECK(public_text((directory.path() / "link/a.nix").string()) == "<packages>/a.nix");
+  CHECK(public_text((directory.path() / "real/a.nix").string()) == "<packages>/a.nix");
+  hide_places({});
+}
