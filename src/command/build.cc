@@ -11,7 +11,7 @@
 #include "image/links.h"
 #include "os/file.h"
 #include "pipeline/export.h"
-#include "pipeline/tagged_build.h"
+#include "pipeline/image_pipeline.h"
 #include "plain_text.h"
 
 namespace nixery::command {
@@ -77,8 +77,7 @@ int run(const Arguments& arguments) {
   pipeline::BuiltImage built = [&] {
     ProgressLine line(arguments.json() ? ProgressLine::Style::silent : ProgressLine::style_for_standard_error());
     pipeline::Progress progress([&](const pipeline::Snapshot& snapshot) { line.show(snapshot); });
-    return pipeline::build_with_tag(parts.pipeline, parts.tree, reference, progress, {},
-                                    pipeline::ExistingTag::is_replaced);
+    return parts.pipeline.run(reference, progress, {}, pipeline::ExistingTag::is_replaced);
   }();
   const auto manifest = parts.tree.manifest(built.manifest);
   if (!manifest) throw Error(Failure::storage, "the manifest that was just written is gone");

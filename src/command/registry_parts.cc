@@ -26,7 +26,7 @@ plan::Popularity load_popularity(const std::string& place) {
   return plan::parse_popularity(*text, "NIX_POPULARITY_URL");
 }
 
-pipeline::PipelineSettings road_settings(const Config& config, metrics::Metrics& metrics) {
+pipeline::PipelineSettings pipeline_settings(const Config& config, metrics::Metrics& metrics) {
   pipeline::PipelineSettings settings;
   settings.nix = config.nix;
   settings.nix.attribute_names = config.layout.attribute_names();
@@ -56,7 +56,7 @@ RegistryParts::RegistryParts(const Config& given)
       tree(config.layout),
       source(nix::make_source(config.source, config.layout.sources())),
       writer(prepared(tree).layout(), {.threads = config.compressors}),
-      pipeline(road_settings(config, metrics), tree, *source, writer, metrics),
+      pipeline(pipeline_settings(config, metrics), tree, *source, writer, metrics),
       declared(config.images) {}
 
 reference::Reference RegistryParts::find(std::string_view name_and_tag) {

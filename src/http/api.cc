@@ -77,14 +77,18 @@ HandlerResult Api::search(const Request& request) const {
   if (matches.known || !matches.lookup) return http::answer(matches_json(*text, matches));
 
   const auto later = [this, text = *text] { return answer_later(matches_json(text, {})); };
-  return Waiting{request, matches.lookup, Clock::now() + settings_.evaluation_wait,
-                 [this, text = *text, client = request.client, later](const pipeline::JobResult& result) {
-                   if (result.error && result.error->failure() == Failure::unknown_package)
+  return Waiting{request,
+                 matches.lookup,
+                 Clock::now() + settings_.evaluation_wait,
+                 [this, lookup = matches.lookup, text = *text, client = request.client, later] {
+                   const auto error = lookup->error();
+                   if (error && error->failure() == Failure::unknown_package)
                      return http::answer(matches_json(text, {{}, false, nullptr, true}));  // in no such set is nothing
-                   if (result.error) return guarded(answer_error(*result.error));
+                   if (error) return guarded(answer_error(*error));
                    const auto found = planner_.search(text, found_at_once, client);
                    return found.known ? http::answer(matches_json(text, found)) : later();
                  },
+                 {},
                  later};
 }
 
@@ -118,14 +122,18 @@ std::string Api::matches_json(const std::string& text, const pipeline::Planner::
 
 HandlerResult Api::plan(const Request& request, const reference::Reference& reference) const {
   const auto job = planner_.start_plan(reference, request.client);
-  return Waiting{request, job, Clock::now() + settings_.evaluation_wait,
-                 [](const pipeline::JobResult& result) {
-                   return result.error ? guarded(answer_error(*result.error)) : http::answer(*result.report);
+  return Waiting{request,
+                 job,
+                 Clock::now() + settings_.evaluation_wait,
+                 [job] {
+                   const auto result = *job->result();
+                   return result.error ? guarded(answer_error(*result.error)) : http::answer(*result.value);
                  },
+                 {},
                  [job, reference] {
                    return answer_later(json::object([&](json::Writer& writer) {
                      json::member(writer, "reference", fmt::format("{}:{}", reference.repository, reference.tag));
-                     json::member(writer, "text", job->progress().snapshot().text());
+                     json::member(writer, "text", job->state().snapshot().text());
                    }));
                  }};
 }

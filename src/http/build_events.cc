@@ -14,7 +14,7 @@
 #include "json/json.h"
 #include "os/fd.h"
 #include "os/lock.h"
-#include "pipeline/tagged_build.h"
+#include "pipeline/keys.h"
 #include "tree/failures.h"
 
 namespace nixery::http {
@@ -61,21 +61,19 @@ Look failed_with(const Error& error) {
 }
 
 Look look_at(const pipeline::Builder& builder, const tree::Tree& tree, const reference::Reference& reference,
-             const std::shared_ptr<pipeline::Job>& job) {
+             const std::shared_ptr<pipeline::BuildJob>& job) {
   Look look;
   if (job) {
     const auto result = job->result();
     if (result && result->error) return failed_with(*result->error);
-    if (result && result->digest) {
+    if (result) {
       look.state = State::built;
-      look.digest = result->digest;
+      look.digest = result->value->digest;
       return look;
     }
-    if (!result) {
-      look.progress = job->progress().snapshot();
-      look.state = look.progress->phase == pipeline::Phase::queued ? State::queued : State::building;
-      return look;
-    }
+    look.progress = job->state().snapshot();
+    look.state = look.progress->phase == pipeline::Phase::queued ? State::queued : State::building;
+    return look;
   }
   look.digest = published(builder, tree, reference);
   if (look.digest) {

@@ -41,7 +41,7 @@ class BuildEvents {
   const tree::Tree& tree_;
   const reference::Reference reference_;
   const std::string log_;
-  std::shared_ptr<pipeline::Job> job_;
+  std::shared_ptr<pipeline::BuildJob> job_;
   std::string told_;             // the last state
   std::size_t read_ = 0;         // bytes of the log
   std::string unfinished_line_;  // behind them

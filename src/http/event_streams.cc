@@ -5,7 +5,7 @@
 
 #include "http/answers.h"
 #include "log.h"
-#include "pipeline/fair_queue.h"
+#include "jobs/fair_queue.h"
 
 namespace nixery::http {
 
@@ -39,7 +39,7 @@ void EventStreams::add(Exchange exchange, Streaming streaming) {
     exchange.answer(streaming.head);
     return;
   }
-  const std::string client = pipeline::client_of_address(exchange.request().client);
+  const std::string client = jobs::client_of_address(exchange.request().client);
   {
     const std::lock_guard lock(mutex_);
     std::size_t& of_client = clients_[client];

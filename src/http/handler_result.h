@@ -9,7 +9,7 @@
 #include <variant>
 
 #include "http/message.h"
-#include "pipeline/job_queue.h"
+#include "jobs/job_queue.h"
 
 namespace nixery::http {
 
@@ -17,10 +17,11 @@ namespace nixery::http {
 // wait for anything themselves, such as a lock.
 struct Waiting {
   Request request;
-  std::shared_ptr<pipeline::Job> job;
+  std::shared_ptr<jobs::AnyJob> job;
   std::chrono::steady_clock::time_point deadline;
-  std::function<Response(const pipeline::JobResult&)> when_finished;
-  std::function<Response()> when_late = {};  // at the deadline; empty: it is redirected to itself
+  std::function<Response()> when_finished;
+  std::function<std::string()> progress = {};  // of the job, for a message
+  std::function<Response()> when_late = {};    // at the deadline; empty: it is redirected to itself
 };
 
 // An answer that goes on for a while. `next` returns what is new, at once and perhaps nothing; nullopt at the end.

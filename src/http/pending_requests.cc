@@ -72,7 +72,7 @@ std::list<PendingRequests::PendingRequest> PendingRequests::take_finished() {
   const auto now = Clock::now();
   for (auto request = requests_.begin(); request != requests_.end();) {
     const auto next = std::next(request);
-    if (request->waiting.deadline <= now || request->waiting.job->result())
+    if (request->waiting.deadline <= now || request->waiting.job->finished())
       take_finished.splice(take_finished.end(), requests_, request);
     request = next;
   }

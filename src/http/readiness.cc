@@ -68,21 +68,17 @@ std::string readiness_report(const std::vector<Check>& checks) {
 }
 
 Readiness::Readiness(tree::Layout layout, ReadinessSettings settings)
-    : layout_(std::move(layout)), settings_(settings), jobs_({1, 1, lasts}) {}
+    : layout_(std::move(layout)), settings_(settings), jobs_({1, 1, lasts}, true) {}
 
-Readiness::~Readiness() {
-  stop_.request_stop();
+std::shared_ptr<CheckJob> Readiness::look() {
+  return jobs_.submit("", "ready", [this](NoState&, const std::stop_token& stop) { return report(checks(stop)); });
 }
 
-std::shared_ptr<pipeline::Job> Readiness::look() {
-  return jobs_.submit("", "ready", [this](pipeline::Progress&) { return report(checks()); });
-}
-
-std::vector<Check> Readiness::checks() const {
+std::vector<Check> Readiness::checks(const std::stop_token& stop) const {
   return {
       check("nix", layout_,
-            [this] {
-              nix::check_store(stop_.get_token());
+            [&] {
+              nix::check_store(stop);
               return std::string();
             }),
       check("tree", layout_, [this] { return write_in(layout_.incoming()); }),
@@ -92,7 +88,7 @@ std::vector<Check> Readiness::checks() const {
   };
 }
 
-pipeline::JobResult Readiness::report(const std::vector<Check>& checks) {
+std::string Readiness::report(const std::vector<Check>& checks) {
   std::string wrong;
   for (const Check& each : checks)
     if (!each.why.empty()) wrong += fmt::format("{}{}: {}", wrong.empty() ? "" : "; ", each.name, each.why);
@@ -105,9 +101,7 @@ pipeline::JobResult Readiness::report(const std::vector<Check>& checks) {
   }
   std::string report = readiness_report(checks);
   if (!wrong.empty()) throw Error(Failure::unavailable, wrong, std::move(report));
-  pipeline::JobResult result;
-  result.report = std::make_shared<const std::string>(std::move(report));
-  return result;
+  return report;
 }
 
 }  // namespace nixery::http

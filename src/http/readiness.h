@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "pipeline/job_queue.h"
+#include "jobs/job_queue.h"
 #include "tree/layout.h"
 
 namespace nixery::http {
@@ -27,30 +27,32 @@ struct Check {
 // {"ready":false,"checks":{"nix":{"ok":true},"tree":{"ok":false,"why":"…"},…}}
 std::string readiness_report(const std::vector<Check>& checks);
 
+struct NoState {};
+using CheckQueue = jobs::JobQueue<std::string, NoState>;
+using CheckJob = CheckQueue::JobType;
+
 // Looking takes a process and two small files, so it is done for all who ask within five seconds, once; a failure is
 // looked at anew. It never holds a thread that serves requests. Thread-safe.
 class Readiness {
  public:
   Readiness(tree::Layout layout, ReadinessSettings settings);
-  ~Readiness();  // stops what nix is asked
 
   // Lands with a report; or, where something is wrong, with Error{unavailable} whose detail is the report.
-  std::shared_ptr<pipeline::Job> look();
+  std::shared_ptr<CheckJob> look();
 
   // From now on it is not ready, whatever is found. The report then says so.
   void drain() { draining_ = true; }
   bool draining() const { return draining_; }
 
  private:
-  std::vector<Check> checks() const;
-  pipeline::JobResult report(const std::vector<Check>& checks);
+  std::vector<Check> checks(const std::stop_token& stop) const;
+  std::string report(const std::vector<Check>& checks);
 
   const tree::Layout layout_;
   const ReadinessSettings settings_;
   std::atomic<bool> draining_{false};
   std::string logged_;  // what is wrong, as the log was last told; only the one job in the air touches it
-  std::stop_source stop_;
-  pipeline::JobQueue jobs_;  // last: its thread uses the rest
+  CheckQueue jobs_;     // last: its thread uses the rest
 };
 
 }  // namespace nixery::http

@@ -115,12 +115,14 @@ HandlerResult Registry::manifest(const Request& request, std::string_view reposi
       return answer_manifest(*stored);
     }
 
-  return wait_for(request, builder_.start(wanted, request.client), [this, wanted](const pipeline::JobResult& result) {
-    if (result.error) return answer_error(*result.error, wanted.declaration_hash());
-    const auto stored = tree_.manifest(*result.digest);
-    if (!stored) throw Error(Failure::unavailable, "the image was removed while it was asked for: try again");
-    return answer_manifest(*stored);
-  });
+  return wait_for(request, builder_.start(wanted, request.client),
+                  [this, wanted](const pipeline::BuildQueue::Result& result) {
+                    if (result.error) return answer_error(*result.error, wanted.declaration_hash());
+                    const auto stored = tree_.manifest(result.value->digest);
+                    if (!stored)
+                      throw Error(Failure::unavailable, "the image was removed while it was asked for: try again");
+                    return answer_manifest(*stored);
+                  });
 }
 
 HandlerResult Registry::blob(const Request& request, std::string_view text) const {
@@ -134,7 +136,7 @@ HandlerResult Registry::blob(const Request& request, std::string_view text) cons
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
   // Once it is there, the web server sends it better than we could.
   return wait_for(request, builder_.start_rebuilding(digest, request.client),
-                  [request](const pipeline::JobResult& result) {
+                  [request](const pipeline::BuildQueue::Result& result) {
                     if (result.error) return answer_error(lasting_as_unknown(*result.error));
                     return answer_redirect(request, hop_of(request) + 1);
                   });
@@ -146,21 +148,23 @@ Response Registry::list_all(const Request& request) const {
   return catalog(repositories_.get().get(), request.query);
 }
 
-Waiting Registry::wait_for(const Request& request, std::shared_ptr<pipeline::Job> job,
-                           std::function<Response(const pipeline::JobResult&)> when_finished) const {
-  return {request, std::move(job), std::chrono::steady_clock::now() + settings_.hop, std::move(when_finished), {}};
+Waiting Registry::wait_for(const Request& request, const std::shared_ptr<pipeline::BuildJob>& job,
+                           std::function<Response(const pipeline::BuildQueue::Result&)> when_finished) const {
+  return {request, job, std::chrono::steady_clock::now() + settings_.hop,
+          [job, finished = std::move(when_finished)] { return finished(*job->result()); },
+          [job] { return job->state().snapshot().text(); }};
 }
 
 Response Registry::resume(const Waiting& waiting) const {
   try {
-    if (const auto result = waiting.job->result()) return waiting.when_finished(*result);
+    if (waiting.job->finished()) return waiting.when_finished();
     if (waiting.when_late) return waiting.when_late();
     const unsigned hop = hop_of(waiting.request);
     if (hop < settings_.hops) return answer_redirect(waiting.request, hop + 1);
     return answer_error(
         Error(Failure::still_building,
               fmt::format("the image is still being built ({}): pull it again in a while, the build goes on{}",
-                          waiting.job->progress().snapshot().text(), where_it_is_told(waiting.request))));
+                          waiting.progress(), where_it_is_told(waiting.request))));
   } catch (const Error& error) {
     return answer_error(error);
   } catch (const std::exception& error) {

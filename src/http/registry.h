@@ -46,8 +46,8 @@ class Registry {
   HandlerResult manifest(const Request& request, std::string_view repository, std::string_view reference) const;
   HandlerResult blob(const Request& request, std::string_view digest) const;
   Response list_all(const Request& request) const;
-  Waiting wait_for(const Request& request, std::shared_ptr<pipeline::Job> job,
-                   std::function<Response(const pipeline::JobResult&)> when_finished) const;
+  Waiting wait_for(const Request& request, const std::shared_ptr<pipeline::BuildJob>& job,
+                   std::function<Response(const pipeline::BuildQueue::Result&)> when_finished) const;
 
   pipeline::Builder& builder_;
   const tree::Tree& tree_;

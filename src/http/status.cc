@@ -32,10 +32,15 @@ Response Status::health() const {
 }
 
 Waiting Status::ready(const Request& request) {
-  return {request, readiness_.look(), std::chrono::steady_clock::now() + check_timeout,
-          [this](const pipeline::JobResult& result) {
-            return ready_or_draining(result.error ? answer(503, result.error->detail()) : answer(200, *result.report));
+  const auto job = readiness_.look();
+  return {request,
+          job,
+          std::chrono::steady_clock::now() + check_timeout,
+          [this, job] {
+            const auto result = *job->result();
+            return ready_or_draining(result.error ? answer(503, result.error->detail()) : answer(200, *result.value));
           },
+          {},
           [this] {
             const std::string why = fmt::format("the checks have not ended within {} s", check_timeout.count());
             return ready_or_draining(answer(503, readiness_report({{"answer", why}})));

@@ -4,7 +4,9 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <optional>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <utility>
 
@@ -26,12 +28,12 @@ class InFlight {
     std::string key_;
   };
 
-  // Waits while another holds `key`. It must be let go of before this ends.
-  Token enter(const std::string& key) {
+  // Waits while another holds `key`; nullopt once stop is requested. The token must not outlive this.
+  std::optional<Token> enter(const std::string& key, const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    left_.wait(lock, [&] { return !keys_.contains(key); });
+    if (!left_.wait(lock, stop, [&] { return !keys_.contains(key); })) return std::nullopt;
     keys_.insert(key);
-    return {this, key};
+    return Token{this, key};
   }
 
  private:
@@ -42,7 +44,7 @@ class InFlight {
   }
 
   std::mutex mutex_;  // guards what follows
-  std::condition_variable left_;
+  std::condition_variable_any left_;
   std::set<std::string> keys_;
 };
 

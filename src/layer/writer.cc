@@ -95,13 +95,15 @@ struct Writer::Shared {
 class Writer::Call {
  public:
   Call(Shared& shared, const std::vector<Contents>& layers, Encoding encoding, const OnProgress& on_progress,
-       const Recipe* expected)
+       const Recipe* expected, const std::stop_token& stop)
       : shared_(shared),
         layers_(layers),
         encoding_(encoding),
         on_progress_(on_progress),
         expected_(expected),
         cause_(current_cause()),
+        caller_stop_(stop),
+        forward_stop_(stop, [this] { stop_.request_stop(); }),
         sinks_{shared.pool, shared.compressors, encoding, stop_token_, [this](std::size_t bytes) { advance(bytes); }},
         blobs_(layers.size()) {
     for (const Contents& contents : layers) keys_.push_back(layer_key(encoding, contents));
@@ -153,6 +155,8 @@ class Writer::Call {
       for (std::size_t i = 0; i < count; ++i) readers.emplace_back([&] { read_layers(todo, next, use_index); });
     }
     if (failure_) std::rethrow_exception(failure_);
+    if (caller_stop_.stop_requested())
+      throw Error(Failure::unavailable, "layering was stopped, as the registry is shutting down: try again");
   }
 
   void read_layers(const std::vector<std::size_t>& todo, std::atomic<std::size_t>& next, bool use_index) {
@@ -171,10 +175,11 @@ class Writer::Call {
   }
 
   void start_layer(std::size_t layer, bool use_index, std::span<char> scratch, std::deque<std::jthread>& writers) {
-    InFlight::Token token = shared_.in_flight.enter(keys_[layer]);
+    std::optional<InFlight::Token> token = shared_.in_flight.enter(keys_[layer], stop_token_);
+    if (!token) return;
     if (reuse(layer)) return;  // by now
     const auto queue = std::make_shared<OrderedQueue>();
-    writers.emplace_back([this, layer, use_index, queue, held = std::move(token)]() mutable {
+    writers.emplace_back([this, layer, use_index, queue, held = *std::move(token)]() mutable {
       const InFlight::Token until_done = std::move(held);
       write_layer(layer, use_index, *queue);
     });
@@ -322,11 +327,13 @@ class Writer::Call {
   const OnProgress& on_progress_;
   const Recipe* const expected_;  // of the only layer; null for any
   const Cause cause_;
+  std::stop_source stop_;  // requested by the caller, or by the first failure
+  const std::stop_token stop_token_ = stop_.get_token();
+  const std::stop_token caller_stop_;
+  const std::stop_callback<std::function<void()>> forward_stop_;
   std::vector<std::string> keys_;
   const SinkContext sinks_;
 
-  std::stop_source stop_;
-  const std::stop_token stop_token_ = stop_.get_token();
   std::atomic<std::uint64_t> tarred_{0}, compressed_{0}, written_{0}, copied_{0}, reused_{0}, reused_bytes_{0};
 
   std::mutex mutex_;  // guards what follows
@@ -347,15 +354,16 @@ WriteStats Writer::totals() const {
   return {of.tarred, of.compressed, of.written, of.copied, of.layers_reused};
 }
 
-Written Writer::write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress) {
-  Call call(*shared_, layers, encoding, progress, nullptr);
+Written Writer::write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress,
+                      const std::stop_token& stop) {
+  Call call(*shared_, layers, encoding, progress, nullptr, stop);
   call.run();
   Written written{{}, call.stats()};
   for (std::optional<LayerBlob>& blob : call.blobs()) written.layers.push_back(std::move(*blob));
   return written;
 }
 
-LayerBlob Writer::rebuild(const image::Digest& blob) {
+LayerBlob Writer::rebuild(const image::Digest& blob, const std::stop_token& stop) {
   const auto unknown = [&](std::string_view why) {
     return Error(Failure::unknown_blob, fmt::format("{} is not here and cannot be made again: {}", blob.str(), why));
   };
@@ -379,7 +387,7 @@ LayerBlob Writer::rebuild(const image::Digest& blob) {
 
   const std::vector<Contents> layers{std::move(contents)};
   const OnProgress nobody;
-  Call call(*shared_, layers, recipe->encoding, nobody, &*recipe);
+  Call call(*shared_, layers, recipe->encoding, nobody, &*recipe, stop);
   call.run();
   if (std::optional<LayerBlob>& made = call.blobs().front()) return std::move(*made);
   if (call.other()->diff_id != recipe->diff_id) throw other_contents(*recipe, *call.other());

@@ -15,6 +15,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <stop_token>
 #include <vector>
 
 #include "image/digest.h"
@@ -76,7 +77,9 @@ class Writer {
   // must live until it returns. Where the store holds less or more than a path's nar_size (0: not known), that is
   // Error{corrupt}, and no such layer is published or remembered. Throws the first Error that any thread met (its
   // message names the path); then nothing half-done is left, but layers that were finished stay.
-  Written write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress = {});
+  // Throws Error{unavailable} once stop is requested.
+  Written write(const std::vector<Contents>& layers, Encoding encoding, const OnProgress& progress = {},
+                const std::stop_token& stop = {});
 
   // Of all calls so far.
   WriteStats totals() const;
@@ -84,7 +87,7 @@ class Writer {
   // Makes a blob that is gone from its recipe again. Its store paths must be valid: see read_recipe(). Throws
   // Error{unknown_blob} where can_rebuild() is false, or turns out to be: the library here gives other bytes, which is
   // remembered; and Error{corrupt} where store paths have other contents. The recipe stays, as another host may do it.
-  LayerBlob rebuild(const image::Digest& blob);
+  LayerBlob rebuild(const image::Digest& blob, const std::stop_token& stop = {});
 
  private:
   struct Shared;

@@ -1,6 +1,7 @@
 #include "os/lock.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,8 +17,8 @@ namespace nixery::os {
 
 namespace {
 
-// How often a lock that may be given up is tried. A build that waits for another lasts seconds.
-constexpr std::chrono::milliseconds look_again{50};
+// flock(2) cannot be woken for a stop request or a time limit, so a lock is tried again and again.
+constexpr std::chrono::milliseconds poll_interval{20};
 
 Fd open_lock(const std::filesystem::path& path) {
   Fd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
@@ -38,32 +39,24 @@ bool still_there(const Fd& fd, const std::filesystem::path& path) {
 
 }  // namespace
 
-Lock::Lock(const std::filesystem::path& path, Mode mode) {
-  do {
-    fd_ = open_lock(path);
-    while (flock(fd_.get(), mode == Mode::shared ? LOCK_SH : LOCK_EX) != 0)
-      if (errno != EINTR) throw_errno("lock", path);
-  } while (!still_there(fd_, path));
-}
-
-Lock::Lock(const std::filesystem::path& path, const std::stop_token& stop) {
-  if (!stop.stop_possible()) {
-    *this = Lock(path);
-    return;
-  }
+Lock::Lock(const std::filesystem::path& path, const std::stop_token& stop, Mode mode, std::chrono::seconds limit) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
   for (;;) {
     if (stop.stop_requested()) throw Error(Failure::unavailable, "the registry is shutting down: try again");
-    if (auto lock = try_lock(path)) {
+    if (auto lock = try_lock(path, mode)) {
       *this = *std::move(lock);
       return;
     }
-    std::this_thread::sleep_for(look_again);
+    if (std::chrono::steady_clock::now() >= deadline)
+      throw Error(Failure::unavailable,
+                  fmt::format("another process has held {} for {} s: try again", path.string(), limit.count()));
+    std::this_thread::sleep_for(poll_interval);
   }
 }
 
-std::optional<Lock> Lock::try_lock(const std::filesystem::path& path) {
+std::optional<Lock> Lock::try_lock(const std::filesystem::path& path, Mode mode) {
   Fd fd = open_lock(path);
-  while (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+  while (flock(fd.get(), (mode == Mode::shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0) {
     if (errno == EWOULDBLOCK) return std::nullopt;
     if (errno != EINTR) throw_errno("lock", path);
   }

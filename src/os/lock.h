@@ -2,6 +2,7 @@
 // however it dies. The file itself stays until drop_free_lock() removes it.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <optional>
 #include <stop_token>
@@ -14,13 +15,12 @@ class Lock {
  public:
   enum class Mode { exclusive, shared };
 
-  // Waits until it is ours. Throws Error{storage}.
-  explicit Lock(const std::filesystem::path& path, Mode mode = Mode::exclusive);
-  // Waits likewise, looking at `stop` now and then: once another thread has set it, throws Error{unavailable}. Whoever
-  // waits without looks finds the lock first. `stop` may be null.
-  Lock(const std::filesystem::path& path, const std::stop_token& stop);
+  // Waits until it is ours, for `limit` at most. Throws Error{unavailable} once stop is requested or the limit has
+  // passed, and Error{storage}.
+  explicit Lock(const std::filesystem::path& path, const std::stop_token& stop = {}, Mode mode = Mode::exclusive,
+                std::chrono::seconds limit = std::chrono::hours(24));
   // Only if it is free now.
-  static std::optional<Lock> try_lock(const std::filesystem::path& path);
+  static std::optional<Lock> try_lock(const std::filesystem::path& path, Mode mode = Mode::exclusive);
   // Whether somebody holds it now; makes no file.
   static bool is_held(const std::filesystem::path& path);
 

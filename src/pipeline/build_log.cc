@@ -48,7 +48,7 @@ void BuildLog::line(std::string_view text) const {
   if (end_.size() > 2 * log_end) shorten_end();
 }
 
-nix::ProcessObserver BuildLog::attend(Progress& progress, const std::stop_token& stop, std::string prefix) const {
+nix::ProcessObserver BuildLog::observe(Progress& progress, const std::stop_token& stop, std::string prefix) const {
   return {[this, &progress, prefix = std::move(prefix)](std::string_view text) {
             line(prefix + std::string(text));
             if (std::string step = step_of_nix_line(text); !step.empty()) progress.step(std::move(step));

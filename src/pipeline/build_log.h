@@ -26,7 +26,7 @@ class BuildLog {
   void line(std::string_view text) const;
   // Sends nix's lines to this log, each behind `prefix`, and its steps to `progress`. Log and progress must outlive
   // what it returns.
-  nix::ProcessObserver attend(Progress& progress, const std::stop_token& stop, std::string prefix = {}) const;
+  nix::ProcessObserver observe(Progress& progress, const std::stop_token& stop, std::string prefix = {}) const;
 
  private:
   void write(std::string_view text) const;

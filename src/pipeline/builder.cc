@@ -1,13 +1,12 @@
 #include "pipeline/builder.h"
-#include "pipeline/build_log.h"
 
 #include <fmt/format.h>
 
-#include <map>
-
+#include "layer/recipe.h"
 #include "log.h"
 #include "os/lock.h"
-#include "pipeline/tagged_build.h"
+#include "pipeline/build_log.h"
+#include "pipeline/keys.h"
 #include "tree/failures.h"
 #include "tree/records.h"
 
@@ -35,10 +34,14 @@ std::string name_of(const reference::Reference& reference) {
   return fmt::format("{}:{}", reference.repository, reference.tag);
 }
 
-// What `work` lands with. Tells `failed` why it did not, for the log. What nobody foresaw, such as a file system's
-// refusal, is an Error{storage} for all others: its words name paths.
+// What `work` results in. Reports to `failed` why it does not, for the log. An unforeseen exception, such as a file
+// system's refusal, is an Error{storage} to callers, as its text names paths.
 template <class Work, class Failed>
-JobResult attempt(const Work& work, const Failed& failed) {
+BuildResult attempt(Progress& progress, const Work& work, const Failed& failed) {
+  const struct Finish {
+    Progress& progress;
+    ~Finish() { progress.enter(Phase::finished); }
+  } finish{progress};
   try {
     return work();
   } catch (const Error& error) {
@@ -54,27 +57,25 @@ JobResult attempt(const Work& work, const Failed& failed) {
 }  // namespace
 
 Builder::Builder(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
-                 DeclaredSet& declared, JobLimits limits)
+                 DeclaredSet& declared, jobs::JobLimits limits)
     : pipeline_(pipeline), tree_(tree), source_(source), writer_(writer), declared_(declared), jobs_(limits) {}
 
-Builder::~Builder() {
-  stop();
-}
-
-std::shared_ptr<Job> Builder::start(const reference::Reference& reference, std::string_view address) {
-  const auto work = [this, reference](Progress& progress) { return build(reference, progress); };
+std::shared_ptr<BuildJob> Builder::start(const reference::Reference& reference, std::string_view address) {
+  const auto work = [this, reference](Progress& progress, const std::stop_token& stop) {
+    return build(reference, progress, stop);
+  };
   return submit(metrics().tags, address, build_key(reference), work,
-                {name_of(reference), [this, reference](const JobResult& result) { publish_tag(reference, result); }});
+                {name_of(reference), [this, reference](const BuildResult& result) { publish_tag(reference, result); }});
 }
 
-std::shared_ptr<Job> Builder::submit(metrics::LookUps& look_ups, std::string_view address, const std::string& key,
-                                   Work work, CompletionHook hook) {
+std::shared_ptr<BuildJob> Builder::submit(metrics::LookUps& look_ups, std::string_view address, const std::string& key,
+                                          BuildQueue::Work work, BuildQueue::CompletionHook hook) {
   try {
-    Submission how{};
-    auto job = jobs_.submit(client_of_address(address), key, std::move(work), &how, std::move(hook));
-    (how == Submission::started     ? look_ups.began
-     : how == Submission::coalesced ? look_ups.joined
-                                    : look_ups.remembered)
+    jobs::Submission how{};
+    auto job = jobs_.submit(jobs::client_of_address(address), key, std::move(work), &how, std::move(hook));
+    (how == jobs::Submission::started     ? look_ups.began
+     : how == jobs::Submission::coalesced ? look_ups.joined
+                                          : look_ups.remembered)
         .add();
     return job;
   } catch (const Error&) {
@@ -83,7 +84,7 @@ std::shared_ptr<Job> Builder::submit(metrics::LookUps& look_ups, std::string_vie
   }
 }
 
-std::shared_ptr<Job> Builder::job_of(const reference::Reference& reference) const {
+std::shared_ptr<BuildJob> Builder::job_of(const reference::Reference& reference) const {
   return jobs_.find(build_key(reference));
 }
 
@@ -104,7 +105,7 @@ void Builder::remember_failure(const reference::Reference& reference, const Erro
   }
 }
 
-JobResult Builder::build(const reference::Reference& reference, Progress& progress) {
+BuildResult Builder::build(const reference::Reference& reference, Progress& progress, const std::stop_token& stop) {
   const auto name = name_of(reference);
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] {
@@ -120,10 +121,10 @@ JobResult Builder::build(const reference::Reference& reference, Progress& progre
                 {"seconds", seconds()}});
     remember_failure(reference, error);
   };
-  const auto work = [&]() -> JobResult {
-    const auto built =
-        build_with_tag(pipeline_, tree_, reference, progress, stop_.get_token(), ExistingTag::is_good_enough);
-    drop_if_changed(reference);
+  const auto work = [&]() -> BuildResult {
+    const auto built = pipeline_.run(reference, progress, stop, ExistingTag::is_good_enough);
+    // Declarations that changed before the tag was published are seen here; later changes find the tag.
+    pipeline_.tags().drop_if_outdated(*declared_.current(), reference);
     tree::remove_failure(tree_.layout(), build_key(reference));
     if (built.found) {
       metrics().found.add();
@@ -137,49 +138,48 @@ JobResult Builder::build(const reference::Reference& reference, Progress& progre
                               {"found", built.found ? "yes" : "no"},
                               {"log", build_key(reference)},
                               {"seconds", seconds()}});
-    return {built.manifest, built.revision.id, built.revision.moving, nullptr};
+    return {built.manifest, built.revision.id, built.revision.moving};
   };
-  return attempt(work, failed);
+  return attempt(progress, work, failed);
 }
 
-// For those who joined a job that began under another spelling.
-void Builder::publish_tag(const reference::Reference& reference, const JobResult& result) const {
+// For clients whose spelling of the name is not the one that the job began with.
+void Builder::publish_tag(const reference::Reference& reference, const BuildResult& result) const {
   try {
-    pipeline::publish_tag(pipeline_, tree_, reference, *result.digest, result.revision, result.moving);
-    drop_if_changed(reference);
+    pipeline_.tags().publish(reference, result.digest, result.revision, result.moving, jobs_.stop_token());
+    pipeline_.tags().drop_if_outdated(*declared_.current(), reference);
   } catch (const std::exception& error) {
-    // The image is there, whose next pull under this name comes to a worker again.
+    // The image is in the tree; the next pull under this name comes to a worker again.
     log::warning("tag not published", {{"reference", name_of(reference)}, {"error", error.what()}});
   }
 }
 
-// After the tag is there: whoever changes the declaration now finds it, and who changed it before is found here.
-void Builder::drop_if_changed(const reference::Reference& reference) const {
-  if (const auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag))
-    drop_if_outdated(pipeline_, tree_, *declared_.current(), *record);
-}
-
 bool Builder::tag_matches(const reference::Reference& reference) const {
-  return pipeline::tag_matches(pipeline_, tree_, reference);
+  return pipeline_.tags().matches(reference);
 }
 
 std::size_t Builder::drop_outdated_tags() {
-  return pipeline::drop_outdated_tags(pipeline_, tree_, *declared_.current());
+  return pipeline_.tags().drop_outdated(*declared_.current());
+}
+
+std::size_t Builder::refresh() {
+  return pipeline_.tags().drop_moved(source_, jobs_.stop_token());
 }
 
 bool Builder::can_rebuild(const image::Digest& blob) const {
   return layer::can_rebuild(tree_.layout(), blob);
 }
 
-std::shared_ptr<Job> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {
+std::shared_ptr<BuildJob> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {
   const std::string key = image::KeyBuilder("rebuild").add(blob.hex()).finish();
-  return submit(metrics().blobs, address, key, [this, key, blob](Progress& progress) {
+  return submit(metrics().blobs, address, key, [this, key, blob](Progress& progress, const std::stop_token& stop) {
     const auto failed = [&](const Error& error, const char* why) {
       count_failure(error);
       log::warning("blob not rebuilt",
                    {{"digest", blob.str()}, {"failure", name_of(error.failure())}, {"error", why}, {"log", key}});
     };
-    return attempt([&] { return rebuild(key, blob, progress); }, failed);
+    return attempt(
+        progress, [&] { return rebuild(key, blob, progress, stop); }, failed);
   });
 }
 
@@ -187,9 +187,10 @@ void Builder::count_failure(const Error& error) const {
   metrics().failed[static_cast<std::size_t>(error.failure())].add();
 }
 
-JobResult Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress) {
-  const os::Lock lock(tree_.layout().lock(key), stop_.get_token());
-  const JobResult there{blob, {}, false, nullptr};
+BuildResult Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress,
+                             const std::stop_token& stop) {
+  const os::Lock lock(tree_.layout().lock(key), stop);
+  const BuildResult there{blob, {}, false};
   if (tree_.has_blob(blob)) {
     metrics().found.add();
     return there;
@@ -203,44 +204,12 @@ JobResult Builder::rebuild(const std::string& key, const image::Digest& blob, Pr
 
   const BuildLog log(tree_.layout().log(key));
   progress.enter(Phase::realising);
-  if (!paths.empty()) nix::realise_paths(pipeline_.settings().nix, paths, log.attend(progress, stop_.get_token()));
+  if (!paths.empty()) nix::realise_paths(pipeline_.settings().nix, paths, log.observe(progress, stop));
   progress.enter(Phase::layering);
-  writer_.rebuild(blob);
+  writer_.rebuild(blob, stop);
   metrics().built.add();
   log::info("blob rebuilt", {{"digest", blob.str()}});
   return there;
-}
-
-std::size_t Builder::refresh() {
-  // Source tag -> the revision that it stands for now: empty where it is not served any more, nullopt where nobody
-  // knows.
-  std::map<std::string, std::optional<std::string>> current;
-  std::vector<tree::TagRecord> stale;
-  tree::for_each_record(tree_.layout(), [&](const tree::TagRecord& record) {
-    if (!record.moving) return;
-    auto known = current.find(record.source);
-    if (known == current.end()) {
-      std::optional<std::string> id;
-      try {
-        id = source_.find(record.source, stop_.get_token()).id;
-      } catch (const Error& error) {
-        // A source that cannot be asked leaves the images as they are; one that says no does not.
-        if (error.failure() == Failure::unknown_tag || error.failure() == Failure::forbidden) {
-          id.emplace();
-        } else {
-          log::warning("cannot refresh", {{"tag", record.source}, {"error", error.what()}});
-        }
-      }
-      known = current.emplace(record.source, id).first;
-    }
-    if (known->second && *known->second != record.revision) stale.push_back(record);
-  });
-  for (const tree::TagRecord& record : stale) {
-    tree_.drop_tag(record.repository, record.tag);
-    tree::remove_record(tree_.layout(), record);
-    log::info("tag dropped", {{"repository", record.repository}, {"tag", record.tag}, {"revision", record.revision}});
-  }
-  return stale.size();
 }
 
 }  // namespace nixery::pipeline

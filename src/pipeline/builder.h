@@ -4,28 +4,36 @@
 #include <memory>
 #include <stop_token>
 
+#include "jobs/job_queue.h"
 #include "pipeline/declared_set.h"
-#include "pipeline/job_queue.h"
 #include "pipeline/image_pipeline.h"
 #include "reference/reference.h"
 
 namespace nixery::pipeline {
 
+struct BuildResult {
+  image::Digest digest;  // of the manifest, or of the rebuilt blob, that is in the tree now
+  std::string revision;  // of the package set, for a manifest
+  bool moving = false;   // whether its tag may stand for another revision later
+};
+using BuildQueue = jobs::JobQueue<BuildResult, Progress>;
+using BuildJob = BuildQueue::JobType;
+
 // Thread-safe.
 class Builder {
  public:
+  // All but `limits` must outlive this. Its destructor stops what runs.
   Builder(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
-          DeclaredSet& declared, JobLimits limits);
-  ~Builder();  // stops
+          DeclaredSet& declared, jobs::JobLimits limits);
 
-  // Stops what nix and git are doing for us, a refresh too; builds are resumed when they are asked for again. For good.
-  void stop() { stop_.request_stop(); }
+  // Stops what Nix and git do for us, a refresh included, for good; builds are resumed when they are asked for again.
+  void stop() { jobs_.stop(); }
 
   // The job that builds `reference` and publishes its tag, also where it began under another spelling of the same
   // image. `address` is of the client. Throws Error{too_busy}.
-  std::shared_ptr<Job> start(const reference::Reference& reference, std::string_view address);
+  std::shared_ptr<BuildJob> start(const reference::Reference& reference, std::string_view address);
   // The one that builds it, or failed to just now; null where there is none.
-  std::shared_ptr<Job> job_of(const reference::Reference& reference) const;
+  std::shared_ptr<BuildJob> job_of(const reference::Reference& reference) const;
 
   // What a name stands for now: a declared image, or packages. Throws as find_reference().
   reference::Reference find(std::string_view repository, std::string_view tag) const {
@@ -37,7 +45,7 @@ class Builder {
   std::size_t drop_outdated_tags();
 
   bool can_rebuild(const image::Digest& blob) const;
-  std::shared_ptr<Job> start_rebuilding(const image::Digest& blob, std::string_view address);
+  std::shared_ptr<BuildJob> start_rebuilding(const image::Digest& blob, std::string_view address);
 
   // Looks whether the sources of moving tags have moved, or are not served any more, and drops the tags of those that
   // have or are not. How many.
@@ -47,26 +55,25 @@ class Builder {
   std::size_t running() const { return jobs_.running(); }
   metrics::Metrics& metrics() const { return pipeline_.metrics(); }
 
-  // Until every job that was begun has landed.
+  // Waits until every job that was started has finished.
   void wait_until_idle() { jobs_.wait_until_idle(); }
 
  private:
-  std::shared_ptr<Job> submit(metrics::LookUps& look_ups, std::string_view address, const std::string& key, Work work,
-                            CompletionHook hook = {});
-  void publish_tag(const reference::Reference& reference, const JobResult& result) const;
+  std::shared_ptr<BuildJob> submit(metrics::LookUps& look_ups, std::string_view address, const std::string& key,
+                                   BuildQueue::Work work, BuildQueue::CompletionHook hook = {});
+  void publish_tag(const reference::Reference& reference, const BuildResult& result) const;
   void count_failure(const Error& error) const;
-  void drop_if_changed(const reference::Reference& reference) const;
   void remember_failure(const reference::Reference& reference, const Error& error) const;
-  JobResult build(const reference::Reference& reference, Progress& progress);
-  JobResult rebuild(const std::string& key, const image::Digest& blob, Progress& progress);
+  BuildResult build(const reference::Reference& reference, Progress& progress, const std::stop_token& stop);
+  BuildResult rebuild(const std::string& key, const image::Digest& blob, Progress& progress,
+                      const std::stop_token& stop);
 
   const ImagePipeline& pipeline_;
   const tree::Tree& tree_;
   nix::Source& source_;
   layer::Writer& writer_;
   DeclaredSet& declared_;
-  std::stop_source stop_;
-  JobQueue jobs_;  // last: its threads use the rest
+  BuildQueue jobs_;  // last: its threads use the rest
 };
 
 }  // namespace nixery::pipeline

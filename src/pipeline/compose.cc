@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 
+#include "pipeline/image_pipeline.h"
 #include "reference/declared.h"
 
 namespace nixery::pipeline {
@@ -100,6 +101,33 @@ image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer>
     config.labels[reference::declaration_label] = facts.reference.declared->hash;
   }
   return config;
+}
+
+image::Index compose_index(image::Format format, const nix::Revision& revision,
+                           const std::vector<IndexMember>& members) {
+  image::Index index{format, {}, {}};
+  index.annotations = {{"org.opencontainers.image.created", created},
+                       {"org.opencontainers.image.revision", revision.id}};
+  if (!revision.url.empty()) index.annotations["org.opencontainers.image.source"] = revision.url;
+  for (const IndexMember& member : members) {
+    if (member.descriptor)
+      index.manifests.push_back(*member.descriptor);
+    else
+      index.annotations[fmt::format("{}{}", left_out_annotation, member.platform.meta_package)] = member.error->what();
+  }
+  return index;
+}
+
+std::vector<std::string> index_warnings(const std::vector<IndexMember>& members) {
+  std::vector<std::string> warnings;
+  for (const IndexMember& member : members) {
+    if (member.error)
+      warnings.push_back(fmt::format("left out for {}: {}", member.platform.meta_package, member.error->what()));
+    else
+      for (const std::string& warning : member.built->warnings)
+        warnings.push_back(fmt::format("{}: {}", member.platform.meta_package, warning));
+  }
+  return warnings;
 }
 
 }  // namespace nixery::pipeline

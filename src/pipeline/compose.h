@@ -1,11 +1,14 @@
 // What the image says of itself: config and annotations, from what was resolved and laid out. Pure.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "error.h"
 #include "image/manifest.h"
 #include "nix/nix.h"
+#include "pipeline/resolved_image.h"
 #include "reference/reference.h"
 
 namespace nixery::pipeline {
@@ -28,5 +31,19 @@ image::Annotations describe(const Facts& facts);
 image::PlatformName platform_name(const reference::Platform& platform);
 
 image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer> layers);
+
+// What became of one platform of an index.
+struct IndexMember {
+  reference::Platform platform;
+  std::optional<BuiltImage> built;
+  std::optional<Error> error;  // set if `built` is not
+  std::optional<image::Descriptor> descriptor = {};
+};
+
+// The index of the members that have a descriptor. Its annotations say why the others are missing.
+image::Index compose_index(image::Format format, const nix::Revision& revision,
+                           const std::vector<IndexMember>& members);
+// The members' warnings, a line each, and those that are missing.
+std::vector<std::string> index_warnings(const std::vector<IndexMember>& members);
 
 }  // namespace nixery::pipeline

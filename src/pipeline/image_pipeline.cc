@@ -2,15 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <set>
+#include <future>
+#include <optional>
 
+#include "cause.h"
 #include "error.h"
-#include "layer/rootfs.h"
 #include "os/file.h"
 #include "os/lock.h"
 #include "pipeline/attach.h"
 #include "pipeline/compose.h"
+#include "pipeline/keys.h"
 #include "pipeline/layer_prefetch.h"
 #include "tree/tree_lock.h"
 
@@ -18,30 +19,15 @@ namespace nixery::pipeline {
 
 namespace {
 
-std::vector<store::StorePath> output_paths(const std::vector<const nix::Package*>& packages) {
-  std::vector<store::StorePath> paths;
-  for (const nix::Package* package : packages)
-    for (const nix::Output& output : package->outputs) paths.push_back(output.path);
-  std::sort(paths.begin(), paths.end());
-  paths.erase(std::unique(paths.begin(), paths.end()), paths.end());
-  return paths;
-}
-
-std::vector<layer::PackageOutput> outputs_of(const std::vector<nix::Package>& packages) {
-  std::vector<layer::PackageOutput> outputs;
-  for (const nix::Package& package : packages)
-    for (const nix::Output& output : package.outputs) outputs.push_back({output.path, package.priority});
-  return outputs;
-}
-
-std::optional<store::StorePath> certificates_of(const nix::Resolution& resolution) {
-  if (!resolution.cacert || resolution.cacert->outputs.empty()) return std::nullopt;
-  return resolution.cacert->outputs.front().path;
-}
+constexpr int max_publish_attempts = 3;  // when collections remove layers before the manifest leads to them
+constexpr std::chrono::milliseconds slot_poll{100};
 
 class EvaluationSlot {
  public:
-  explicit EvaluationSlot(std::counting_semaphore<>& slots) : slots_(slots) { slots_.acquire(); }
+  EvaluationSlot(std::counting_semaphore<>& slots, const std::stop_token& stop) : slots_(slots) {
+    while (!slots_.try_acquire_for(slot_poll))
+      if (stop.stop_requested()) throw Error(Failure::unavailable, "the registry is shutting down: try again");
+  }
   EvaluationSlot(const EvaluationSlot&) = delete;
   EvaluationSlot& operator=(const EvaluationSlot&) = delete;
   ~EvaluationSlot() { slots_.release(); }
@@ -62,21 +48,78 @@ layer::Encoding encoding_of(const reference::Reference& reference, const Pipelin
 
 }  // namespace
 
-std::vector<const store::PathInfo*> paths_of(const plan::Layer& layer, const store::Closure& closure) {
-  std::vector<const store::PathInfo*> paths;
-  for (const auto index : layer.paths) paths.push_back(&closure.paths[index]);
-  return paths;
+ImagePipeline::ImagePipeline(PipelineSettings settings, const tree::Tree& tree, nix::Source& source,
+                             layer::Writer& writer, metrics::Metrics& metrics)
+    : settings_(std::move(settings)),
+      tree_(tree),
+      source_(source),
+      writer_(writer),
+      metrics_(metrics),
+      popularity_key_(popularity_key(settings_.plan.popularity)),
+      tags_(settings_, settings_key(settings_, source_.config_fingerprint(), popularity_key_), tree_),
+      evaluations_(settings_.evaluations) {}
+
+BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& progress, const std::stop_token& stop,
+                              ExistingTag existing) const {
+  const std::string key = build_key(reference);
+  const os::Lock lock(tree_.layout().lock(key), stop);
+  if (existing == ExistingTag::is_good_enough)
+    if (const auto record = tags_.current(reference))
+      if (const auto digest = tree_.digest_of_tag(reference.repository, reference.tag))
+        return {*digest, {record->revision, {}, record->moving}, {}, true};
+
+  const BuildLog log(tree_.layout().log(key));
+  try {
+    nix::PinnedSource source = pin(reference, progress, stop);
+    const bool is_index = !reference.platform && settings_.platforms.size() > 1;
+    BuiltImage built = is_index ? build_index(reference, source, progress, log, stop)
+                                : build(reference, std::move(source), progress, log.observe(progress, stop));
+    for (const std::string& warning : built.warnings) log.line("warning: " + warning);
+    tags_.publish(reference, built.manifest, built.revision.id, built.revision.moving, stop);
+    return built;
+  } catch (const Error& error) {
+    log.line(fmt::format("{}: {}", name_of(error.failure()), error.what()));
+    throw;
+  }
 }
 
-layer::Rootfs root_of(const ResolvedImage& image, const store::Closure& closure) {
-  return layer::plan_rootfs(outputs_of(image.resolution.packages), certificates_of(image.resolution), closure);
-}
+// One platform: everything but the tag.
+BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
+                                const nix::ProcessObserver& observer) const {
+  const ResolvedImage image = [&] {
+    const metrics::Timer timer(metrics_.resolve);
+    return resolve(reference, std::move(source), progress, observer);
+  }();
 
-std::vector<const nix::Package*> ResolvedImage::contents() const {
-  std::vector<const nix::Package*> packages;
-  for (const nix::Package& package : resolution.packages) packages.push_back(&package);
-  if (resolution.cacert) packages.push_back(&*resolution.cacert);
-  return packages;
+  // The same packages of the same revision may have been asked for under another name or tag.
+  const fs::path known = tree_.layout().image(image.key);
+  if (const auto hex = os::read_if_exists(known))
+    if (const auto digest = image::Digest::parse_hex(*hex); digest && tree_.touch_manifest(*digest))
+      return {*digest, image.source.revision, {}, true};
+
+  // Until the image leads to them, a collection must not remove Nix's roots (maintenance/orphans.h).
+  const os::Lock roots(tree_.layout().lock(image.key), observer.stop, os::Lock::Mode::shared);
+  {
+    const metrics::Timer timer(metrics_.realise);
+    realise(image, progress, observer);
+  }
+
+  std::optional<metrics::Timer> timer(metrics_.layer);
+  const LayeredClosure layered = plan(image, observer.stop);
+  const layer::Rootfs root = root_of(image, layered.closure);
+  for (int attempt = 0; attempt < max_publish_attempts; ++attempt) {
+    const auto layers = layer(image, layered, root, progress, observer.stop);
+    // A collection may have removed layers that no manifest led to; what is touched under the lock stays.
+    const tree::SharedTreeLock lock(tree_.layout(), observer.stop);
+    if (!touch_all(layers)) continue;
+    progress.enter(Phase::publishing);
+    timer.emplace(metrics_.publish);
+    const Published published = publish(image, layered, root, layers);
+    attest(image, layered, published);
+    os::write_file(known, published.manifest.hex(), false);
+    return {published.manifest, image.source.revision, root.warnings, false};
+  }
+  throw Error(Failure::unavailable, "collections removed layers while the image was being published: try again");
 }
 
 nix::PinnedSource ImagePipeline::pin(const reference::Reference& reference, Progress& progress,
@@ -87,65 +130,25 @@ nix::PinnedSource ImagePipeline::pin(const reference::Reference& reference, Prog
 }
 
 ResolvedImage ImagePipeline::resolve(const reference::Reference& reference, nix::PinnedSource source,
-                                     Progress& progress, const nix::ProcessObserver& nix) const {
+                                     Progress& progress, const nix::ProcessObserver& observer) const {
   progress.enter(Phase::resolving);
   const auto platform = reference.platform.value_or(settings_.platforms.front());
   const auto encoding = encoding_of(reference, settings_);
   auto resolution = [&] {
-    const EvaluationSlot slot(evaluations_);
-    return nix::resolve(settings_.nix, source, reference.packages, platform, nix);
+    const EvaluationSlot slot(evaluations_, observer.stop);
+    return nix::resolve(settings_.nix, source, reference.packages, platform, observer);
   }();
   ResolvedImage image{reference, platform, encoding, std::move(source), std::move(resolution), {}};
-  image.key = image_key(image);
+  image.key = image_key(image, settings_, popularity_key_);
   return image;
 }
 
-ImagePipeline::ImagePipeline(PipelineSettings settings, const tree::Tree& tree, nix::Source& source,
-                             layer::Writer& writer, metrics::Metrics& metrics)
-    : settings_(std::move(settings)),
-      tree_(tree),
-      source_(source),
-      writer_(writer),
-      metrics_(metrics),
-      evaluations_(settings_.evaluations) {
-  image::KeyBuilder key("popularity");
-  for (const auto& [name, count] : settings_.plan.popularity) key.add(name).add(fmt::format("{}", count));
-  popularity_key_ = key.finish();
-
-  image::KeyBuilder all("settings");
-  for (const reference::Platform& platform : settings_.platforms) all.add(platform.nix_system);
-  settings_key_ = all.add(image::name_of(image::manifest_type(settings_.format)))
-                      .add(settings_.encoding.name())
-                      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.unit_size))
-                      .add(popularity_key_)
-                      .add(source_.config_fingerprint())
-                      .add(settings_.nix.allow_unfree ? "unfree" : "")
-                      .add(fmt::format("{}", fmt::join(settings_.nix.blocked, " ")))
-                      .finish();
-}
-
-std::string ImagePipeline::image_key(const ResolvedImage& image) const {
-  image::KeyBuilder key("image");
-  key.add(fmt::format("{} {}", layer::format_version, plan::planner_version))
-      .add(image.platform.nix_system)
-      .add(image.encoding.name())
-      .add(image::name_of(image::manifest_type(settings_.format)))
-      .add(fmt::format("{} {}", settings_.max_layers, settings_.plan.unit_size))
-      .add(image.source.revision.id)
-      .add(image.source.revision.url)
-      .add(image.reference.has_shell ? "shell" : "");
-  // Only where there is one, so that the keys of all other images stay what they were.
-  if (image.reference.declared) key.add("declared").add(image.reference.declared->hash);
-  key.add(popularity_key_);
-  key.add(settings_.documents ? fmt::format("documents {} {}", attestations::format_version, settings_.builder_id)
-                              : "");
-  for (const nix::Package* package : image.contents()) {
-    key.add(package->attribute).add(fmt::format("{}", package->priority)).add(package->main_program);
-    key.add(package->description).add(package->homepage);
-    for (const std::string& license : package->licenses) key.add(license);
-    for (const nix::Output& output : package->outputs) key.add(output.path.str());
-  }
-  return key.finish();
+void ImagePipeline::realise(const ResolvedImage& image, Progress& progress,
+                            const nix::ProcessObserver& observer) const {
+  progress.enter(Phase::realising);
+  const plan::Settings plan = plan_settings();
+  const LayerPrefetch meanwhile(image.contents(), image.encoding, plan, writer_, observer.stop);
+  nix::realise(settings_.nix, image.contents(), tree_.layout().gc_root(image.key, 0), observer);
 }
 
 LayeredClosure ImagePipeline::plan(const ResolvedImage& image, const std::stop_token& stop) const {
@@ -163,54 +166,30 @@ plan::Settings ImagePipeline::plan_settings() const {
   return settings;
 }
 
-BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
-                                const nix::ProcessObserver& nix) const {
-  const ResolvedImage image = [&] {
-    const metrics::Timer timer(metrics_.resolve);
-    return resolve(reference, std::move(source), progress, nix);
-  }();
-
-  // The same packages of the same revision, asked for under another name or tag.
-  const fs::path known = tree_.layout().image(image.key);
-  if (const auto hex = os::read_if_exists(known))
-    if (const auto digest = image::Digest::parse_hex(*hex); digest && tree_.touch_manifest(*digest))
-      return {*digest, image.source.revision, {}, true};
-
-  // Until the image stands for them, nobody sweeps nix's roots (maintenance/orphans.h).
-  const os::Lock roots(tree_.layout().lock(image.key), os::Lock::Mode::shared);
-  progress.enter(Phase::realising);
-  const plan::Settings plan = plan_settings();
-  {
-    const metrics::Timer timer(metrics_.realise);
-    const LayerPrefetch meanwhile(image.contents(), image.encoding, plan, writer_);
-    nix::realise(settings_.nix, image.contents(), tree_.layout().gc_root(image.key, 0), nix);
-  }
-  BuiltImage built = layer_and_publish(image, progress, nix.stop);
-  os::write_file(known, built.manifest.hex(), false);
-  return built;
+std::vector<layer::LayerBlob> ImagePipeline::layer(const ResolvedImage& image, const LayeredClosure& layered,
+                                                   const layer::Rootfs& root, Progress& progress,
+                                                   const std::stop_token& stop) const {
+  progress.enter(Phase::layering);
+  std::vector<layer::Contents> contents;
+  for (const plan::Layer& layer : layered.layers) contents.push_back({{}, paths_of(layer, layered.closure)});
+  if (!layered.with_root) contents.emplace_back();
+  contents[layered.with_root.value_or(layered.layers.size())].entries = root.entries;
+  progress.total(contents.size(), layered.closure.nar_size());
+  const auto report = [&](const layer::Progress& written) {
+    progress.layering(written.layers_done, written.bytes_done);
+  };
+  return writer_.write(contents, image.encoding, report, stop).layers;
 }
 
-BuiltImage ImagePipeline::layer_and_publish(const ResolvedImage& image, Progress& progress,
-                                            const std::stop_token& stop) const {
-  std::optional<metrics::Timer> timer(metrics_.layer);
-  const auto [closure, layers, with_root] = plan(image, stop);
+bool ImagePipeline::touch_all(const std::vector<layer::LayerBlob>& layers) const {
+  for (const layer::LayerBlob& layer : layers)
+    if (!os::touch(tree_.layout().blob(layer.digest))) return false;
+  return true;
+}
 
-  progress.enter(Phase::layering);
-  const tree::SharedTreeLock hold(tree_.layout());  // until the manifest leads to the layers that are there already
-  const layer::Rootfs root = root_of(image, closure);
-  std::vector<layer::Contents> contents;
-  for (const plan::Layer& layer : layers) contents.push_back({{}, paths_of(layer, closure)});
-  if (!with_root) contents.emplace_back();
-  contents[with_root.value_or(layers.size())].entries = root.entries;
-  progress.total(contents.size(), closure.nar_size());
-  const auto blobs =
-      writer_
-          .write(contents, image.encoding,
-                 [&](const layer::Progress& written) { progress.layering(written.layers_done, written.bytes_done); })
-          .layers;
-
-  progress.enter(Phase::publishing);
-  timer.emplace(metrics_.publish);
+ImagePipeline::Published ImagePipeline::publish(const ResolvedImage& image, const LayeredClosure& layered,
+                                                const layer::Rootfs& root,
+                                                const std::vector<layer::LayerBlob>& blobs) const {
   const Facts facts{image.reference,           image.platform, image.source.revision,
                     image.resolution.packages, root.programs,  root.has_certificates};
   std::vector<image::ConfigLayer> config_layers;
@@ -218,9 +197,9 @@ BuiltImage ImagePipeline::layer_and_publish(const ResolvedImage& image, Progress
       settings_.format, {image::config_type(settings_.format), image::Digest::of(""), 0, {}, {}}, {}, describe(facts)};
   const auto layer_type = *image.encoding.media_type(settings_.format == image::Format::docker);
   for (std::size_t i = 0; i < blobs.size(); ++i) {
-    const std::string reason = i == layers.size() ? "root file system"
-                               : i == with_root   ? "root file system and " + layers[i].reason
-                                                  : layers[i].reason;
+    const std::string reason = i == layered.layers.size() ? "root file system"
+                               : i == layered.with_root   ? "root file system and " + layered.layers[i].reason
+                                                          : layered.layers[i].reason;
     config_layers.push_back({blobs[i].diff_id, reason});
     manifest.layers.push_back({layer_type, blobs[i].digest, blobs[i].size, {}, {}});
   }
@@ -228,19 +207,65 @@ BuiltImage ImagePipeline::layer_and_publish(const ResolvedImage& image, Progress
   manifest.config.digest = tree_.publish_blob(config);
   manifest.config.size = config.size();
   const std::string bytes = image::to_json(manifest);
-  const image::MediaType type = image::manifest_type(settings_.format);
-  const auto digest = tree_.publish_manifest(bytes, type);
-  if (settings_.documents)
-    attach_documents(tree_,
-                     {image.reference.repository,
-                      image.reference.tag,
-                      {type, digest, bytes.size(), {}, {}},
-                      platform_name(image.platform),
-                      image.resolution,
-                      image.source.revision,
-                      closure},
-                     settings_.builder_id);
-  return {digest, image.source.revision, root.warnings, false};
+  return {tree_.publish_manifest(bytes, image::manifest_type(settings_.format)), bytes.size()};
+}
+
+void ImagePipeline::attest(const ResolvedImage& image, const LayeredClosure& layered,
+                           const Published& published) const {
+  if (!settings_.documents) return;
+  attach_documents(tree_,
+                   {image.reference.repository,
+                    image.reference.tag,
+                    {image::manifest_type(settings_.format), published.manifest, published.size, {}, {}},
+                    platform_name(image.platform),
+                    image.resolution,
+                    image.source.revision,
+                    layered.closure},
+                   settings_.builder_id);
+}
+
+// Several platforms: the same steps for each, side by side and from one revision, and an index of the results.
+BuiltImage ImagePipeline::build_index(const reference::Reference& reference, const nix::PinnedSource& source,
+                                      Progress& progress, const BuildLog& log, const std::stop_token& stop) const {
+  MembersProgress members_progress(progress, settings_.platforms);
+  const auto build_member = [&, cause = current_cause()](std::size_t number) {
+    const CauseScope scope(cause);
+    reference::Reference wanted = reference;
+    wanted.platform = settings_.platforms[number];
+    Progress member_progress(members_progress.listener(number));
+    try {
+      // A client may be pulling it by its own name.
+      const os::Lock lock(tree_.layout().lock(build_key(wanted)), stop);
+      const auto observer = log.observe(member_progress, stop, fmt::format("{}: ", wanted.platform->meta_package));
+      return IndexMember{*wanted.platform, build(wanted, source, member_progress, observer), {}};
+    } catch (const Error& error) {
+      // What may succeed later must not be left out of the index, as nothing would add it.
+      if (error.transient() || error.failure() == Failure::timed_out) throw;
+      return IndexMember{*wanted.platform, {}, error};
+    }
+  };
+
+  std::vector<std::future<IndexMember>> building;
+  for (std::size_t i = 0; i < settings_.platforms.size(); ++i)
+    building.push_back(std::async(std::launch::async, build_member, i));
+  for (auto& each : building) each.wait();  // all of them, before an exception of one is rethrown
+  std::vector<IndexMember> members;
+  for (auto& each : building) members.push_back(each.get());
+  if (std::all_of(members.begin(), members.end(), [](const IndexMember& member) { return !member.built; }))
+    throw *members.front().error;
+
+  const tree::SharedTreeLock lock(tree_.layout(), stop);  // until the index leads to its members
+  for (IndexMember& member : members) {
+    if (!member.built) continue;
+    const auto stored = tree_.manifest(member.built->manifest);
+    if (!stored || !tree_.touch_manifest(stored->digest))
+      throw Error(Failure::unavailable, "an image was removed while its index was being made: try again");
+    member.descriptor = {stored->type, stored->digest, stored->bytes.size(), {}, platform_name(member.platform)};
+  }
+  const image::Index index = compose_index(settings_.format, source.revision, members);
+  BuiltImage whole{tree_.publish_manifest(image::to_json(index), image::index_type(index.format)), source.revision,
+                   index_warnings(members), false};
+  return whole;
 }
 
 }  // namespace nixery::pipeline

@@ -8,7 +8,7 @@
 #include "cause.h"
 #include "error.h"
 #include "log.h"
-#include "pipeline/image_pipeline.h"
+#include "pipeline/resolved_image.h"
 
 namespace nixery::pipeline {
 
@@ -17,17 +17,10 @@ namespace {
 constexpr std::chrono::seconds first_look{1}, last_look{8};  // between looks into the store, doubling
 constexpr std::uint64_t batch_bytes = 64u << 20;             // of NAR, written between two looks whether to stop
 
-std::vector<store::StorePath> outputs_of(const std::vector<const nix::Package*>& packages) {
-  std::vector<store::StorePath> outputs;
-  for (const nix::Package* package : packages)
-    for (const nix::Output& output : package->outputs) outputs.push_back(output.path);
-  return outputs;
-}
-
 // Where something has to be built, what is fetched may be needed for that only. Else it is what the image will hold.
 std::vector<store::StorePath> certain_paths(const std::vector<const nix::Package*>& packages,
                                             const nix::Missing& missing) {
-  auto certain = outputs_of(packages);
+  auto certain = output_paths(packages);
   if (missing.to_build.empty())
     for (const std::string& text : missing.to_fetch)
       if (auto path = store::StorePath::parse(text)) certain.push_back(*std::move(path));
@@ -39,9 +32,9 @@ std::vector<store::StorePath> certain_paths(const std::vector<const nix::Package
 }  // namespace
 
 LayerPrefetch::LayerPrefetch(std::vector<const nix::Package*> packages, layer::Encoding encoding,
-                             const plan::Settings& plan, layer::Writer& writer)
-    : packages_(std::move(packages)), encoding_(encoding), plan_(plan), writer_(writer) {
-  const auto outputs = outputs_of(packages_);
+                             const plan::Settings& plan, layer::Writer& writer, const std::stop_token& build_stop)
+    : packages_(std::move(packages)), encoding_(encoding), plan_(plan), writer_(writer), build_stop_(build_stop) {
+  const auto outputs = output_paths(packages_);
   // Asking the file system is cheap; whether what is there is valid, too, realising will tell soon enough.
   if (std::all_of(outputs.begin(), outputs.end(),
                   [](const auto& path) { return access(path.str().c_str(), F_OK) == 0; }))
@@ -58,10 +51,10 @@ LayerPrefetch::LayerPrefetch(std::vector<const nix::Package*> packages, layer::E
 }
 
 void LayerPrefetch::run(const std::stop_token& stop) {
-  auto pending = certain_paths(packages_, nix::missing_for(packages_, stop_.get_token()));
+  auto pending = certain_paths(packages_, nix::missing_for(packages_, stop));
   std::vector<store::StorePath> valid;
   for (auto pause = first_look; !pending.empty() && !stop.stop_requested(); pause = std::min(2 * pause, last_look)) {
-    const auto found = nix::valid_of(pending, stop_.get_token());
+    const auto found = nix::valid_of(pending, stop);
     if (!found.empty()) {
       std::erase_if(pending, [&](const auto& path) { return std::binary_search(found.begin(), found.end(), path); });
       valid.insert(valid.end(), found.begin(), found.end());
@@ -73,11 +66,11 @@ void LayerPrefetch::run(const std::stop_token& stop) {
 }
 
 void LayerPrefetch::write_layers(const std::vector<store::StorePath>& valid, const std::stop_token& stop) {
-  const store::Closure closure = nix::closure_of(valid, stop_.get_token());
+  const store::Closure closure = nix::closure_of(valid, stop);
   std::vector<layer::Contents> batch;
   std::uint64_t bytes = 0;
   const auto write = [&] {
-    if (!batch.empty()) writer_.write(batch, encoding_);
+    if (!batch.empty()) writer_.write(batch, encoding_, {}, build_stop_);
     batch.clear();
     bytes = 0;
   };

@@ -25,9 +25,9 @@ class LayerPrefetch {
  public:
   // Starts a thread if any output of `packages` is not there yet. `packages`, `plan` and `writer` must outlive this.
   LayerPrefetch(std::vector<const nix::Package*> packages, layer::Encoding encoding, const plan::Settings& plan,
-                layer::Writer& writer);
-  // Ends, once the layers that it is writing are done: some 64 MiB, or one that is larger.
-  ~LayerPrefetch() { stop_.request_stop(); }
+                layer::Writer& writer, const std::stop_token& stop);
+  // Its destructor waits for the layers that are being written, some 64 MiB or one larger layer, unless `stop` is
+  // requested.
 
  private:
   void run(const std::stop_token& stop);
@@ -38,7 +38,7 @@ class LayerPrefetch {
   const plan::Settings& plan_;
   layer::Writer& writer_;
   std::set<std::string> written_;  // keys of layers
-  std::stop_source stop_;
+  const std::stop_token build_stop_;
   std::mutex mutex_;
   std::condition_variable_any stopped_;
   std::jthread thread_;  // last: it uses the rest

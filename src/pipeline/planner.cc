@@ -6,7 +6,7 @@
 
 #include "error.h"
 #include "nix/attribute_names.h"
-#include "pipeline/tagged_build.h"
+#include "pipeline/keys.h"
 
 namespace nixery::pipeline {
 
@@ -21,7 +21,7 @@ constexpr std::size_t listed = 500;             // of what is missing, in a plan
 constexpr std::ptrdiff_t deepest_set = 3;       // "a.b.c." is the last that is looked into
 constexpr std::string_view no_attribute = "?";  // what no set has: asking for it lists what it has
 
-JobLimits one_at_a_time(JobLimits limits) {
+jobs::JobLimits one_at_a_time(jobs::JobLimits limits) {
   limits.running = 1;
   return limits;
 }
@@ -32,39 +32,31 @@ std::string name_in(std::string_view set, std::string_view name) {
 
 }  // namespace
 
-Planner::Planner(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Source& source, JobLimits limits)
-    : pipeline_(pipeline), tree_(tree), source_(source), jobs_(one_at_a_time(limits)) {}
+Planner::Planner(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Source& source, jobs::JobLimits limits)
+    : pipeline_(pipeline), tree_(tree), source_(source), jobs_(one_at_a_time(limits), true) {}
 
-Planner::~Planner() {
-  stop_.request_stop();
-}
-
-std::shared_ptr<Job> Planner::start_plan(const reference::Reference& reference, std::string_view address) {
+std::shared_ptr<PlanJob> Planner::start_plan(const reference::Reference& reference, std::string_view address) {
   // Other names of the same image have the same build key, and the report tells the name.
   const std::string key =
       image::KeyBuilder("plan").add(build_key(reference)).add(reference.repository).add(reference.tag).finish();
-  return jobs_.submit(client_of_address(address), key,
-                      [this, reference](Progress& progress) { return plan(reference, progress); });
+  return jobs_.submit(
+      jobs::client_of_address(address), key,
+      [this, reference](Progress& progress, const std::stop_token& stop) { return plan(reference, progress, stop); });
 }
 
-JobResult Planner::plan(const reference::Reference& reference, Progress& progress) {
-  const auto source = pipeline_.pin(reference, progress, stop_.get_token());
+std::string Planner::plan(const reference::Reference& reference, Progress& progress, const std::stop_token& stop) {
+  const auto source = pipeline_.pin(reference, progress, stop);
   const auto platforms = reference.platform ? std::vector{*reference.platform} : pipeline_.settings().platforms;
   std::string plans;
   for (const reference::Platform& platform : platforms) {
     auto wanted = reference;
     wanted.platform = platform;
-    const auto report = report_plan(
-        pipeline_, tree_, pipeline_.resolve(wanted, source, progress, {{}, stop_.get_token()}), stop_.get_token());
+    const auto report = report_plan(pipeline_, tree_, pipeline_.resolve(wanted, source, progress, {{}, stop}), stop);
     learn_facts(report.image);
     plans += (plans.empty() ? "" : ",") + to_json(report, listed);
   }
-  JobResult result;
-  result.revision = source.revision.id;
-  result.moving = source.revision.moving;
-  result.report = std::make_shared<const std::string>(
-      fmt::format(R"({{"reference":"{}:{}","plans":[{}]}})", reference.repository, reference.tag, plans));
-  return result;
+  progress.enter(Phase::finished);
+  return fmt::format(R"({{"reference":"{}:{}","plans":[{}]}})", reference.repository, reference.tag, plans);
 }
 
 void Planner::learn_facts(const ResolvedImage& image) {
@@ -101,8 +93,11 @@ Planner::Matches Planner::search(std::string_view text, std::size_t count, std::
     }
   }
   if (old)
-    matches.lookup = jobs_.submit(client_of_address(address), image::KeyBuilder("names").add(set).finish(),
-                                  [this, set](Progress& progress) { return list(set, progress); });
+    matches.lookup = jobs_.submit(jobs::client_of_address(address), image::KeyBuilder("names").add(set).finish(),
+                                  [this, set](Progress& progress, const std::stop_token& stop) {
+                                    list(set, progress, stop);
+                                    return std::string();
+                                  });
   matches.known = names != nullptr;
   if (!names) return matches;
 
@@ -123,14 +118,14 @@ Planner::Matches Planner::search(std::string_view text, std::size_t count, std::
   return matches;
 }
 
-JobResult Planner::list(const std::string& set, Progress& progress) {
+void Planner::list(const std::string& set, Progress& progress, const std::stop_token& stop) {
   progress.enter(Phase::resolving);
-  const auto source = source_.fetch(source_.find("latest", stop_.get_token()), stop_.get_token());
+  const auto source = source_.fetch(source_.find("latest", stop), stop);
   // To know how a set is spelt, one has to know the one around it.
-  std::vector<std::string> names = names_of(source, "");
+  std::vector<std::string> names = names_of(source, "", stop);
   for (std::size_t dot = 0; !set.empty() && dot != set.npos;) {
     dot = set.find('.', dot + 1);
-    names = names_of(source, set.substr(0, dot));
+    names = names_of(source, set.substr(0, dot), stop);
   }
   auto kept = std::make_shared<const std::vector<std::string>>(pullable(set, names));
   {
@@ -140,21 +135,17 @@ JobResult Planner::list(const std::string& set, Progress& progress) {
                                     [](const auto& a, const auto& b) { return a.second.learnt < b.second.learnt; }));
     names_[set] = {std::move(kept), Clock::now()};
   }
-  JobResult result;
-  result.revision = source.revision.id;
-  result.report = std::make_shared<const std::string>();
-  return result;
 }
 
-std::vector<std::string> Planner::names_of(const nix::PinnedSource& source, const std::string& set) const {
+std::vector<std::string> Planner::names_of(const nix::PinnedSource& source, const std::string& set,
+                                           const std::stop_token& stop) const {
   const auto& settings = pipeline_.settings();
   const reference::Platform& platform = settings.platforms.front();
   const nix::AttributeNames known(settings.nix.attribute_names, source.revision, platform);
   auto names = known.names(set);
   if (!names) {
     try {
-      nix::resolve(settings.nix, source, {reference::AttributePath{name_in(set, no_attribute)}}, platform,
-                   {{}, stop_.get_token()});
+      nix::resolve(settings.nix, source, {reference::AttributePath{name_in(set, no_attribute)}}, platform, {{}, stop});
     } catch (const Error& error) {
       if (error.failure() != Failure::unknown_package && error.failure() != Failure::not_a_package) throw;
     }

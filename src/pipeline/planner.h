@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "pipeline/job_queue.h"
+#include "jobs/job_queue.h"
 #include "pipeline/image_pipeline.h"
 #include "pipeline/plan_report.h"
 #include "reference/reference.h"
@@ -26,21 +26,24 @@ struct PackageFacts {
   std::string version, description;
 };
 
+// Its jobs result in a report as JSON; empty for one that only looks names up.
+using PlanQueue = jobs::JobQueue<std::string, Progress>;
+using PlanJob = PlanQueue::JobType;
+
 // Thread-safe.
 class Planner {
  public:
-  Planner(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Source& source, JobLimits limits);
-  ~Planner();  // stops the evaluation in the air
+  Planner(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Source& source, jobs::JobLimits limits);
 
   // The job whose report is {"reference":…,"plans":[…]}, one plan for each platform of the image. Throws
   // Error{too_busy}.
-  std::shared_ptr<Job> start_plan(const reference::Reference& reference, std::string_view address);
+  std::shared_ptr<PlanJob> start_plan(const reference::Reference& reference, std::string_view address);
 
   struct Matches {
     std::vector<std::string> names;  // as image names spell them: "python3packages.requests"
     bool more = false;               // there are others
     // Where the names are not known yet, or have been known for a while: who looks them up. May be null.
-    std::shared_ptr<Job> lookup;
+    std::shared_ptr<PlanJob> lookup;
     bool known = false;
   };
   // At most `count` packages of tag latest: first those that begin with `text`, then those that hold it, the shortest
@@ -55,20 +58,20 @@ class Planner {
     std::shared_ptr<const std::vector<std::string>> list;  // ascending; the last components, lower case
     std::chrono::steady_clock::time_point learnt;
   };
-  JobResult plan(const reference::Reference& reference, Progress& progress);
-  JobResult list(const std::string& set, Progress& progress);
-  std::vector<std::string> names_of(const nix::PinnedSource& source, const std::string& set) const;
+  std::string plan(const reference::Reference& reference, Progress& progress, const std::stop_token& stop);
+  void list(const std::string& set, Progress& progress, const std::stop_token& stop);
+  std::vector<std::string> names_of(const nix::PinnedSource& source, const std::string& set,
+                                    const std::stop_token& stop) const;
   std::vector<std::string> pullable(const std::string& set, const std::vector<std::string>& names) const;
   void learn_facts(const ResolvedImage& image);
 
   const ImagePipeline& pipeline_;
   const tree::Tree& tree_;
   nix::Source& source_;
-  std::stop_source stop_;
   mutable std::mutex mutex_;            // guards what follows, but for jobs_
   std::map<std::string, Names> names_;  // by set
   std::map<std::string, PackageFacts> facts_;
-  JobQueue jobs_;  // last: its threads use the rest
+  PlanQueue jobs_;  // last: its threads use the rest
 };
 
 }  // namespace nixery::pipeline

@@ -92,6 +92,24 @@ Snapshot Progress::snapshot() const {
   return now;
 }
 
+MembersProgress::MembersProgress(Progress& whole, const std::vector<reference::Platform>& platforms) : whole_(whole) {
+  for (const reference::Platform& platform : platforms) names_.push_back(platform.meta_package);
+  texts_.resize(names_.size());
+}
+
+Progress::Listener MembersProgress::listener(std::size_t member) {
+  return [this, member](const Snapshot& snapshot) {
+    std::string text;
+    {
+      const std::lock_guard lock(mutex_);
+      texts_[member] = snapshot.what();
+      for (std::size_t i = 0; i < names_.size(); ++i)
+        if (!texts_[i].empty()) text += fmt::format("{}{}: {}", text.empty() ? "" : "; ", names_[i], texts_[i]);
+    }
+    whole_.members(std::move(text));
+  };
+}
+
 std::string step_of_nix_line(std::string_view line) {
   // "building '/nix/store/<hash>-curl-8.0.drv'..."; "copying path '/nix/store/<hash>-curl-8.0' from '…'..."
   for (const std::string_view verb : {"building", "copying path", "downloading"}) {

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "reference/platform.h"
+
 namespace nixery::pipeline {
 
 enum class Phase { queued, resolving, realising, layering, publishing, finished };
@@ -47,6 +49,20 @@ class Progress {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   mutable std::mutex mutex_;  // guards what follows
   Snapshot now_;
+};
+
+// Combines the progress of an index's members: "amd64: building with nix: building curl-8.0; arm64: publishing".
+// Thread-safe. `whole` and `platforms` must outlive it and its listeners.
+class MembersProgress {
+ public:
+  MembersProgress(Progress& whole, const std::vector<reference::Platform>& platforms);
+  Progress::Listener listener(std::size_t member);
+
+ private:
+  Progress& whole_;
+  std::vector<std::string_view> names_;
+  std::mutex mutex_;  // guards texts_
+  std::vector<std::string> texts_;
 };
 
 // What a line of nix's standard error says about its current step ("building curl-8.0"); empty if nothing.

@@ -4,15 +4,18 @@ namespace nixery::tree {
 
 namespace {
 
-os::Lock hold(const Layout& layout) {
-  const os::Lock gate(layout.lock("gate"));  // let go of at once; shut while somebody waits to be alone
-  return os::Lock(layout.lock("tree"), os::Lock::Mode::shared);
+os::Lock lock_shared(const Layout& layout, const std::stop_token& stop) {
+  // Released at once; a waiting collection holds it.
+  const os::Lock gate(layout.lock("gate"), stop, os::Lock::Mode::exclusive, tree_lock_limit);
+  return os::Lock(layout.lock("tree"), stop, os::Lock::Mode::shared, tree_lock_limit);
 }
 
 }  // namespace
 
-SharedTreeLock::SharedTreeLock(const Layout& layout) : lock_(hold(layout)) {}
+SharedTreeLock::SharedTreeLock(const Layout& layout, const std::stop_token& stop) : lock_(lock_shared(layout, stop)) {}
 
-ExclusiveTreeLock::ExclusiveTreeLock(const Layout& layout) : gate_(layout.lock("gate")), lock_(layout.lock("tree")) {}
+ExclusiveTreeLock::ExclusiveTreeLock(const Layout& layout, const std::stop_token& stop)
+    : gate_(layout.lock("gate"), stop, os::Lock::Mode::exclusive, tree_lock_limit),
+      lock_(layout.lock("tree"), stop, os::Lock::Mode::exclusive, tree_lock_limit) {}
 
 }  // namespace nixery::tree

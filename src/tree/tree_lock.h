@@ -1,37 +1,42 @@
-// How builds and collections of garbage share the tree.
+// How builds and garbage collections share the tree.
 //
-// A build that leads to what is there already (a manifest to a blob, an index or a tag to a manifest) holds the tree
-// from when it finds it, and renews it (os::touch), until what leads to it is published. A collection
-//   1. lists what is there, with its times;
-//   2. waits until it is alone: whoever renewed something before 1 has published by then;
-//   3. lists the manifests anew, as whoever it waited for may have published some, and reads what leads to what, alone
-//   no longer;
-//   4. is alone again, and removes what nothing leads to if it has the time of 1, or, a manifest, of 3: who counts on
-//   it since has renewed it.
-// Times are only compared for being the same, so clocks may jump and differ between the hosts that share a tree.
+// A build that leads to what is in the tree already (a manifest to a blob, an index or a tag to a manifest) takes a
+// SharedTreeLock, touches each of these (os::touch), which fails for what a collection has removed, and publishes what
+// leads to them. A collection
+//   1. lists what is in the tree, with its times;
+//   2. takes and releases an ExclusiveTreeLock: what was touched before 1 has been published by then;
+//   3. lists the manifests again, as some may have been published by then, and reads what leads to what;
+//   4. takes an ExclusiveTreeLock and removes what nothing leads to and what still has the time of 1 (a manifest: of
+//      3): whatever a build counts on since then has been touched.
+// Times are compared for equality only, so clocks may jump and may differ between hosts that share a tree.
 //
-// Locks are files in STATE (os/lock.h): whoever dies lets go. A collection that waits lets no new holder in, so it is
-// never starved. Thread-safe. Throws Error{storage}.
+// Locks are files in STATE (os/lock.h); the kernel releases those of a process that dies. A waiting collection admits
+// no new builds, so it is never starved. Both are held for milliseconds to seconds: a lock that cannot be had within
+// tree_lock_limit is Error{unavailable}, as is a stop request. Thread-safe. Throws Error{storage}.
 #pragma once
+
+#include <stop_token>
 
 #include "os/lock.h"
 #include "tree/layout.h"
 
 namespace nixery::tree {
 
-// Many may hold at once. A thread must not hold twice: a collection may come to wait in between.
+inline constexpr std::chrono::seconds tree_lock_limit{120};
+
+// Held by many at once. A thread must not take it twice: a collection may wait in between.
 class SharedTreeLock {
  public:
-  explicit SharedTreeLock(const Layout& layout);
+  explicit SharedTreeLock(const Layout& layout, const std::stop_token& stop = {});
 
  private:
   os::Lock lock_;
 };
 
-// Nobody holds while it lives. To be kept short: builds wait.
+// Held by one, while no SharedTreeLock exists. Builds wait for it.
 class ExclusiveTreeLock {
  public:
-  explicit ExclusiveTreeLock(const Layout& layout);
+  explicit ExclusiveTreeLock(const Layout& layout, const std::stop_token& stop = {});
 
  private:
   os::Lock gate_;

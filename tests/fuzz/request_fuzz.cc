@@ -136,9 +136,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (const auto decoded = http::percent_decode(request.path))
     require(decoded->size() <= request.path.size(), "decoding never grows", request.path);
 
-  constexpr pipeline::JobLimits nothing_flies{0, 1, std::chrono::seconds(30)};
-  pipeline::Builder builder(house.pipeline, house.tree, house.source, house.writer, house.declared, nothing_flies);
-  pipeline::Planner planner(house.pipeline, house.tree, house.source, nothing_flies);
+  constexpr jobs::JobLimits nothing_runs{0, 1, std::chrono::seconds(30)};
+  pipeline::Builder builder(house.pipeline, house.tree, house.source, house.writer, house.declared, nothing_runs);
+  pipeline::Planner planner(house.pipeline, house.tree, house.source, nothing_runs);
   const http::Registry registry(builder, planner, house.tree, {.hop = std::chrono::seconds(0), .hops = 3});
   const auto answer = registry.answer(request);
   if (const auto* response = std::get_if<http::Response>(&answer)) {

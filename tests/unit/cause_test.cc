@@ -3,12 +3,13 @@
 #include <doctest/doctest.h>
 
 #include <thread>
+#include <variant>
 
 #include "http/answers.h"
 #include "http/message.h"
 #include "http/routes.h"
+#include "jobs/job_queue.h"
 #include "os/process.h"
-#include "pipeline/job_queue.h"
 
 using namespace nixery;
 
@@ -92,15 +93,15 @@ TEST_CASE("a scope ends with what was before it, and is of its own thread") {
   CHECK(current_cause().request == "outer");
 }
 
-TEST_CASE("a job works for whoever began it") {
-  pipeline::JobQueue jobs({1, 10, std::chrono::seconds(0)});
+TEST_CASE("a job has the cause of the request that started it") {
+  jobs::JobQueue<int, std::monostate> jobs({1, 10, std::chrono::seconds(0)});
   std::string seen;
   const CauseScope scope(named("r-7"));
   jobs.submit("a", "key",
-            [&](pipeline::Progress&) {
-              seen = current_cause().request;
-              return pipeline::JobResult{image::Digest::of("x"), {}, false, nullptr};
-            })
+              [&](std::monostate&, const std::stop_token&) {
+                seen = current_cause().request;
+                return 0;
+              })
       ->wait_until(std::chrono::steady_clock::now() + std::chrono::minutes(1));
   CHECK(seen == "r-7");
 }

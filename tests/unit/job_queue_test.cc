@@ -1,35 +1,46 @@
-#include "pipeline/job_queue.h"
+#include "jobs/job_queue.h"
+
+#include "pipeline/progress.h"
 
 #include <doctest/doctest.h>
 
+#include <fmt/format.h>
+
+#include <atomic>
 #include <latch>
-#include <set>
+#include <variant>
 
 using namespace nixery;
-using pipeline::JobQueue;
-using pipeline::JobResult;
-using pipeline::Progress;
+
+// The value tells a success from a failure; jobs here have no state.
+using JobQueue = jobs::JobQueue<std::string, std::monostate>;
+using Job = JobQueue::JobType;
+using State = std::monostate;
+using Stop = std::stop_token;
 
 namespace {
 
-JobResult success() {
-  return {image::Digest::of("x"), "r", false, nullptr};
+std::string success() {
+  return "done";
+}
+
+JobQueue::Result wait_for(const std::shared_ptr<Job>& job) {
+  REQUIRE(job->wait_until(std::chrono::steady_clock::now() + std::chrono::hours(1)));
+  return *job->result();
 }
 // A job that stays in the air, and so keeps the one builder, until it may go on. It must outlive the jobs.
 struct Held {
-  std::latch go{1}, flying{1};
+  std::latch go{1}, running{1};
 
-  void take_off(JobQueue& jobs, const std::string& client) {
-    jobs.submit(client, "first", [this](Progress&) {
-      flying.count_down();
+  void start(JobQueue& jobs, const std::string& client) {
+    jobs.submit(client, "first", [this](State&, const Stop&) {
+      running.count_down();
       go.wait();
       return success();
     });
-    flying.wait();
+    running.wait();
   }
 };
-
-const auto far = std::chrono::steady_clock::now() + std::chrono::hours(1);
 
 }  // namespace
 
@@ -41,13 +52,13 @@ TEST_CASE("two hundred who ask for one key at once share one job") {
   std::atomic<int> landed{0};
   for (int i = 0; i < 200; ++i)
     clients.emplace_back([&] {
-      const auto job = jobs.submit("a", "key", [&](Progress&) {
+      const auto job = jobs.submit("a", "key", [&](State&, const Stop&) {
         ++builds;
         everybody_joined.wait();
         return success();
       });
       everybody_joined.count_down();
-      if (job->wait_until(far)->digest) ++landed;
+      if (wait_for(job).value) ++landed;
     });
   everybody_joined.count_down();
   for (auto& client : clients) client.join();
@@ -59,13 +70,13 @@ TEST_CASE("a failure is remembered for a while, a success and what may pass are 
   JobQueue jobs({1, 10, std::chrono::seconds(3600)});
   std::atomic<int> tries{0};
   const auto failing = [&](Failure failure) {
-    return [&tries, failure](Progress&) -> JobResult {
+    return [&tries, failure](State&, const Stop&) -> std::string {
       ++tries;
       throw Error(failure, "no");
     };
   };
-  const auto run = [&](const std::string& key, const pipeline::Work& work) {
-    const auto result = *jobs.submit("a", key, work)->wait_until(far);
+  const auto run = [&](const std::string& key, const JobQueue::Work& work) {
+    const auto result = wait_for(jobs.submit("a", key, work));
     // A job is forgotten after it has landed: wait for that, too.
     while (jobs.running() > 0) std::this_thread::yield();
     return result;
@@ -76,49 +87,50 @@ TEST_CASE("a failure is remembered for a while, a success and what may pass are 
   run("passing", failing(Failure::unavailable));
   run("passing", failing(Failure::unavailable));
   CHECK(tries == 3);
-  run("fine", [&](Progress&) { return ++tries, success(); });
-  run("fine", [&](Progress&) { return ++tries, success(); });
+  run("fine", [&](State&, const Stop&) { return ++tries, success(); });
+  run("fine", [&](State&, const Stop&) { return ++tries, success(); });
   CHECK(tries == 5);
 }
 
 TEST_CASE("whoever hears of what may pass can have another try at once") {
   JobQueue jobs({1, 10, std::chrono::seconds(3600)});
   std::latch go(1);
-  pipeline::Submission again{};
-  const auto work = [&](Progress&) -> JobResult {
+  jobs::Submission again{};
+  const auto work = [&](State&, const Stop&) -> std::string {
     go.wait();
     throw Error(Failure::unavailable, "no");
   };
   jobs.submit("a", "key", work)->on_finished([&] { jobs.submit("a", "key", work, &again); });
   go.count_down();
   jobs.wait_until_idle();
-  CHECK(again == pipeline::Submission::started);
+  CHECK(again == jobs::Submission::started);
 }
 
 TEST_CASE("with no memory for failures every request tries again") {
   JobQueue jobs({1, 10, std::chrono::seconds(0)});
   std::atomic<int> tries{0};
   for (int i = 0; i < 3; ++i) {
-    const auto job = jobs.submit(
-        "a", "k", [&](Progress&) -> JobResult { throw Error(Failure::build_failed, std::to_string(++tries)); });
-    job->wait_until(far);
+    const auto job = jobs.submit("a", "k", [&](State&, const Stop&) -> std::string {
+      throw Error(Failure::build_failed, std::to_string(++tries));
+    });
+    wait_for(job);
     while (jobs.running() > 0) std::this_thread::yield();
   }
   CHECK(tries == 3);
 }
 
 TEST_CASE("a full queue refuses, and says so") {
-  std::latch go(1), flying(1);
+  std::latch go(1), running(1);
   JobQueue jobs({1, 1, std::chrono::seconds(0)});
-  const auto wait = [&](Progress&) {
+  const auto wait = [&](State&, const Stop&) {
     go.wait();
     return success();
   };
-  jobs.submit("a", "1", [&](Progress& progress) {
-    flying.count_down();
-    return wait(progress);
+  jobs.submit("a", "1", [&](State& state, const Stop& stop) {
+    running.count_down();
+    return wait(state, stop);
   });
-  flying.wait();
+  running.wait();
   jobs.submit("a", "2", wait);
   CHECK_THROWS_AS(jobs.submit("a", "3", wait), Error);
   CHECK_NOTHROW(jobs.submit("a", "2", wait));
@@ -130,10 +142,10 @@ TEST_CASE("clients take turns: one who asks for many images does not keep anothe
   {
     Held first;
     JobQueue jobs({1, 100, std::chrono::seconds(0)});
-    first.take_off(jobs, "greedy");
+    first.start(jobs, "greedy");
     std::mutex mutex;
     const auto note = [&](std::string key) {
-      return [&, key](Progress&) {
+      return [&, key](State&, const Stop&) {
         const std::lock_guard lock(mutex);
         runs.push_back(key);
         return success();
@@ -151,9 +163,9 @@ TEST_CASE("clients take turns: one who asks for many images does not keep anothe
 TEST_CASE("in a full queue, one who has the most makes room for one who has less") {
   Held first;
   JobQueue jobs({1, 4, std::chrono::seconds(0)});
-  first.take_off(jobs, "greedy");
-  const auto work = [](Progress&) { return success(); };
-  std::vector<std::shared_ptr<pipeline::Job>> greedy;
+  first.start(jobs, "greedy");
+  const auto work = [](State&, const Stop&) { return success(); };
+  std::vector<std::shared_ptr<Job>> greedy;
   for (int i = 0; i < 4; ++i) greedy.push_back(jobs.submit("greedy", "g" + std::to_string(i), work));
   CHECK_THROWS_AS(jobs.submit("greedy", "g4", work), Error);
   const auto modest = jobs.submit("modest", "m0", work);
@@ -165,7 +177,7 @@ TEST_CASE("in a full queue, one who has the most makes room for one who has less
   CHECK_THROWS_AS(jobs.submit("modest", "m2", work), Error);  // two and two
   CHECK_NOTHROW(jobs.submit("third", "t0", work));
   first.go.count_down();
-  CHECK(second->wait_until(far)->error == nullptr);
+  CHECK(wait_for(second).error == nullptr);
 }
 
 TEST_CASE("whoever joins a job that waits has a turn of their own for it") {
@@ -173,9 +185,9 @@ TEST_CASE("whoever joins a job that waits has a turn of their own for it") {
   {
     Held first;
     JobQueue jobs({1, 100, std::chrono::seconds(0)});
-    first.take_off(jobs, "greedy");
+    first.start(jobs, "greedy");
     const auto note = [&](std::string key) {
-      return [&, key](Progress&) {
+      return [&, key](State&, const Stop&) {
         runs.push_back(key);  // one builder: one at a time
         return success();
       };
@@ -192,9 +204,9 @@ TEST_CASE("whoever joins a job that waits has a turn of their own for it") {
 TEST_CASE("room is not made of what somebody with less is waiting for, too") {
   Held first;
   JobQueue jobs({1, 4, std::chrono::seconds(0)});
-  first.take_off(jobs, "greedy");
-  const auto work = [](Progress&) { return success(); };
-  std::vector<std::shared_ptr<pipeline::Job>> greedy;
+  first.start(jobs, "greedy");
+  const auto work = [](State&, const Stop&) { return success(); };
+  std::vector<std::shared_ptr<Job>> greedy;
   for (int i = 0; i < 4; ++i) greedy.push_back(jobs.submit("greedy", "g" + std::to_string(i), work));
   jobs.submit("modest", "g3", work);
   jobs.submit("third", "t0", work);
@@ -210,34 +222,33 @@ TEST_CASE("room is not made of what somebody with less is waiting for, too") {
 }
 
 TEST_CASE("of several builders, the last one is for a client that has none") {
-  std::latch go(1), flying(1);
+  std::latch go(1), running(1);
   JobQueue jobs({2, 1, std::chrono::seconds(0)});
-  const auto slow = [&](Progress&) {
-    flying.count_down();
+  const auto slow = [&](State&, const Stop&) {
+    running.count_down();
     go.wait();
     return success();
   };
-  const auto quick = [](Progress&) { return success(); };
+  const auto quick = [](State&, const Stop&) { return success(); };
   const auto first = jobs.submit("greedy", "g0", slow);
-  flying.wait();
+  running.wait();
   const auto second = jobs.submit("greedy", "g1", quick);
   CHECK(jobs.queued() == 1);
   CHECK(jobs.running() == 1);
   CHECK_THROWS_AS(jobs.submit("greedy", "g2", quick), Error);  // the queue is full, though a builder is free
-  CHECK(jobs.submit("modest", "m0", quick)->wait_until(far)->digest);
+  CHECK(wait_for(jobs.submit("modest", "m0", quick)).value);
   CHECK_FALSE(first->result());
   CHECK_FALSE(second->result());
   jobs.submit("modest", "g1", quick);  // whoever joins has it runs
-  CHECK(second->wait_until(far)->digest);
+  CHECK(wait_for(second).value);
   CHECK_FALSE(first->result());
   go.count_down();
 }
 
 TEST_CASE("a free builder is for those with the fewest jobs in the air, and among them for who waited longest") {
-  pipeline::FairQueue queue;
-  const auto job = [](const char* key) { return std::make_shared<pipeline::Job>(key, pipeline::Work()); };
-  for (const char* client : {"a", "b", "c"}) queue.push(client, job(client));
-  const pipeline::FairQueue::RunningByClient running{{"a", 2}, {"b", 1}, {"c", 1}};
+  jobs::FairQueue queue;
+  for (const char* client : {"a", "b", "c"}) queue.push(client, fmt::format("key of {}", client));
+  const jobs::FairQueue::RunningByClient running{{"a", 2}, {"b", 1}, {"c", 1}};
   CHECK_FALSE(queue.pop(running, true));
   CHECK(queue.pop(running, false)->client == "b");
   CHECK(queue.pop(running, false)->client == "c");
@@ -251,20 +262,20 @@ TEST_CASE("the hook of whoever joins is run on the job's thread before it lands,
   std::thread::id thread;
   std::vector<std::string> run;
   const auto hook = [&](const std::string& name) {
-    return pipeline::CompletionHook{name, [&run, &thread, name](const JobResult& result) {
-                                      CHECK(result.digest);
+    return JobQueue::CompletionHook{name, [&run, &thread, name](const std::string& result) {
+                                      CHECK(result == "done");
                                       CHECK(std::this_thread::get_id() == thread);
                                       run.push_back(name);
                                     }};
   };
-  const auto work = [&](Progress&) {
+  const auto work = [&](State&, const Stop&) {
     thread = std::this_thread::get_id();
     go.wait();
     return success();
   };
   const auto job = jobs.submit("a", "key", work, nullptr, hook("beginner"));
   for (const char* name : {"x", "y", "x"}) CHECK(jobs.submit("a", "key", work, nullptr, hook(name)) == job);
-  pipeline::Submission late{};
+  jobs::Submission late{};
   job->on_finished([&] {
     CHECK(run == std::vector<std::string>{"x", "y"});
     // It has landed but is not forgotten: too late for an hook of it, so this is a job of its own.
@@ -272,25 +283,25 @@ TEST_CASE("the hook of whoever joins is run on the job's thread before it lands,
   });
   go.count_down();
   jobs.wait_until_idle();
-  CHECK(late == pipeline::Submission::started);
+  CHECK(late == jobs::Submission::started);
   CHECK(run.size() == 2);
 }
 
 TEST_CASE("hooks of a job that fails are not run") {
   std::latch go(1);
   JobQueue jobs({1, 10, std::chrono::seconds(0)});
-  const auto work = [&](Progress&) -> JobResult {
+  const auto work = [&](State&, const Stop&) -> std::string {
     go.wait();
     throw Error(Failure::build_failed, "no");
   };
   jobs.submit("a", "key", work);
-  const auto job = jobs.submit("a", "key", work, nullptr, {"x", [](const JobResult&) { FAIL("run"); }});
+  const auto job = jobs.submit("a", "key", work, nullptr, {"x", [](const std::string&) { FAIL("run"); }});
   go.count_down();
-  CHECK(job->wait_until(far)->error);
+  CHECK(wait_for(job).error);
 }
 
 TEST_CASE("a client is an IPv4 address, or the network that one person has") {
-  using pipeline::client_of_address;
+  using jobs::client_of_address;
   CHECK(client_of_address("192.0.2.7") == "192.0.2.7");
   CHECK(client_of_address("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64");
   CHECK(client_of_address("2001:db8:1:2::9") == client_of_address("2001:db8:1:2:ffff::"));
@@ -300,18 +311,18 @@ TEST_CASE("a client is an IPv4 address, or the network that one person has") {
 
 TEST_CASE("whoever waits is told when it lands, also one who comes too late, also when the registry closes") {
   std::atomic<int> rung{0};
-  std::shared_ptr<pipeline::Job> never;
+  std::shared_ptr<Job> never;
   std::latch go(1);
   {
     JobQueue jobs({1, 10, std::chrono::seconds(0)});
-    const auto job = jobs.submit("a", "1", [&](Progress&) {
+    const auto job = jobs.submit("a", "1", [&](State&, const Stop&) {
       go.wait();
       return success();
     });
     job->on_finished([&] { ++rung; });
-    never = jobs.submit("a", "2", [](Progress&) { return success(); });
+    never = jobs.submit("a", "2", [](State&, const Stop&) { return success(); });
     std::thread opener([&] { go.count_down(); });
-    job->wait_until(far);
+    wait_for(job);
     job->on_finished([&] { ++rung; });
     opener.join();
   }
@@ -322,10 +333,10 @@ TEST_CASE("whoever waits is told when it lands, also one who comes too late, als
 TEST_CASE("an exception that nobody foresaw is a failure, not the end of the worker") {
   JobQueue jobs({1, 10, std::chrono::seconds(0)});
   const auto result =
-      jobs.submit("a", "1", [](Progress&) -> JobResult { throw std::runtime_error("odd"); })->wait_until(far);
-  CHECK(result->error->failure() == Failure::storage);
-  CHECK(result->error->detail() == "odd");  // for the operator: a stranger is not told
-  CHECK(std::string(result->error->what()).find("odd") == std::string::npos);
+      wait_for(jobs.submit("a", "1", [](State&, const Stop&) -> std::string { throw std::runtime_error("odd"); }));
+  CHECK(result.error->failure() == Failure::storage);
+  CHECK(result.error->detail() == "odd");  // for the operator: a stranger is not told
+  CHECK(std::string(result.error->what()).find("odd") == std::string::npos);
 }
 
 TEST_CASE("what nix prints becomes the step that a waiting person sees") {

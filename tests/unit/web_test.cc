@@ -12,7 +12,7 @@
 #include "nix/attribute_names.h"
 #include "os/file.h"
 #include "os/lock.h"
-#include "pipeline/job_queue.h"
+#include "pipeline/planner.h"
 #include "temporary_directory.h"
 #include "tree/failures.h"
 #include "tree/recent.h"
@@ -115,24 +115,21 @@ TEST_CASE("a lock is held by its holder, not by those who look") {
 }
 
 TEST_CASE("a report is remembered like a failure, and found") {
-  using namespace pipeline;
   int runs = 0;
-  JobQueue jobs({1, 10, std::chrono::hours(1)});
-  const auto work = [&](Progress&) {
+  pipeline::PlanQueue jobs({1, 10, std::chrono::hours(1)}, true);
+  const auto work = [&](pipeline::Progress&, const std::stop_token&) {
     ++runs;
-    JobResult result;
-    result.report = std::make_shared<const std::string>("told");
-    return result;
+    return std::string("report");
   };
   CHECK_FALSE(jobs.find("k"));
   jobs.submit("a", "k", work);
   jobs.wait_until_idle();
   const auto job = jobs.submit("b", "k", work);
   REQUIRE(job->result());
-  CHECK((*job->result()->report == "told" && runs == 1));
+  CHECK((job->result()->value == "report" && runs == 1));
   CHECK(jobs.find("k") == job);
 
-  JobQueue forgetful({1, 10, std::chrono::seconds(0)});
+  pipeline::PlanQueue forgetful({1, 10, std::chrono::seconds(0)}, true);
   forgetful.submit("a", "k", work);
   forgetful.wait_until_idle();
   CHECK_FALSE(forgetful.find("k"));

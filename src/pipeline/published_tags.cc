@@ -1,0 +1,114 @@
+#include "pipeline/published_tags.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <vector>
+
+#include "error.h"
+#include "log.h"
+#include "pipeline/attach.h"
+#include "tree/tree_lock.h"
+
+namespace nixery::pipeline {
+
+void PublishedTags::publish(const reference::Reference& reference, const image::Digest& manifest,
+                            std::string_view revision, bool moving, const std::stop_token& stop) const {
+  if (tree_.digest_of_tag(reference.repository, reference.tag) == manifest && matches(reference)) return;
+  const tree::SharedTreeLock lock(tree_.layout(), stop);
+  if (!tree_.touch_manifest(manifest))
+    throw Error(Failure::unavailable,
+                fmt::format("the image {} was removed before it got its tag: try again", manifest.str()));
+  if (settings_.signing_key)
+    attach_signatures(tree_, *settings_.signing_key, settings_.signing_identity, reference.repository, manifest);
+  // The record comes first: a moving tag without one would never be refreshed.
+  tree::write_record(tree_.layout(),
+                     {reference.repository, reference.tag, std::string(revision), moving, manifest.str(),
+                      reference.source_tag(), reference.declaration_hash(), settings_key_});
+  tree_.publish_tag(reference.repository, reference.tag, manifest);
+}
+
+bool PublishedTags::is_of_these_settings(const tree::TagRecord& record) const {
+  return record.settings.empty() || record.settings == settings_key_;
+}
+
+bool PublishedTags::matches(const reference::Reference& reference) const {
+  const auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag);
+  if (!record) return reference.declaration_hash().empty();
+  return record->declaration == reference.declaration_hash() && is_of_these_settings(*record);
+}
+
+std::optional<tree::TagRecord> PublishedTags::current(const reference::Reference& reference) const {
+  const auto digest = tree_.digest_of_tag(reference.repository, reference.tag);
+  if (!digest || !tree_.manifest(*digest) || !matches(reference)) return std::nullopt;
+  return tree::read_record(tree_.layout(), reference.repository, reference.tag);
+}
+
+// Empty if the tag is to stay.
+std::string_view PublishedTags::reason_to_drop(const Declarations& declarations, const tree::TagRecord& record) const {
+  // Signatures and the like belong to a manifest, whatever its name stands for.
+  if (reference::is_digest_tag(record.tag)) return {};
+  constexpr std::string_view changed = "its declaration changed";
+  if (const auto declared = declarations.find(record.repository, record.tag)) {
+    if (declared->hash != record.declaration) return changed;
+  } else if (record.declaration.empty()) {
+    if (!declarations.tags(record.repository).empty()) return changed;
+  } else if (declarations.complete()) {  // else it may be in a file that cannot be read now
+    return changed;
+  }
+  return is_of_these_settings(record) ? "" : "it was built under other settings";
+}
+
+void PublishedTags::drop(const tree::TagRecord& record, std::string_view reason) const {
+  tree_.drop_tag(record.repository, record.tag);
+  tree::remove_record(tree_.layout(), record);
+  log::info("tag dropped", {{"repository", record.repository},
+                            {"tag", record.tag},
+                            {"revision", record.revision},
+                            {"reason", std::string(reason)}});
+}
+
+bool PublishedTags::drop_if_outdated(const Declarations& declarations, const tree::TagRecord& record) const {
+  const auto reason = reason_to_drop(declarations, record);
+  if (!reason.empty()) drop(record, reason);
+  return !reason.empty();
+}
+
+void PublishedTags::drop_if_outdated(const Declarations& declarations, const reference::Reference& reference) const {
+  if (const auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag))
+    drop_if_outdated(declarations, *record);
+}
+
+std::size_t PublishedTags::drop_outdated(const Declarations& declarations) const {
+  std::vector<tree::TagRecord> records;
+  tree::for_each_record(tree_.layout(), [&](const tree::TagRecord& record) { records.push_back(record); });
+  return static_cast<std::size_t>(std::count_if(records.begin(), records.end(), [&](const tree::TagRecord& record) {
+    return drop_if_outdated(declarations, record);
+  }));
+}
+
+std::size_t PublishedTags::drop_moved(nix::Source& source, const std::stop_token& stop) const {
+  // Source tag -> the revision that it stands for now: empty if it is not served any more, nullopt if unknown.
+  std::map<std::string, std::optional<std::string>> revisions;
+  const auto revision_of = [&](const std::string& tag) -> std::optional<std::string> {
+    try {
+      return source.find(tag, stop).id;
+    } catch (const Error& error) {
+      if (error.failure() == Failure::unknown_tag || error.failure() == Failure::forbidden) return "";
+      log::warning("cannot refresh", {{"tag", tag}, {"error", error.what()}});
+      return std::nullopt;
+    }
+  };
+  std::vector<tree::TagRecord> moved;
+  tree::for_each_record(tree_.layout(), [&](const tree::TagRecord& record) {
+    if (!record.moving || stop.stop_requested()) return;
+    auto known = revisions.find(record.source);
+    if (known == revisions.end()) known = revisions.emplace(record.source, revision_of(record.source)).first;
+    if (known->second && *known->second != record.revision) moved.push_back(record);
+  });
+  for (const tree::TagRecord& record : moved) drop(record, "its source moved");
+  return moved.size();
+}
+
+}  // namespace nixery::pipeline
