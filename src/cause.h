@@ -1,6 +1,6 @@
 // What a thread is working for: a request, or the build that it began, and the trace that its client keeps of it.
 //
-// Every line of the log carries it (log.h), and so do error answers; what we start is told of the trace: nix by
+// Every line of the log carries it (log.h), and so do error answers; what we start gets the trace: Nix by
 // TRACEPARENT in its environment, other servers by the header of that name.
 //
 // It belongs to the thread and is no argument, as it would otherwise stand in the signature of everything that may log

@@ -19,7 +19,7 @@ enum class Failure {
   unknown_tag,           // well-formed, but no revision of the configured source
   unknown_package,       // no such attribute in the package set
   not_a_package,         // the attribute exists, but is no derivation
-  unsupported_platform,  // the package set says so, or nobody can build for it
+  unsupported_platform,  // the package set says so, or no builder supports it
   forbidden,             // the operator refuses it: a commit off the allowed branches, a blocked attribute
   evaluation_failed,     // nix could not evaluate the package
   build_failed,          // nix could not realise it

@@ -13,7 +13,7 @@
 namespace nixery::log {
 
 enum class Level {
-  error,    // the registry itself is in trouble: somebody should look
+  error,    // a fault of the registry itself: an operator should look
   warning,  // something failed, and it was dealt with
   info,     // what was built, dropped, collected
   debug     // every request that a worker answers

@@ -17,7 +17,7 @@ bool is_id_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
 }
 
-// Names that differ must not share a reference, so whatever is lost in spelling comes back as a hash.
+// Names that differ must not share a reference, so what spelling loses is restored by a hash.
 std::string ref_for(std::string_view name) {
   const bool plain = std::all_of(name.begin(), name.end(), is_id_character) && name.size() <= 60;
   if (plain && name.starts_with(ref_prefix) && name.size() > ref_prefix.size()) return std::string(name);

@@ -1,4 +1,4 @@
-// An OCI image manifest of one layer, of whatever types: image/manifest.h knows those of images only.
+// An OCI image manifest of one layer, of any media types: image/manifest.h knows those of images only.
 #pragma once
 
 #include <string>

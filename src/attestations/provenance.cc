@@ -41,7 +41,7 @@ void write_source(Writer& writer, const nix::Revision& revision) {
   writer.EndObject();
 }
 
-// A derivation's own path holds its hash, and nobody has to publish the file for it to be recognised.
+// A derivation's own path holds its hash, so it can be recognised without the file being published.
 void write_derivation(Writer& writer, const nix::Package& package) {
   if (package.drv_path.empty()) return;
   writer.StartObject();

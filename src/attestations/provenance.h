@@ -21,7 +21,7 @@ inline constexpr std::string_view provenance_predicate_type = "https://slsa.dev/
 // Stands for the meaning of externalParameters, as above. A URN, because deployments share no page that could explain
 // it.
 inline constexpr std::string_view provenance_build_type = "urn:nixery:build:1";
-// What stands for a builder that nobody has named. Verifiers accept builders by name, so this one proves nothing.
+// The id of a builder without a configured name. Verifiers accept builders by name, so this one proves nothing.
 inline constexpr std::string_view unnamed_builder = "urn:nixery:builder:unnamed";
 
 // `builder_id`: a URI; empty for unnamed_builder.

@@ -47,7 +47,7 @@ void write_purl(Writer& writer, std::string_view purl) {
   writer.EndArray();
 }
 
-// What SPDX wants said of every package, even where nobody knows (clauses 7.5 to 7.17).
+// What SPDX wants said of every package, even if it is unknown (clauses 7.5 to 7.17).
 void write_unknowns(Writer& writer, std::string_view declared_license) {
   member(writer, "supplier", unknown);
   member(writer, "downloadLocation", unknown);

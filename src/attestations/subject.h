@@ -1,6 +1,6 @@
-// What the documents of this room are about: an image, with what Nix knows of its contents. Everything here is pure and
+// The subject of these documents: an image, with what Nix knows of its contents. Everything here is pure and
 // depends on neither clock nor host. An image may be asked for by several names and tags; SBOMs do not depend on these,
-// so that each image has one SPDX and one CycloneDX document for ever. Only provenance tells what was asked for.
+// so that each image has one SPDX and one CycloneDX document for ever. Only provenance contains what was requested.
 #pragma once
 
 #include <cstdint>
@@ -38,9 +38,9 @@ struct Subject {
 // ours.
 struct Component {
   const store::PathInfo* info;
-  const nix::Package* package;  // nullptr: not asked for, so that only its name tells of it
+  const nix::Package* package;  // nullptr: not requested, so that only its name is known
   std::string name, version;    // version may be empty
-  std::string output;           // "bin"; empty where the path's name does not tell
+  std::string output;           // "bin"; empty if the path's name does not contain it
   std::string purl;
 };
 

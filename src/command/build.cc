@@ -56,7 +56,7 @@ void print_built(const std::string& name, const pipeline::BuiltImage& built, con
   });
 }
 
-// Told before a build of minutes, not after it: whoever acts as the worker may not write everywhere.
+// Checked before a build of minutes, as the worker's user may not write everywhere.
 void require_writable(const std::filesystem::path& directory) {
   std::filesystem::path there = std::filesystem::absolute(directory);
   std::error_code absent;

@@ -1,5 +1,5 @@
-// The commands of the program, one file each. What a command takes is told once, in its Command: its help, the manual
-// page, the completions and the reading of its words all come from there.
+// The commands of the program, one file each. What a command takes is declared once, in its Command: its help, the
+// manual page, the completions and the reading of its words all come from there.
 //
 // Exit status: 0 done, 1 failed, 2 used wrongly. With --json, standard output has JSON and nothing else: the result, or
 // {"error":{"failure":…,"message":…,"detail":…}}, where `failure` is a name of error.h's or "misuse".

@@ -24,14 +24,14 @@ std::string collection_path(const Settings& settings) {
 }
 
 void keep_taking_files(Reconciler& reconciler, const std::stop_token& stop) {
-  std::string told;
+  std::string last_error;
   while (wait(std::chrono::seconds(1), stop)) {
     try {
       reconciler.take_files();
-      told.clear();
+      last_error.clear();
     } catch (const Error& error) {
-      if (told != error.what()) log::warning("cannot take the files", {{"error", error.what()}});
-      told = error.what();
+      if (last_error != error.what()) log::warning("cannot take the files", {{"error", error.what()}});
+      last_error = error.what();
     }
   }
 }

@@ -173,7 +173,7 @@ int run(const Arguments& arguments) {
 const Command doctor = {
     "doctor",
     "",
-    "check the set-up, and tell how to fix what is wrong",
+    "check the set-up, and say how to fix what is wrong",
     "Looks at the settings, Nix, the package source, the two directories, nginx, the workers' socket and the registry\n"
     "itself, and says of each finding what to do. Changes nothing: nginx is asked what `nginx -T` does, a worker\n"
     "whether it is ready, for which it tries to write. Run by root, it looks with the eyes of the worker's user and,\n"

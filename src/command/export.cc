@@ -50,7 +50,7 @@ void print_exported(const Options& options, const pipeline::ExportedTree& export
 
 int run(const Arguments& arguments) {
   const Options options = options_of(arguments);
-  // Not the parts that build: the tree may be somebody else's, and it is only read.
+  // Without the parts that build: the tree may belong to another user, and is only read.
   const tree::Tree tree(load_settings(arguments).config.layout);
   const auto exported = pipeline::export_tree(tree, options.references, std::filesystem::absolute(options.directory));
   if (arguments.json()) return print_exported(options, exported), 0;

@@ -49,7 +49,7 @@ void print_text(bool dry_run, const maintenance::Collection& done) {
                image.reason == maintenance::DroppedImage::Reason::age ? "too old" : "the tree is too large");
   if (done.clock_jumped)
     fmt::print(
-        "The clock has moved far since the last run, and nothing tells that so much time has passed: nothing went for "
+        "The clock has moved far since the last run, without activity that supports it: nothing was removed for "
         "its "
         "age. If it is right now, run again.\n");
   fmt::print("{}{} images ({} tags, {} manifests, {} blobs): {}; {} files of state; {} stay in the tree\n",
@@ -109,7 +109,7 @@ const Command gc = {
     "without that log, when it was built. A name that is kept keeps what it stands for now; what is pinned by its\n"
     "digest, keep by that: sha256:…\n"
     "`nixery serve` does the same from time to time if NIXERY_GC_SECONDS is set.\n",
-    {{"--dry-run", nullptr, "tell what would go, and remove nothing"},
+    {{"--dry-run", nullptr, "show what would be removed, and remove nothing"},
      json_option,
      settings_option,
      {"--max-age", "TIME", "such as 12h or 30d; default: NIXERY_GC_MAX_AGE"},
@@ -119,7 +119,7 @@ const Command gc = {
       "images of that repository, repository:tag or digest stay, with those of NIXERY_GC_KEEP; * is anything", true}},
     "dryRun, images (names, manifest, lastUse, reason), tags, manifests, blobs, freedBytes, leftBytes, stateFiles, "
     "clockJumped",
-    {{"nixery gc --dry-run --max-age 30d", "what nobody pulled for a month; nothing is removed"},
+    {{"nixery gc --dry-run --max-age 30d", "images not pulled for a month; nothing is removed"},
      {"sudo nixery gc --settings /etc/nixery/nixery.env --max-size 50G --keep 'team/*'",
       "on the Debian package's host: down to 50 GB, but nothing of team/"}},
     "",

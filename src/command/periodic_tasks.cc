@@ -82,15 +82,15 @@ void DeclarationWatcher::look() {
   if (declarations->generation() == seen_ && !learnt) return;
   builder_.drop_outdated_tags();
   seen_ = declarations->generation();
-  auto told = declarations->problems();
+  auto problems = declarations->problems();
   const auto is_package = [this](const reference::AttributePath& path) {
     return packages_.contains(path.text) && packages_.at(path.text);
   };
-  for (std::string& clash : declarations->clashes(is_package)) told.push_back(std::move(clash));
-  for (const std::string& problem : told)
-    if (std::find(told_.begin(), told_.end(), problem) == told_.end())
+  for (std::string& clash : declarations->clashes(is_package)) problems.push_back(std::move(clash));
+  for (const std::string& problem : problems)
+    if (std::find(logged_.begin(), logged_.end(), problem) == logged_.end())
       log::warning("declared image", {{"problem", problem}});
-  told_ = std::move(told);
+  logged_ = std::move(problems);
 }
 
 // Evaluating takes a while: one name a round, and each only once, so that changes are not kept waiting.

@@ -1,4 +1,4 @@
-// What a worker does from time to time, whoever asks for what.
+// What a worker does periodically, independent of requests.
 #pragma once
 
 #include <chrono>
@@ -42,7 +42,7 @@ PeriodicTask refreshing(pipeline::Builder& builder, std::chrono::seconds every);
 PeriodicTask collecting(const Config& config);
 
 // Takes the web server's log of pulls in, whether anything is collected here or not: at once, every hour, and once more
-// when it is destroyed. So no collection misses what the log tells, though it is rotated, or vanishes with a container.
+// when it is destroyed. So no collection misses what the log says, though it is rotated, or is lost with a container.
 class PullRecorder {
  public:
   explicit PullRecorder(const Config& config);
@@ -55,7 +55,7 @@ class PullRecorder {
   const PeriodicTask task_;
 };
 
-// Sees that changes of the declared images take effect though nobody asks for them, and tells of what is wrong.
+// Applies changes of the declared images without waiting for a request, and logs what is wrong with them.
 class DeclarationWatcher {
  public:
   DeclarationWatcher(pipeline::Builder& builder, RegistryParts& parts);
@@ -68,7 +68,7 @@ class DeclarationWatcher {
   pipeline::Builder& builder_;
   RegistryParts& parts_;
   std::uint64_t seen_ = 0;
-  std::vector<std::string> told_;
+  std::vector<std::string> logged_;
   std::map<std::string, bool> packages_;
   std::stop_source stop_;
   PeriodicTask task_;  // last: its thread uses the rest

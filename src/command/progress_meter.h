@@ -1,4 +1,4 @@
-// What /metrics tells beside what was counted: how things are at this moment.
+// What /metrics reports besides counters: the state at this moment.
 #pragma once
 
 #include <chrono>

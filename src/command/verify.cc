@@ -29,8 +29,8 @@ void print_text(const maintenance::Verification& found, bool repair) {
     const auto left = std::count_if(found.problems.begin(), found.problems.end(),
                                     [](const maintenance::Problem& problem) { return !problem.repaired; });
     fmt::print("\n{}{}\n", style.yellow(fmt::format("{} problems", found.problems.size())),
-               !repair ? "; `nixery verify --repair` removes what is wrong, so that it is built anew when it is pulled"
-               : left == 0 ? ", all repaired: what was removed is built anew when it is pulled"
+               !repair ? "; `nixery verify --repair` removes what is wrong, so that it is built again when it is pulled"
+               : left == 0 ? ", all repaired: what was removed is built again when it is pulled"
                            : fmt::format(", of which {} could not be repaired", left));
   }
 }
@@ -87,12 +87,12 @@ const Command verify = {
     "Hashes every blob and manifest of the tree against its name, and follows every tag, manifest, index, list of\n"
     "referrers and record to its end. Safe beside pulls and builds.\n",
     {{"--repair", nullptr,
-      "remove what is wrong or leads nowhere: pulls build it anew; make the index of layers again from recipes"},
+      "remove what is wrong or leads nowhere: pulls build it again; rebuild the index of layers from recipes"},
      json_option,
      settings_option},
     "sound, blobs, manifests, tags, indexEntries, evicted, bytes, problems (what, name, message, repaired)",
     {{"nixery verify", "after a crash of the machine, or for a disk that one does not trust"},
-     {"nixery verify --repair", "what is wrong goes; pulls build it anew, to the same digests"}},
+     {"nixery verify --repair", "removes what is wrong; pulls build it again, to the same digests"}},
     "0 if all is well, or has been repaired, 1 if there are problems",
     {"gc", "doctor"},
     run};

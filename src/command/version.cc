@@ -20,7 +20,7 @@ int run(const Arguments& arguments) {
 const Command version = {
     "version",
     "",
-    "tell the version",
+    "print the version",
     "Prints the program's name and version, as --version does.\n",
     {json_option},
     "version",

@@ -56,7 +56,7 @@ void EventRecorder::record(const NixImage& image) {
                     event_json(image, *event, identity_));
   } catch (const ApiError& error) {
     if (error.status != 409 && !is_final(error)) throw;  // 409: an earlier try has come through
-    if (error.status != 409) log::warning("cannot tell an event", {{"image", image.key()}, {"error", error.what()}});
+    if (error.status != 409) log::warning("cannot record an event", {{"image", image.key()}, {"error", error.what()}});
   }
   const std::lock_guard lock(mutex_);
   if (const auto at = pending_.find(image.key());

@@ -1,5 +1,5 @@
-// Events of NixImages: one for each change that people care about, told once the status is, and not more of an object
-// than somebody will read.
+// Events of NixImages: one for each change that people care about, recorded after the status, and rate-limited for each
+// object.
 #pragma once
 
 #include <map>
@@ -17,18 +17,18 @@ namespace nixery::kubernetes {
 // Thread-safe.
 class EventRecorder {
  public:
-  // `identity`: who tells them, of the instances of the controller.
+  // `identity`: of this instance of the controller.
   EventRecorder(const ApiClient& client, std::string identity) : client_(client), identity_(std::move(identity)) {}
 
-  // Remembers what is to be told where `wanted` says something else of the object than its status does, and is no mere
+  // Notes an event if `wanted` differs from the object's status by more than mere
   // progress. At most one of an object waits: the newest.
   void note(const NixImage& image, const PullResult& pull, const Status& wanted);
-  // Tells what waits. Throws ApiError for what may pass; it waits on then, under the same name.
+  // Records the pending event. Throws ApiError for a transient failure; the event stays pending under the same name.
   void record(const NixImage& image);
   void forget(const std::string& key);
 
  private:
-  // Events that are still to be told, and how many may be: a flood of them is of no use to anybody.
+  // The pending event of an object, and how many more it may have (a token bucket).
   struct PendingEvent {
     std::optional<Event> event;
     double allowed = 0;

@@ -1,4 +1,4 @@
-// What is told in a NixImage's status of what the registry has answered. Pure.
+// A NixImage's status, made from the registry's answer. Pure.
 #pragma once
 
 #include <optional>
@@ -15,7 +15,7 @@ namespace nixery::kubernetes {
 Status status_of(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built,
                  const std::string& reference);
 
-// What an earlier controller has told to be built.
+// What an earlier controller reported as built.
 std::optional<PullResult> built_by(const Status& status);
 
 // Whether nothing is known yet but that it goes on.

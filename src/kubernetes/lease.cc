@@ -56,7 +56,7 @@ std::string held_lease(const json::Value* lease, const std::string& namespace_na
   json::member(writer, "kind", "Lease");
   json::key(writer, "metadata");
   if (const json::Value* metadata = lease ? json::find(*lease, "metadata") : nullptr) {
-    metadata->Accept(writer);  // with its resourceVersion: somebody else's change in between is a conflict
+    metadata->Accept(writer);  // with its resourceVersion: a change by another client in between is a conflict
   } else {
     writer.StartObject();
     json::member(writer, "namespace", namespace_name);
@@ -94,7 +94,8 @@ bool LeaderElection::try_to_hold() {
       else
         client_.request("POST", path(), body, json_type, times_.request);
     } catch (const ApiError& error) {
-      if (error.status == 409) return leads();  // somebody was faster; what was held before goes on until it ends
+      if (error.status == 409)
+        return leads();  // another instance was faster; what we held stays valid until it expires
       throw;
     }
     held_until_ = (begun + times_.renew_deadline).time_since_epoch().count();
@@ -120,7 +121,7 @@ bool LeaderElection::try_to_hold() {
 
 void LeaderElection::run(const std::stop_token& stop, const std::function<void()>& gained) {
   bool led = false;
-  std::string told;
+  std::string last_error;
   do {
     try {
       const bool leads_now = try_to_hold();
@@ -130,12 +131,12 @@ void LeaderElection::run(const std::stop_token& stop, const std::function<void()
       }
       if (!leads_now && led) log::warning("not leading any longer", {{"identity", identity_}});
       led = leads_now;
-      told.clear();
+      last_error.clear();
     } catch (const Error& error) {
       led = leads();
-      if (!stop.stop_requested() && told != error.what())
+      if (!stop.stop_requested() && last_error != error.what())
         log::warning("cannot renew the lease", {{"error", error.what()}});
-      told = error.what();
+      last_error = error.what();
     }
   } while (wait(back_off(0, times_.retry * 2, times_.retry * 2, random_part() / 4), stop));
 }

@@ -25,7 +25,7 @@ struct LeaseTimes {
 // change: clocks of different hosts are never compared. Not thread-safe.
 class LeaseView {
  public:
-  // `holder` may be empty: nobody holds it. `duration` is what the holder has promised.
+  // `holder` may be empty: the lease is free. `duration` is what the holder has promised.
   void observe(const std::string& holder, const std::string& renewed, std::chrono::seconds duration,
                Clock::time_point now);
   bool may_take(const std::string& identity, Clock::time_point now) const;
@@ -47,7 +47,7 @@ class LeaderElection {
         identity_(std::move(identity)),
         times_(times) {}
 
-  // Thread-safe. False as soon as the lease may be somebody else's.
+  // Thread-safe. False as soon as another instance may hold the lease.
   bool leads() const;
 
   // Until `stop` is true; `gained` is called in this thread each time the lease becomes ours.

@@ -1,4 +1,4 @@
-// The custom resource NixImage: what its objects declare, and what is told in their status. Pure.
+// The custom resource NixImage: what its objects declare, and their status. Pure.
 #pragma once
 
 #include <cstdint>
@@ -72,7 +72,7 @@ std::string status_patch(const NixImage& image, const Status& status);
 // `wanted` with the transition times of `current` where a condition's status is the same, and else `now`.
 Status with_transitions(Status wanted, const Status& current, const std::string& now);
 
-// What is told in an Event of events.k8s.io/v1, once: its name is given to it here, so that it can be tried again.
+// An Event of events.k8s.io/v1. Its name is chosen here, so that a retry creates no second one.
 struct Event {
   bool warning = false;
   std::string reason;  // "Built"

@@ -95,7 +95,7 @@ Observer Reconciler::observer() {
     if (!image) return;
     const std::lock_guard lock(mutex_);
     const std::string key = image->key();
-    // An object that is another one by now pushes its predecessor out even where nobody told of its deletion.
+    // An object that was replaced by another of its name replaces it here too, even if no deletion was observed.
     for (const std::string& other : quota_.add(*image)) {
       if (const auto at = images_.find(other); at != images_.end()) at->second.leave_data();
       queue_.add(other);
@@ -159,8 +159,8 @@ void Reconciler::work() {
       const std::lock_guard lock(mutex_);
       failing_.erase(*key);
     } catch (const ApiError& error) {
-      // The object has changed, or has gone, which the watch is about to tell. (Or a server that has just started does
-      // not know its resources yet: then it is tried again.)
+      // The object has changed, or has gone, which the watch is about to report. (Or a server that has just started
+      // does not know its resources yet: then it is tried again.)
       if (error.status != 409 && error.status != 404) report(*key, error.what());
       queue_.add_after_failure(*key, error.retry_after.value_or(seconds(0)));
     } catch (const std::exception& error) {
@@ -197,7 +197,7 @@ std::optional<NixImage> Reconciler::find(const std::string& key) {
   return at->second;
 }
 
-// As the server has it now. nullopt where that is another one than we know: then the watch is about to tell.
+// As the server has it now; nullopt if that is another object than the observed one, which the watch will report.
 std::optional<NixImage> Reconciler::fetch(const NixImage& image) {
   const Response response = client_.request(
       "GET", fmt::format("/apis/{}/namespaces/{}/niximages/{}", api_version, image.namespace_name, image.name));
@@ -300,7 +300,7 @@ PullResult Reconciler::result_of(const NixImage& image, bool over, std::optional
   pulls_.add(key, until(known.next_pull));
   built = known.built;
   if (known.pull) return *known.pull;
-  // Of a restart there is nothing to tell, until we know better.
+  // After a restart nothing is recorded until the state is known.
   return make_result(State::building, "Building", "the image is being built");
 }
 
@@ -365,8 +365,8 @@ void Reconciler::pull(const std::string& key) {
 
 void Reconciler::record(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built) {
   if (!leads_()) return;
-  // While nobody knows better, what was told of this very generation stands: after a restart, and while it is made
-  // anew.
+  // Until there is a new result, the status of this generation stands: after a restart, and while the image is built
+  // again.
   const bool told_of_it = image.status.observed_generation == image.generation && !image.status.conditions.empty();
   if (!is_progress(pull) || !told_of_it) {
     const auto there = built || !told_of_it ? built : built_by(image.status);

@@ -1,11 +1,11 @@
-// What is done about each NixImage: its file is written, its image pulled, its status told.
+// Reconciles each NixImage: writes its file, pulls its image, updates its status.
 //
 //   watch ──> listed/changed/deleted ──> the objects, and a queue of their keys
 //   reconcile(key): file ── the registry reads it          (threads of work())
 //        └──> pull(key): what the registry says of it      (threads of pull(), which wait for builds)
 //                └──> reconcile(key): status, Event
 //
-// Finalizers are not needed: a deleted object's file is removed when the watch tells so, or, where nobody was there to
+// Finalizers are not needed: a deleted object's file is removed when the watch reports it, or, if no controller ran to
 // hear it, by the next complete list. What has been built stays in the tree, as after every other change.
 //
 // Of the objects that are over their namespace's quota, of which there may be any number, `data` is not kept: where one
@@ -41,8 +41,8 @@ class Reconciler {
 
   Observer observer();
   void resync();
-  // Writes the directory's files from now on, if nobody else does. To be called again and again, by one thread at a
-  // time; what it throws is tried again by the next call.
+  // Writes the directory's files from now on, unless another controller does. To be called again and again, by one
+  // thread at a time; what it throws is tried again by the next call.
   void take_files();
   // Until stop() has been called.
   void work();
@@ -91,7 +91,7 @@ class Reconciler {
 
   bool files_are_ours_ = false;  // and as they should be; take_files()'s own
 
-  std::mutex mutex_;  // guards what follows; never held while somebody is asked
+  std::mutex mutex_;  // guards what follows; never held during a request
   bool listed_ = false;
   std::map<std::string, NixImage> images_;
   std::set<std::string> kept_;  // keys of what has come by other ways since the last list began

@@ -42,25 +42,25 @@ std::string reason_of(std::string_view failure) {
 }
 
 // Of the distribution-spec's error body, with our detail.
-struct Told {
+struct ErrorBody {
   std::string message, reason, declaration;
 };
 
-Told read_error(const std::string& body) {
-  Told told;
+ErrorBody read_error(const std::string& body) {
+  ErrorBody parsed;
   try {
     const json::Document document = json::parse(body, "the registry's answer");
     const json::Value* errors = json::find(document, "errors");
-    if (!errors || !errors->IsArray() || errors->Empty()) return told;
+    if (!errors || !errors->IsArray() || errors->Empty()) return parsed;
     const json::Value& error = (*errors)[0];
-    told.message = json::string_or(error, "message", "");
+    parsed.message = json::string_or(error, "message", "");
     if (const json::Value* detail = json::find(error, "detail")) {
-      told.reason = reason_of(json::string_or(*detail, "failure", ""));
-      told.declaration = json::string_or(*detail, "declaration", "");
+      parsed.reason = reason_of(json::string_or(*detail, "failure", ""));
+      parsed.declaration = json::string_or(*detail, "declaration", "");
     }
   } catch (const Error&) {
   }
-  return told;
+  return parsed;
 }
 
 PullResult unavailable(const std::string& message) {
@@ -123,7 +123,7 @@ class Pulling {
 
   // What belongs to a tag that was there a moment ago is collected, or made again.
   static PullResult passing(const Response& response) {
-    PullResult pull = make_result(State::building, "Building", "the image is being built anew");
+    PullResult pull = make_result(State::building, "Building", "the image is being built again");
     pull.retry_after = std::chrono::seconds(2);
     if (response.status >= 500 || response.status == 401 || response.status == 403) {
       pull = unavailable(fmt::format("the registry answers with HTTP status {}", response.status));
@@ -145,7 +145,7 @@ class Pulling {
 }  // namespace
 
 PullResult meaning_of(const Response& response, const std::string& declaration) {
-  const Told error = read_error(response.body);
+  const ErrorBody error = read_error(response.body);
   const auto with_retry = [&](PullResult pull) {
     pull.retry_after = response.retry_after;
     return pull;
@@ -166,7 +166,7 @@ PullResult meaning_of(const Response& response, const std::string& declaration) 
     case 424: break;
     default: return with_retry(unavailable(message));
   }
-  if (error.reason.empty()) return with_retry(unavailable(message));  // of somebody on the way
+  if (error.reason.empty()) return with_retry(unavailable(message));  // from a proxy in between
   if (error.declaration != declaration) return not_taken();
   return make_result(response.status == 424 ? State::failed : State::refused, error.reason, message);
 }

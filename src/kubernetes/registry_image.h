@@ -44,7 +44,7 @@ PullResult pull_image(const Wanted& wanted, const std::optional<PullResult>& kno
 // What an answer means that is no success.
 PullResult meaning_of(const Response& response, const std::string& declaration);
 
-// One that has nothing to tell but this.
+// A result with only these fields.
 PullResult make_result(PullResult::State state, const std::string& reason, const std::string& message);
 
 }  // namespace nixery::kubernetes

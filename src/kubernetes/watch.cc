@@ -35,7 +35,7 @@ class Follower {
         if (version_.empty()) list();
         watch();
       } catch (const Relist& relist) {
-        log::info("listing anew", {{"collection", collection_.path}, {"reason", relist.why}});
+        log::info("listing again", {{"collection", collection_.path}, {"reason", relist.why}});
         version_.clear();
         pause({});
       } catch (const TooLarge&) {
@@ -132,7 +132,7 @@ class Follower {
         works();
       });
     });
-    // A watch that ends at once, with nothing, is one that somebody on the way does not carry.
+    // A watch that ends at once, with nothing, is one that a proxy in between does not support.
     if (!any && Clock::now() - begun < seconds(1)) return pause({});
     works();
   }

@@ -33,7 +33,7 @@ WatchEvent parse_watch_event(std::string_view line);
 
 // Of an object's metadata; empty where it has none.
 std::string resource_version_of(const json::Value& object);
-// Whether version `a` of an object is from before `b`. Where they are no decimal numbers nobody can tell: false.
+// Whether version `a` of an object is from before `b`. False if they are not decimal numbers, which cannot be compared.
 bool is_older(std::string_view a, std::string_view b);
 // "<namespace>/<name>"
 std::string key_of(const json::Value& object);
@@ -54,7 +54,7 @@ struct Collection {
   unsigned page_size = 500;
   std::chrono::milliseconds least_wait{500}, most_wait{30'000};  // after failures
   std::chrono::seconds least_watch{300};  // and up to twice that, so that watches do not all end at once
-  std::chrono::minutes relist{60};        // after which all is listed again, whatever the watches have told
+  std::chrono::minutes relist{60};        // after which all is listed again, whatever the watches have reported
 };
 
 // Until `stop` is true. Lists as things are now (no resourceVersion: a list from some server's cache may be older than
@@ -62,8 +62,8 @@ struct Collection {
 // begun again as one page; pages that are too large are asked for smaller. Then watches, from where the list or the
 // last event was, again each time the server ends it.
 //
-// Lists anew after 410 Gone, after an ERROR event or an event that cannot be understood, and after a server's absence
-// from which it has come back with versions from before ours, as one that was restored: it would tell of nothing.
+// Lists again after 410 Gone, after an ERROR event or an event that cannot be understood, and after a server's absence
+// from which it has come back with versions from before ours, as one that was restored: it would report nothing.
 // Waits as long as Retry-After says, else ever longer, with jitter. A failure is logged once, not each time.
 void follow(const ApiClient& client, const Collection& collection, const Observer& observer,
             const std::stop_token& stop);

@@ -28,7 +28,7 @@ class Schedule {
   // Due at `when`, or earlier if it was due earlier. One that is worked on becomes due once it is done.
   void add(const std::string& key, Clock::time_point when);
   // Due after its back-off, which grows with each call until forget(). Before `at_least` has passed it does not become
-  // due, whoever adds it meanwhile: that is a server's wish.
+  // due, even if it is added meanwhile: the server asked for that delay.
   void add_after_failure(const std::string& key, Clock::time_point now, double random,
                          milliseconds at_least = milliseconds(0));
   void forget(const std::string& key);

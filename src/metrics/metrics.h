@@ -1,5 +1,5 @@
-// All that is counted of a registry, in one place: the rooms that do the work are given this and count in it, and
-// page.h shows it. A plain value: whoever puts a registry together owns one, and a process may have several.
+// All counters of a registry, in one place: the components that do the work are given this and count in it, and
+// page.h shows it. A plain value, owned by the code that assembles a registry; a process may have several.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@
 
 namespace nixery::metrics {
 
-// What was asked for: the label of a request. http/routes.h tells which path is which.
+// The route of a request, as a label; http/routes.h maps paths to routes.
 enum class Route { base, manifest, blob, tags, catalog, referrers, api, events, page, metrics, health, ready, none };
 inline constexpr std::size_t route_count = static_cast<std::size_t>(Route::none) + 1;
 std::string_view name_of(Route route);  // "manifest"
@@ -41,7 +41,7 @@ class RequestCounts {
 struct LookUps {
   Counter there;       // between two workers, or without nginx
   Counter began;       // a build
-  Counter joined;      // one that was queued or in the air
+  Counter joined;      // coalesced with a queued or running job
   Counter remembered;  // that it failed a moment ago
   Counter refused;     // the queue was full
 };

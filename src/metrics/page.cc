@@ -28,7 +28,7 @@ void requests(Exposition& page, const Metrics& metrics) {
   page.counter(
       "nixery_lookups_total",
       "What requests that nginx could not serve came to: it was there by then, they began a build, joined one, "
-      "were told of a failure a moment ago, or were refused as the queue was full.");
+      "got a cached failure, or were refused as the queue was full.");
   const auto look_ups = [&](std::string_view kind, const LookUps& counts) {
     page.sample({{"kind", kind}, {"result", "there"}}, counts.there.value());
     page.sample({{"kind", kind}, {"result", "began"}}, counts.began.value());
@@ -62,7 +62,7 @@ void builds(Exposition& page, const Metrics& metrics, const Readings& readings) 
   page.sample({{"phase", "publish"}}, metrics.publish);
   page.gauge("nixery_builds_queued", "Builds that wait for a free builder now.");
   page.sample({}, readings.builds_queued);
-  page.gauge("nixery_builds_running", "Builds in the air now.");
+  page.gauge("nixery_builds_running", "Builds running now.");
   page.sample({}, readings.builds_running);
   page.counter("nixery_evaluations_total", "Evaluations of names by nix.");
   page.sample({}, metrics.evaluations.run.value());
@@ -97,8 +97,8 @@ void disks(Exposition& page, const Readings& readings) {
   if (readings.pulls) {
     page.counter(
         "nixery_pulls_total",
-        "Manifests that nginx sent, or found unchanged, by itself or from any worker, as its log of pulls tells "
-        "since this worker began: of nginx, not of this worker. Workers that read one log tell the same.");
+        "Manifests that nginx sent, or found unchanged, by itself or from any worker, as its log of pulls says "
+        "since this worker started: of nginx, not of this worker. Workers that read one log report the same.");
     page.sample({}, *readings.pulls);
   }
   const auto both = [&](std::uint64_t Disk::*what) {

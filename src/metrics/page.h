@@ -1,4 +1,4 @@
-// /metrics: what was counted, and what is measured when somebody asks. Pure.
+// /metrics: what was counted, and what is measured on request. Pure.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,7 @@ struct Process {
 
 struct Readings {
   std::string version;
-  std::string listener;  // of this worker, by which several of one tree can be told apart
+  std::string listener;  // of this worker, which distinguishes several workers of one tree
   std::uint64_t builds_queued = 0, builds_running = 0;
   std::uint64_t compressed = 0, copied = 0, written = 0, layers_reused = 0;  // layer::WriteStats of all builds
   std::optional<Disk> tree_disk, state_disk;                                 // nullopt: cannot be asked

@@ -28,7 +28,7 @@ class Gauge {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// How long something took, in seconds: from what nobody notices to the hour that a build may take.
+// How long something took, in seconds: from milliseconds to the hour that a build may take.
 inline constexpr std::array<double, 12> bounds = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3600};
 
 class Histogram {

@@ -1,4 +1,4 @@
-// What nix prints during a build, kept for whoever wants to know why.
+// What Nix prints during a build, kept to explain failures.
 #pragma once
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 
 namespace nixery::pipeline {
 
-// Of a log that is longer, the beginning and the end are kept. Nobody reads more by eye, the reason why a build failed
-// is at its end, and what a hundred builds print that never stop printing still fits any disk.
+// Of a log that is longer, the beginning and the end are kept. More is not read by people, the reason why a build
+// failed is at its end, and what a hundred builds print that never stop printing still fits any disk.
 inline constexpr std::size_t log_beginning = 4u << 20, log_end = 1u << 20;  // bytes
 
 // STATE/logs/<key>.log, of the last build only. A log that cannot be written does not fail a build. Thread-safe.

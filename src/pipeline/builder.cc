@@ -14,7 +14,7 @@ namespace nixery::pipeline {
 
 namespace {
 
-// What was only asked for wrongly is no news: whoever tries names at random fills no log.
+// A wrong request is not logged above debug: a client that tries random names must not fill the log.
 log::Level level_of(Failure failure) {
   switch (failure) {
     case Failure::bad_name:
@@ -88,7 +88,7 @@ std::shared_ptr<BuildJob> Builder::job_of(const reference::Reference& reference)
   return jobs_.find(build_key(reference));
 }
 
-// For whoever asks later. Not what passes, and not what was only asked for wrongly.
+// For later requests. Neither transient failures nor wrong requests are recorded.
 void Builder::remember_failure(const reference::Reference& reference, const Error& error) const {
   const Failure failure = error.failure();
   if (failure != Failure::evaluation_failed && failure != Failure::build_failed && failure != Failure::timed_out)

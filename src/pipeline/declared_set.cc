@@ -57,7 +57,7 @@ const char* meaning_of(std::string_view component, bool alone) {
 
 }  // namespace
 
-// The number counts what a declaration makes of an image: with another one, tags from before are built anew.
+// The version of what a declaration means for an image: raising it makes existing tags outdated.
 std::string declaration_hash(const reference::DeclaredImage& image) {
   return image::KeyBuilder("declaration 2").add(reference::canonical_json(image)).finish();
 }
@@ -184,7 +184,7 @@ void DeclaredSet::look() {
   const auto names = list(directory_, problem);
   bool changed = generation_ == 0 || problem != directory_problem_;
   directory_problem_ = problem;
-  // A directory that is away, as while it is mounted anew, takes no image with it.
+  // A directory that is away, as while it is mounted again, removes no image.
   if (names) {
     ever_listed_ = true;
     changed |= std::erase_if(files_, [&](const auto& file) {
@@ -272,7 +272,7 @@ std::shared_ptr<const Declarations> DeclaredSet::assemble() const {
   auto next = std::make_shared<Declarations>();
   next->generation_ = generation_;
   next->complete_ = ever_listed_ && directory_problem_.empty();
-  std::map<std::string, std::vector<std::string>> problems;  // by file, so that they are told in its order
+  std::map<std::string, std::vector<std::string>> problems;  // by file, and so in its order
   if (!directory_problem_.empty()) problems[""].push_back(fmt::format("{}: {}", shown(""), directory_problem_));
   for (const auto& [name, file] : files_) {
     problems[shown(name)] = file.problems;

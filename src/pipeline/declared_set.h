@@ -51,7 +51,7 @@ class Declarations {
   // Sentences that begin with the file's name, ascending.
   const std::vector<std::string>& problems() const { return problems_; }
   // Whether every file's declaration is known, an earlier one counting too. Where it is not, that an image is not
-  // found does not mean that nobody declares it.
+  // found does not mean that it is not declared.
   bool complete() const { return complete_; }
 
   // Declared names that mean something without their declaration too, a sentence each: those that begin with a
@@ -74,7 +74,8 @@ class DeclaredSet {
   // Reads the directory; one that cannot be read is a problem like any other. An empty path: no declared images, ever.
   explicit DeclaredSet(fs::path directory, std::chrono::milliseconds interval = std::chrono::seconds(1));
 
-  // What is declared now, at most `interval` ago. Of those who ask, one looks at the directory; nobody waits for it.
+  // What is declared now, at most `interval` ago. One of the callers looks at the directory; no caller waits for
+  // another.
   std::shared_ptr<const Declarations> current();
 
  private:

@@ -19,7 +19,7 @@ struct ExportedTree {
   std::uint64_t added_bytes = 0;  // of those that were not there yet
 };
 
-// Brings the references' tags, their manifests (an index's members too), configs and layers, and whatever refers to
+// Brings the references' tags, their manifests (an index's members too), configs and layers, and all that refers to
 // these manifests, into `directory`, in the same layout. Blobs are hard links where the file system allows, else
 // copies.
 //

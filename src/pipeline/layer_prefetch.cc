@@ -35,7 +35,7 @@ LayerPrefetch::LayerPrefetch(std::vector<const nix::Package*> packages, layer::E
                              const plan::Settings& plan, layer::Writer& writer, const std::stop_token& build_stop)
     : packages_(std::move(packages)), encoding_(encoding), plan_(plan), writer_(writer), build_stop_(build_stop) {
   const auto outputs = output_paths(packages_);
-  // Asking the file system is cheap; whether what is there is valid, too, realising will tell soon enough.
+  // A look at the file system is cheap; realising finds out whether an existing path is valid.
   if (std::all_of(outputs.begin(), outputs.end(),
                   [](const auto& path) { return access(path.str().c_str(), F_OK) == 0; }))
     return;

@@ -36,7 +36,7 @@ Planner::Planner(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Sou
     : pipeline_(pipeline), tree_(tree), source_(source), jobs_(one_at_a_time(limits), true) {}
 
 std::shared_ptr<PlanJob> Planner::start_plan(const reference::Reference& reference, std::string_view address) {
-  // Other names of the same image have the same build key, and the report tells the name.
+  // Other names of the same image have the same build key, and the report contains the name.
   const std::string key =
       image::KeyBuilder("plan").add(build_key(reference)).add(reference.repository).add(reference.tag).finish();
   return jobs_.submit(

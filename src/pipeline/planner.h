@@ -1,6 +1,6 @@
 // Looks into the package set without building anything: what an image would hold, and which packages there are.
 //
-// Evaluations are jobs of a queue of their own, one in the air at a time: they neither wait for builds nor hold them
+// Evaluations are jobs of a queue of their own, one running at a time: they neither wait for builds nor delay them
 // up.
 #pragma once
 
@@ -21,7 +21,7 @@
 
 namespace nixery::pipeline {
 
-// What an evaluation told of a package.
+// What an evaluation found out about a package.
 struct PackageFacts {
   std::string version, description;
 };
@@ -50,7 +50,7 @@ class Planner {
   // first. Of "set.text", within the set. Throws Error{too_busy, bad_query}.
   Matches search(std::string_view text, std::size_t count, std::string_view address);
 
-  // Nothing but what plans have told since this process began.
+  // Known only from plans made since this process started.
   PackageFacts facts_of(const std::string& name) const;
 
  private:

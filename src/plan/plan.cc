@@ -22,7 +22,7 @@ struct Group {
   bool left_over = false;
 };
 
-// What measured best (tests/scratch/sharing) where there is room for many layers, and where there is not.
+// What measured best (tests/bench/sharing) where there is room for many layers, and where there is not.
 struct Measure {
   std::uint64_t unit_size;  // bytes
   std::size_t left_over;    // layers for what is left over, where there are more groups than layers

@@ -8,16 +8,16 @@
 //   2. Smaller paths travel in bundles (bundle.h): a path together with those small paths below it that no bundle below
 //      it brings already, as soon as they reach the unit size. Which paths are candidates depends on nothing but
 //      the path's own closure, which is the same in every image that holds it.
-//   3. Where these are too many, the largest stay. If popularity is given, a group that nobody is known to use counts
+//   3. Where these are too many, the largest stay. If popularity is given, a group without known users counts
 //      half its size, one that many use nearly all of it.
 //   4. What is left over is filled into layers of some megabytes, in the order of closure size, so that what a change
 //      pulls along lies together. It is halved again and again, each time before a path that the hash of its package
 //      name chooses: one path more, or of another size, moves few cuts. Where every layer is taken, at least one is of
-//      this kind: whoever has more to put into the image has a place for it that is hardly shared.
+//      this kind: further content of an image goes into a layer that is hardly shared anyway.
 //
 // The unit size is small where there is room for many layers: then a change of one path pulls little else along. Where
 // there are few (below 30), it is large; and if popularity is given, companions (companion.h) take the place of 1 and
-// 2: it tells what a closure cannot, that two paths always come together.
+// 2: it shows what a closure cannot, that two paths always come together.
 //
 // Versions and the hashes in store paths decide nothing but ties, so an update leaves the grouping as it is.
 #pragma once

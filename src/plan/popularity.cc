@@ -19,7 +19,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
  public:
   explicit Handler(Popularity& popularity) : popularity_(popularity) {}
 
-  bool Default() { return false; }  // whatever has no place in an object of counts ends the parse
+  bool Default() { return false; }  // anything that is not an object of counts ends the parse
   bool StartObject() { return !std::exchange(inside_, true); }
   bool EndObject(rapidjson::SizeType) { return true; }
   bool Key(const char* text, rapidjson::SizeType length, bool) {

@@ -90,8 +90,8 @@ def test_fish_completes_with_descriptions(completions, commands):
         return dict((row.split("\t") + [""])[:2] for row in said.splitlines())
 
     assert set(commands) <= set(candidates("nixery "))
-    assert candidates("nixery doc") == {"doctor": "check the set-up, and tell how to fix what is wrong"}
-    assert candidates("nixery gc --dr") == {"--dry-run": "tell what would go, and remove nothing"}
+    assert candidates("nixery doc") == {"doctor": "check the set-up, and say how to fix what is wrong"}
+    assert candidates("nixery gc --dr") == {"--dry-run": "show what would be removed, and remove nothing"}
     assert set(candidates("nixery doctor --")) >= {"--json", "--url", "--user", "--settings", "--nginx-conf", "--deadline"}
     assert "here/" in candidates("nixery build --oci ") and "nixery.fish" not in candidates("nixery build --oci ")
     assert "nixery.fish" in candidates("nixery doctor --settings ")

@@ -28,7 +28,7 @@ JobQueue::Result wait_for(const std::shared_ptr<Job>& job) {
   REQUIRE(job->wait_until(std::chrono::steady_clock::now() + std::chrono::hours(1)));
   return *job->result();
 }
-// A job that stays in the air, and so keeps the one builder, until it may go on. It must outlive the jobs.
+// A job that occupies the one worker until `go` is released. Must outlive the queue.
 struct Held {
   std::latch go{1}, running{1};
 
@@ -44,12 +44,12 @@ struct Held {
 
 }  // namespace
 
-TEST_CASE("two hundred who ask for one key at once share one job") {
+TEST_CASE("two hundred callers of one key share one job") {
   JobQueue jobs({2, 10, std::chrono::seconds(30)});
   std::atomic<int> builds{0};
   std::latch everybody_joined(201);
   std::vector<std::thread> clients;
-  std::atomic<int> landed{0};
+  std::atomic<int> finished{0};
   for (int i = 0; i < 200; ++i)
     clients.emplace_back([&] {
       const auto job = jobs.submit("a", "key", [&](State&, const Stop&) {
@@ -58,15 +58,15 @@ TEST_CASE("two hundred who ask for one key at once share one job") {
         return success();
       });
       everybody_joined.count_down();
-      if (wait_for(job).value) ++landed;
+      if (wait_for(job).value) ++finished;
     });
   everybody_joined.count_down();
   for (auto& client : clients) client.join();
   CHECK(builds == 1);
-  CHECK(landed == 200);
+  CHECK(finished == 200);
 }
 
-TEST_CASE("a failure is remembered for a while, a success and what may pass are not") {
+TEST_CASE("failures are cached for a while; successes and transient failures are not") {
   JobQueue jobs({1, 10, std::chrono::seconds(3600)});
   std::atomic<int> tries{0};
   const auto failing = [&](Failure failure) {
@@ -77,7 +77,7 @@ TEST_CASE("a failure is remembered for a while, a success and what may pass are 
   };
   const auto run = [&](const std::string& key, const JobQueue::Work& work) {
     const auto result = wait_for(jobs.submit("a", key, work));
-    // A job is forgotten after it has landed: wait for that, too.
+    // The queue forgets a job after it has finished: wait for that, too.
     while (jobs.running() > 0) std::this_thread::yield();
     return result;
   };
@@ -92,7 +92,7 @@ TEST_CASE("a failure is remembered for a while, a success and what may pass are 
   CHECK(tries == 5);
 }
 
-TEST_CASE("whoever hears of what may pass can have another try at once") {
+TEST_CASE("a transient failure can be retried at once from its completion callback") {
   JobQueue jobs({1, 10, std::chrono::seconds(3600)});
   std::latch go(1);
   jobs::Submission again{};
@@ -106,7 +106,7 @@ TEST_CASE("whoever hears of what may pass can have another try at once") {
   CHECK(again == jobs::Submission::started);
 }
 
-TEST_CASE("with no memory for failures every request tries again") {
+TEST_CASE("with a result lifetime of zero every request tries again") {
   JobQueue jobs({1, 10, std::chrono::seconds(0)});
   std::atomic<int> tries{0};
   for (int i = 0; i < 3; ++i) {
@@ -119,7 +119,7 @@ TEST_CASE("with no memory for failures every request tries again") {
   CHECK(tries == 3);
 }
 
-TEST_CASE("a full queue refuses, and says so") {
+TEST_CASE("a full queue refuses a further key with too_busy") {
   std::latch go(1), running(1);
   JobQueue jobs({1, 1, std::chrono::seconds(0)});
   const auto wait = [&](State&, const Stop&) {
@@ -137,7 +137,7 @@ TEST_CASE("a full queue refuses, and says so") {
   go.count_down();
 }
 
-TEST_CASE("clients take turns: one who asks for many images does not keep another's first waiting") {
+TEST_CASE("clients take turns: a client with many jobs does not delay the first of another") {
   std::vector<std::string> runs;
   {
     Held first;
@@ -160,7 +160,7 @@ TEST_CASE("clients take turns: one who asks for many images does not keep anothe
   CHECK(runs == std::vector<std::string>{"g0", "m0", "o0", "g1", "g2", "g3", "g4"});
 }
 
-TEST_CASE("in a full queue, one who has the most makes room for one who has less") {
+TEST_CASE("a full queue evicts the newest job of the client with the most queued jobs") {
   Held first;
   JobQueue jobs({1, 4, std::chrono::seconds(0)});
   first.start(jobs, "greedy");
@@ -172,7 +172,7 @@ TEST_CASE("in a full queue, one who has the most makes room for one who has less
   REQUIRE(greedy[3]->result());
   CHECK(greedy[3]->result()->error->failure() == Failure::too_busy);
   CHECK_FALSE(greedy[2]->result());
-  const auto second = jobs.submit("modest", "m1", work);  // three and one: room is made once more
+  const auto second = jobs.submit("modest", "m1", work);  // three and one: one more is evicted
   CHECK(greedy[2]->result());
   CHECK_THROWS_AS(jobs.submit("modest", "m2", work), Error);  // two and two
   CHECK_NOTHROW(jobs.submit("third", "t0", work));
@@ -180,7 +180,7 @@ TEST_CASE("in a full queue, one who has the most makes room for one who has less
   CHECK(wait_for(second).error == nullptr);
 }
 
-TEST_CASE("whoever joins a job that waits has a turn of their own for it") {
+TEST_CASE("a client that asks for a queued job of another gets a turn of its own for it") {
   std::vector<std::string> runs;
   {
     Held first;
@@ -201,7 +201,7 @@ TEST_CASE("whoever joins a job that waits has a turn of their own for it") {
   CHECK(runs == std::vector<std::string>{"g0", "g3", "g1", "g2"});
 }
 
-TEST_CASE("room is not made of what somebody with less is waiting for, too") {
+TEST_CASE("a job that a client with fewer jobs also waits for is not evicted") {
   Held first;
   JobQueue jobs({1, 4, std::chrono::seconds(0)});
   first.start(jobs, "greedy");
@@ -221,7 +221,7 @@ TEST_CASE("room is not made of what somebody with less is waiting for, too") {
   first.go.count_down();
 }
 
-TEST_CASE("of several builders, the last one is for a client that has none") {
+TEST_CASE("the last of several workers is reserved for a client with no running job") {
   std::latch go(1), running(1);
   JobQueue jobs({2, 1, std::chrono::seconds(0)});
   const auto slow = [&](State&, const Stop&) {
@@ -239,13 +239,14 @@ TEST_CASE("of several builders, the last one is for a client that has none") {
   CHECK(wait_for(jobs.submit("modest", "m0", quick)).value);
   CHECK_FALSE(first->result());
   CHECK_FALSE(second->result());
-  jobs.submit("modest", "g1", quick);  // whoever joins has it runs
+  jobs.submit("modest", "g1", quick);  // the other client's turn starts it
   CHECK(wait_for(second).value);
   CHECK_FALSE(first->result());
   go.count_down();
 }
 
-TEST_CASE("a free builder is for those with the fewest jobs in the air, and among them for who waited longest") {
+TEST_CASE(
+    "the next job is of the client with the fewest running jobs, and among these of the one that waited longest") {
   jobs::FairQueue queue;
   for (const char* client : {"a", "b", "c"}) queue.push(client, fmt::format("key of {}", client));
   const jobs::FairQueue::RunningByClient running{{"a", 2}, {"b", 1}, {"c", 1}};
@@ -256,7 +257,7 @@ TEST_CASE("a free builder is for those with the fewest jobs in the air, and amon
   CHECK_FALSE(queue.pop(running, false));
 }
 
-TEST_CASE("the hook of whoever joins is run on the job's thread before it lands, once for each name") {
+TEST_CASE("completion hooks of coalesced callers run on the job's thread before it finishes, once for each name") {
   std::latch go(1);
   JobQueue jobs({1, 10, std::chrono::seconds(0)});
   std::thread::id thread;
@@ -278,7 +279,7 @@ TEST_CASE("the hook of whoever joins is run on the job's thread before it lands,
   jobs::Submission late{};
   job->on_finished([&] {
     CHECK(run == std::vector<std::string>{"x", "y"});
-    // It has landed but is not forgotten: too late for an hook of it, so this is a job of its own.
+    // It has finished but is not forgotten: too late for a hook, so this starts another job.
     jobs.submit("a", "key", work, &late, hook("z"));
   });
   go.count_down();
@@ -300,7 +301,7 @@ TEST_CASE("hooks of a job that fails are not run") {
   CHECK(wait_for(job).error);
 }
 
-TEST_CASE("a client is an IPv4 address, or the network that one person has") {
+TEST_CASE("a client is an IPv4 address, or an IPv6 /64 network") {
   using jobs::client_of_address;
   CHECK(client_of_address("192.0.2.7") == "192.0.2.7");
   CHECK(client_of_address("2001:db8:1:2:3:4:5:6") == "2001:db8:1:2::/64");
@@ -309,7 +310,7 @@ TEST_CASE("a client is an IPv4 address, or the network that one person has") {
   CHECK(client_of_address("") == "");
 }
 
-TEST_CASE("whoever waits is told when it lands, also one who comes too late, also when the registry closes") {
+TEST_CASE("a callback is called when a job finishes, when it has finished, and when the queue is destroyed") {
   std::atomic<int> rung{0};
   std::shared_ptr<Job> never;
   std::latch go(1);
@@ -330,12 +331,12 @@ TEST_CASE("whoever waits is told when it lands, also one who comes too late, als
   REQUIRE(never->result());
 }
 
-TEST_CASE("an exception that nobody foresaw is a failure, not the end of the worker") {
+TEST_CASE("an unforeseen exception fails the job and not the worker") {
   JobQueue jobs({1, 10, std::chrono::seconds(0)});
   const auto result =
       wait_for(jobs.submit("a", "1", [](State&, const Stop&) -> std::string { throw std::runtime_error("odd"); }));
   CHECK(result.error->failure() == Failure::storage);
-  CHECK(result.error->detail() == "odd");  // for the operator: a stranger is not told
+  CHECK(result.error->detail() == "odd");  // for the operator, not for clients
   CHECK(std::string(result.error->what()).find("odd") == std::string::npos);
 }
 
