@@ -68,9 +68,10 @@ struct Rule {
   std::string fallback;
   const char* description;
   std::function<void(Config&, std::string_view)> apply;
+  const char* documented_default = nullptr;  // instead of `fallback` where that depends on the machine
 };
 
-// In the order in which people meet them; the README's table is made from this one (`nixery config --markdown`).
+// In the order in which people meet them.
 std::vector<Rule> rules() {
   const auto cores = std::max(1U, std::thread::hardware_concurrency());
   return {
@@ -131,7 +132,8 @@ std::vector<Rule> rules() {
              c.platforms.push_back(*platform);
          }
          if (c.platforms.empty()) refuse("NIXERY_PLATFORMS", v, "give amd64, arm64 or 'amd64 arm64'");
-       }},
+       },
+       "the host's"},
       {"NIXERY_FORMAT", "oci", "format of manifests: oci or docker (v2 schema 2)",
        [](Config& c, std::string_view v) {
          if (v != "oci" && v != "docker") refuse("NIXERY_FORMAT", v, "give oci or docker");
@@ -173,14 +175,18 @@ std::vector<Rule> rules() {
       {"NIXERY_THREADS", "4", "threads that accept requests",
        [](Config& c, std::string_view v) { c.threads = static_cast<unsigned>(number("NIXERY_THREADS", v, 1, 256)); }},
       {"NIXERY_BUILDS", fmt::format("{}", 2 * cores),
-       "images built at the same time; most of that is waiting for nix, which has limits of its own",
+       "images built at the same time; most of that is waiting for nix, which has limits of its own. The last free "
+       "slot "
+       "is reserved for a client with no running build",
        [](Config& c, std::string_view v) {
          c.build_threads = static_cast<unsigned>(number("NIXERY_BUILDS", v, 1, 256));
-       }},
+       },
+       "twice the number of cores"},
       {"NIXERY_EVALUATIONS", fmt::format("{}", cores), "evaluations at the same time",
        [](Config& c, std::string_view v) {
          c.evaluations = static_cast<unsigned>(number("NIXERY_EVALUATIONS", v, 1, 256));
-       }},
+       },
+       "the number of cores"},
       {"NIXERY_COMPRESSORS", "0",
        "threads that compress layers, for all builds together; 0: one for each core, as many as work in 96 MiB",
        [](Config& c, std::string_view v) {
@@ -271,7 +277,8 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) {
          c.nix.resolve_nix = absolute("NIXERY_RESOLVE_NIX", v);
          if (access(c.nix.resolve_nix.c_str(), R_OK) != 0) refuse("NIXERY_RESOLVE_NIX", v, "that file cannot be read");
-       }},
+       },
+       "resolve.nix in the installation's share/nixery"},
   };
 }
 
@@ -307,6 +314,14 @@ LoadedConfig load_config(const Environment& environment) {
   if (loaded.config.format == image::Format::docker && loaded.config.encoding.starts_with("zstd"))
     throw Error(Failure::bad_config, "NIXERY_ENCODING: zstd layers exist in OCI manifests only; set NIXERY_FORMAT=oci");
   return loaded;
+}
+
+std::vector<SettingDescription> described_settings() {
+  std::vector<SettingDescription> described;
+  for (const Rule& rule : rules())
+    described.push_back({rule.name, rule.documented_default ? rule.documented_default : rule.fallback,
+                         !rule.documented_default, rule.description});
+  return described;
 }
 
 std::vector<std::string> strange_settings(const std::vector<Setting>& known, const std::vector<std::string>& names) {

@@ -13,6 +13,7 @@
 #include "maintenance/selection.h"
 #include "nix/nix.h"
 #include "nix/source.h"
+#include "setting.h"
 #include "tree/layout.h"
 
 namespace nixery {
@@ -50,7 +51,7 @@ struct Config {
   log::Level log_level = log::Level::info;
 };
 
-// One setting as it stands, for `nixery config` and the README's table.
+// One setting as it stands, for `nixery config`.
 struct Setting {
   std::string name;   // "NIXERY_TREE"
   std::string value;  // effective; credentials left out
@@ -67,6 +68,9 @@ using Environment = std::function<const char*(const char* name)>;
 
 // Throws Error{bad_config} that names the variable, what was given and what is allowed.
 LoadedConfig load_config(const Environment& environment);
+
+// For documentation, in the order in which people meet them. The same on every machine.
+std::vector<SettingDescription> described_settings();
 
 // A sentence for each of `names` (of environment variables) that looks like a setting and is none: mistyped, or of the
 // Go Nixery.

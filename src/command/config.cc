@@ -7,6 +7,7 @@
 #include "command/output.h"
 #include "command/settings.h"
 #include "command/terminal_style.h"
+#include "kubernetes/settings.h"
 #include "plain_text.h"
 
 namespace nixery::command {
@@ -26,19 +27,31 @@ void print_settings(const std::vector<Setting>& settings) {
   });
 }
 
+void print_table(std::string_view heading, const std::vector<SettingDescription>& settings) {
+  fmt::print("\n## {}\n\n| variable | default | meaning |\n|---|---|---|\n", heading);
+  for (const SettingDescription& setting : settings) {
+    const bool quoted = setting.literal && !setting.default_value.empty();
+    fmt::print("| `{}` | {} | {} |\n", setting.name,
+               quoted ? fmt::format("`{}`", setting.default_value) : setting.default_value, setting.meaning);
+  }
+}
+
+void print_reference() {
+  fmt::print(
+      "# Settings\n\n"
+      "Settings are environment variables, checked at start. `nixery config` shows their values and where each comes\n"
+      "from. This page is printed by `nixery config --markdown`; do not edit it.\n");
+  print_table("Of the worker and the commands", described_settings());
+  print_table("Of the controller for Kubernetes (`nixery controller`)", kubernetes::described_settings());
+}
+
 int run(const Arguments& arguments) {
   if (arguments.json() && arguments.has("--markdown")) throw Misuse{"--json and --markdown are two forms: give one"};
+  if (arguments.has("--markdown")) return print_reference(), 0;
   const auto loaded = load_settings(arguments);
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
     fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("nixery:"), plain_line(problem));
   if (arguments.json()) return print_settings(loaded.settings), 0;
-  if (arguments.has("--markdown")) {
-    fmt::print("| variable | default | meaning |\n|---|---|---|\n");
-    for (const Setting& setting : loaded.settings)
-      fmt::print("| `{}` | {} | {} |\n", setting.name, setting.value.empty() ? "" : "`" + setting.value + "`",
-                 setting.description);
-    return 0;
-  }
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const Setting& setting : loaded.settings)
     fmt::print("{}={}\n    {}; {}\n", style.bold(setting.name), plain_line(setting.value),
@@ -55,7 +68,9 @@ const Command config = {
     "show the settings: their values and where each comes from",
     "Prints every setting with its effective value, whether it is from the environment or the default, and what it\n"
     "means. Credentials are left out. Variables that look like settings and are none are told on standard error.\n",
-    {json_option, settings_option, {"--markdown", nullptr, "print the table of the README"}},
+    {json_option,
+     settings_option,
+     {"--markdown", nullptr, "print every setting, its default and meaning: packaging/SETTINGS.md"}},
     "an object for each setting, under its name: value, origin (environment or default), description",
     {{"nixery config", "what is set here, and what everything means"},
      {"NIXERY_MAX_LAYERS=20 nixery config --json", "for a program; also a way to check a value"}},

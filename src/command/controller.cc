@@ -77,29 +77,28 @@ int run(const Arguments&) {
   return 0;
 }
 
+// A line for each setting.
+std::string describe_settings() {
+  std::string text;
+  for (const SettingDescription& setting : described_settings())
+    text += fmt::format("  {:31} {}{}\n", setting.name, setting.meaning,
+                        setting.default_value.empty() ? "" : fmt::format("; default: {}", setting.default_value));
+  return text;
+}
+
+const std::string description =
+    "Follows the NixImages of the cluster that KUBECONFIG names, or else of the one that the pod is in. Writes each\n"
+    "as a declared image into NIXERY_IMAGES, pulls it from the registry, which builds it, and keeps its status. Needs\n"
+    "no Nix. Settings are environment variables:\n" +
+    describe_settings();
+
 }  // namespace
 
 const Command controller = {
     "controller",
     "",
     "keep Kubernetes' NixImage objects: declared images that the cluster knows",
-    "Follows the NixImages of the cluster that KUBECONFIG names, or else of the one that the pod is in. Writes each "
-    "as\n"
-    "a declared image into NIXERY_IMAGES, pulls it from the registry, which builds it, and keeps its status. Needs no\n"
-    "Nix. Settings are environment variables:\n"
-    "  NIXERY_IMAGES                   directory, the same one as the registry's\n"
-    "  NIXERY_CONTROLLER_REGISTRY      the registry: http://127.0.0.1:8080\n"
-    "  NIXERY_CONTROLLER_HOST          what clients write before an image's name; stands in status.reference\n"
-    "  NIXERY_CONTROLLER_NAMESPACE     the one namespace that is followed; default: all\n"
-    "  NIXERY_CONTROLLER_SHORT_NAMES   a namespace whose images are also called by their name alone\n"
-    "  NIXERY_CONTROLLER_QUOTA         images of a namespace; default 0: any number\n"
-    "  NIXERY_CONTROLLER_BUILDS        images that are pulled at the same time: 4\n"
-    "  NIXERY_CONTROLLER_RESYNC        seconds between looks at an image that is there: 300\n"
-    "  NIXERY_CONTROLLER_SETTLE_MS     milliseconds from writing a file to the first pull: 1500\n"
-    "  NIXERY_CONTROLLER_LEASE         namespace/name of a Lease: of several controllers one writes status\n"
-    "  NIXERY_CONTROLLER_IDENTITY      this one's name in the Lease; default: POD_NAME, or the host's name and a "
-    "number\n"
-    "  NIXERY_LOG_LEVEL                lines of the log: error, warning, info or debug; default info\n",
+    description.c_str(),
     {},
     "",
     {{"NIXERY_CONTROLLER_REGISTRY=http://127.0.0.1:8080 nixery controller", "beside a registry of the same host"},

@@ -17,27 +17,19 @@ namespace {
   throw Error(Failure::bad_config, fmt::format("{}: '{}' is not valid; {}", name, value, wanted));
 }
 
-std::string text(const Environment& environment, const char* name, const char* fallback = "") {
-  const char* given = environment(name);
-  return given && *given ? given : fallback;
-}
-
-unsigned number(const Environment& environment, const char* name, unsigned fallback, unsigned least, unsigned most) {
-  const std::string given = text(environment, name);
-  if (given.empty()) return fallback;
+unsigned number(const char* name, std::string_view text, unsigned least, unsigned most) {
   unsigned value = 0;
-  const auto [end, code] = std::from_chars(given.data(), given.data() + given.size(), value);
-  if (code != std::errc{} || end != given.data() + given.size() || value < least || value > most)
-    refuse(name, given, fmt::format("give a number from {} to {}", least, most));
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (code != std::errc{} || end != text.data() + text.size() || value < least || value > most)
+    refuse(name, text, fmt::format("give a number from {} to {}", least, most));
   return value;
 }
 
 // A DNS label, as the names of namespaces are.
-std::string label(const Environment& environment, const char* name) {
-  std::string given = text(environment, name);
+std::string label(const char* name, std::string_view text) {
   const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
-  if (given.size() > 63 || !std::all_of(given.begin(), given.end(), is_letter)) refuse(name, given, "give a namespace");
-  return given;
+  if (text.size() > 63 || !std::all_of(text.begin(), text.end(), is_letter)) refuse(name, text, "give a namespace");
+  return std::string(text);
 }
 
 // Of this process alone, also where several of them are on one host.
@@ -47,45 +39,91 @@ std::string host_name() {
   return fmt::format("{}_{:08x}", name, std::random_device{}());
 }
 
+struct Rule {
+  const char* name;
+  const char* fallback;
+  const char* meaning;
+  void (*apply)(Settings&, std::string_view);
+};
+
+constexpr Rule rules[] = {
+    {"NIXERY_IMAGES", "", "directory, the same one as the registry's",
+     [](Settings& s, std::string_view v) {
+       if (!v.starts_with('/')) refuse("NIXERY_IMAGES", v, "give the absolute path of a directory");
+       s.images = std::filesystem::path(v).lexically_normal();
+     }},
+    {"NIXERY_CONTROLLER_REGISTRY", "http://127.0.0.1:8080", "URL of the registry that builds the images",
+     [](Settings& s, std::string_view v) {
+       while (v.ends_with('/')) v.remove_suffix(1);
+       if (!v.starts_with("http://") && !v.starts_with("https://"))
+         refuse("NIXERY_CONTROLLER_REGISTRY", v, "give a URL, such as http://127.0.0.1:8080");
+       s.registry = v;
+     }},
+    {"NIXERY_CONTROLLER_HOST", "", "what clients write before an image's name; stands in status.reference",
+     [](Settings& s, std::string_view v) {
+       if (v.find_first_of("/ \t@") != v.npos)
+         refuse("NIXERY_CONTROLLER_HOST", v, "give a host, perhaps with a port, such as registry.example.org");
+       s.host = v;
+     }},
+    {"NIXERY_CONTROLLER_NAMESPACE", "", "the only namespace that is followed; empty: all",
+     [](Settings& s, std::string_view v) { s.only_namespace = label("NIXERY_CONTROLLER_NAMESPACE", v); }},
+    {"NIXERY_CONTROLLER_SHORT_NAMES", "", "a namespace whose images are also called by their name alone",
+     [](Settings& s, std::string_view v) { s.short_names = label("NIXERY_CONTROLLER_SHORT_NAMES", v); }},
+    {"NIXERY_CONTROLLER_QUOTA", "0", "images of a namespace; 0: any number",
+     [](Settings& s, std::string_view v) { s.quota = number("NIXERY_CONTROLLER_QUOTA", v, 0, 100'000); }},
+    {"NIXERY_CONTROLLER_BUILDS", "4", "images that are pulled at the same time",
+     [](Settings& s, std::string_view v) { s.builds = number("NIXERY_CONTROLLER_BUILDS", v, 1, 64); }},
+    {"NIXERY_CONTROLLER_RESYNC", "300", "seconds between looks at an image that is there",
+     [](Settings& s, std::string_view v) {
+       s.resync = std::chrono::seconds(number("NIXERY_CONTROLLER_RESYNC", v, 1, 86'400));
+     }},
+    {"NIXERY_CONTROLLER_SETTLE_MS", "1500", "milliseconds from writing a file to the first pull",
+     [](Settings& s, std::string_view v) {
+       s.settle = std::chrono::milliseconds(number("NIXERY_CONTROLLER_SETTLE_MS", v, 0, 60'000));
+     }},
+    {"NIXERY_CONTROLLER_LEASE", "", "namespace/name of a Lease: of several controllers one writes status",
+     [](Settings& s, std::string_view v) {
+       if (v.empty()) return;
+       const auto slash = v.find('/');
+       if (slash == 0 || slash == v.npos || slash + 1 == v.size() || v.find('/', slash + 1) != v.npos)
+         refuse("NIXERY_CONTROLLER_LEASE", v, "give namespace/name");
+       s.lease_namespace = v.substr(0, slash);
+       s.lease_name = v.substr(slash + 1);
+     }},
+    {"NIXERY_CONTROLLER_IDENTITY", "", "its name in the Lease",
+     [](Settings& s, std::string_view v) { s.identity = v; }},
+    {"NIXERY_LOG_LEVEL", "info", "lines of the log: error, warning, info or debug",
+     [](Settings& s, std::string_view v) {
+       const auto level = log::level_of(v);
+       if (!level) refuse("NIXERY_LOG_LEVEL", v, "give error, warning, info or debug");
+       s.log_level = *level;
+     }},
+};
+
 }  // namespace
 
 Settings load_settings(const Environment& environment) {
+  const auto given = [&](const char* name) -> std::string_view {
+    const char* value = environment(name);
+    return value ? value : "";
+  };
   Settings settings;
-  const std::string level = text(environment, "NIXERY_LOG_LEVEL", "info");
-  const auto known_level = log::level_of(level);
-  if (!known_level) refuse("NIXERY_LOG_LEVEL", level, "give error, warning, info or debug");
-  settings.log_level = *known_level;
-
-  const std::string images = text(environment, "NIXERY_IMAGES");
-  if (!images.starts_with('/')) refuse("NIXERY_IMAGES", images, "give the absolute path of a directory");
-  settings.images = std::filesystem::path(images).lexically_normal();
-
-  settings.registry = text(environment, "NIXERY_CONTROLLER_REGISTRY", "http://127.0.0.1:8080");
-  while (settings.registry.ends_with('/')) settings.registry.pop_back();
-  if (!settings.registry.starts_with("http://") && !settings.registry.starts_with("https://"))
-    refuse("NIXERY_CONTROLLER_REGISTRY", settings.registry, "give a URL, such as http://127.0.0.1:8080");
-  settings.host = text(environment, "NIXERY_CONTROLLER_HOST");
-  if (settings.host.find_first_of("/ \t@") != std::string::npos)
-    refuse("NIXERY_CONTROLLER_HOST", settings.host, "give a host, perhaps with a port, such as registry.example.org");
-
-  settings.only_namespace = label(environment, "NIXERY_CONTROLLER_NAMESPACE");
-  settings.short_names = label(environment, "NIXERY_CONTROLLER_SHORT_NAMES");
-  settings.quota = number(environment, "NIXERY_CONTROLLER_QUOTA", 0, 0, 100'000);
-  settings.builds = number(environment, "NIXERY_CONTROLLER_BUILDS", 4, 1, 64);
-  settings.resync = std::chrono::seconds(number(environment, "NIXERY_CONTROLLER_RESYNC", 300, 1, 86'400));
-  settings.settle = std::chrono::milliseconds(number(environment, "NIXERY_CONTROLLER_SETTLE_MS", 1500, 0, 60'000));
-
-  const std::string lease = text(environment, "NIXERY_CONTROLLER_LEASE");
-  if (const auto slash = lease.find('/'); !lease.empty()) {
-    if (slash == 0 || slash == lease.npos || slash + 1 == lease.size() || lease.find('/', slash + 1) != lease.npos)
-      refuse("NIXERY_CONTROLLER_LEASE", lease, "give namespace/name");
-    settings.lease_namespace = lease.substr(0, slash);
-    settings.lease_name = lease.substr(slash + 1);
+  for (const Rule& rule : rules) {
+    const std::string_view value = given(rule.name);
+    rule.apply(settings, value.empty() ? rule.fallback : value);
   }
-  settings.identity = text(environment, "NIXERY_CONTROLLER_IDENTITY");
-  if (settings.identity.empty()) settings.identity = text(environment, "POD_NAME");
+  if (settings.identity.empty()) settings.identity = given("POD_NAME");
   if (settings.identity.empty()) settings.identity = host_name();
   return settings;
+}
+
+std::vector<SettingDescription> described_settings() {
+  std::vector<SettingDescription> described;
+  for (const Rule& rule : rules) described.push_back({rule.name, rule.fallback, true, rule.meaning});
+  for (SettingDescription& setting : described)
+    if (setting.name == "NIXERY_CONTROLLER_IDENTITY")
+      setting.default_value = "POD_NAME, or the host's name and a number", setting.literal = false;
+  return described;
 }
 
 }  // namespace nixery::kubernetes

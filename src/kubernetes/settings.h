@@ -4,9 +4,11 @@
 #include <chrono>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "kubernetes/cluster_access.h"
 #include "log.h"
+#include "setting.h"
 
 namespace nixery::kubernetes {
 
@@ -27,5 +29,8 @@ struct Settings {
 
 // Throws Error{bad_config} that names the variable.
 Settings load_settings(const Environment& environment);
+
+// For documentation, in the order in which people meet them.
+std::vector<SettingDescription> described_settings();
 
 }  // namespace nixery::kubernetes

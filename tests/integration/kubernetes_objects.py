@@ -1,10 +1,12 @@
 """What an API server would say of objects, without one: of their fields, of Pod Security, of who may do what."""
 
+import re
 from pathlib import Path
 
 import yaml
 
-from registry import ROOT
+from engines import check
+from registry import NIXERY, ROOT
 
 KUSTOMIZATIONS = {"base": ROOT / "packaging/kubernetes/base", "deployment": ROOT / "packaging/kubernetes/overlays/deployment"}
 
@@ -134,3 +136,10 @@ def attributes(method: str, path: str, query: dict) -> tuple:
     if query.get("watch") in ("1", "true"):
         verb = "watch"
     return group, "/".join([resource, *sub]), verb, namespace, name
+
+
+def settings_of_the_program() -> set[str]:
+    """The names of the worker's settings and of the controller's."""
+    names = set(re.findall(r"^\| `(\w+)` \|", check(NIXERY, "config", "--markdown"), flags=re.M))
+    assert {"NIXERY_TREE", "NIXERY_CONTROLLER_LEASE"} <= names
+    return names

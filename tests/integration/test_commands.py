@@ -89,10 +89,12 @@ def test_config_shows_values_and_origins_without_secrets(registry):
     assert shown["NIXERY_FORMAT"]["origin"] == "default"
 
 
-def test_every_setting_is_in_the_readme(registry):
-    readme = (ROOT / "README.md").read_text()
-    for name, setting in json.loads(registry.nixery("config", "--json").stdout).items():
-        assert f"| `{name}` |" in readme and setting["description"] in readme, name
+def test_the_settings_page_is_what_the_program_prints_whatever_is_set(registry, directory):
+    printed = registry.nixery("config", "--markdown", NIXERY_MAX_LAYERS="20", NIXERY_CHANNEL="nixos-24.05", NIXERY_GC_KEEP="x")
+    assert (printed.returncode, printed.stderr) == (0, "")
+    assert (ROOT / "packaging/SETTINGS.md").read_text() == printed.stdout, "nixery config --markdown > packaging/SETTINGS.md"
+    both = registry.nixery("config", "--markdown", "--json")
+    assert both.returncode == 2 and json.loads(both.stdout)["error"]["failure"] == "misuse"
 
 
 def test_a_wrong_setting_is_refused_at_start_by_its_name(registry):

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from engines import check
-from kubernetes_objects import KUSTOMIZATIONS, Permissions, attributes, find, pods, unrestricted
-from registry import NIXERY, ROOT, wait_for
+from kubernetes_objects import KUSTOMIZATIONS, Permissions, attributes, find, pods, settings_of_the_program, unrestricted
+from registry import ROOT, wait_for
 from test_kubernetes import cluster  # noqa: F401
 
 @pytest.fixture(params=list(KUSTOMIZATIONS))
@@ -106,7 +106,7 @@ def test_probes_ask_what_each_container_is_for(things):
 
 def test_settings_are_known_to_the_program(things):
     maps = {thing["metadata"]["name"].rpartition("-")[0]: thing["data"] for thing in things if thing["kind"] == "ConfigMap"}
-    known = check(NIXERY, "config", "--markdown") + check(NIXERY, "help", "controller")
+    known = settings_of_the_program()
     for name, data in maps.items():
         for variable in data:
             assert variable in known, (name, variable)

@@ -82,6 +82,25 @@ TEST_CASE("effective settings say where they come from, without credentials") {
   CHECK(seen);
 }
 
+TEST_CASE("the documented defaults are those that apply, and do not depend on the machine") {
+  const auto described = described_settings();
+  const auto effective = load({}).settings;
+  REQUIRE(described.size() == effective.size());
+  std::vector<std::string> of_the_machine;
+  for (std::size_t i = 0; i < described.size(); ++i) {
+    CHECK(described[i].name == effective[i].name);
+    CHECK(described[i].meaning == effective[i].description);
+    CHECK_MESSAGE(described[i].meaning.find_first_of("|\n") == std::string::npos, described[i].name);
+    if (described[i].literal) {
+      CHECK_MESSAGE(described[i].default_value == effective[i].value, described[i].name);
+    } else {
+      of_the_machine.push_back(described[i].name);
+    }
+  }
+  CHECK(of_the_machine ==
+        std::vector<std::string>{"NIXERY_PLATFORMS", "NIXERY_BUILDS", "NIXERY_EVALUATIONS", "NIXERY_RESOLVE_NIX"});
+}
+
 TEST_CASE("a mistyped setting is told with the one that was meant, one of the Go Nixery with what there is instead") {
   const auto told =
       strange_settings(load({}).settings, {"NIXERY_CHANEL", "NIXERY_TREE", "NIXERY_STORAGE_BACKEND", "HOME",

@@ -6,6 +6,7 @@
 #include "kubernetes/lease.h"
 #include "kubernetes/nix_image.h"
 #include "kubernetes/reconcile.h"
+#include "kubernetes/settings.h"
 #include "kubernetes/watch.h"
 #include "kubernetes/work_queue.h"
 
@@ -280,4 +281,55 @@ TEST_CASE("a lease that is given back has no holder, and changes hands once") {
   const auto next = json::parse(held_lease(&given, "n", "l", "two", 15s, "2026-01-02T03:04:07.000000Z"), "the test");
   CHECK(next["spec"]["leaseTransitions"].GetInt() == 1);
   CHECK(std::string(next["spec"]["acquireTime"].GetString()) == "2026-01-02T03:04:07.000000Z");
+}
+
+TEST_CASE("the controller's documented defaults are those that apply") {
+  std::map<std::string, std::string> variables{{"NIXERY_IMAGES", "/images"}};
+  const auto load = [&] {
+    return load_settings([&](const char* name) {
+      const auto found = variables.find(name);
+      return found == variables.end() ? nullptr : found->second.c_str();
+    });
+  };
+  const Settings unset = load();
+  for (const SettingDescription& setting : described_settings())
+    if (setting.literal) variables.emplace(setting.name, setting.default_value);
+  const Settings set = load();
+  CHECK(unset.images == "/images");
+  CHECK(unset.registry == "http://127.0.0.1:8080");
+  CHECK(unset.resync == 300s);
+  CHECK(set.registry == unset.registry);
+  CHECK(set.quota == unset.quota);
+  CHECK(set.builds == unset.builds);
+  CHECK(set.resync == unset.resync);
+  CHECK(set.settle == unset.settle);
+  CHECK(set.log_level == unset.log_level);
+  CHECK_FALSE(unset.identity.empty());
+  variables["POD_NAME"] = "pod-1";
+  CHECK(load().identity == "pod-1");
+  variables["NIXERY_CONTROLLER_IDENTITY"] = "named";
+  CHECK(load().identity == "named");
+}
+
+TEST_CASE("a wrong value of the controller is refused by the name of its variable") {
+  for (const auto& [name, value] : {std::pair{"NIXERY_IMAGES", "relative"},
+                                    {"NIXERY_CONTROLLER_REGISTRY", "registry.example.org"},
+                                    {"NIXERY_CONTROLLER_HOST", "https://registry.example.org"},
+                                    {"NIXERY_CONTROLLER_NAMESPACE", "Team"},
+                                    {"NIXERY_CONTROLLER_SHORT_NAMES", "a/b"},
+                                    {"NIXERY_CONTROLLER_QUOTA", "-1"},
+                                    {"NIXERY_CONTROLLER_BUILDS", "0"},
+                                    {"NIXERY_CONTROLLER_RESYNC", "5m"},
+                                    {"NIXERY_CONTROLLER_SETTLE_MS", "60001"},
+                                    {"NIXERY_CONTROLLER_LEASE", "lease"},
+                                    {"NIXERY_CONTROLLER_LEASE", "a/b/c"},
+                                    {"NIXERY_LOG_LEVEL", "loud"}}) {
+    const auto environment = [&](const char* asked) -> const char* {
+      if (std::string_view(asked) == name) return value;
+      return std::string_view(asked) == "NIXERY_IMAGES" ? "/images" : nullptr;
+    };
+    CHECK_THROWS_WITH_AS(load_settings(environment), doctest::Contains(name), Error);
+  }
+  CHECK_THROWS_WITH_AS(load_settings([](const char*) -> const char* { return nullptr; }),
+                       doctest::Contains("NIXERY_IMAGES"), Error);
 }
