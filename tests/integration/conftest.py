@@ -2,21 +2,24 @@ import os
 import shutil
 import subprocess
 import tempfile
-import uuid
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
+import shared
 from engines import Containerd, Docker, ImageService, Podman, check, program
 from kubernetes_objects import KUSTOMIZATIONS, Types
 from mounts import unmount_below
 from newer_debian import unpack
+from package_sets import THIRTY_PACKAGES, copy_with_new_slow_packages, write_package_set
 from registry import ROOT, Registry
+from shared import made_once
 
 
 def pytest_configure(config):
+    config.add_cleanup(shared.begin())
     config.addinivalue_line("markers", "engine: needs a container engine: docker, podman or containerd")
 
 
@@ -48,50 +51,43 @@ def running(engine):
 @pytest.fixture(scope="session")
 def package_set():
     """The package set of Debian's packages, with those that fail, take long or are broken. Downloads are kept."""
-    with temporary_directory() as directory:
-        generate = ROOT / "nix/debian-packages/generate"
-        subprocess.run(
-            [generate, "--out", directory / "set", "--arch", "amd64", "--arch", "arm64", "--with-test-packages"], check=True
-        )
-        yield directory / "set"
+    def generate(directory: Path):
+        words = [ROOT / "nix/debian-packages/generate", "--out", directory / "set", "--arch", "amd64", "--arch", "arm64", "--with-test-packages"]
+        subprocess.run(words, check=True)
+
+    return made_once("package-set", generate) / "set"
 
 
 @pytest.fixture
 def slow_set(package_set):
     """The package set with slow packages that no earlier test can have built."""
     with temporary_directory() as directory:
-        shutil.copytree(package_set, directory / "set")
-        file = directory / "set/test-packages.nix"
-        text = file.read_text()
-        assert 'pname = "slow-s' in text
-        file.write_text(text.replace('pname = "slow-s', f'pname = "slow-{uuid.uuid4().hex}-s'))
-        yield str(directory / "set")
+        yield str(copy_with_new_slow_packages(package_set, directory / "set"))
 
 
 @pytest.fixture(scope="session")
 def package():
     """The Debian package. NIXERY_TEST_DEB names one that is built already; else it is built, which takes minutes."""
     if built := os.environ.get("NIXERY_TEST_DEB"):
-        yield Path(built)
-        return
-    with temporary_directory() as directory:
-        check(str(ROOT / "packaging/build-deb"), str(directory), timeout=1800)
-        (deb,) = directory.glob("nixery_*.deb")
-        yield deb
+        return Path(built)
+    directory = made_once("package", lambda directory: check(str(ROOT / "packaging/build-deb"), str(directory), timeout=1800))
+    (deb,) = directory.glob("nixery_*.deb")
+    return deb
 
 
 @pytest.fixture(scope="session")
 def own_archive(package):
     """Nixery's own image, offline: of Debian's packages. NIXERY_TEST_IMAGE names one that is built already."""
     if built := os.environ.get("NIXERY_TEST_IMAGE"):
-        yield Path(built)
-        return
-    with temporary_directory() as directory:
+        return Path(built)
+
+    def build(directory: Path):
         env = {name: value for name, value in os.environ.items() if not name.startswith(("NIXERY_", "NIX_"))}
         words = [ROOT / "packaging/build-image", "--deb", package, directory / "nixery.tar"]
         done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=1800)
         assert done.returncode == 0, done.stderr
-        yield directory / "nixery.tar"
+
+    return made_once("own-image", build) / "nixery.tar"
 
 
 @pytest.fixture(scope="session")
@@ -104,10 +100,13 @@ def own_image(own_archive, docker):
 @pytest.fixture(scope="session")
 def trixie():
     """Files of a later Debian: its kubectl, and the sources of Kubernetes' Go client."""
-    with temporary_directory() as directory:
-        for package in ("kubectl", "golang-k8s-client-go-dev"):
-            root = unpack("trixie", package, directory)
-        yield root
+    return unpack("trixie", "kubectl", "golang-k8s-client-go-dev")
+
+
+@pytest.fixture(scope="session")
+def kubectl(trixie):
+    """Of a Kubernetes that is newer than Debian 12."""
+    return str(trixie / "usr/bin/kubectl")
 
 
 @pytest.fixture(scope="session")
@@ -116,10 +115,15 @@ def kubernetes_types(trixie):
 
 
 @pytest.fixture(scope="session")
-def rendered(trixie):
+def rendered(kubectl):
     """What kustomize makes of the manifests."""
-    kubectl = str(trixie / "usr/bin/kubectl")
     return {name: list(yaml.safe_load_all(check(kubectl, "kustomize", str(path)))) for name, path in KUSTOMIZATIONS.items()}
+
+
+@pytest.fixture
+def packages(directory):
+    """A package set of thirty small packages, p0 to p29, that nobody has built."""
+    return str(write_package_set(directory / "packages", THIRTY_PACKAGES))
 
 
 @pytest.fixture

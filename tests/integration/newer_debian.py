@@ -4,6 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
+from shared import locked, made_once
+
 
 def archive() -> str:
     """Where this machine takes Debian's packages from."""
@@ -13,22 +15,34 @@ def archive() -> str:
     return found[0]
 
 
-def unpack(suite: str, package: str, directory: Path) -> Path:
-    """Downloads `package` with an apt of its own, checked against the archive's keys. Where its files are."""
-    for part in ("lists/partial", "archives/partial", "etc"):
-        (directory / part).mkdir(parents=True, exist_ok=True)
-    (directory / "status").touch()
-    (directory / "sources.list").write_text(f"deb [signed-by={KEYRING}] {archive()} {suite} main\n")
-    options = [
+def _options(directory: Path) -> list[str]:
+    return [
         "-o", f"Dir::Etc::sourcelist={directory}/sources.list", "-o", f"Dir::Etc::sourceparts={directory}/etc",
         "-o", f"Dir::Etc::preferencesparts={directory}/etc", "-o", f"Dir::State::lists={directory}/lists",
         "-o", f"Dir::State::status={directory}/status", "-o", f"Dir::Cache={directory}", "-o", "APT::Sandbox::User=root",
         "-o", "Acquire::Check-Valid-Until=false",  # a mirror may be behind
     ]  # fmt: skip
-    subprocess.run(["apt-get", *options, "-q", "update"], check=True, capture_output=True)
-    subprocess.run(["apt-get", *options, "-q", "download", package], check=True, capture_output=True, cwd=directory)
-    (deb,) = directory.glob(f"{package}_*.deb")
-    subprocess.run(["dpkg-deb", "-x", deb, directory / "root"], check=True)
+
+
+def fetch_index(suite: str, directory: Path):
+    """An apt of its own, which checks against the archive's keys."""
+    for part in ("lists/partial", "archives/partial", "etc", "root"):
+        (directory / part).mkdir(parents=True)
+    (directory / "status").touch()
+    (directory / "sources.list").write_text(f"deb [signed-by={KEYRING}] {archive()} {suite} main\n")
+    subprocess.run(["apt-get", *_options(directory), "-q", "update"], check=True, capture_output=True)
+
+
+def unpack(suite: str, *packages: str) -> Path:
+    """The files of `packages`, and perhaps of others of the suite, which this machine does not have."""
+    directory = made_once(suite, lambda directory: fetch_index(suite, directory))
+    with locked(suite):
+        missing = [package for package in packages if not list(directory.glob(f"{package}_*.deb"))]
+        if missing:
+            subprocess.run(["apt-get", *_options(directory), "-q", "download", *missing], check=True, capture_output=True, cwd=directory)
+        for package in missing:
+            (deb,) = directory.glob(f"{package}_*.deb")
+            subprocess.run(["dpkg-deb", "-x", deb, directory / "root"], check=True)
     return directory / "root"
 
 

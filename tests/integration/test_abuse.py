@@ -16,15 +16,6 @@ import fastcgi
 from engines import check, program
 from fabricated import Tree
 from registry import NIXERY, wait_for
-from test_faults import PACKAGES
-
-
-@pytest.fixture
-def packages(directory):
-    source = directory / "packages"
-    source.mkdir()
-    (source / "default.nix").write_text(PACKAGES.replace("SALT", directory.name))
-    return str(source)
 
 
 @contextmanager

@@ -23,20 +23,6 @@ PULLERS = 4
 # Acts of harm for each pull, on average: a slow machine is to come to an end, and a fast one to meet enough of them.
 LEAST_HARM, MOST_HARM = 0.25, 1
 
-# Thirty packages that are built in an instant and need each other, so that images share paths.
-PACKAGES = """
-{ system, ... }:
-let
-  package = n: derivation {
-    name = "faulty-SALT-p${toString n}"; inherit system;
-    builder = "/bin/sh";
-    below = if n > 3 then [ (package (n / 2)) (package (n / 3)) ] else [ ];
-    args = [ "-c" "PATH=/bin:/usr/bin; mkdir -p $out/bin; echo \\"$below\\" > $out/below; i=0; while [ $i -lt ${toString (n * 200)} ]; do echo p${toString n} $i $i; i=$((i+1)); done > $out/numbers; echo '#!/bin/sh' > $out/bin/p${toString n}; chmod +x $out/bin/p${toString n}" ];
-  };
-in builtins.listToAttrs (builtins.genList (n: { name = "p${toString n}"; value = package n; }) 30)
-"""
-
-
 def children_of(pid: int) -> list[int]:
     try:
         tasks = list(Path(f"/proc/{pid}/task").iterdir())
@@ -223,14 +209,6 @@ def failing_disk(directory):
     library = directory / "failing_disk.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, Path(__file__).with_name("failing_disk.c"), "-ldl"], check=True)
     return library
-
-
-@pytest.fixture
-def packages(directory):
-    source = directory / "packages"
-    source.mkdir()
-    (source / "default.nix").write_text(PACKAGES.replace("SALT", directory.name))
-    return str(source)
 
 
 def test_a_disk_that_fails_is_noticed_by_the_test_itself(directory, failing_disk):

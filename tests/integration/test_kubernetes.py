@@ -16,7 +16,6 @@ import jsonschema
 import pytest
 import yaml
 
-import newer_debian
 from engines import check, program
 from fake_kubernetes import FakeKubernetes
 from kubernetes_rules import image_schema
@@ -667,15 +666,6 @@ def test_a_leader_that_cannot_renew_writes_no_more(cluster):
 
 
 # As a person sees it
-
-
-@pytest.fixture(scope="session")
-def kubectl():
-    """Of a Kubernetes that is newer than Debian 12."""
-    from conftest import temporary_directory
-
-    with temporary_directory() as directory:
-        yield newer_debian.unpack("trixie", "kubectl", directory) / "usr/bin/kubectl"
 
 
 def test_kubectl_describes_what_is_wrong_and_applies_gets_and_deletes(cluster, kubectl):

@@ -13,7 +13,6 @@ import pytest
 
 from fake_kubernetes import FakeKubernetes
 from registry import NIXERY, wait_for
-from test_faults import PACKAGES
 
 IMAGES = int(os.environ.get("NIXERY_TEST_IMAGES", "500"))
 SEED = int(os.environ.get("NIXERY_TEST_SEED", "1"))
@@ -166,14 +165,6 @@ class Storm:
         events = [json.loads(line) for line in lines if line.startswith("{")]
         # Whoever had looked for an image just before it was there may have asked once more, and found it.
         return [event for event in events if event["event"] == "image built" and event["found"] == "no"]
-
-
-@pytest.fixture
-def packages(directory):
-    source = directory / "packages"
-    source.mkdir()
-    (source / "default.nix").write_text(PACKAGES.replace("SALT", directory.name))
-    return str(source)
 
 
 @pytest.fixture

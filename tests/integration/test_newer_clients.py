@@ -15,7 +15,7 @@ def client(suite: str, name: str):
     @pytest.fixture(scope="module")
     def fixture():
         with temporary_directory() as directory:
-            path = unpack(suite, name, directory) / "usr/bin" / name
+            path = unpack(suite, name) / "usr/bin" / name
             yield lambda *words, **env: run(str(path), *words, env={"HOME": str(directory), **env})
 
     return fixture
@@ -128,15 +128,10 @@ def test_crane_chooses_a_platform(signing, crane):
 
 @pytest.fixture(scope="module")
 def spdx_library():
-    """The directory of Python modules with the SPDX project's tools and what they need."""
-    packages = {"sid": ["python3-spdx-tools"],
-                "trixie": ["python3-license-expression", "python3-boolean", "python3-beartype", "python3-uritools", "python3-rdflib",
-                           "python3-semantic-version", "python3-ply", "python3-xmltodict", "python3-isodate"]}  # fmt: skip
-    with temporary_directory() as directory:
-        for suite, names in packages.items():
-            for name in names:
-                root = unpack(suite, name, directory)
-        yield root / "usr/lib/python3/dist-packages"
+    """Where Python finds the SPDX project's tools and what they need."""
+    needed = ("license-expression", "boolean", "beartype", "uritools", "rdflib", "semantic-version", "ply", "xmltodict", "isodate")
+    roots = (unpack("sid", "python3-spdx-tools"), unpack("trixie", *(f"python3-{name}" for name in needed)))
+    return ":".join(str(root / "usr/lib/python3/dist-packages") for root in roots)
 
 
 VALIDATE_SPDX = """
@@ -156,7 +151,7 @@ def test_the_spdx_projects_library_finds_nothing_wrong_with_our_documents(regist
     listed = registry.get(f"/v2/{name}/referrers/{digest}?artifactType={SPDX.replace('+', '%2B')}").json["manifests"]
     (layer,) = registry.get(f"/v2/{name}/manifests/{listed[0]['digest']}").json["layers"]
     (directory / "sbom.spdx.json").write_bytes(registry.get(f"/v2/{name}/blobs/{layer['digest']}").body)
-    done = run("/usr/bin/python3", "-c", VALIDATE_SPDX, str(directory / "sbom.spdx.json"), env={"PYTHONPATH": str(spdx_library)})
+    done = run("/usr/bin/python3", "-c", VALIDATE_SPDX, str(directory / "sbom.spdx.json"), env={"PYTHONPATH": spdx_library})
     assert done.returncode == 0, done.stderr
     packages, relationships = map(int, done.stdout.split())
     assert packages > 3 and relationships > packages
@@ -164,4 +159,4 @@ def test_the_spdx_projects_library_finds_nothing_wrong_with_our_documents(regist
     broken = json.loads((directory / "sbom.spdx.json").read_text())
     broken["packages"][1]["SPDXID"] = "no id"
     (directory / "sbom.spdx.json").write_text(json.dumps(broken))
-    assert run("/usr/bin/python3", "-c", VALIDATE_SPDX, str(directory / "sbom.spdx.json"), env={"PYTHONPATH": str(spdx_library)}).returncode != 0
+    assert run("/usr/bin/python3", "-c", VALIDATE_SPDX, str(directory / "sbom.spdx.json"), env={"PYTHONPATH": spdx_library}).returncode != 0

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import threading
 import time
-import uuid
 from pathlib import Path
 
 import pytest
@@ -46,10 +45,7 @@ in {
 
 @pytest.fixture
 def packages(directory):
-    source = directory / "packages"
-    source.mkdir()
-    (source / "default.nix").write_text(SET.replace("SALT", uuid.uuid4().hex).replace("GATE", str(directory / "gate")))
-    return str(source)
+    return str(write_package_set(directory / "packages", SET.replace("GATE", str(directory / "gate"))))
 
 
 SAMPLE = re.compile(r"^([a-z_]+)(\{.*\})? (\S+)$")

@@ -18,12 +18,12 @@ PACKAGES = """
 { system, ... }:
 {
   greeting = derivation {
-    name = "greeting-@NAME@"; inherit system;
+    name = "greeting-SALT"; inherit system;
     builder = "/bin/sh";
     args = [ "-c" "PATH=/bin; mkdir -p $out/share; echo built in a container >$out/share/greeting" ];
   };
   slow = derivation {
-    name = "slow-@NAME@"; inherit system;
+    name = "slow-SALT"; inherit system;
     builder = "/bin/sh";
     args = [ "-c" "PATH=/bin; sleep 45; mkdir -p $out/share; echo slow >$out/share/slow" ];
   };
@@ -46,9 +46,7 @@ CONFINED = ("--user", USER, "--read-only", "--cap-drop", "ALL", "--security-opt"
 @pytest.fixture
 def packages(directory):
     """A package set whose packages nobody can have built yet."""
-    (directory / "packages").mkdir()
-    (directory / "packages/default.nix").write_text(PACKAGES.replace("@NAME@", directory.name.replace("_", "-")))
-    return directory / "packages"
+    return write_package_set(directory / "packages", PACKAGES)
 
 
 class Container:

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 import pytest
 
 import fastcgi
+from conftest import temporary_directory
 from engines import program, skopeo
+from package_sets import copy_with_new_slow_packages
 from registry import Registry, free_port, wait_for
 
 PATIENCE = 30  # seconds without an answer's headers, as containerd has since 2.3
@@ -76,17 +78,10 @@ def pull(port: int, name: str, attempts: int) -> Wait:
 
 
 @pytest.fixture(scope="module")
-def slow_images(package_set, tmp_path_factory):
+def slow_images(package_set):
     """The package set, its slow packages never built before."""
-    import shutil
-    import uuid
-
-    directory = tmp_path_factory.mktemp("slow")
-    shutil.copytree(package_set, directory / "set")
-    file = directory / "set/test-packages.nix"
-    file.write_text(file.read_text().replace('pname = "slow-s', f'pname = "slow-{uuid.uuid4().hex}-s'))
-    yield str(directory / "set")
-    shutil.rmtree(directory)
+    with temporary_directory() as directory:
+        yield str(copy_with_new_slow_packages(package_set, directory / "set"))
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,8 @@ from pathlib import Path
 import pytest
 
 from registry import NIXERY, ROOT, digest_of, wait_for
-from test_faults import PACKAGES, drop_tags
+from test_faults import drop_tags
 from web_site import web_site
-
-
-@pytest.fixture
-def packages(directory):
-    source = directory / "packages"
-    source.mkdir()
-    (source / "default.nix").write_text(PACKAGES.replace("SALT", directory.name))
-    return str(source)
 
 
 def pull(registry, name) -> str:

@@ -3,7 +3,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <functional>
 #include <thread>
 
 #include "attestations/signing_key.h"
@@ -102,6 +104,27 @@ class Images {
   const test::TemporaryDirectory dir;
   const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
 };
+
+// A collection has listed what there is once it waits.
+bool waits_to_be_alone(const Images& images) {
+  return os::Lock::is_held(images.tree.layout().lock("gate"));
+}
+
+void wait_for(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + 60s;
+  while (!condition()) {
+    REQUIRE(std::chrono::steady_clock::now() < deadline);
+    std::this_thread::yield();
+  }
+}
+
+// Of this process.
+std::ptrdiff_t open_descriptors_of(const fs::path& file) {
+  return std::ranges::count_if(fs::directory_iterator("/proc/self/fd"), [&](const fs::directory_entry& fd) {
+    std::error_code closed_meanwhile;
+    return fs::read_symlink(fd.path(), closed_meanwhile) == file;
+  });
+}
 
 maintenance::Policy older_than(std::chrono::seconds age) {
   maintenance::Policy policy;
@@ -508,9 +531,11 @@ TEST_CASE("what a build counts on is not collected under it") {
       images.collect(older_than(24h));
       done = true;
     });
-    CHECK(images.tree.publish_blob("unreferenced") == image::Digest::of("unreferenced"));  // renewed
+    wait_for([&] { return done || waits_to_be_alone(images); });
+    REQUIRE_FALSE(done);
+    // It has listed them with their old times.
+    CHECK(images.tree.publish_blob("unreferenced") == image::Digest::of("unreferenced"));
     REQUIRE(images.tree.touch_manifest(image));
-    std::this_thread::sleep_for(100ms);
     CHECK_FALSE(done);
     hold.reset();
     collector.join();
@@ -527,12 +552,7 @@ TEST_CASE("what a build counts on is not collected under it") {
       policy.grace = 0s;
       images.collect(policy);
     });
-    // It has listed what there is once it wants to be alone.
-    const auto deadline = std::chrono::steady_clock::now() + 60s;
-    while (!os::Lock::is_held(images.tree.layout().lock("gate"))) {
-      REQUIRE(std::chrono::steady_clock::now() < deadline);
-      std::this_thread::yield();
-    }
+    wait_for([&] { return waits_to_be_alone(images); });
     // Published as add() does, but that what is there is not renewed: that was done before the collection began.
     Images made;
     const auto late = made.add("late", {"late layer"});
@@ -671,9 +691,9 @@ TEST_CASE("a lock whose file was removed is not shared with who comes later") {
     CHECK_FALSE(os::Lock::try_lock(path));
     second_has_it = true;
   });
-  std::this_thread::sleep_for(50ms);
-  CHECK_FALSE(second_has_it);
-  fs::remove(path);  // as drop_free_lock() does while it has the lock
+  wait_for([&] { return second_has_it || open_descriptors_of(path) == 2; });
+  CHECK_FALSE(second_has_it);  // it waits for the file that is about to go
+  fs::remove(path);            // as drop_free_lock() does while it has the lock
   first.reset();
   second.join();
   CHECK(second_has_it);
