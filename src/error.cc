@@ -25,6 +25,7 @@ const char* name_of(Failure failure) {
     case Failure::forbidden: return "forbidden";
     case Failure::evaluation_failed: return "evaluation_failed";
     case Failure::build_failed: return "build_failed";
+    case Failure::package_too_large: return "package_too_large";
     case Failure::timed_out: return "timed_out";
     case Failure::too_busy: return "too_busy";
     case Failure::still_building: return "still_building";

@@ -23,6 +23,7 @@ enum class Failure {
   forbidden,             // the operator refuses it: a commit off the allowed branches, a blocked attribute
   evaluation_failed,     // nix could not evaluate the package
   build_failed,          // nix could not realise it
+  package_too_large,     // it was built, but has more or larger files than an image can be made of
   timed_out,             // evaluation or build went over its limit
   too_busy,              // a queue is full: try again later
   still_building,        // not finished within one request: try again later

@@ -36,6 +36,7 @@ Shape shape_of(Failure failure) {
     case Failure::unknown_repository: return {404, "NAME_UNKNOWN"};
     case Failure::switched_off: return {404, "UNSUPPORTED"};
     case Failure::forbidden: return {403, "DENIED"};
+    case Failure::package_too_large:
     case Failure::evaluation_failed: return {422, "MANIFEST_INVALID"};
     case Failure::build_failed:
     case Failure::timed_out: return {424, "MANIFEST_INVALID"};

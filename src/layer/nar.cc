@@ -1,25 +1,18 @@
 #include "layer/nar.h"
 
-#include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
+#include <initializer_list>
 #include <memory>
-#include <vector>
 
-#include "error.h"
 #include "image/digest.h"
-#include "os/fd.h"
-#include "os/file.h"
+#include "layer/store_walk.h"
 
 namespace nixery::layer {
 
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::string_view magic = "nix-archive-1";
 
@@ -34,68 +27,40 @@ constexpr std::uint64_t words_size(std::initializer_list<std::string_view> words
   return sum;
 }
 
-class Hasher {
+class Hasher : public StoreVisitor {
  public:
-  Hasher() { text(magic); }
-
-  void node(const fs::path& path) {
-    text("(");
-    text("type");
-    const fs::file_status status = fs::symlink_status(path);
-    if (fs::is_directory(status)) {
-      directory(path);
-    } else if (fs::is_symlink(status)) {
-      text("symlink");
-      text("target");
-      text(fs::read_symlink(path).string());
-    } else if (fs::is_regular_file(status)) {
-      file(path);
-    } else {
-      throw Error(Failure::storage, fmt::format("{} is no file, directory or symlink", path.string()));
-    }
-    text(")");
-  }
+  explicit Hasher(const StoreFiles& files) : files_(files) { text(magic); }
 
   Nar finish() { return {hash_.finish().hex(), size_}; }
 
  private:
-  void directory(const fs::path& path) {
-    text("directory");
-    std::vector<std::string> names;
-    for (const auto& entry : fs::directory_iterator(path)) names.push_back(entry.path().filename().string());
-    std::sort(names.begin(), names.end());
-    for (const std::string& name : names) {
-      text("entry");
-      text("(");
-      text("name");
-      text(name);
-      text("node");
-      node(path / name);
-      text(")");
-    }
+  void begin_directory(const std::string&) override { texts({"(", "type", "directory"}); }
+  void begin_entry(std::string_view name) override { texts({"entry", "(", "name", name, "node"}); }
+  void end_entry() override { text(")"); }
+  void end_directory() override { text(")"); }
+
+  void symlink(const std::string&, const std::string& target) override {
+    texts({"(", "type", "symlink", "target", target, ")"});
   }
 
-  void file(const fs::path& path) {
-    const os::Fd fd = os::open_for_reading(path);
-    struct stat info;
-    if (fstat(fd.get(), &info) != 0) os::throw_errno("read", path);
-    text("regular");
-    if (info.st_mode & S_IXUSR) {
-      text("executable");
-      text("");
-    }
+  void file(const std::string& path, StoreFiles::File file) override {
+    texts({"(", "type", "regular"});
+    if (file.info.st_mode & S_IXUSR) texts({"executable", ""});
     text("contents");
-    const auto size = static_cast<std::uint64_t>(info.st_size);
+    const auto size = static_cast<std::uint64_t>(file.info.st_size);
     number(size);
     for (std::uint64_t left = size; left > 0;) {
-      const ssize_t n = read(fd.get(), buffer_->data(), std::min<std::uint64_t>(left, buffer_->size()));
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) os::throw_errno("read", path);
-      if (n == 0) throw Error(Failure::corrupt, fmt::format("{} changed while it was being read", path.string()));
-      put({buffer_->data(), static_cast<std::size_t>(n)});
-      left -= static_cast<std::uint64_t>(n);
+      const std::size_t n = file.read(buffer_->data(), std::min<std::uint64_t>(left, buffer_->size()), files_, path);
+      if (n == 0) throw_changed(files_.full_path(path));
+      put({buffer_->data(), n});
+      left -= n;
     }
     pad(size);
+    text(")");
+  }
+
+  void texts(std::initializer_list<std::string_view> values) {
+    for (const std::string_view value : values) text(value);
   }
 
   void text(std::string_view value) {
@@ -125,6 +90,7 @@ class Hasher {
 
   using Buffer = std::array<char, 64 << 10>;
 
+  const StoreFiles& files_;
   image::Sha256 hash_;
   std::uint64_t size_ = 0;
   std::unique_ptr<Buffer> buffer_ = std::make_unique<Buffer>();
@@ -151,13 +117,10 @@ void NarSize::entry(std::uint64_t name_size) {
   bytes_ += words_size({"entry", "(", "name", "node", ")"}) + string_size(name_size);
 }
 
-Nar nar_of(const fs::path& root, const store::StorePath& path) {
-  Hasher hasher;
-  try {
-    hasher.node(root / path.str().substr(1));
-  } catch (const fs::filesystem_error& error) {
-    throw Error(Failure::storage, fmt::format("cannot read {}: {}", error.path1().string(), error.code().message()));
-  }
+Nar nar_of(const std::filesystem::path& root, const store::StorePath& path) {
+  StoreFiles files(root);
+  Hasher hasher(files);
+  visit_store_path(files, path, hasher);
   return hasher.finish();
 }
 

@@ -31,7 +31,7 @@ struct Nar {
 };
 
 // Reads and hashes all of `path`; `root` is where /nix/store lies. Throws Error{storage} for what cannot be read,
-// Error{corrupt} for a file that shrank meanwhile.
+// Error{corrupt} for a file that shrank meanwhile. Follows no symlink (store_files.h).
 Nar nar_of(const std::filesystem::path& root, const store::StorePath& path);
 
 }  // namespace nixery::layer

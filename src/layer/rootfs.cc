@@ -15,8 +15,6 @@ namespace nixery::layer {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::array ca_bundles = {"etc/ssl/certs/ca-bundle.crt", "etc/ssl/certs/ca-certificates.crt"};
 
 // Directories that must be real whoever gives them, since base files go into them.
@@ -25,24 +23,23 @@ const std::set<std::string> base_parents = {"bin", "etc", "etc/ssl", "etc/ssl/ce
 
 class Builder {
  public:
-  Builder(const fs::path& root, Union united) : root_(root), entries_(std::move(united.entries)) {}
+  Builder(ClosureReader& reader, EntrySet entries) : reader_(reader), entries_(std::move(entries)) {}
 
   bool has(const std::string& name) const { return entries_.contains(name); }
   void add(Entry entry) {
     if (!add_parents(entry.name)) return;  // a package has a file where we want a directory
-    std::string name = entry.name;
-    entries_.try_emplace(std::move(name), std::move(entry));
+    entries_.insert(std::move(entry));
   }
   // A real directory of these permissions, whatever a package says.
   void directory(const std::string& name, unsigned mode) {
     if (!add_parents(name)) return;
-    entries_.insert_or_assign(name, Entry::directory(name, mode));
+    if (const auto found = entries_.find(name); found != entries_.end()) entries_.erase(found);
+    entries_.insert(Entry::directory(name, mode));
   }
 
-  bool in_store(const store::StorePath& path, std::string_view name) const {
-    std::error_code code;
-    const fs::path file = root_ / path.str().substr(1) / name;
-    return fs::exists(fs::symlink_status(file, code));
+  bool has_file(const store::StorePath& path, std::string_view name) const {
+    const auto object = reader_.resolve(fmt::format("{}/{}", path.base_name(), name));
+    return object && object->kind == FileKind::file;
   }
 
   // `name` as a link to `program` of the union, or else of the first path of the closure that has it.
@@ -50,7 +47,7 @@ class Builder {
     if (has(name)) return true;
     for (const std::string& program : programs) {
       if (const auto found = entries_.find(program); found != entries_.end()) {
-        add(Entry::symlink(name, found->second.content));
+        add(Entry::symlink(name, found->content));
         return true;
       }
     }
@@ -61,7 +58,7 @@ class Builder {
     });
     for (const store::StorePath& path : by_name) {
       for (const std::string& program : programs) {
-        if (!in_store(path, program)) continue;
+        if (!has_file(path, program)) continue;
         add(Entry::symlink(name, path.str() + '/' + program));
         return true;
       }
@@ -72,20 +69,16 @@ class Builder {
   std::vector<std::string> names_in(const std::string& directory) const {
     std::vector<std::string> names;
     const std::string prefix = directory + '/';
-    for (auto at = entries_.lower_bound(prefix); at != entries_.end() && at->first.starts_with(prefix); ++at)
-      if (at->first.find('/', prefix.size()) == std::string::npos) names.push_back(at->first.substr(prefix.size()));
+    for (auto at = entries_.lower_bound(prefix); at != entries_.end() && at->name.starts_with(prefix); ++at)
+      if (at->name.find('/', prefix.size()) == std::string::npos) names.push_back(at->name.substr(prefix.size()));
     return names;
   }
 
-  // Bytewise by components, as in a walk: ascending by whole names would put "a-b" between "a" and "a/c".
+  // Frees each as it goes, since there may be several hundred thousand.
   std::vector<Entry> take() {
     std::vector<Entry> sorted;
-    for (auto& [name, entry] : entries_) sorted.push_back(std::move(entry));
-    const auto rank = [](char c) { return c == '/' ? 0 : static_cast<unsigned char>(c) + 1; };
-    std::sort(sorted.begin(), sorted.end(), [&](const Entry& a, const Entry& b) {
-      return std::lexicographical_compare(a.name.begin(), a.name.end(), b.name.begin(), b.name.end(),
-                                          [&](char x, char y) { return rank(x) < rank(y); });
-    });
+    sorted.reserve(entries_.size());
+    while (!entries_.empty()) sorted.push_back(std::move(entries_.extract(entries_.begin()).value()));
     return sorted;
   }
 
@@ -93,20 +86,19 @@ class Builder {
   bool add_parents(const std::string& name) {
     for (std::size_t slash = name.find('/'); slash != name.npos; slash = name.find('/', slash + 1)) {
       const std::string parent = name.substr(0, slash);
-      const auto at = entries_.try_emplace(parent, Entry::directory(parent)).first;
-      if (at->second.kind != Entry::Kind::directory) return false;
+      if (entries_.insert(Entry::directory(parent)).first->kind != Entry::Kind::directory) return false;
     }
     return true;
   }
 
-  const fs::path& root_;
-  std::map<std::string, Entry> entries_;
+  ClosureReader& reader_;
+  EntrySet entries_;
 };
 
 void add_certificates(Builder& builder, const std::optional<store::StorePath>& cacert) {
   if (!cacert) return;
   for (const char* bundle : ca_bundles) {
-    if (!builder.in_store(*cacert, bundle)) continue;
+    if (!builder.has_file(*cacert, bundle)) continue;
     for (const char* name : ca_bundles) builder.add(Entry::symlink(name, cacert->str() + '/' + bundle));
     return;
   }
@@ -136,15 +128,16 @@ void add_base_files(Builder& builder, bool has_sh) {
 }  // namespace
 
 Rootfs plan_rootfs(const std::vector<PackageOutput>& packages, const std::optional<store::StorePath>& cacert,
-                   const store::Closure& closure, const fs::path& root) {
-  Union united = unite(root, packages, base_parents);
+                   const store::Closure& closure, const std::filesystem::path& root, const std::stop_token& stop) {
+  ClosureReader reader(root, closure, stop);
+  Union united = unite(reader, packages, base_parents);
   Rootfs result;
   result.conflicts = std::move(united.conflicts);
   std::sort(result.conflicts.begin(), result.conflicts.end(),
             [](const Conflict& a, const Conflict& b) { return a.path < b.path; });
   result.warnings = describe(result.conflicts);
 
-  Builder builder(root, std::move(united));
+  Builder builder(reader, std::move(united.entries));
   const bool has_sh = builder.link_program("bin/sh", {"bin/sh", "bin/bash"}, closure);
   builder.link_program("usr/bin/env", {"bin/env"}, closure);
   add_certificates(builder, cacert);

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -44,9 +45,12 @@ struct Rootfs {
 // * Base files where no package gives them: /etc/passwd, group and nsswitch.conf (root, nobody), /tmp and /var/tmp
 //   1777, /root 0700, /var, /run; /bin/sh and /usr/bin/env as links to what the union or else the closure has;
 //   /etc/ssl/certs/ca-bundle.crt and ca-certificates.crt from `cacert`.
+// Symlinks are followed within `closure` only (closure_reader.h); one that leads elsewhere is a link like a file.
 // `packages` are in order of precedence; `root` is where /nix/store lies. Throws Error{storage} for what cannot be
-// read.
+// read, Error{package_too_large} and Error{timed_out} beyond the limits of ClosureReader and unite(), and
+// Error{unavailable} once `stop` is requested.
 Rootfs plan_rootfs(const std::vector<PackageOutput>& packages, const std::optional<store::StorePath>& cacert,
-                   const store::Closure& closure, const std::filesystem::path& root = "/");
+                   const store::Closure& closure, const std::filesystem::path& root = "/",
+                   const std::stop_token& stop = {});
 
 }  // namespace nixery::layer

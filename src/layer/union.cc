@@ -1,22 +1,22 @@
 #include "layer/union.h"
 
-#include <dirent.h>
-#include <sys/stat.h>
+#include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <memory>
 #include <optional>
 #include <sstream>
 #include <tuple>
+#include <unordered_set>
 
-#include "os/file.h"
+#include "error.h"
 
 namespace nixery::layer {
 
 namespace {
 
-namespace fs = std::filesystem;
+constexpr std::size_t max_name = 4096;         // bytes; a path that programs can open is shorter
+constexpr std::size_t max_bytes = 96 << 20;    // of all names and targets
+constexpr int lowest_before_propagated = 999;  // buildEnv's numbers: what is propagated has 1000 or more
 
 // Names at the top of an output that are nix's, or the system's own.
 const std::set<std::string, std::less<>> not_linked = {"nix-support", "nix", "dev", "proc", "sys"};
@@ -26,9 +26,9 @@ bool is_left_out(std::string_view name) {
   return name.ends_with("share/info/dir") || name.ends_with("/perllocal.pod");
 }
 
-// Something of one output that could stand at a name.
+// Something of one output that could stand at a name. Paths are relative to the store.
 struct Candidate {
-  std::string target;  // "/nix/store/…/bin/vi", what a symlink would say
+  std::string target;  // "…-vim-9.0/bin/vi", what a symlink would say
   std::string real;    // the same with all symlinks resolved
   bool directory;      // after resolving
   int priority;
@@ -39,121 +39,118 @@ bool precedes(const Candidate& a, const Candidate& b) {
   return std::tie(a.priority, a.order) < std::tie(b.priority, b.order);
 }
 
+std::string absolute(const std::string& path) {
+  return fmt::format("{}/{}", store::store_dir, path);
+}
+
 class Uniter {
  public:
-  Uniter(const fs::path& root, const std::set<std::string>& real_directories)
-      : root_(root.string()), real_directories_(real_directories) {
-    while (root_.ends_with('/')) root_.pop_back();
-  }
+  Uniter(ClosureReader& reader, const std::set<std::string>& real_directories)
+      : reader_(reader), real_directories_(real_directories) {}
 
   Union unite(const std::vector<PackageOutput>& packages) {
     std::vector<Candidate> tops;
-    for (const PackageOutput& package : with_propagated(packages))
-      if (auto top = look(package.path.str(), root_ + package.path.str(), package.priority, tops.size());
-          top && top->directory)
-        tops.push_back(std::move(*top));
-    merge("", tops, {});
+    for (const PackageOutput& package : with_propagated(packages)) {
+      std::string path(package.path.base_name());
+      auto object = reader_.resolve(path);
+      if (object && object->kind == FileKind::directory)
+        tops.push_back({std::move(path), std::move(object->path), true, package.priority, tops.size()});
+    }
+    merge("", tops);
     return std::move(union_);
   }
 
  private:
+  struct OpenDirectory {
+    const Candidate* directory;
+    Listing listing;
+  };
+  struct Child {
+    std::uint32_t directory;  // an index into the vector of OpenDirectory
+    std::uint32_t item;       // an index into its listing
+  };
+
   std::vector<PackageOutput> with_propagated(const std::vector<PackageOutput>& packages) const {
     std::vector<PackageOutput> all;
     std::set<store::StorePath> seen;
     for (const PackageOutput& package : packages)
       if (seen.insert(package.path).second) all.push_back(package);
-    constexpr int below_all = 1000;  // buildEnv's number
     for (std::size_t i = 0; i < all.size(); ++i) {
-      const auto text = os::read_if_exists(root_ + all[i].path.str() + "/nix-support/propagated-user-env-packages");
+      const auto text =
+          reader_.read(fmt::format("{}/nix-support/propagated-user-env-packages", all[i].path.base_name()));
       if (!text) continue;
-      const int priority = std::max(all[i].priority, below_all - 1) + 1;
+      const int priority = std::max(all[i].priority, lowest_before_propagated) + 1;
       std::istringstream words(*text);
       for (std::string word; words >> word;)
-        if (const auto path = store::StorePath::parse(word); path && seen.insert(*path).second)
+        if (const auto path = store::StorePath::parse(word);
+            path && reader_.contains(*path) && seen.insert(*path).second)
           all.push_back({*path, priority});
     }
     return all;
   }
 
-  // `target` is what a link would say, `path` where it lies, its parents resolved. nullopt if there is nothing.
-  std::optional<Candidate> look(std::string target, std::string path, int priority, std::size_t order) const {
-    struct stat info;
-    if (lstat(path.c_str(), &info) != 0) return std::nullopt;
-    if (S_ISLNK(info.st_mode)) {
-      // A dangling one is linked as it is.
-      if (std::string real = resolve(path); !real.empty() && lstat(real.c_str(), &info) == 0) path = std::move(real);
+  Candidate look(const Candidate& directory, const Listing::Item& item) const {
+    Candidate child{fmt::format("{}/{}", directory.target, item.name), fmt::format("{}/{}", directory.real, item.name),
+                    item.kind == FileKind::directory, directory.priority, directory.order};
+    if (item.kind == FileKind::symlink) {
+      // One that leads nowhere, or out of the closure, is linked as it is.
+      if (auto object = reader_.resolve_link(child.real)) {
+        child.real = std::move(object->path);
+        child.directory = object->kind == FileKind::directory;
+      }
     }
-    return Candidate{std::move(target), std::move(path), S_ISDIR(info.st_mode) != 0, priority, order};
+    // A symlink back to a directory that led here would go round for ever, and is linked like a file.
+    if (above_.contains(child.real)) child.directory = false;
+    return child;
   }
 
-  // Symlinks followed by hand, since an absolute one means what it will mean in the image: below root_.
-  std::string resolve(const std::string& path) const {
-    fs::path pending = fs::path(path.substr(root_.size())).lexically_relative("/");
-    fs::path done = "/";
-    int links = 0;
-    while (!pending.empty()) {
-      const fs::path part = *pending.begin();
-      pending = pending.lexically_relative(part);
-      if (pending == ".") pending.clear();
-      if (part == "." || part.empty()) continue;
-      if (part == "..") {
-        done = done.parent_path();
-        continue;
-      }
-      const fs::path here = done / part;
-      std::error_code code;
-      const fs::file_status status = fs::symlink_status(root_ + here.string(), code);
-      if (!fs::exists(status)) return {};
-      if (!fs::is_symlink(status)) {
-        done = here;
-        continue;
-      }
-      if (++links > 40) return {};
-      const fs::path target = fs::read_symlink(root_ + here.string(), code);
-      if (code) return {};
-      if (target.is_absolute()) done = "/";
-      pending = target.relative_path() / pending;
-    }
-    return root_ + done.string();
-  }
+  // What is in the directories of `name`, united.
+  void merge(const std::string& name, const std::vector<Candidate>& directories) {
+    if (name.size() > max_name)
+      throw Error(Failure::package_too_large,
+                  fmt::format("the packages' directories are united to a path of more than {} bytes: {}…", max_name,
+                              name.substr(0, 100)));
+    std::vector<OpenDirectory> open;
+    for (const Candidate& directory : directories)
+      if (above_.insert(directory.real).second)  // else the same one under two names
+        open.push_back({&directory, reader_.list(directory.real)});
 
-  // What is in the directories of `name`, united. `above` holds the directories that led here: a symlink back to one
-  // of them would go round for ever, and is linked like a file.
-  void merge(const std::string& name, const std::vector<Candidate>& directories, const std::set<std::string>& above) {
-    std::set<std::string> inside = above;
-    for (const Candidate& directory : directories) inside.insert(directory.real);
+    std::vector<Child> children;
+    for (std::uint32_t i = 0; i < open.size(); ++i)
+      for (std::uint32_t k = 0; k < open[i].listing.size(); ++k) children.push_back({i, k});
+    const auto name_of = [&](const Child& child) { return open[child.directory].listing[child.item].name; };
+    std::stable_sort(children.begin(), children.end(),
+                     [&](const Child& a, const Child& b) { return name_of(a) < name_of(b); });
 
-    std::map<std::string, std::vector<Candidate>> children;
-    std::set<std::string> read;
-    for (const Candidate& directory : directories) {
-      if (!read.insert(directory.real).second) continue;  // the same one under two names
-      for (const std::string& child : names_in(directory.real)) {
-        if (name.empty() && not_linked.contains(child)) continue;
-        auto candidate =
-            look(directory.target + '/' + child, directory.real + '/' + child, directory.priority, directory.order);
-        if (!candidate) continue;
-        if (inside.contains(candidate->real)) candidate->directory = false;
-        if (name.empty() && !candidate->directory) continue;  // stray files at the top of an output
-        children[child].push_back(std::move(*candidate));
-      }
-    }
-    for (auto& [child, candidates] : children) {
-      const std::string path = name.empty() ? child : name + '/' + child;
+    for (std::size_t begin = 0, end; begin < children.size(); begin = end) {
+      const std::string_view child = name_of(children[begin]);
+      for (end = begin + 1; end < children.size() && name_of(children[end]) == child;) ++end;
+      if (name.empty() && not_linked.contains(child)) continue;
+      const std::string path = name.empty() ? std::string(child) : fmt::format("{}/{}", name, child);
       if (is_left_out(path)) continue;
+      std::vector<Candidate> candidates;
+      for (std::size_t i = begin; i < end; ++i) {
+        const OpenDirectory& in = open[children[i].directory];
+        Candidate candidate = look(*in.directory, in.listing[children[i].item]);
+        // Stray files at the top of an output are not linked.
+        if (candidate.directory || !name.empty()) candidates.push_back(std::move(candidate));
+      }
+      if (candidates.empty()) continue;
       std::stable_sort(candidates.begin(), candidates.end(), precedes);
-      place(path, candidates, inside);
+      place(path, candidates);
     }
+    for (const OpenDirectory& done : open) above_.erase(done.directory->real);
   }
 
-  void place(const std::string& path, const std::vector<Candidate>& candidates, const std::set<std::string>& above) {
+  void place(const std::string& path, const std::vector<Candidate>& candidates) {
     const Candidate& winner = candidates.front();
     std::vector<Candidate> directories;
-    Conflict conflict{path, winner.target, {}};
+    Conflict conflict{path, absolute(winner.target), {}};
     for (const Candidate& candidate : candidates) {
       if (winner.directory && candidate.directory) {
         directories.push_back(candidate);
       } else if (candidate.real != winner.real) {
-        conflict.losers.push_back(candidate.target);
+        conflict.losers.push_back(absolute(candidate.target));
       }
     }
     if (!conflict.losers.empty()) union_.conflicts.push_back(std::move(conflict));
@@ -162,36 +159,40 @@ class Uniter {
                                  [&](const Candidate& directory) { return directory.real == winner.real; });
     const bool top = path.find('/') == path.npos;
     if (!winner.directory || (one && !top && !real_directories_.contains(path))) {
-      union_.entries.emplace(path, Entry::symlink(path, winner.target));
+      add(Entry::symlink(path, absolute(winner.target)));
       return;
     }
-    union_.entries.emplace(path, Entry::directory(path));
-    merge(path, directories, above);
+    add(Entry::directory(path));
+    merge(path, directories);
   }
 
-  static std::vector<std::string> names_in(const std::string& directory) {
-    struct Close {
-      void operator()(DIR* dir) const { closedir(dir); }
-    };
-    const std::unique_ptr<DIR, Close> dir(opendir(directory.c_str()));
-    if (!dir) os::throw_errno("open", directory);
-    std::vector<std::string> names;
-    for (errno = 0; const dirent* entry = readdir(dir.get()); errno = 0)
-      if (const std::string name = entry->d_name; name != "." && name != "..") names.push_back(name);
-    if (errno != 0) os::throw_errno("read", directory);
-    return names;
+  void add(Entry entry) {
+    bytes_ += entry.name.size() + entry.content.size();
+    if (bytes_ > max_bytes)
+      throw Error(Failure::package_too_large,
+                  fmt::format("the names and links of the packages' united directories take more than {} MiB",
+                              max_bytes >> 20));
+    union_.entries.insert(std::move(entry));
   }
 
-  std::string root_;
+  ClosureReader& reader_;
   const std::set<std::string>& real_directories_;
+  std::unordered_set<std::string> above_;  // the real directories that led to the one that is merged
   Union union_;
+  std::size_t bytes_ = 0;  // of names and targets in union_
 };
 
 }  // namespace
 
-Union unite(const fs::path& root, const std::vector<PackageOutput>& packages,
+bool InArchiveOrder::precedes(std::string_view a, std::string_view b) {
+  const auto rank = [](char c) { return c == '/' ? 0 : static_cast<unsigned char>(c) + 1; };
+  return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(),
+                                      [&](char x, char y) { return rank(x) < rank(y); });
+}
+
+Union unite(ClosureReader& reader, const std::vector<PackageOutput>& packages,
             const std::set<std::string>& real_directories) {
-  return Uniter(root, real_directories).unite(packages);
+  return Uniter(reader, real_directories).unite(packages);
 }
 
 }  // namespace nixery::layer

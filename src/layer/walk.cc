@@ -1,23 +1,18 @@
 #include "layer/walk.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <memory>
+#include <span>
 #include <string>
-#include <unordered_map>
-#include <vector>
 
-#include "error.h"
 #include "layer/nar.h"
+#include "layer/remembered_files.h"
+#include "layer/store_walk.h"
 #include "layer/tar.h"
-#include "os/fd.h"
 #include "os/file.h"
 
 namespace nixery::layer {
@@ -25,157 +20,82 @@ namespace nixery::layer {
 namespace {
 
 constexpr std::uint64_t link_threshold = 16 << 10;  // bytes; below it, looking for twins costs more than it saves
-constexpr std::size_t twins_tried = 16;             // files of one size that are compared before giving up
 
-[[noreturn]] void throw_changed(const std::string& path) {
-  throw Error(Failure::corrupt, fmt::format("{} changed while it was being read", path));
-}
-
-// As much as there is, up to `size` bytes.
-std::size_t read_some(int fd, char* to, std::size_t size, const std::string& path) {
-  for (;;) {
-    const ssize_t n = read(fd, to, size);
-    if (n >= 0) return static_cast<std::size_t>(n);
-    if (errno != EINTR) os::throw_errno("read", path);
-  }
-}
-
-struct DirectoryEntry {
-  std::string name;
-  unsigned char type;
-};
-
-std::vector<DirectoryEntry> read_directory(const std::string& path) {
-  struct Close {
-    void operator()(DIR* dir) const { closedir(dir); }
-  };
-  const std::unique_ptr<DIR, Close> dir(opendir(path.c_str()));
-  if (!dir) os::throw_errno("open", path);
-  std::vector<DirectoryEntry> entries;
-  for (errno = 0; const dirent* entry = readdir(dir.get()); errno = 0) {
-    const std::string_view name = entry->d_name;
-    if (name != "." && name != "..") entries.push_back({std::string(name), entry->d_type});
-  }
-  if (errno != 0) os::throw_errno("read", path);
-  std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
-  return entries;
-}
-
-class Walker {
+class TarWriter : public StoreVisitor {
  public:
-  Walker(Sink& sink, const std::filesystem::path& root, const store::StorePath& path)
-      : sink_(sink), path_(root.string()) {
-    while (path_.ends_with('/')) path_.pop_back();
-    name_at_ = path_.size() + 1;
-    path_ += path.str();
-  }
+  TarWriter(Sink& sink, StoreFiles& files) : sink_(sink), files_(files) {}
 
-  std::uint64_t walk() {
-    visit(DT_UNKNOWN);
-    return nar_.bytes();
-  }
+  std::uint64_t nar_size() const { return nar_.bytes(); }
 
  private:
-  struct File {
-    std::string path;
-    dev_t device;
-    ino_t inode;
-    bool executable;
-  };
+  static std::string name_of(const std::string& path) { return "nix/store/" + path; }
 
-  std::string name() const { return path_.substr(name_at_); }
-
-  // What path_ names, and all below it.
-  void visit(unsigned char type) {
-    if (type == DT_UNKNOWN) {
-      struct stat info;
-      if (lstat(path_.c_str(), &info) != 0) os::throw_errno("read", path_);
-      type = static_cast<unsigned char>(IFTODT(info.st_mode));
-    }
-    switch (type) {
-      case DT_DIR: return directory();
-      case DT_REG: return file();
-      case DT_LNK: return symlink();
-      default: throw Error(Failure::storage, fmt::format("{} is no file, directory or symlink", path_));
-    }
-  }
-
-  void directory() {
+  void begin_directory(const std::string& path) override {
     nar_.directory();
-    sink_.append(tar_header({Entry::Kind::directory, name(), 0555, {}, 0}));
-    const std::size_t length = path_.size();
-    for (const DirectoryEntry& entry : read_directory(path_)) {
-      nar_.entry(entry.name.size());
-      path_ += '/';
-      path_ += entry.name;
-      visit(entry.type);
-      path_.resize(length);
-    }
+    sink_.append(tar_header({Entry::Kind::directory, name_of(path), 0555, {}, 0}));
+  }
+  void begin_entry(std::string_view name) override { nar_.entry(name.size()); }
+  void end_entry() override {}
+  void end_directory() override {}
+
+  void symlink(const std::string& path, const std::string& target) override {
+    nar_.symlink(target.size());
+    sink_.append(tar_header({Entry::Kind::symlink, name_of(path), 0777, target, 0}));
   }
 
-  void symlink() {
-    std::array<char, 4097> target;  // PATH_MAX bounds a target
-    const ssize_t n = readlink(path_.c_str(), target.data(), target.size());
-    if (n < 0) os::throw_errno("read link", path_);
-    nar_.symlink(static_cast<std::uint64_t>(n));
-    sink_.append(
-        tar_header({Entry::Kind::symlink, name(), 0777, std::string(target.data(), static_cast<std::size_t>(n)), 0}));
-  }
-
-  void file() {
-    os::Fd fd(open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    struct stat info;
-    if (!fd || fstat(fd.get(), &info) != 0) os::throw_errno("open", path_);
-    if (!S_ISREG(info.st_mode)) throw_changed(path_);
-    const auto size = static_cast<std::uint64_t>(info.st_size);
-    const bool executable = (info.st_mode & S_IXUSR) != 0;
+  void file(const std::string& path, StoreFiles::File file) override {
+    const auto size = static_cast<std::uint64_t>(file.info.st_size);
+    const bool executable = (file.info.st_mode & S_IXUSR) != 0;
     const unsigned mode = executable ? 0555 : 0444;
     nar_.file(size, executable);
 
     if (size >= link_threshold) {
-      if (const std::string* twin = find_twin(fd.get(), info, executable)) {
-        sink_.append(tar_header({Entry::Kind::hard_link, name(), mode, twin->substr(name_at_), 0}));
+      const std::string twin = find_twin(path, file, executable);
+      if (!twin.empty()) {
+        sink_.append(tar_header({Entry::Kind::hard_link, name_of(path), mode, name_of(twin), 0}));
         return;
       }
     }
-    sink_.append(tar_header({Entry::Kind::file, name(), mode, {}, size}));
+    sink_.append(tar_header({Entry::Kind::file, name_of(path), mode, {}, size}));
     for (std::uint64_t left = size; left > 0;) {
       const std::span<char> buffer = sink_.buffer();
-      const std::size_t n = read_some(fd.get(), buffer.data(), std::min<std::uint64_t>(left, buffer.size()), path_);
-      if (n == 0) throw_changed(path_);
+      const std::size_t n = file.read(buffer.data(), std::min<std::uint64_t>(left, buffer.size()), files_, path);
+      if (n == 0) throw_changed(files_.full_path(path));
       sink_.advance(n);
       left -= n;
     }
     sink_.append(tar_padding(size));
     struct stat after;
-    if (fstat(fd.get(), &after) != 0) os::throw_errno("read", path_);
-    if (after.st_size != info.st_size) throw_changed(path_);
+    if (fstat(file.fd.get(), &after) != 0) os::throw_errno("read", files_.full_path(path));
+    if (after.st_size != file.info.st_size) throw_changed(files_.full_path(path));
   }
 
-  // An earlier file of the same contents and mode, or nullptr; then this one is remembered for those to come.
-  const std::string* find_twin(int fd, const struct stat& info, bool executable) {
-    std::vector<File>& same_size = files_[static_cast<std::uint64_t>(info.st_size)];
-    for (const File& file : same_size) {
-      if (file.executable != executable) continue;
-      if (file.device == info.st_dev && file.inode == info.st_ino) return &file.path;
-      if (same_contents(fd, file.path)) return &file.path;
+  // The path of an earlier file of the same contents and mode, or "" if there is none; then this one is remembered.
+  std::string find_twin(const std::string& path, const StoreFiles::File& file, bool executable) {
+    const auto size = static_cast<std::uint64_t>(file.info.st_size);
+    for (auto i = remembered_.first(size); i != RememberedFiles::none; i = remembered_[i].next) {
+      const RememberedFiles::File& other = remembered_[i];
+      if (other.executable != executable) continue;
+      const bool same_inode = other.device == file.info.st_dev && other.inode == file.info.st_ino;
+      std::string twin = remembered_.path_of(other);
+      if (same_inode || same_contents(file, path, twin)) return twin;
     }
-    if (same_size.size() < twins_tried) same_size.push_back({path_, info.st_dev, info.st_ino, executable});
-    return nullptr;
+    remembered_.add(path, file.info, executable);
+    return {};
   }
 
-  bool same_contents(int fd, const std::string& other_path) {
-    const os::Fd other = os::open_for_reading(other_path);
+  bool same_contents(const StoreFiles::File& file, const std::string& path, const std::string& other_path) {
+    const StoreFiles::File other = files_.open(other_path);
     if (!left_) {
       left_ = std::make_unique<Block>();
       right_ = std::make_unique<Block>();
     }
     std::size_t want = 4096;  // what differs mostly does so at once
     for (off_t at = 0;;) {
-      const ssize_t a = pread(fd, left_->data(), want, at);
-      if (a < 0) os::throw_errno("read", path_);
-      const ssize_t b = pread(other.get(), right_->data(), want, at);
-      if (b < 0) os::throw_errno("read", other_path);
+      const ssize_t a = pread(file.fd.get(), left_->data(), want, at);
+      if (a < 0) os::throw_errno("read", files_.full_path(path));
+      const ssize_t b = pread(other.fd.get(), right_->data(), want, at);
+      if (b < 0) os::throw_errno("read", files_.full_path(other_path));
       if (a != b || !std::equal(left_->begin(), left_->begin() + a, right_->begin())) return false;
       if (a == 0) return true;
       at += a;
@@ -186,17 +106,19 @@ class Walker {
   using Block = std::array<char, 64 << 10>;
 
   Sink& sink_;
+  StoreFiles& files_;
   NarSize nar_;
-  std::string path_;                                            // of what is being visited, on this file system
-  std::size_t name_at_;                                         // where in it the name for the archive begins
-  std::unordered_map<std::uint64_t, std::vector<File>> files_;  // by size: those that a later one may be linked to
+  RememberedFiles remembered_;
   std::unique_ptr<Block> left_, right_;
 };
 
 }  // namespace
 
 std::uint64_t append_store_path(Sink& sink, const std::filesystem::path& root, const store::StorePath& path) {
-  return Walker(sink, root, path).walk();
+  StoreFiles files(root);
+  TarWriter writer(sink, files);
+  visit_store_path(files, path, writer);
+  return writer.nar_size();
 }
 
 }  // namespace nixery::layer

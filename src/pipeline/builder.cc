@@ -91,7 +91,8 @@ std::shared_ptr<BuildJob> Builder::job_of(const reference::Reference& reference)
 // For later requests. Neither transient failures nor wrong requests are recorded.
 void Builder::remember_failure(const reference::Reference& reference, const Error& error) const {
   const Failure failure = error.failure();
-  if (failure != Failure::evaluation_failed && failure != Failure::build_failed && failure != Failure::timed_out)
+  if (failure != Failure::evaluation_failed && failure != Failure::build_failed &&
+      failure != Failure::package_too_large && failure != Failure::timed_out)
     return;
   try {
     tree::write_failure(

@@ -106,7 +106,7 @@ BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::Pinn
 
   std::optional<metrics::Timer> timer(metrics_.layer);
   const LayeredClosure layered = plan(image, observer.stop);
-  const layer::Rootfs root = root_of(image, layered.closure);
+  const layer::Rootfs root = root_of(image, layered.closure, observer.stop);
   for (int attempt = 0; attempt < max_publish_attempts; ++attempt) {
     const auto layers = layer(image, layered, root, progress, observer.stop);
     // A collection may have removed layers that no manifest led to; what is touched under the lock stays.

@@ -1,6 +1,6 @@
 #include "pipeline/layer_prefetch.h"
 
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
@@ -36,8 +36,9 @@ LayerPrefetch::LayerPrefetch(std::vector<const nix::Package*> packages, layer::E
     : packages_(std::move(packages)), encoding_(encoding), plan_(plan), writer_(writer), build_stop_(build_stop) {
   const auto outputs = output_paths(packages_);
   // A look at the file system is cheap; realising finds out whether an existing path is valid.
+  struct stat info;
   if (std::all_of(outputs.begin(), outputs.end(),
-                  [](const auto& path) { return access(path.str().c_str(), F_OK) == 0; }))
+                  [&](const auto& path) { return lstat(path.str().c_str(), &info) == 0; }))
     return;
   thread_ = std::jthread([this, cause = current_cause()](const std::stop_token& stop) {
     const CauseScope scope(cause);

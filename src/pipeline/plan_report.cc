@@ -68,7 +68,7 @@ PlanReport report_plan(const ImagePipeline& pipeline, const tree::Tree& tree, Re
   const auto& [closure, layers, with_root] = report.layered;
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layer::Contents contents{{}, paths_of(layers[i], closure)};
-    if (i == with_root) contents.entries = root_of(report.image, closure).entries;
+    if (i == with_root) contents.entries = root_of(report.image, closure, stop).entries;
     report.in_tree.push_back(
         layer::find_layer(tree.layout(), layer::layer_key(report.image.encoding, contents)).has_value());
   }

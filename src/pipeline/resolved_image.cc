@@ -26,14 +26,14 @@ std::vector<const store::PathInfo*> paths_of(const plan::Layer& layer, const sto
   return paths;
 }
 
-layer::Rootfs root_of(const ResolvedImage& image, const store::Closure& closure) {
+layer::Rootfs root_of(const ResolvedImage& image, const store::Closure& closure, const std::stop_token& stop) {
   std::vector<layer::PackageOutput> outputs;
   for (const nix::Package& package : image.resolution.packages)
     for (const nix::Output& output : package.outputs) outputs.push_back({output.path, package.priority});
   std::optional<store::StorePath> certificates;
   if (const auto& cacert = image.resolution.cacert; cacert && !cacert->outputs.empty())
     certificates = cacert->outputs.front().path;
-  return layer::plan_rootfs(outputs, certificates, closure);
+  return layer::plan_rootfs(outputs, certificates, closure, "/", stop);
 }
 
 }  // namespace nixery::pipeline

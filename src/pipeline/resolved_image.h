@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,6 @@ std::vector<store::StorePath> output_paths(const std::vector<const nix::Package*
 std::vector<const store::PathInfo*> paths_of(const plan::Layer& layer, const store::Closure& closure);
 
 // The image's root file system. All of the closure must be in the store.
-layer::Rootfs root_of(const ResolvedImage& image, const store::Closure& closure);
+layer::Rootfs root_of(const ResolvedImage& image, const store::Closure& closure, const std::stop_token& stop);
 
 }  // namespace nixery::pipeline

@@ -105,6 +105,7 @@ TEST_CASE("a conflict goes to the lower priority, then to the first, and is repo
 TEST_CASE("two links to one file are no conflict") {
   Set set;
   const auto a = set.package("a"), b = set.package("b");
+  set.package("real");
   set.store.file("real", "bin/tool", "", 0555);
   set.store.symlink("a", "bin/tool", set.at("real", "bin/tool"));
   set.store.symlink("b", "bin/tool", set.at("a", "bin/tool"));
@@ -143,6 +144,7 @@ TEST_CASE("a symlink to a directory is a directory; one that goes round is not f
 TEST_CASE("propagated packages come along, below all that were asked for") {
   Set set;
   const auto a = set.package("a"), b = set.package("b", 900);
+  set.package("pulled");
   set.package("deep");
   set.store.file("a", "nix-support/propagated-user-env-packages", set.store.info("pulled").path.str() + "\n");
   set.store.file("pulled", "nix-support/propagated-user-env-packages", " " + set.store.info("deep").path.str());
