@@ -12,6 +12,19 @@ bool Error::transient() const {
   }
 }
 
+bool is_refusal(Failure failure) {
+  switch (failure) {
+    case Failure::bad_name:
+    case Failure::bad_tag:
+    case Failure::unknown_tag:
+    case Failure::unknown_package:
+    case Failure::not_a_package:
+    case Failure::unsupported_platform:
+    case Failure::forbidden: return true;
+    default: return false;
+  }
+}
+
 const char* name_of(Failure failure) {
   switch (failure) {
     case Failure::bad_name: return "bad_name";

@@ -57,6 +57,10 @@ class Error : public std::runtime_error {
   std::string detail_;
 };
 
+// Whether the request itself is at fault: it names what does not exist or may not be had. Such failures are logged at
+// level debug and leave no file.
+bool is_refusal(Failure failure);
+
 // "unknown_package": the name that logs, metrics and --json use.
 const char* name_of(Failure failure);
 

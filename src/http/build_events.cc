@@ -81,7 +81,7 @@ Look look_at(const pipeline::Builder& builder, const tree::Tree& tree, const ref
     return look;
   }
   const std::string key = pipeline::build_key(reference);
-  if (os::Lock::is_held(tree.layout().lock(key))) {
+  if (os::Lock::is_held(tree.layout().key_lock(key))) {
     look.state = State::building;
   } else if (const auto failure = tree::read_failure(tree.layout(), key)) {
     look.state = State::failed;

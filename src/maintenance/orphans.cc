@@ -129,7 +129,7 @@ class Sweeper {
       const std::string key = entry.path().filename().string();
       if (!has_no_image(key, entry.path())) return;
       std::optional<os::Lock> lock;
-      if (mode_ == Mode::real && !(lock = os::Lock::try_lock(layout_.lock(key)))) return;
+      if (mode_ == Mode::real && !(lock = os::Lock::try_lock(layout_.key_lock(key)))) return;
       if (has_no_image(key, entry.path())) remove(entry.path());  // one may have been built until it was ours
     });
   }

@@ -11,6 +11,7 @@
 
 #include "error.h"
 #include "image/digest.h"
+#include "log.h"
 #include "os/file.h"
 #include "store/store_path.h"
 
@@ -118,7 +119,11 @@ Revision PathSource::look() const {
       memo && memo->starts_with(stamp + " sha256:") && memo->ends_with('\n'))
     return {memo->substr(stamp.size() + 1, memo->size() - stamp.size() - 2), "", true};
   const std::string id = contents_hash(location_, entries);
-  os::write_file(memo_, fmt::format("{} {}\n", stamp, id), false);
+  try {
+    os::write_file(memo_, fmt::format("{} {}\n", stamp, id), false);
+  } catch (const Error& error) {
+    log::warning("cannot keep the hash of the package set", {{"error", error.what()}});
+  }
   return {id, "", true};
 }
 

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <deque>
@@ -241,7 +242,12 @@ void realise(const NixSettings& settings, const std::vector<const Package*>& pac
   os::make_directories(root.parent_path());
   std::vector<std::string> arguments = {"--add-root", root.string(), "--indirect"};
   for (const Package* package : packages) arguments.push_back(wanted_outputs(*package));
-  run_realise(settings, std::move(arguments), observer);
+  try {
+    run_realise(settings, std::move(arguments), observer);
+  } catch (const Error&) {
+    rmdir(root.parent_path().c_str());  // nix makes it again for another build that is at work on the same
+    throw;
+  }
 }
 
 void realise_paths(const NixSettings& settings, const std::vector<store::StorePath>& paths,

@@ -4,15 +4,35 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <system_error>
 #include <utility>
 
-#include "os/file.h"
+#include "os/lock.h"
 
 namespace nixery::pipeline {
 
-BuildLog::BuildLog(const std::filesystem::path& path) {
-  os::make_directories(path.parent_path());
-  fd_ = os::Fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+BuildLog::BuildLog(const tree::Layout& layout, std::string_view key) : layout_(layout), path_(layout.log(key)) {
+  unlink(path_.c_str());  // what an earlier build said is not about this one
+}
+
+bool BuildLog::is_empty() const {
+  const std::lock_guard lock(mutex_);
+  return is_empty_;
+}
+
+void BuildLog::open_file() const {
+  const auto is_running = [this](const std::filesystem::path& log) {
+    return os::Lock::is_held(layout_.key_lock(log.stem().string()));
+  };
+  constexpr os::DirectoryLimit with_this_one{logs_limit.files - 1, logs_limit.bytes - log_beginning - log_end};
+  os::enforce_limit(path_.parent_path(), with_this_one, is_running);
+  constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;
+  fd_ = os::Fd(open(path_.c_str(), flags, 0644));
+  if (fd_ || errno != ENOENT) return;
+  std::error_code ignored;
+  std::filesystem::create_directories(path_.parent_path(), ignored);
+  fd_ = os::Fd(open(path_.c_str(), flags, 0644));
 }
 
 BuildLog::~BuildLog() {
@@ -37,6 +57,7 @@ void BuildLog::shorten_end() const {
 void BuildLog::line(std::string_view text) const {
   const std::string whole = fmt::format("{}\n", text);
   const std::lock_guard lock(mutex_);
+  if (std::exchange(is_empty_, false)) open_file();
   if (!is_long_ && written_ + whole.size() <= log_beginning) {
     written_ += whole.size();
     write(whole);

@@ -9,8 +9,10 @@
 #include <string_view>
 
 #include "nix/nix.h"
+#include "os/directory_limit.h"
 #include "os/fd.h"
 #include "pipeline/progress.h"
+#include "tree/layout.h"
 
 namespace nixery::pipeline {
 
@@ -18,22 +20,33 @@ namespace nixery::pipeline {
 // failed is at its end, and what a hundred builds print that never stop printing still fits any disk.
 inline constexpr std::size_t log_beginning = 4u << 20, log_end = 1u << 20;  // bytes
 
-// STATE/logs/<key>.log, of the last build only. A log that cannot be written does not fail a build. Thread-safe.
+// Of all logs together. Each new log first removes the oldest ones above these limits, but for those of builds that run
+// now, which may add 5 MiB each.
+inline constexpr os::DirectoryLimit logs_limit{1000, 256u << 20};
+
+// STATE/logs/<key>.log, of the last build only; whoever makes one holds the key's lock. The file is made for the first
+// line: a build of which there is nothing to say leaves none. A log that cannot be written does not fail a build.
+// Thread-safe.
 class BuildLog {
  public:
-  explicit BuildLog(const std::filesystem::path& path);
+  BuildLog(const tree::Layout& layout, std::string_view key);
   ~BuildLog();  // writes the end of a log that is too long, behind a line that says what was left out
   void line(std::string_view text) const;
+  bool is_empty() const;
   // Sends nix's lines to this log, each behind `prefix`, and its steps to `progress`. Log and progress must outlive
   // what it returns.
   nix::ProcessObserver observe(Progress& progress, const std::stop_token& stop, std::string prefix = {}) const;
 
  private:
+  void open_file() const;
   void write(std::string_view text) const;
   void shorten_end() const;
 
-  os::Fd fd_;
+  const tree::Layout& layout_;
+  const std::filesystem::path path_;
   mutable std::mutex mutex_;  // guards what follows
+  mutable bool is_empty_ = true;
+  mutable os::Fd fd_;
   mutable std::size_t written_ = 0;
   mutable bool is_long_ = false;        // the beginning is full
   mutable std::string end_;             // whole lines, of twice log_end at most

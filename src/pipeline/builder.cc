@@ -16,18 +16,8 @@ namespace {
 
 // A wrong request is not logged above debug: a client that tries random names must not fill the log.
 log::Level level_of(Failure failure) {
-  switch (failure) {
-    case Failure::bad_name:
-    case Failure::bad_tag:
-    case Failure::unknown_tag:
-    case Failure::unknown_package:
-    case Failure::not_a_package:
-    case Failure::unsupported_platform:
-    case Failure::forbidden: return log::Level::debug;
-    case Failure::storage:
-    case Failure::corrupt: return log::Level::error;
-    default: return log::Level::warning;
-  }
+  if (is_refusal(failure)) return log::Level::debug;
+  return failure == Failure::storage || failure == Failure::corrupt ? log::Level::error : log::Level::warning;
 }
 
 std::string name_of(const reference::Reference& reference) {
@@ -190,7 +180,7 @@ void Builder::count_failure(const Error& error) const {
 
 BuildResult Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress,
                              const std::stop_token& stop) {
-  const os::Lock lock(tree_.layout().lock(key), stop);
+  const os::Lock lock(tree_.layout().key_lock(key), stop);
   const BuildResult there{blob, {}, false};
   if (tree_.has_blob(blob)) {
     metrics().found.add();
@@ -203,7 +193,7 @@ BuildResult Builder::rebuild(const std::string& key, const image::Digest& blob, 
   for (const layer::Segment& segment : recipe->segments)
     if (auto path = store::StorePath::parse(segment.path)) paths.push_back(*std::move(path));
 
-  const BuildLog log(tree_.layout().log(key));
+  const BuildLog log(tree_.layout(), key);
   progress.enter(Phase::realising);
   if (!paths.empty()) nix::realise_paths(pipeline_.settings().nix, paths, log.observe(progress, stop));
   progress.enter(Phase::layering);

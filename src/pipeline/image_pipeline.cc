@@ -62,13 +62,13 @@ ImagePipeline::ImagePipeline(PipelineSettings settings, const tree::Tree& tree, 
 BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& progress, const std::stop_token& stop,
                               ExistingTag existing) const {
   const std::string key = build_key(reference);
-  const os::Lock lock(tree_.layout().lock(key), stop);
+  const os::Lock lock(tree_.layout().key_lock(key), stop);
   if (existing == ExistingTag::is_good_enough)
     if (const auto record = tags_.current(reference))
       if (const auto digest = tree_.digest_of_tag(reference.repository, reference.tag))
         return {*digest, {record->revision, {}, record->moving}, {}, true};
 
-  const BuildLog log(tree_.layout().log(key));
+  const BuildLog log(tree_.layout(), key);
   try {
     nix::PinnedSource source = pin(reference, progress, stop);
     const bool is_index = !reference.platform && settings_.platforms.size() > 1;
@@ -78,7 +78,9 @@ BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& p
     tags_.publish(reference, built.manifest, built.revision.id, built.revision.moving, stop);
     return built;
   } catch (const Error& error) {
-    log.line(fmt::format("{}: {}", name_of(error.failure()), error.what()));
+    // What was refused, or failed for a while, before Nix printed a line leaves no file: its names are without number.
+    if (!log.is_empty() || !(is_refusal(error.failure()) || error.transient()))
+      log.line(fmt::format("{}: {}", name_of(error.failure()), error.what()));
     throw;
   }
 }
@@ -98,7 +100,7 @@ BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::Pinn
       return {*digest, image.source.revision, {}, true};
 
   // Until the image leads to them, a collection must not remove Nix's roots (maintenance/orphans.h).
-  const os::Lock roots(tree_.layout().lock(image.key), observer.stop, os::Lock::Mode::shared);
+  const os::Lock roots(tree_.layout().key_lock(image.key), observer.stop, os::Lock::Mode::shared);
   {
     const metrics::Timer timer(metrics_.realise);
     realise(image, progress, observer);
@@ -235,7 +237,7 @@ BuiltImage ImagePipeline::build_index(const reference::Reference& reference, con
     Progress member_progress(members_progress.listener(number));
     try {
       // A client may be pulling it by its own name.
-      const os::Lock lock(tree_.layout().lock(build_key(wanted)), stop);
+      const os::Lock lock(tree_.layout().key_lock(build_key(wanted)), stop);
       const auto observer = log.observe(member_progress, stop, fmt::format("{}: ", wanted.platform->meta_package));
       return IndexMember{*wanted.platform, build(wanted, source, member_progress, observer), {}};
     } catch (const Error& error) {

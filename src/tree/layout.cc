@@ -35,9 +35,15 @@ std::optional<image::Digest> Layout::digest_of_tag_target(const fs::path& target
   return image::Digest::parse_hex(target.filename().string());
 }
 
-fs::path Layout::lock(std::string_view key) const {
-  return os::join_below(state / "locks", fmt::format("{}.lock", key));
+fs::path Layout::lock(std::string_view name) const {
+  return os::join_below(state / "locks", fmt::format("{}.lock", name));
 }
+
+os::LockName Layout::key_lock(std::string_view key) const {
+  const std::string hash = image::KeyBuilder("lock").add(key).finish();
+  return {lock("keys"), std::stoull(hash.substr(0, 16), nullptr, 16) >> 2};
+}
+
 fs::path Layout::log(std::string_view key) const {
   return os::join_below(state / "logs", fmt::format("{}.log", key));
 }

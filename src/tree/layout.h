@@ -8,7 +8,8 @@
 //   referrers/sha256/<64 hex>/…                  indexes of what refers to a manifest
 //   incoming/…                                   files being written; never served
 // STATE, which is never served:
-//   locks/<key>.lock  logs/<key>.log  failures/<key>.json     one per build key (64 hex)
+//   locks/<name>.lock                            of hold.h's and maintenance/'s names; keys.lock, of all keys
+//   logs/<key>.log  failures/<key>.json          one per build key (64 hex)
 //   recipes/<64 hex>.json                        how the layer blob of that digest was made
 //   groups/<64 hex>                              layer key -> digest of its blob
 //   segments/<2 hex>/<64 hex>                    segment key -> digest of a blob that holds it
@@ -27,6 +28,7 @@
 
 #include "image/digest.h"
 #include "image/media_type.h"
+#include "os/lock.h"
 
 namespace nixery::tree {
 
@@ -48,7 +50,9 @@ struct Layout {
   // The digest that a tag's link leads to; nullopt for a link of any other shape.
   static std::optional<image::Digest> digest_of_tag_target(const fs::path& target);
 
-  fs::path lock(std::string_view key) const;  // a build key's, or one of hold.h's and maintenance/'s own names
+  fs::path lock(std::string_view name) const;  // one of hold.h's and maintenance/'s names
+  // Of a build key, or any other text. Two texts share a lock with a probability of 2^-62.
+  os::LockName key_lock(std::string_view key) const;
   fs::path log(std::string_view key) const;
   fs::path failure(std::string_view key) const;
   fs::path recipe(const image::Digest& layer) const;

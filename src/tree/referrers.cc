@@ -14,8 +14,8 @@ namespace nixery::tree {
 
 namespace {
 
-fs::path lock_file(const Layout& layout, const image::Digest& subject) {
-  return layout.lock(image::KeyBuilder("referrers").add(subject.hex()).finish());
+os::LockName lock_of(const Layout& layout, const image::Digest& subject) {
+  return layout.key_lock(image::KeyBuilder("referrers").add(subject.hex()).finish());
 }
 
 std::optional<image::Descriptor> read_descriptor(const fs::path& file) {
@@ -84,7 +84,7 @@ std::string referrers_index(std::vector<image::Descriptor> referrers) {
 
 void publish_referrers(const Tree& tree, const image::Digest& subject, std::span<const image::Descriptor> referrers) {
   const Layout& layout = tree.layout();
-  const os::Lock lock(lock_file(layout, subject));
+  const os::Lock lock(lock_of(layout, subject));
   for (const image::Descriptor& referrer : referrers)
     replace(layout, referrer_file(layout, subject, referrer.digest), image::to_json(referrer));
   replace(layout, referrers_index_file(layout, subject), referrers_index(referrers_of(layout, subject)));

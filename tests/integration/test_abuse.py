@@ -189,21 +189,20 @@ def test_a_clock_that_jumps_loses_nothing(new_registry, packages, directory):
 
 @contextmanager
 def held(path):
-    """A lock of the registry's, as another process on the same state would hold it."""
+    """A lock of the registry's, as another process on the same state would hold it; of keys.lock, every key."""
     with open(path, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        (fcntl.lockf if path.name == "keys.lock" else fcntl.flock)(file, fcntl.LOCK_EX)
         yield
 
 
 @pytest.fixture
 def untagged(new_registry, packages):
-    """A registry with one image whose tag is away, that image's build lock, and what puts the tag back."""
+    """A registry with one image whose tag is away, the file of build locks, and what puts the tag back."""
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_BUILDS="4", NIXERY_HOP_SECONDS="6")
     assert registry.manifest("p20/p21").status == 200
-    (log,) = (registry.state / "logs").iterdir()
     tag, aside = registry.tree / "tags/p20/p21/_tags/latest", registry.dir / "tag"
     tag.rename(aside)
-    return registry, registry.state / f"locks/{log.stem}.lock", lambda: aside.rename(tag)
+    return registry, registry.state / "locks/keys.lock", lambda: aside.rename(tag)
 
 
 def test_a_worker_that_waits_for_another_process_build_ends_when_it_is_told_to(untagged):

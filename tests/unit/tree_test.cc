@@ -47,7 +47,10 @@ TEST_CASE("the layout of TREE and STATE, name by name") {
   CHECK(layout.image(hex) == "/S/images/" + hex);
   CHECK(layout.failure(hex) == "/S/failures/" + hex + ".json");
   CHECK(layout.log(hex) == "/S/logs/" + hex + ".log");
-  CHECK(layout.lock(hex) == "/S/locks/" + hex + ".lock");
+  CHECK(layout.lock("gate") == "/S/locks/gate.lock");
+  CHECK(layout.key_lock(hex).file == "/S/locks/keys.lock");
+  CHECK(layout.key_lock(hex).byte == layout.key_lock(hex).byte);
+  CHECK(layout.key_lock(hex).byte != layout.key_lock("other").byte);
   CHECK(layout.gc_root(hex, 2) == "/S/gcroots/" + hex + "/2");
   CHECK(layout.records() == "/S/records");
   CHECK(layout.sources() == "/S/sources");
