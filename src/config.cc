@@ -273,6 +273,11 @@ std::vector<Rule> rules() {
        "where a commit's archive is", [](Config& c, std::string_view v) { c.source.archive_url = v; }},
       {"NIXERY_COMPARE_URL", "https://api.github.com/repos/NixOS/nixpkgs/compare/{revision}...{branch}",
        "what tells whether a commit is on a branch", [](Config& c, std::string_view v) { c.source.compare_url = v; }},
+      {"NIXERY_KEPT_REVISIONS", "20",
+       "package sets of a channel or git repository that are kept on disk; a nixpkgs takes some 300 MB",
+       [](Config& c, std::string_view v) {
+         c.source.kept_revisions = number("NIXERY_KEPT_REVISIONS", v, 1, 1'000'000);
+       }},
       {"NIXERY_RESOLVE_NIX", NIXERY_DATADIR "/resolve.nix", "the expression that looks packages up",
        [](Config& c, std::string_view v) {
          c.nix.resolve_nix = absolute("NIXERY_RESOLVE_NIX", v);

@@ -9,8 +9,6 @@
 #include "nix/download.h"
 #include "nix/pin.h"
 #include "os/file.h"
-#include "os/lock.h"
-#include "os/path.h"
 #include "reference/reference.h"
 
 namespace nixery::nix {
@@ -31,7 +29,7 @@ bool is_channel_name(std::string_view tag) {
 }  // namespace
 
 ChannelSource::ChannelSource(const SourceSettings& settings, const fs::path& directory)
-    : settings_(settings), directory_(directory / "channel") {}
+    : settings_(settings), revisions_(directory / "channel", settings.kept_revisions) {}
 
 bool ChannelSource::is_ancestor_of_allowed(std::string_view commit, const std::stop_token& stop) const {
   for (const std::string& branch : settings_.allowed_branches) {
@@ -83,24 +81,19 @@ Revision ChannelSource::find(std::string_view tag, const std::stop_token& stop) 
 }
 
 PinnedSource ChannelSource::fetch(const Revision& revision, const std::stop_token& stop) {
-  // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
-  const fs::path pinned = os::join_below(directory_, revision.id) / "source";
-  if (fs::exists(pinned) && os::touch(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
-  const os::Lock lock(directory_ / (revision.id + ".lock"), stop);
-  if (fs::exists(pinned)) return {pinned, revision};
-
-  const fs::path partial = directory_ / (revision.id + ".partial");
-  fs::remove_all(partial);
-  os::make_directories(partial);
-  try {
-    get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial, stop);
-  } catch (const Error&) {
-    std::error_code left;
-    fs::remove_all(partial, left);  // it may be large
-    throw;
-  }
-  pin(partial, pinned);
-  return {pinned, revision};
+  return revisions_.get(revision, stop, [&](const fs::path& pinned) {
+    const fs::path partial = revisions_.directory() / (revision.id + ".partial");
+    fs::remove_all(partial);
+    os::make_directories(partial);
+    try {
+      get_and_unpack(fill(settings_.archive_url, "{revision}", revision.id), partial, stop);
+    } catch (const Error&) {
+      std::error_code left;
+      fs::remove_all(partial, left);  // it may be large
+      throw;
+    }
+    pin(partial, pinned);
+  });
 }
 
 }  // namespace nixery::nix

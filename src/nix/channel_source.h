@@ -4,7 +4,7 @@
 // to be an ancestor of an allowed branch by the git host's compare API before anything of it is fetched.
 #pragma once
 
-#include "nix/source.h"
+#include "nix/revisions.h"
 
 namespace nixery::nix {
 
@@ -20,7 +20,7 @@ class ChannelSource : public Source {
   bool is_ancestor_of_allowed(std::string_view commit, const std::stop_token& stop) const;
 
   SourceSettings settings_;
-  fs::path directory_;
+  const Revisions revisions_;
 };
 
 }  // namespace nixery::nix

@@ -11,7 +11,6 @@
 #include "nix/pin.h"
 #include "os/file.h"
 #include "os/lock.h"
-#include "os/path.h"
 #include "os/process.h"
 #include "reference/reference.h"
 
@@ -90,7 +89,8 @@ bool looks_like_commit(std::string_view text) {
 GitSource::GitSource(const SourceSettings& settings, const fs::path& directory)
     : url_(credentials_of(settings.location).empty() ? settings.location : without_credentials(settings.location)),
       allowed_branches_(settings.allowed_branches),
-      directory_(directory / fmt::format("git-{}", image::KeyBuilder("git").add(url_).finish().substr(0, 16))) {
+      directory_(directory / fmt::format("git-{}", image::KeyBuilder("git").add(url_).finish().substr(0, 16))),
+      revisions_(directory_, settings.kept_revisions) {
   const std::string of_url = credentials_of(settings.location);
   if (const std::string& credentials = settings.credentials.empty() ? of_url : settings.credentials;
       !credentials.empty())
@@ -263,12 +263,11 @@ Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>&
 }
 
 PinnedSource GitSource::fetch(const Revision& revision, Stop stop) {
-  // The last component is what a set's `./.` is called in the store, so it must be the same everywhere.
-  const fs::path pinned = os::join_below(directory_, revision.id) / "source";
-  if (fs::exists(pinned) && os::touch(pinned.parent_path())) return {pinned, revision};  // so that it is not collected
+  return revisions_.get(revision, stop, [&](const fs::path& pinned) { check_out(revision, pinned, stop); });
+}
 
+void GitSource::check_out(const Revision& revision, const fs::path& pinned, Stop stop) const {
   const os::Lock lock(directory_ / "mirror.lock", stop);
-  if (fs::exists(pinned)) return {pinned, revision};
   const std::string bare = (directory_ / "mirror.git").string();
   const auto is_here = [&] {
     return os::run(command({"--git-dir", bare, "cat-file", "-e", revision.id + "^{commit}"}, stop)).ok();
@@ -289,7 +288,6 @@ PinnedSource GitSource::fetch(const Revision& revision, Stop stop) {
     throw Error(Failure::unavailable, fmt::format("cannot check out {}: git {}", revision.id, outcome.describe()),
                 outcome.error_tail);
   pin(partial / "source", pinned);
-  return {pinned, revision};
 }
 
 }  // namespace nixery::nix

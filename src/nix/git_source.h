@@ -6,7 +6,7 @@
 // whose user part is never shown).
 #pragma once
 
-#include "nix/source.h"
+#include "nix/revisions.h"
 #include "os/process.h"
 
 namespace nixery::nix {
@@ -33,6 +33,7 @@ class GitSource : public Source {
   bool is_on_allowed_branch(const std::string& commit, Stop stop) const;
   void mirror(const std::vector<Ref>& refs, Stop stop) const;
   void mirror(Stop stop) const;
+  void check_out(const Revision& revision, const fs::path& pinned, Stop stop) const;
   bool allowed(std::string_view branch) const;
   std::string git(const std::vector<std::string>& arguments, const std::string& doing, Stop stop) const;
 
@@ -41,7 +42,8 @@ class GitSource : public Source {
   std::string url_;            // without credentials
   std::string authorization_;  // the header that stands for them, or nothing
   std::vector<std::string> allowed_branches_;
-  fs::path directory_;  // mirror.git and <commit>/source
+  fs::path directory_;  // mirror.git, and those of revisions_
+  const Revisions revisions_;
 };
 
 }  // namespace nixery::nix

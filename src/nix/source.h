@@ -1,12 +1,15 @@
 // Where packages come from: a package set that is pinned to a revision before anything of it is evaluated.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <memory>
 #include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "os/lock.h"
 
 namespace nixery::nix {
 
@@ -21,7 +24,8 @@ struct SourceSettings {
   std::string channel_url;
   std::string archive_url;
   std::string compare_url;
-  std::string credentials = {};  // "user:secret" for a git repository; may be empty
+  std::string credentials = {};     // "user:secret" for a git repository; may be empty
+  std::size_t kept_revisions = 20;  // on disk, but for those in use; at least 1
   bool any_channel = true;  // other channels are served though allowed_branches, which says whose commits, lacks them
 };
 
@@ -36,6 +40,7 @@ struct Revision {
 struct PinnedSource {
   fs::path directory;
   Revision revision;
+  std::shared_ptr<const os::Lock> in_use = {};  // while it lives, the set is not removed
 };
 
 // Thread-safe, and safe between processes that share the state directory.
