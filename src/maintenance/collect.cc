@@ -7,8 +7,10 @@
 #include <cerrno>
 
 #include "error.h"
+#include "maintenance/future_times.h"
 #include "maintenance/last_run.h"
 #include "maintenance/last_use.h"
+#include "maintenance/make_room.h"
 #include "maintenance/orphans.h"
 #include "maintenance/upkeep_lock.h"
 #include "os/directory.h"
@@ -43,6 +45,8 @@ class Trash {
   bool take(const fs::path& file) {
     const fs::path target = incoming_ / fmt::format("{}{}", prefix, next_++);
     if (rename(file.c_str(), target.c_str()) == 0) return true;
+    // Without that directory, or room in it, the file is removed in its place: that needs none.
+    if (unlink(file.c_str()) == 0) return true;
     if (errno == ENOENT || errno == ENOTDIR) return false;
     os::throw_errno("remove", file);
   }
@@ -145,23 +149,34 @@ void describe(const Inventory& inventory, const Selection& selection, Collection
 }  // namespace
 
 Collection collect(const tree::Layout& layout, const Policy& policy, const fs::path& use_log, Mode mode) {
+  if (mode == Mode::real) make_lock_files(layout);
   const os::Lock only_one = upkeep_lock(layout);
   Collection collection;
   Run run = this_run();
   const os::Time start = run.time;
-  if (mode == Mode::real) record_uses(layout, use_log);
+  if (mode == Mode::real) write_if_possible("cannot keep the uses of images", [&] { record_uses(layout, use_log); });
   LastUse uses(layout);
+  const auto read_uses = [&] {
+    uses = LastUse(layout);
+    uses.read_log(use_log);
+    if (run.believed) uses.reset_future(start);
+  };
   uses.read_log(use_log);
   const auto last_use = [&](const image::Digest& digest) { return uses.of(digest); };
   Inventory inventory = list_files(layout);
   Policy allowed = policy;
-  if (const auto last = last_run(layout)) run.believed = is_believable(*last, run, traces_of(inventory, uses));
-  if (!run.believed) {
+  if (const auto last = last_run(layout)) judge(run, *last, traces_of(inventory, uses));
+  if (run.believed) {
+    reset_future_times(layout, inventory, start, mode);
+    uses.reset_future(start);
+  } else {
     collection.clock_jumped = true;
     allowed.max_age.reset();
   }
+  const OrphanLimits limits{policy.grace, allowed.max_age, run.believed};
   if (mode == Mode::dry_run) {
     read_links(layout, inventory);
+    if (run.believed) reset_future_tags(layout, inventory, start, mode);
     const Selection selection = select(inventory, last_use, allowed, start);
     describe(inventory, selection, collection);
     collection.tags = selection.tags.size();
@@ -172,36 +187,35 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
       return (blob && !std::binary_search(selection.blobs.begin(), selection.blobs.end(), *blob)) ||
              (manifest && !std::binary_search(selection.manifests.begin(), selection.manifests.end(), *manifest));
     };
-    collection.state_files = remove_orphans(layout, stays, start, policy.grace, mode);
+    collection.state_files = remove_orphans(layout, stays, start, limits, mode);
     return collection;
   }
 
   { const tree::ExclusiveTreeLock alone(layout); }  // step 2 of tree/tree_lock.h
   list_manifests(layout, inventory);  // those, too, that were published meanwhile: they hold blobs of step 1
   read_links(layout, inventory);
+  if (run.believed) reset_future_tags(layout, inventory, start, mode);
   {
     const tree::ExclusiveTreeLock alone(layout);
     update_times(layout, inventory);
-    uses = LastUse(layout);  // the pulls of this minute, too, also those that other hosts know of
-    uses.read_log(use_log);
+    read_uses();  // the pulls of this minute, too, also those that other hosts know of
     const Selection selection = select(inventory, last_use, allowed, this_run().time);
     describe(inventory, selection, collection);
     Removal removal(layout, inventory, selection, collection);
     removal.remove();
   }
   Trash(layout).empty();
-  {
+  write_if_possible("cannot keep the uses of images", [&] {
     const os::Lock lock = uses_lock(layout);
-    uses = LastUse(layout);
-    uses.read_log(use_log);
+    read_uses();
     uses.forget([&](const image::Digest& digest) { return !os::status_of(layout.manifest_dir(digest)); });
     uses.save();
-  }
+  });
   const auto stays = [&](const image::Digest& digest) {
     return os::status_of(layout.blob(digest)) || os::status_of(layout.manifest_dir(digest));
   };
-  collection.state_files = remove_orphans(layout, stays, start, policy.grace, mode);
-  remember(layout, run);
+  collection.state_files = remove_orphans(layout, stays, start, limits, mode);
+  write_if_possible("cannot keep the time of this collection", [&] { remember(layout, run); });
   return collection;
 }
 

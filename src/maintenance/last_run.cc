@@ -8,14 +8,17 @@
 #include <cstdint>
 #include <string_view>
 
+#include "error.h"
+#include "log.h"
+
 namespace nixery::maintenance {
 
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::hours believable{8 * 24};     // a week, and the delay of who collects once a week
-constexpr std::chrono::minutes believable_back{10};  // clocks of hosts that share a registry differ
+constexpr std::chrono::hours believable{8 * 24};  // a week, and the delay of who collects once a week
+constexpr std::chrono::hours settled{24};  // after a jump, the clock is believed when it has run on for this long
 
 fs::path file_of(const tree::Layout& layout) {
   return layout.state / "collected";
@@ -45,13 +48,34 @@ std::string boot_id() {
   return id;
 }
 
+bool is_same_boot(const Run& last, const Run& now) {
+  return last.boot == now.boot && !last.boot.empty();
+}
+
+std::chrono::seconds elapsed(const Run& last, const Run& now) {
+  const auto passed =
+      is_same_boot(last, now) ? now.since_boot - last.since_boot : whole_seconds(now.time) - whole_seconds(last.time);
+  return std::max(passed, std::chrono::seconds(0));
+}
+
+bool has_no_gap(std::vector<os::Time> traces, os::Time last, os::Time now) {
+  std::sort(traces.begin(), traces.end());
+  for (const os::Time trace : traces) {
+    if (trace <= last) continue;
+    if (trace >= now) break;
+    if (trace - last > believable) return false;
+    last = trace;
+  }
+  return now - last <= believable;
+}
+
 }  // namespace
 
 Run this_run() {
   timespec since_boot{};
   clock_gettime(CLOCK_BOOTTIME, &since_boot);
-  return {std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now()), boot_id(),
-          std::chrono::seconds(since_boot.tv_sec), true};
+  const auto time = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
+  return {time, boot_id(), std::chrono::seconds(since_boot.tv_sec), true, {}};
 }
 
 std::optional<Run> last_run(const tree::Layout& layout) {
@@ -60,47 +84,52 @@ std::optional<Run> last_run(const tree::Layout& layout) {
   std::string_view rest = *text;
   const auto time = seconds_of(word(rest));
   if (!time) return std::nullopt;
-  Run run{os::Time(*time), word(rest), {}, true};
+  Run run{os::Time(*time), word(rest), {}, true, {}};
   const auto since_boot = seconds_of(word(rest));
-  if (!since_boot) return Run{os::Time(*time), {}, {}, true};  // of a version that knew one clock
+  if (!since_boot) return Run{os::Time(*time), {}, {}, true, {}};  // of a version that knew one clock
   if (run.boot == "-") run.boot.clear();
   run.since_boot = *since_boot;
   run.believed = word(rest) != "doubted";
+  run.since_jump = std::max(seconds_of(word(rest)).value_or(std::chrono::seconds(0)), std::chrono::seconds(0));
   return run;
 }
 
 void remember(const tree::Layout& layout, const Run& run) {
   os::write_file(file_of(layout),
-                 fmt::format("{} {} {} {}\n", whole_seconds(run.time).count(), run.boot.empty() ? "-" : run.boot,
-                             run.since_boot.count(), run.believed ? "believed" : "doubted"));
+                 fmt::format("{} {} {} {} {}\n", whole_seconds(run.time).count(), run.boot.empty() ? "-" : run.boot,
+                             run.since_boot.count(), run.believed ? "believed" : "doubted", run.since_jump.count()));
 }
 
-bool is_believable(const Run& last, const Run& now, std::vector<os::Time> traces) {
+void judge(Run& now, const Run& last, std::vector<os::Time> traces) {
+  now.believed = false;
+  now.since_jump = {};
   const auto passed = now.time - last.time;
-  const bool same_boot = last.boot == now.boot && !last.boot.empty();
+  const bool same_boot = is_same_boot(last, now);
   const auto unknown = passed - (same_boot ? now.since_boot - last.since_boot : std::chrono::seconds(0));
-  if (unknown < -believable_back) return false;
-  if (unknown <= believable || (!same_boot && !last.believed)) return true;
-  std::sort(traces.begin(), traces.end());
-  os::Time before = last.time;
-  for (const os::Time trace : traces) {
-    if (trace <= before) continue;
-    if (trace >= now.time) break;
-    if (trace - before > believable) return false;
-    before = trace;
+  if (unknown < -clock_difference) return;
+  if (unknown <= believable) {
+    if (!last.believed) now.since_jump = last.since_jump + elapsed(last, now);
+    now.believed = last.believed || now.since_jump >= settled;
+  } else {
+    now.believed = (!same_boot && !last.believed) || has_no_gap(std::move(traces), last.time, now.time);
   }
-  return now.time - before <= believable;
+  if (now.believed) now.since_jump = {};
 }
 
 std::chrono::seconds until_next_run(const tree::Layout& layout, std::chrono::seconds every) {
-  const Run now = this_run();
+  Run now = this_run();
   const auto last = last_run(layout);
-  if (!last) {
-    remember(layout, now);
-    return every;
+  if (last && !is_in_future(last->time, now.time)) {
+    const auto passed = whole_seconds(now.time) - whole_seconds(last->time);
+    return std::clamp(every - passed, std::chrono::seconds(0), every);
   }
-  const auto passed = whole_seconds(now.time) - whole_seconds(last->time);
-  return std::clamp(every - passed, std::chrono::seconds(0), every);
+  now.believed = !last;  // it was in the future: whether that clock was right or this one is, nobody knows
+  try {
+    remember(layout, now);
+  } catch (const Error& error) {
+    log::warning("cannot keep the time until the next collection", {{"error", error.what()}});
+  }
+  return every;
 }
 
 }  // namespace nixery::maintenance

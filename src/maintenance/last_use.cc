@@ -11,6 +11,7 @@
 #include <optional>
 #include <vector>
 
+#include "maintenance/last_run.h"
 #include "os/fd.h"
 
 namespace nixery::maintenance {
@@ -40,6 +41,13 @@ std::optional<Number> number(std::string_view text) {
   const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+// Since 1970; nullopt for what nanoseconds in 64 bits cannot tell.
+std::optional<std::int64_t> seconds_of(std::string_view text) {
+  const auto seconds = number<std::int64_t>(text);
+  constexpr std::int64_t last = 9'000'000'000;  // in the year 2255
+  return seconds && *seconds >= 0 && *seconds <= last ? seconds : std::nullopt;
 }
 
 std::string key_of(const fs::path& log) {
@@ -103,7 +111,7 @@ LastUse::LastUse(const tree::Layout& layout) : file_(layout.uses()) {
     const auto words = words_of(line);
     if (words.size() == 2) {
       const auto digest = image::Digest::parse_hex(words[0]);
-      const auto seconds = number<std::int64_t>(words[1]);
+      const auto seconds = seconds_of(words[1]);
       if (digest && seconds) seconds_.insert_or_assign(*digest, *seconds);
     } else if (words.size() == 5 && words[0] == "log") {
       const auto inode = number<std::uint64_t>(words[2]), offset = number<std::uint64_t>(words[4]);
@@ -156,7 +164,7 @@ LastUse::Place LastUse::take_lines(const Log& log, Place place) {
 void LastUse::take_line(std::string_view line) {
   const auto words = words_of(line);
   if (words.size() != 2) return;
-  const auto seconds = number<std::int64_t>(words[0].substr(0, words[0].find('.')));
+  const auto seconds = seconds_of(words[0].substr(0, words[0].find('.')));
   const auto digest = image::Digest::parse(words[1]);
   if (!seconds || !digest) return;
   std::int64_t& known = seconds_[*digest];
@@ -166,6 +174,12 @@ void LastUse::take_line(std::string_view line) {
 os::Time LastUse::of(const image::Digest& manifest) const {
   const auto known = seconds_.find(manifest);
   return os::Time(std::chrono::seconds(known == seconds_.end() ? 0 : known->second));
+}
+
+void LastUse::reset_future(os::Time now) {
+  for (auto& [digest, used] : seconds_)
+    if (is_in_future(os::Time(std::chrono::seconds(used)), now))
+      used = std::chrono::floor<std::chrono::seconds>(now).time_since_epoch().count();
 }
 
 void LastUse::forget(const std::function<bool(const image::Digest&)>& gone) {

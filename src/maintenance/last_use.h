@@ -39,6 +39,9 @@ class LastUse {
   // Nothing is known: the epoch.
   os::Time of(const image::Digest& manifest) const;
 
+  // A use later than `now` was logged by a clock that was wrong: from here on it counts as one of now.
+  void reset_future(os::Time now);
+
   // Forgets the manifests for which `gone` holds.
   void forget(const std::function<bool(const image::Digest&)>& gone);
 

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "layer/index.h"
+#include "maintenance/last_run.h"
+#include "maintenance/make_room.h"
+#include "nix/revisions.h"
 #include "os/directory.h"
 #include "os/file.h"
 #include "os/lock.h"
@@ -29,8 +33,8 @@ constexpr std::chrono::hours unneeded{30 * 24};   // recipes of blobs that are g
 class Sweeper {
  public:
   Sweeper(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays, os::Time now,
-          std::chrono::seconds grace, Mode mode)
-      : layout_(layout), stays_(stays), now_(now), grace_(grace), mode_(mode) {}
+          const OrphanLimits& limits, Mode mode)
+      : layout_(layout), stays_(stays), now_(now), limits_(limits), mode_(mode) {}
 
   std::size_t sweep() {
     sweep_temporary_files(layout_.incoming());
@@ -42,9 +46,10 @@ class Sweeper {
     sweep_index(layout_.state / "groups");
     sweep_segments();
     sweep_recipes();
-    for (const char* dir : {"logs", "failures"}) sweep_old(layout_.state / dir, forgotten);
+    sweep_logs();
     sweep_old(layout_.attribute_names(), unneeded);
     sweep_records();
+    sweep_referrers();
     sweep_locks();
     sweep_sources();
     return removed_;
@@ -53,7 +58,10 @@ class Sweeper {
  private:
   bool is_older(const fs::path& path, std::chrono::seconds age) const {
     const auto status = os::status_of(path);
-    return status && now_ - status->modified >= age;
+    if (!status || !limits_.clock_is_believed) return false;
+    if (!is_in_future(status->modified, now_)) return now_ - status->modified >= age;
+    if (mode_ == Mode::real) os::touch(path);
+    return false;
   }
 
   void remove(const fs::path& path) {
@@ -90,9 +98,19 @@ class Sweeper {
     }
   }
 
-  void sweep_old(const fs::path& dir, std::chrono::hours age) {
+  void sweep_old(const fs::path& dir, std::chrono::seconds age) {
     os::for_each_entry(dir, [&](const auto& entry) {
       if (is_older(entry.path(), age)) remove(entry.path());
+    });
+  }
+
+  void sweep_logs() {
+    std::chrono::seconds age = forgotten;
+    if (limits_.max_age) age = std::min(age, std::max(*limits_.max_age, limits_.grace));
+    sweep_old(layout_.failure("x").parent_path(), age);
+    os::for_each_entry(layout_.log("x").parent_path(), [&](const auto& entry) {
+      const fs::path& log = entry.path();
+      if (is_older(log, age) && !os::Lock::is_held(layout_.key_lock(log.stem().string()))) remove(log);
     });
   }
 
@@ -113,7 +131,8 @@ class Sweeper {
       sweep_temporary_files(shard.path());
       sweep_index(shard.path());
     });
-    if (removed_ > before && mode_ == Mode::real) layer::rebuild_index(layout_);
+    if (removed_ > before && mode_ == Mode::real)
+      write_if_possible("cannot complete the index of layers", [this] { layer::rebuild_index(layout_); });
   }
 
   void sweep_recipes() {
@@ -137,7 +156,7 @@ class Sweeper {
   bool has_no_image(const std::string& key, const fs::path& roots) const {
     const auto hex = os::read_if_exists(layout_.image(key));
     const auto manifest = hex ? image::Digest::parse_hex(*hex) : std::nullopt;
-    return (!manifest || !stays_(*manifest)) && is_older(roots, manifest ? grace_ : cancelled);
+    return (!manifest || !stays_(*manifest)) && is_older(roots, manifest ? limits_.grace : cancelled);
   }
 
   // A build writes the record before the tag.
@@ -151,14 +170,33 @@ class Sweeper {
     for (const tree::TagRecord& record : orphans) remove(layout_.record(record.repository, record.tag));
   }
 
+  // Of manifests that went in a collection that was cut off. Who publishes some holds the tree meanwhile.
+  void sweep_referrers() {
+    const fs::path root = layout_.tree / "referrers/sha256";
+    const auto is_orphan = [&](const fs::path& dir) {
+      const auto subject = image::Digest::parse_hex(dir.filename().string());
+      return subject && !stays_(*subject) && is_older(dir, cancelled);
+    };
+    std::vector<fs::path> orphans;
+    os::for_each_entry(root, [&](const auto& entry) {
+      if (is_orphan(entry.path())) orphans.push_back(entry.path());
+    });
+    if (orphans.empty()) return;
+    std::optional<tree::ExclusiveTreeLock> alone;
+    if (mode_ == Mode::real) alone.emplace(layout_);
+    for (const fs::path& dir : orphans)
+      if (is_orphan(dir)) remove(dir);
+  }
+
+  // Earlier versions had a file for each key.
   void sweep_locks() {
     os::for_each_entry(layout_.lock("x").parent_path(), [&](const auto& entry) {
       if (entry.path().stem().string().size() == 64) remove_lock(entry.path());
     });
   }
 
-  // STATE/sources/<source>/<revision>; a revision is renewed whenever it is built from. Beside it lie its lock and,
-  // while it is fetched, an archive (.tmp-…) and what is unpacked or checked out of it (<revision>.partial, partial).
+  // STATE/sources/<source>/<revision>; a revision is touched whenever it is built from. Beside it lie, while it is
+  // fetched, an archive (.tmp-…) and what is unpacked or checked out of it (<revision>.partial, partial).
   void sweep_sources() {
     std::set<std::string> needed;
     tree::for_each_record(layout_, [&](const tree::TagRecord& record) { needed.insert(record.revision); });
@@ -170,9 +208,11 @@ class Sweeper {
         if (name == "partial" || path.extension() == ".partial") {
           if (is_older(path, cancelled)) remove(path);
         } else if (reference::is_commit(name)) {
-          if (!needed.contains(name) && is_older(path, unneeded)) remove(path);
+          if (!needed.contains(name) && is_older(path, unneeded) &&
+              (mode_ == Mode::dry_run || nix::remove_revision(source.path(), name)))
+            ++removed_;
         } else if (path.extension() == ".lock" && reference::is_commit(path.stem().string())) {
-          if (!os::status_of(source.path() / path.stem())) remove_lock(path);
+          remove_lock(path);  // of an earlier version
         }
       });
     });
@@ -181,7 +221,7 @@ class Sweeper {
   const tree::Layout& layout_;
   const std::function<bool(const image::Digest&)>& stays_;
   const os::Time now_;
-  const std::chrono::seconds grace_;
+  const OrphanLimits limits_;
   const Mode mode_;
   std::size_t removed_ = 0;
 };
@@ -189,8 +229,8 @@ class Sweeper {
 }  // namespace
 
 std::size_t remove_orphans(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
-                           os::Time now, std::chrono::seconds grace, Mode mode) {
-  return Sweeper(layout, stays, now, grace, mode).sweep();
+                           os::Time now, const OrphanLimits& limits, Mode mode) {
+  return Sweeper(layout, stays, now, limits, mode).sweep();
 }
 
 }  // namespace nixery::maintenance

@@ -1,13 +1,14 @@
 // What collected images leave in STATE, and what was left by processes that were killed: temporary files of TREE, its
 // tags among them, and of STATE; archives and directories of package sets that were not fetched to their end; locks.
 //
-// What may still be written stays for a day. All of it can be made again, and all readers cope with its absence; so
-// nothing is locked but what is a lock, nix's roots of an image, and the tree while directories of names go that it
-// has left empty.
+// What may still be written stays for a day; a time in the future counts as now. All of it can be made again, and all
+// readers cope with its absence; so nothing is locked but what is a lock, nix's roots of an image, and the tree while
+// directories of names go that it has left empty.
 #pragma once
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 
 #include "image/digest.h"
 #include "maintenance/collect.h"
@@ -15,9 +16,15 @@
 
 namespace nixery::maintenance {
 
+struct OrphanLimits {
+  std::chrono::seconds grace;
+  std::optional<std::chrono::seconds> max_age;  // of images: logs of builds are kept no longer, nor than two weeks
+  bool clock_is_believed;                       // else nothing is removed for its age
+};
+
 // To be called by who neither holds the tree nor is alone with it. `stays` tells whether a blob or a manifest is in the
 // tree. Returns how many files and directories went, or would.
 std::size_t remove_orphans(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
-                           os::Time now, std::chrono::seconds grace, Mode mode);
+                           os::Time now, const OrphanLimits& limits, Mode mode);
 
 }  // namespace nixery::maintenance

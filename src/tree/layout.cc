@@ -39,6 +39,12 @@ fs::path Layout::lock(std::string_view name) const {
   return os::join_below(state / "locks", fmt::format("{}.lock", name));
 }
 
+std::vector<fs::path> Layout::lock_files() const {
+  std::vector<fs::path> files;
+  for (const char* name : {"gate", "tree", "keys", "upkeep", "uses"}) files.push_back(lock(name));
+  return files;
+}
+
 os::LockName Layout::key_lock(std::string_view key) const {
   const std::string hash = image::KeyBuilder("lock").add(key).finish();
   return {lock("keys"), std::stoull(hash.substr(0, 16), nullptr, 16) >> 2};

@@ -25,6 +25,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "image/digest.h"
 #include "image/media_type.h"
@@ -51,6 +52,7 @@ struct Layout {
   static std::optional<image::Digest> digest_of_tag_target(const fs::path& target);
 
   fs::path lock(std::string_view name) const;  // one of hold.h's and maintenance/'s names
+  std::vector<fs::path> lock_files() const;
   // Of a build key, or any other text. Two texts share a lock with a probability of 2^-62.
   os::LockName key_lock(std::string_view key) const;
   fs::path log(std::string_view key) const;

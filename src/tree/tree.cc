@@ -26,6 +26,7 @@ void Tree::prepare() const {
     os::make_directories(dir);
     if (access(dir.c_str(), W_OK | X_OK) != 0) os::throw_errno("write to", dir);
   }
+  for (const fs::path& file : layout_.lock_files()) os::make_lock_file(file);  // as long as there is room for them
 }
 
 bool Tree::has_blob(const image::Digest& digest) const {

@@ -12,8 +12,6 @@ import fastcgi
 from engines import check
 from test_faults import PACKAGES
 
-YEAR = 365 * 86_400
-
 
 @pytest.fixture
 def packages(directory):
@@ -159,13 +157,12 @@ def test_images_of_the_future_are_collected_once_they_have_been_there_for_long(r
     registry.start_worker()
     for name in ("p4", "p29"):
         assert registry.manifest(name).status == 200
-    future = time.time() + 2 * YEAR
-    for top in (registry.tree, registry.state):
-        for path in top.rglob("*"):
-            os.utime(path, (future, future), follow_symlinks=False)
-    assert collect(registry, "--max-size", "1")["images"] == []  # it may be in use
-    make_old_again = time.time() - 7200
-    for path in (registry.tree / "manifests").rglob("*"):
-        assert path.stat().st_mtime < time.time() + 60
-        os.utime(path, (make_old_again, make_old_again))
-    assert len(collect(registry, "--max-size", "1")["images"]) == 2
+    make_old(registry, -2 * 365 * 24)
+    policy = ("--max-size", "1", "--max-age", "30d")
+    assert collect(registry, *policy)["images"] == []  # they may be in use
+    manifests = list(registry.tree.glob("manifests/sha256/*/manifest.*"))
+    assert len(manifests) > 2 and all(path.stat().st_mtime <= time.time() for path in manifests)
+    make_old(registry, 2)
+    done = collect(registry, *policy)
+    assert {image["reason"] for image in done["images"]} == {"size"} and done["leftBytes"] == 0
+    assert registry.manifest("p4").status == 200

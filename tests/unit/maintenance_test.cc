@@ -10,7 +10,7 @@
 
 #include "attestations/signing_key.h"
 #include "image/links.h"
-#include "image/manifest.h"
+#include "images.h"
 #include "maintenance/collect.h"
 #include "maintenance/last_run.h"
 #include "maintenance/last_use.h"
@@ -20,7 +20,6 @@
 #include "os/process.h"
 #include "pipeline/attach.h"
 #include "quantity.h"
-#include "temporary_directory.h"
 #include "tree/records.h"
 #include "tree/referrers.h"
 #include "tree/tree.h"
@@ -31,79 +30,10 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using maintenance::DroppedImage;
 
+using test::hours_ago;
+using test::Images;
+using test::older_than;
 namespace {
-
-os::Time hours_ago(int hours) {
-  const auto now = std::chrono::time_point_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now());
-  return now - std::chrono::hours(hours);
-}
-
-// A tree of small images, each of whose files can be made old.
-class Images {
- public:
-  Images() { tree.prepare(); }
-
-  image::Digest add(const std::string& name, const std::vector<std::string>& layers) {
-    const auto digest = manifest_of(layers, {});
-    tree::write_record(tree.layout(), {name, "latest", "r", false, digest.str()});
-    tree.publish_tag(name, "latest", digest);
-    return digest;
-  }
-
-  image::Digest manifest_of(const std::vector<std::string>& layers, const image::Annotations& annotations) {
-    const std::string config = R"({"of":")" + (layers.empty() ? "" : layers.front()) + "\"}";
-    image::Manifest manifest{image::Format::oci,
-                             {image::MediaType::oci_config, tree.publish_blob(config), config.size(), {}, {}},
-                             {},
-                             annotations};
-    for (const std::string& layer : layers)
-      manifest.layers.push_back({image::MediaType::oci_layer_gzip, tree.publish_blob(layer), layer.size(), {}, {}});
-    return tree.publish_manifest(image::to_json(manifest), image::MediaType::oci_manifest);
-  }
-
-  image::Digest add_index(const std::string& name, const std::vector<image::Digest>& members) {
-    image::Index index{image::Format::oci, {}, {}};
-    for (const auto& member : members)
-      index.manifests.push_back({image::MediaType::oci_manifest, member, tree.manifest(member)->bytes.size(), {}, {}});
-    const auto digest = tree.publish_manifest(image::to_json(index), image::MediaType::oci_index);
-    tree.publish_tag(name, "latest", digest);
-    return digest;
-  }
-
-  image::Digest attach(const image::Digest& subject, const std::string& document) {
-    const auto blob = tree.publish_blob(document);
-    const std::string bytes = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)"
-                              R"({"mediaType":"application/vnd.oci.empty.v1+json","digest":")" +
-                              tree.publish_blob("{}").str() +
-                              R"(","size":2},"layers":[{"mediaType":"text/plain","digest":")" + blob.str() +
-                              R"(","size":)" + std::to_string(document.size()) +
-                              R"(}],"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":")" +
-                              subject.str() + R"(","size":1}})";
-    const auto digest = tree.publish_manifest(bytes, image::MediaType::oci_manifest);
-    const image::Descriptor referrer{image::MediaType::oci_manifest, digest, bytes.size(), {}, {}, "text/plain"};
-    tree::publish_referrers(tree, subject, {{referrer}});
-    return digest;
-  }
-
-  // All that is there was made that long ago.
-  void age(int hours) {
-    const auto time = hours_ago(hours).time_since_epoch();
-    const timespec stamp{std::chrono::duration_cast<std::chrono::seconds>(time).count(), 0};
-    const timespec times[2] = {stamp, stamp};
-    for (const auto& entry : fs::recursive_directory_iterator(dir.path()))
-      REQUIRE(utimensat(AT_FDCWD, entry.path().c_str(), times, AT_SYMLINK_NOFOLLOW) == 0);
-  }
-
-  maintenance::Collection collect(const maintenance::Policy& policy,
-                                  maintenance::Mode mode = maintenance::Mode::real) const {
-    return maintenance::collect(tree.layout(), policy, {}, mode);
-  }
-  bool has(const image::Digest& manifest) const { return tree.manifest(manifest).has_value(); }
-  bool has_layer(const std::string& bytes) const { return tree.has_blob(image::Digest::of(bytes)); }
-
-  const test::TemporaryDirectory dir;
-  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
-};
 
 // A collection has listed what there is once it waits.
 bool waits_to_be_alone(const Images& images) {
@@ -124,12 +54,6 @@ std::ptrdiff_t open_descriptors_of(const fs::path& file) {
     std::error_code closed_meanwhile;
     return fs::read_symlink(fd.path(), closed_meanwhile) == file;
   });
-}
-
-maintenance::Policy older_than(std::chrono::seconds age) {
-  maintenance::Policy policy;
-  policy.max_age = age;
-  return policy;
 }
 
 }  // namespace
@@ -402,123 +326,6 @@ TEST_CASE("the log before the last rotation is read also where nobody has looked
   CHECK(images.has(a));
 }
 
-TEST_CASE("a clock that has jumped makes nothing old at once") {
-  Images images;
-  const auto image = images.add("image", {"layer"});
-  images.collect({});
-  images.age(24 * 400);
-  os::write_file(
-      images.tree.layout().state / "collected",
-      std::to_string(std::chrono::floor<std::chrono::seconds>(hours_ago(24 * 399)).time_since_epoch().count()));
-  const auto done = images.collect(older_than(24h));
-  CHECK(done.clock_jumped);
-  CHECK(images.has(image));
-  CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
-  CHECK_FALSE(images.has(image));
-}
-
-TEST_CASE("time that passed is believed, and a clock that was moved is not") {
-  const auto run = [](int hours, const std::string& boot, int boot_hours) {
-    return maintenance::Run{hours_ago(hours), boot, std::chrono::hours(boot_hours), true};
-  };
-  constexpr int month = 30 * 24;
-  SUBCASE("within one run of the machine, its other clock tells") {
-    CHECK(maintenance::is_believable(run(month, "a", 5), run(0, "a", 5 + month), {}));
-    CHECK(maintenance::is_believable(run(month, "a", 5), run(0, "a", 5 + month - 24), {}));
-    CHECK_FALSE(maintenance::is_believable(run(month, "a", 5), run(0, "a", 6), {}));
-    CHECK_FALSE(maintenance::is_believable(run(0, "a", 5), run(1, "a", 6), {}));
-  }
-  SUBCASE("a week is believed, and somewhat late") {
-    CHECK(maintenance::is_believable(run(7 * 24 + 5, "a", 5), run(0, "b", 1), {}));
-    CHECK_FALSE(maintenance::is_believable(run(month, "a", 5), run(0, "b", 1), {}));
-    CHECK_FALSE(maintenance::is_believable(run(month, "", 0), run(0, "", 0), {}));
-  }
-  SUBCASE("after another start, traces tell") {
-    std::vector<os::Time> traces{hours_ago(6 * 24), hours_ago(27 * 24), hours_ago(13 * 24), hours_ago(20 * 24)};
-    CHECK(maintenance::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
-    traces[2] = hours_ago(40 * 24);
-    CHECK_FALSE(maintenance::is_believable(run(month, "a", 5), run(0, "b", 1), traces));
-    // What was done since the clock jumped tells nothing of the time before.
-    CHECK_FALSE(maintenance::is_believable(run(month, "a", 5), run(0, "b", 1), {hours_ago(1), hours_ago(0)}));
-  }
-  SUBCASE("what was not believed once is the next time") {
-    maintenance::Run doubted = run(month, "a", 5);
-    doubted.believed = false;
-    CHECK(maintenance::is_believable(doubted, run(0, "b", 1), {}));
-    CHECK_FALSE(
-        maintenance::is_believable(doubted, run(0, "a", 6), {}));  // but here the other clock tells that it jumped
-    doubted.time = hours_ago(0);
-    CHECK_FALSE(maintenance::is_believable(doubted, run(month, "a", 6), {}));
-  }
-}
-
-TEST_CASE("collections far apart collect") {
-  Images images;
-  const auto& layout = images.tree.layout();
-  const auto image = images.add("image", {"layer"});
-  images.collect({});
-  images.age(24 * 400);
-  auto last = *maintenance::last_run(layout);
-  CHECK(last.boot == maintenance::this_run().boot);
-  CHECK(last.believed);
-  last.time -= 24h * 30;
-  SUBCASE("while the machine ran on") {
-    last.since_boot -= 24h * 30;
-    maintenance::remember(layout, last);
-    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
-    CHECK_FALSE(images.has(image));
-  }
-  SUBCASE("where it was started anew, and pulls tell of the time between") {
-    last.boot = "another";
-    maintenance::remember(layout, last);
-    const fs::path log = images.dir.path() / "use.log";
-    std::ofstream lines(log);
-    for (int days = 28; days > 0; days -= 7) {
-      const auto digest = images.manifest_of({"layer " + std::to_string(days)}, {});
-      const auto time = std::chrono::floor<std::chrono::seconds>(hours_ago(24 * days)).time_since_epoch();
-      lines << time.count() << ".123 " << digest.str() << "\n";
-    }
-    lines.close();
-    CHECK_FALSE(maintenance::collect(layout, older_than(24h), log, maintenance::Mode::real).clock_jumped);
-    CHECK_FALSE(images.has(image));
-  }
-  SUBCASE("where nothing tells, at the second") {
-    last.boot = "another";
-    maintenance::remember(layout, last);
-    CHECK(images.collect(older_than(24h)).clock_jumped);
-    CHECK(images.has(image));
-    last = *maintenance::last_run(layout);
-    CHECK_FALSE(last.believed);
-    last.time -= 24h * 30;
-    last.boot = "third";
-    maintenance::remember(layout, last);
-    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
-    CHECK_FALSE(images.has(image));
-  }
-}
-
-TEST_CASE("the next collection is due though processes begin anew all the time") {
-  Images images;
-  const auto& layout = images.tree.layout();
-  CHECK(maintenance::until_next_run(layout, 24h) == 24h);  // counts from now
-  auto first = maintenance::last_run(layout);
-  REQUIRE(first);
-  first->time -= 10h;
-  maintenance::remember(layout, *first);
-  const auto left = maintenance::until_next_run(layout, 24h);
-  CHECK(left <= 14h);
-  CHECK(left > 13h);
-  first->time -= 20h;
-  maintenance::remember(layout, *first);
-  CHECK(maintenance::until_next_run(layout, 24h) == 0s);
-  first->time += 24h * 365;
-  maintenance::remember(layout, *first);
-  CHECK(maintenance::until_next_run(layout, 24h) == 24h);
-  os::write_file(layout.state / "collected", "torn");
-  CHECK(maintenance::until_next_run(layout, 24h) == 24h);
-  CHECK(maintenance::last_run(layout));
-}
-
 TEST_CASE("what a build counts on is not collected under it") {
   Images images;
   const auto image = images.add("image", {"layer"});
@@ -637,6 +444,7 @@ TEST_CASE("what a kill leaves is collected wherever it was being written") {
                                     channel / ".tmp-1-2-3",
                                     channel / (commit + ".partial") / "default.nix",
                                     channel / (commit + ".lock"),
+                                    channel / (other + ".lock"),
                                     git / "partial" / "index"};
   const auto write_all = [&] {
     for (const fs::path& file : files) {
@@ -647,9 +455,8 @@ TEST_CASE("what a kill leaves is collected wherever it was being written") {
         os::write_file(file, "half");
       }
     }
-    // Of a revision that is there, and a mirror's.
+    // A revision that is there, and the lock of a mirror.
     os::make_directories(channel / other / "source");
-    os::write_file(channel / (other + ".lock"), "");
     os::write_file(git / "mirror.lock", "");
   };
   write_all();
@@ -666,7 +473,7 @@ TEST_CASE("what a kill leaves is collected wherever it was being written") {
     CHECK_FALSE(fs::exists(layout.records() / "team/gone"));
     CHECK(images.tree.digest_of_tag("team/there", "latest"));
     CHECK(tree::read_record(layout, "team/there", "latest"));
-    for (const fs::path& file : {channel / other / "source", channel / (other + ".lock"), git / "mirror.lock"})
+    for (const fs::path& file : {channel / other / "source", git / "mirror.lock"})
       CHECK_MESSAGE(fs::exists(file), file.string());
   }
   SUBCASE("but not the lock of who fetches now") {
@@ -674,6 +481,21 @@ TEST_CASE("what a kill leaves is collected wherever it was being written") {
     images.collect({});
     CHECK(fs::exists(channel / (commit + ".lock")));
   }
+}
+
+TEST_CASE("lists of referrers whose subject is gone are removed once they are old") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.attach(image, "SBOM");
+  const auto list = [&](const image::Digest& subject) { return tree::referrers_dir(images.tree.layout(), subject); };
+  const auto gone = image::Digest::of("gone");
+  fs::copy(list(image), list(gone), fs::copy_options::recursive);
+  CHECK(images.collect({}).state_files == 0);
+  images.age(25);
+  CHECK(images.collect({}, maintenance::Mode::dry_run).state_files == 1);
+  CHECK(images.collect({}).state_files == 1);
+  CHECK_FALSE(fs::exists(list(gone)));
+  CHECK(tree::referrers_of(images.tree.layout(), image).size() == 1);
 }
 
 TEST_CASE("a lock whose file was removed is not shared with who comes later") {

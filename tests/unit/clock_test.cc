@@ -1,0 +1,318 @@
+// Collections under clocks that jump, and files with times of such a clock.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <fstream>
+
+#include "images.h"
+#include "maintenance/last_run.h"
+#include "maintenance/last_use.h"
+
+using namespace nixery;
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+using maintenance::DroppedImage;
+using test::hours_ago;
+using test::Images;
+using test::older_than;
+
+namespace {
+
+constexpr int day = 24, year = 365 * day;  // hours
+
+maintenance::Policy smaller_than(std::uint64_t bytes) {
+  maintenance::Policy policy;
+  policy.max_size = bytes;
+  return policy;
+}
+
+void write_use(const fs::path& log, const image::Digest& manifest, int hours_ago_used) {
+  const auto time = std::chrono::floor<std::chrono::seconds>(hours_ago(hours_ago_used)).time_since_epoch();
+  std::ofstream(log, std::ios::app) << time.count() << ".123 " << manifest.str() << "\n";
+}
+
+// As if that many hours passed.
+void wait(Images& images, int hours) {
+  const auto& layout = images.tree.layout();
+  images.age(hours);
+  auto last = *maintenance::last_run(layout);
+  last.time -= std::chrono::hours(hours);
+  last.since_boot -= std::chrono::hours(hours);
+  maintenance::remember(layout, last);
+}
+
+}  // namespace
+
+TEST_CASE("a clock that has jumped makes nothing old at once") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.collect({});
+  images.age(24 * 400);
+  os::write_file(
+      images.tree.layout().state / "collected",
+      std::to_string(std::chrono::floor<std::chrono::seconds>(hours_ago(24 * 399)).time_since_epoch().count()));
+  for (int i = 0; i < 2; ++i) {
+    CHECK(images.collect(older_than(24h)).clock_jumped);
+    CHECK(images.has(image));
+  }
+  auto last = *maintenance::last_run(images.tree.layout());
+  last.time -= 25h;
+  last.since_boot -= 25h;
+  maintenance::remember(images.tree.layout(), last);
+  CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+  CHECK_FALSE(images.has(image));
+}
+
+TEST_CASE("time that passed is believed, and a clock that was moved is not") {
+  const auto run = [](int hours, const std::string& boot, int boot_hours) {
+    return maintenance::Run{hours_ago(hours), boot, std::chrono::hours(boot_hours), true, {}};
+  };
+  const auto is_believed = [](const maintenance::Run& last, maintenance::Run now, std::vector<os::Time> traces) {
+    maintenance::judge(now, last, std::move(traces));
+    return now.believed;
+  };
+  constexpr int month = 30 * 24;
+  SUBCASE("within one run of the machine, its other clock tells") {
+    CHECK(is_believed(run(month, "a", 5), run(0, "a", 5 + month), {}));
+    CHECK(is_believed(run(month, "a", 5), run(0, "a", 5 + month - 24), {}));
+    CHECK_FALSE(is_believed(run(month, "a", 5), run(0, "a", 6), {}));
+    CHECK_FALSE(is_believed(run(0, "a", 5), run(1, "a", 6), {}));
+  }
+  SUBCASE("a week is believed, and somewhat late") {
+    CHECK(is_believed(run(7 * 24 + 5, "a", 5), run(0, "b", 1), {}));
+    CHECK_FALSE(is_believed(run(month, "a", 5), run(0, "b", 1), {}));
+    CHECK_FALSE(is_believed(run(month, "", 0), run(0, "", 0), {}));
+  }
+  SUBCASE("after another start, traces tell") {
+    std::vector<os::Time> traces{hours_ago(6 * 24), hours_ago(27 * 24), hours_ago(13 * 24), hours_ago(20 * 24)};
+    CHECK(is_believed(run(month, "a", 5), run(0, "b", 1), traces));
+    traces[2] = hours_ago(40 * 24);
+    CHECK_FALSE(is_believed(run(month, "a", 5), run(0, "b", 1), traces));
+    // What was done since the clock jumped tells nothing of the time before.
+    CHECK_FALSE(is_believed(run(month, "a", 5), run(0, "b", 1), {hours_ago(1), hours_ago(0)}));
+  }
+  SUBCASE("what was not believed once is the next time") {
+    maintenance::Run doubted = run(month, "a", 5);
+    doubted.believed = false;
+    CHECK(is_believed(doubted, run(0, "b", 1), {}));
+    CHECK_FALSE(is_believed(doubted, run(0, "a", 6), {}));  // but here the other clock tells that it jumped
+    doubted.time = hours_ago(0);
+    CHECK_FALSE(is_believed(doubted, run(month, "a", 6), {}));
+  }
+  SUBCASE("after a jump, a clock is believed once it has run on for a day, however often it is asked") {
+    maintenance::Run last = run(0, "a", 100);
+    const auto collect_at = [&](int hours_later, int boot_hours) {
+      maintenance::Run now = run(-hours_later, "a", boot_hours);
+      maintenance::judge(now, last, {hours_ago(1 - hours_later)});  // a pull of now tells nothing of the year before
+      last = now;
+      return now.believed;
+    };
+    CHECK_FALSE(collect_at(year, 101));
+    for (int hour = 1; hour < 24; ++hour) CHECK_FALSE(collect_at(year + hour, 101 + hour));
+    SUBCASE("which was right") {
+      CHECK(collect_at(year + 24, 125));
+    }
+    SUBCASE("and anew after another jump, such as back") {
+      CHECK_FALSE(collect_at(25, 125));
+      CHECK_FALSE(collect_at(48, 148));
+      CHECK(collect_at(49, 149));
+      CHECK(collect_at(50, 150));
+    }
+    SUBCASE("also where the machine is started anew meanwhile") {
+      last.boot = "b";
+      CHECK(collect_at(year + 24, 1));
+    }
+  }
+}
+
+TEST_CASE("collections far apart collect") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  images.collect({});
+  images.age(24 * 400);
+  auto last = *maintenance::last_run(layout);
+  CHECK(last.boot == maintenance::this_run().boot);
+  CHECK(last.believed);
+  last.time -= 24h * 30;
+  SUBCASE("while the machine ran on") {
+    last.since_boot -= 24h * 30;
+    maintenance::remember(layout, last);
+    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+  SUBCASE("where it was started anew, and pulls tell of the time between") {
+    last.boot = "another";
+    maintenance::remember(layout, last);
+    const fs::path log = images.dir.path() / "use.log";
+    std::ofstream lines(log);
+    for (int days = 28; days > 0; days -= 7) {
+      const auto digest = images.manifest_of({"layer " + std::to_string(days)}, {});
+      const auto time = std::chrono::floor<std::chrono::seconds>(hours_ago(24 * days)).time_since_epoch();
+      lines << time.count() << ".123 " << digest.str() << "\n";
+    }
+    lines.close();
+    CHECK_FALSE(maintenance::collect(layout, older_than(24h), log, maintenance::Mode::real).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+  SUBCASE("where nothing tells, at the second") {
+    last.boot = "another";
+    maintenance::remember(layout, last);
+    CHECK(images.collect(older_than(24h)).clock_jumped);
+    CHECK(images.has(image));
+    last = *maintenance::last_run(layout);
+    CHECK_FALSE(last.believed);
+    last.time -= 24h * 30;
+    last.boot = "third";
+    maintenance::remember(layout, last);
+    CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
+    CHECK_FALSE(images.has(image));
+  }
+}
+
+TEST_CASE("the next collection is due though processes begin anew all the time") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  CHECK(maintenance::until_next_run(layout, 24h) == 24h);  // counts from now
+  auto first = maintenance::last_run(layout);
+  REQUIRE(first);
+  first->time -= 10h;
+  maintenance::remember(layout, *first);
+  const auto left = maintenance::until_next_run(layout, 24h);
+  CHECK(left <= 14h);
+  CHECK(left > 13h);
+  first->time -= 20h;
+  maintenance::remember(layout, *first);
+  CHECK(maintenance::until_next_run(layout, 24h) == 0s);
+  first->time += 24h * 365;
+  maintenance::remember(layout, *first);
+  CHECK(maintenance::until_next_run(layout, 24h) == 24h);
+  first = maintenance::last_run(layout);
+  CHECK(first->time <= hours_ago(0));  // so that the year need not pass
+  CHECK_FALSE(first->believed);
+  os::write_file(layout.state / "collected", "torn");
+  CHECK(maintenance::until_next_run(layout, 24h) == 24h);
+  CHECK(maintenance::last_run(layout));
+}
+
+TEST_CASE("an image that was built in the future is young when it is first seen, and grows old") {
+  Images images;
+  const auto present = images.add("present", {"1"}), future = images.add("future", {"2"});
+  images.collect({});
+  images.age(-2 * year);
+  for (const maintenance::Policy& policy : {older_than(24h), smaller_than(1)}) {
+    // Neither run may remove it: it may have been built, or pulled, just now.
+    CHECK(images.collect(policy, maintenance::Mode::dry_run).images.empty());
+    CHECK(images.collect(policy).images.empty());
+  }
+  for (const auto& digest : {present, future}) {
+    const auto file = images.tree.layout().manifest(digest, image::MediaType::oci_manifest);
+    CHECK(os::status_of(file)->modified <= hours_ago(0));
+  }
+  wait(images, 48);
+  SUBCASE("for a collection by age") {
+    const auto done = images.collect(older_than(24h));
+    CHECK(done.images.size() == 2);
+    CHECK(done.left == 0);
+  }
+  SUBCASE("for a collection by size") {
+    const auto done = images.collect(smaller_than(1));
+    CHECK(done.images.size() == 2);
+    CHECK(done.left == 0);
+  }
+}
+
+TEST_CASE("a dry run changes no time in the future") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  images.collect({});
+  images.age(-year);
+  const auto file = images.tree.layout().manifest(image, image::MediaType::oci_manifest);
+  const auto before = os::status_of(file)->modified;
+  images.collect(older_than(24h), maintenance::Mode::dry_run);
+  CHECK(os::status_of(file)->modified == before);
+}
+
+TEST_CASE("a pull in the future counts as one of the first collection that sees it") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  const fs::path log = images.dir.path() / "use.log";
+  const auto collect = [&] { return maintenance::collect(layout, older_than(24h), log, maintenance::Mode::real); };
+  collect();
+  write_use(log, image, -year);
+  maintenance::record_uses(layout, log);  // as a worker does, which does not know whether to believe its clock
+  CHECK(maintenance::LastUse(layout).of(image) > hours_ago(-year + day));
+  images.age(48);
+  CHECK(collect().images.empty());
+  CHECK(maintenance::LastUse(layout).of(image) <= hours_ago(0));
+  CHECK(images.has(image));
+  fs::remove(log);
+  maintenance::LastUse uses(layout);
+  uses.reset_future(hours_ago(48));  // as if that had been two days ago
+  uses.save();
+  images.age(48);
+  CHECK(collect().images.size() == 1);
+}
+
+TEST_CASE("a use that no clock can tell is passed over") {
+  Images images;
+  const auto image = images.add("image", {"layer"});
+  const fs::path log = images.dir.path() / "use.log";
+  std::ofstream(log) << "9223372036854775807.123 " << image.str() << "\n-5 " << image.str() << "\n";
+  maintenance::LastUse uses(images.tree.layout());
+  uses.read_log(log);
+  CHECK(uses.of(image) == os::Time{});
+}
+
+TEST_CASE("a collection whose clock is wrong resets no times, and removes nothing for its age") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const auto image = images.add("image", {"layer"});
+  const std::string key(64, 'a');
+  for (const fs::path& file : {layout.log(key), layout.incoming() / ".tmp-1-2-3",
+                               layout.sources() / "channel" / std::string(40, 'c') / "source/default.nix"}) {
+    os::make_directories(file.parent_path());
+    os::write_file(file, "x");
+  }
+  images.collect({});
+  const auto file = layout.manifest(image, image::MediaType::oci_manifest);
+  auto last = *maintenance::last_run(layout);
+  SUBCASE("a year back") {
+    images.age(-year);
+    last.time += std::chrono::hours(year);
+  }
+  SUBCASE("a year ahead") {
+    images.age(year);
+    last.time -= std::chrono::hours(year);
+  }
+  maintenance::remember(layout, last);
+  const auto before = os::status_of(file)->modified;
+  const auto done = images.collect(older_than(24h));
+  CHECK(done.clock_jumped);
+  CHECK(done.images.empty());
+  CHECK(done.state_files == 0);
+  CHECK(os::status_of(file)->modified == before);
+}
+
+TEST_CASE("what a clock in the future left in STATE is removed once it has been there for long") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  const std::vector<fs::path> files{layout.log(std::string(64, 'a')), layout.incoming() / ".tmp-1-2-3",
+                                    layout.state / "attributes" / std::string(64, 'b'),
+                                    layout.tag("team/gone", ".tmp-1-2-3")};
+  for (const fs::path& file : files) {
+    os::make_directories(file.parent_path());
+    os::write_file(file, "x");
+  }
+  fs::create_symlink(layout.tag_target("gone", image::Digest::of("gone")), layout.tag("team/gone", "latest"));
+  images.collect({});
+  images.age(-2 * year);
+  CHECK(images.collect({}).state_files == 0);
+  wait(images, 40 * day);
+  const auto done = images.collect({});
+  CHECK(done.state_files == files.size());
+  CHECK(done.tags == 1);
+  for (const fs::path& file : files) CHECK_MESSAGE(!fs::exists(file), file.string());
+}
