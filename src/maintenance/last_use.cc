@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <iterator>
 #include <optional>
 #include <vector>
 
@@ -56,6 +57,7 @@ std::string key_of(const fs::path& log) {
   return image::KeyBuilder("log").add(host).add(log.string()).finish();
 }
 
+constexpr std::size_t most_places = 1000;
 constexpr std::size_t longest_first = 32;  // bytes: a time with milliseconds has half of that
 
 }  // namespace
@@ -141,6 +143,9 @@ void LastUse::read_log(const fs::path& log) {
     place = current->beginning();
   }
   places_[key] = take_lines(*current, place);
+  // Pods have new names all the time. A log whose place is forgotten is read again, which does no harm.
+  while (places_.size() > most_places)
+    places_.erase(places_.begin()->first == key ? std::next(places_.begin()) : places_.begin());
 }
 
 // Up to the last whole line; the place behind it.

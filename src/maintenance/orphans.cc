@@ -83,18 +83,28 @@ class Sweeper {
   // Links and records are made beside those of the same repository. Who makes one makes its directories first, and
   // holds the tree meanwhile.
   void sweep_names(const fs::path& root) {
-    std::vector<fs::path> left;
+    std::vector<fs::path> left, empty;
     std::error_code code;
     fs::recursive_directory_iterator walk(root, code), end;
-    for (; !code && walk != end; walk.increment(code))
-      if (walk->path().filename().string().starts_with(".tmp-") && is_older(walk->path(), cancelled))
-        left.push_back(walk->path());
-    if (left.empty()) return;
+    for (; !code && walk != end; walk.increment(code)) {
+      std::error_code gone;
+      if (walk->path().filename().string().starts_with(".tmp-")) {
+        if (is_older(walk->path(), cancelled)) left.push_back(walk->path());
+      } else if (!walk->is_symlink(gone) && walk->is_directory(gone) && fs::is_empty(walk->path(), gone) &&
+                 is_older(walk->path(), cancelled)) {
+        empty.push_back(walk->path());  // whose tags were dropped
+      }
+    }
+    if (left.empty() && empty.empty()) return;
     std::optional<tree::ExclusiveTreeLock> alone;
     if (mode_ == Mode::real) alone.emplace(layout_);
     for (const fs::path& path : left) {
       remove(path);
       if (alone) os::remove_empty(path.parent_path(), root);
+    }
+    for (const fs::path& path : empty) {
+      ++removed_;
+      if (alone) os::remove_empty(path, root);
     }
   }
 

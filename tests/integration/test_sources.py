@@ -59,6 +59,15 @@ def test_a_git_repository_serves_branches_tags_and_commits(new_registry, reposit
     assert registry.config("tool")["config"]["Labels"]["org.opencontainers.image.revision"] == new
 
 
+def test_only_so_many_revisions_stay_on_disk(new_registry, repository):
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}", NIXERY_KEPT_REVISIONS="1")
+    old, new = git(repository, "rev-parse", "v1"), git(repository, "rev-parse", "main")
+    on_disk = lambda: [path.parent.name for path in registry.state.glob("sources/git-*/*/source")]
+    for tag, version, commit in (("v1", "1", old), ("main", "2", new), (old, "1", old)):
+        assert version_of(registry.manifest("tool", tag)) == version
+        assert on_disk() == [commit]
+
+
 def in_the_store(directory, version: str) -> str:
     """A package set as NixOS gives one: a path of the store."""
     (directory / version).mkdir()

@@ -483,6 +483,44 @@ TEST_CASE("what a kill leaves is collected wherever it was being written") {
   }
 }
 
+TEST_CASE("directories of names whose tags were dropped are removed once they are old") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  images.add("team/there", {"layer"});
+  images.add("team/sub/dropped", {"layer"});
+  const auto record = tree::read_record(layout, "team/sub/dropped", "latest");
+  REQUIRE(record);
+  images.tree.drop_tag("team/sub/dropped", "latest");
+  tree::remove_record(layout, *record);
+  CHECK(images.collect({}).state_files == 0);
+  images.age(25);
+  CHECK(images.collect({}, maintenance::Mode::dry_run).state_files == 2);
+  CHECK(images.collect({}).state_files == 2);
+  for (const fs::path& root : {layout.tree / "tags", layout.records()}) {
+    CHECK_FALSE(fs::exists(root / "team/sub"));
+    CHECK(fs::exists(root / "team/there/_tags"));
+  }
+}
+
+TEST_CASE("of the places in logs of pulls, a thousand are remembered") {
+  Images images;
+  const auto& layout = images.tree.layout();
+  std::string uses;
+  for (int i = 0; i < 1200; ++i) uses += "log " + image::Digest::of(std::to_string(i)).hex() + " 1 - 0\n";
+  os::write_file(layout.uses(), uses + "end\n");
+  const fs::path log = images.dir.path() / "use.log";
+  const auto image = image::Digest::of("image");
+  std::ofstream(log) << "1764000000.123 " << image.str() << "\n";
+  maintenance::record_uses(layout, log);
+  const std::string kept = *os::read_if_exists(layout.uses());
+  CHECK(std::count(kept.begin(), kept.end(), '\n') == 1000 + 2);
+  // Its own place is among them: what was read is not read again.
+  maintenance::LastUse known(layout);
+  known.forget([](const auto&) { return true; });
+  known.read_log(log);
+  CHECK(known.of(image) == os::Time{});
+}
+
 TEST_CASE("lists of referrers whose subject is gone are removed once they are old") {
   Images images;
   const auto image = images.add("image", {"layer"});
