@@ -149,6 +149,7 @@ void describe(const Inventory& inventory, const Selection& selection, Collection
 }  // namespace
 
 Collection collect(const tree::Layout& layout, const Policy& policy, const fs::path& use_log, Mode mode) {
+  check_tree_exists(layout);
   if (mode == Mode::real) make_lock_files(layout);
   const os::Lock only_one = upkeep_lock(layout);
   Collection collection;

@@ -83,15 +83,15 @@ TEST_CASE("the oldest logs go when one is written, but for those of builds that 
   };
   const auto count = [&] { return std::distance(fs::directory_iterator(logs), fs::directory_iterator()); };
   const os::Lock running(layout.key_lock("running"));
-  add("running", 100, std::chrono::hours(1000));
+  add("running", 100, std::chrono::hours(3000));
   SUBCASE("above their number") {
     for (int i = 0; i < static_cast<int>(pipeline::logs_limit.files) + 50; ++i)
-      add(fmt::format("{}", i), 100, std::chrono::hours(900 - i));
+      add(fmt::format("{}", i), 100, std::chrono::hours(2000 - i));
     CHECK(log_of(layout, "new", 3).ends_with(line(2) + "\n"));
     CHECK(count() == static_cast<std::ptrdiff_t>(pipeline::logs_limit.files));
   }
   SUBCASE("above their size") {
-    for (int i = 0; i < 100; ++i) add(fmt::format("{}", i), pipeline::log_beginning, std::chrono::hours(900 - i));
+    for (int i = 0; i < 100; ++i) add(fmt::format("{}", i), pipeline::log_beginning, std::chrono::hours(2000 - i));
     log_of(layout, "new", 3);
     std::uint64_t bytes = 0;
     for (const auto& entry : fs::directory_iterator(logs)) bytes += entry.file_size();

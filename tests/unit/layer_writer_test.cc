@@ -325,7 +325,7 @@ TEST_CASE("what a collection leaves is still copied, not compressed again") {
   writer.write(world.dealt(5), gzip_fast);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
   const auto stays = [&](const image::Digest& digest) { return fs::exists(layout.blob(digest)); };
-  maintenance::remove_orphans(layout, stays, std::chrono::system_clock::now(), std::chrono::seconds(0),
+  maintenance::remove_orphans(layout, stays, std::chrono::system_clock::now(), {std::chrono::seconds(0), {}, true},
                               maintenance::Mode::real);
   const Written third = writer.write(world.dealt(3), gzip_fast);
   CHECK(third.stats.compressed == 0);

@@ -35,8 +35,8 @@ TEST_CASE("one file serves any number of locks, which do not hinder each other")
 TEST_CASE("many share the lock of a key, and one alone excludes them") {
   const test::TemporaryDirectory dir;
   const os::LockName name(dir.path() / "keys.lock", 7);
-  std::optional<os::Lock> first(std::in_place, name, os::Lock::Mode::shared);
-  std::optional<os::Lock> second(std::in_place, name, os::Lock::Mode::shared);
+  std::optional<os::Lock> first(std::in_place, name, std::stop_token{}, os::Lock::Mode::shared);
+  std::optional<os::Lock> second(std::in_place, name, std::stop_token{}, os::Lock::Mode::shared);
   CHECK_FALSE(os::Lock::is_held(name));  // nobody holds it alone
   CHECK_FALSE(os::Lock::try_lock(name));
   first.reset();

@@ -81,7 +81,7 @@ TEST_CASE("what is published is there under its digest, once, and nothing else i
   CHECK(os::read_if_exists(tree.layout().blob(blob)) == "bytes");
   CHECK(tree.has_blob(blob));
   CHECK(os::read_if_exists(tree.layout().blob(blob)) == "bytes");
-  CHECK(count_files(dir.path()) == 1);
+  CHECK(count_files(dir.path() / "tree") == 1);
   CHECK_FALSE(tree.manifest(blob));
 
   const auto manifest = tree.publish_manifest("{}", image::MediaType::docker_manifest);
