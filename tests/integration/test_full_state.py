@@ -10,15 +10,6 @@ import pytest
 
 import fastcgi
 from engines import check
-from test_faults import PACKAGES
-
-
-@pytest.fixture
-def packages(directory):
-    source = directory / "packages"
-    source.mkdir()
-    (source / "default.nix").write_text(PACKAGES.replace("SALT", directory.name))
-    return str(source)
 
 
 @contextmanager
