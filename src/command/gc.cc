@@ -49,9 +49,9 @@ void print_text(bool dry_run, const maintenance::Collection& done) {
                image.reason == maintenance::DroppedImage::Reason::age ? "too old" : "the tree is too large");
   if (done.clock_jumped)
     fmt::print(
-        "The clock jumped since the last run, so nothing was removed for its age. If the clock is right, age counts "
-        "again "
-        "once it has run on for a day; if you are sure of it now, remove NIXERY_STATE/collected and run this again.\n");
+        "The clock jumped since the last run, so nothing was removed for its age. If the clock is right, age counts\n"
+        "again once it has run on for a day. If you are sure of it now, remove NIXERY_STATE/collected and run this "
+        "again.\n");
   fmt::print("{}{} images ({} tags, {} manifests, {} blobs): {}; {} files of state; {} stay in the tree\n",
              dry_run ? "would remove " : "removed ", done.images.size(), done.tags, done.manifests, done.blobs,
              format_size(done.freed), done.state_files, format_size(done.left));
