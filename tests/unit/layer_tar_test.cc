@@ -270,7 +270,6 @@ TEST_CASE("a walk knows how long the NAR is, and its digest is Nix's") {
     CHECK(ours.size == nar.size);
     StringSink sink;
     CHECK(append_store_path(sink, store.root(), store.info(name).path) == nar.size);
-    if (!has_program("nix-store")) continue;
     const std::string dump = (store.root() / "dump").string();
     REQUIRE(shell(fmt::format("nix-store --dump '{}' > '{}' 2> /dev/null", store.place(name).string(), dump)));
     CHECK(image::Digest::of(read_file(dump)).hex() == nar.hash);
@@ -328,7 +327,6 @@ TEST_CASE("an encoding's head and tail are the constants they stand for") {
     const Encoding encoding = *Encoding::parse(name);
     std::ofstream(dir.path() / "x", std::ios::binary) << encoding.head() << encoding.tail();
     const bool gzip = encoding.codec == Encoding::Codec::gzip;
-    if (!has_program(gzip ? "gzip" : "zstd")) continue;
     REQUIRE(shell(
         fmt::format("{} -dc < {}/x > {}/y", gzip ? "gzip" : "zstd -q", dir.path().string(), dir.path().string())));
     CHECK(read_file(dir.path() / "y") == tar_head() + end_of_archive);

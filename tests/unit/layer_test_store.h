@@ -141,9 +141,6 @@ inline std::map<std::string, std::string> describe(const fs::path& top, bool as_
 inline bool shell(const std::string& command) {
   return std::system(command.c_str()) == 0;
 }
-inline bool has_program(const std::string& name) {
-  return shell("command -v " + name + " > /dev/null 2>&1");
-}
 
 // Unpacked archives have read-only directories, which only root could remove as they are.
 inline void make_writable(const fs::path& dir) {
