@@ -18,7 +18,7 @@ namespace nixery::layer {
 
 // What a layer holds: entries that are given here (the root file system), then store paths. In this order.
 struct Contents {
-  std::vector<Entry> entries;
+  EntryList entries;
   std::vector<const store::PathInfo*> paths;
 };
 

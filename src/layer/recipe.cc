@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
 #include <limits>
 
 #include "error.h"
@@ -14,6 +15,8 @@
 namespace nixery::layer {
 
 namespace {
+
+constexpr std::size_t piece_size = 64 << 10;  // bytes of JSON that are written at once
 
 // Names are bytes, JSON is UTF-8: what is not printable ASCII becomes %XX.
 std::string escape(std::string_view bytes) {
@@ -108,9 +111,17 @@ std::string_view name_of(Entry::Kind kind) {
   return "file";
 }
 
-std::string to_json(const Recipe& recipe) {
+namespace {
+
+// Calls `out` with pieces of the text, as a recipe of a large root file system takes as much memory as that.
+void write_json(const Recipe& recipe, const std::function<void(std::string_view)>& out) {
   json::Buffer buffer;
   json::Writer writer(buffer);
+  const auto flush = [&](std::size_t at_least) {
+    if (buffer.GetSize() < at_least) return;
+    out({buffer.GetString(), buffer.GetSize()});
+    buffer.Clear();
+  };
   writer.StartObject();
   json::member(writer, "format", static_cast<std::uint64_t>(recipe.format));
   json::member(writer, "encoding", recipe.encoding.name());
@@ -128,6 +139,7 @@ std::string to_json(const Recipe& recipe) {
       json::member(writer, "mode", std::uint64_t{entry.mode});
       if (!entry.content.empty()) json::member(writer, "content", escape(entry.content));
       writer.EndObject();
+      flush(piece_size);
     }
     writer.EndArray();
   }
@@ -154,7 +166,16 @@ std::string to_json(const Recipe& recipe) {
     writer.EndArray();
   }
   writer.EndObject();
-  return std::string(buffer.GetString(), buffer.GetSize()) + '\n';
+  flush(0);
+  out("\n");
+}
+
+}  // namespace
+
+std::string to_json(const Recipe& recipe) {
+  std::string text;
+  write_json(recipe, [&](std::string_view piece) { text += piece; });
+  return text;
 }
 
 std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& blob) {
@@ -175,11 +196,13 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
     return std::nullopt;
   Recipe recipe{static_cast<int>(*format), *encoding, blob, *size, *diff_id, *tar_size, {}, {}, {}};
   if (const json::Value* entries = json::find(document, "entries"); entries && entries->IsArray()) {
+    std::vector<Entry> parsed;
     for (const json::Value& value : entries->GetArray()) {
       auto entry = parse_entry(value);
       if (!entry) return std::nullopt;
-      recipe.entries.push_back(std::move(*entry));
+      parsed.push_back(std::move(*entry));
     }
+    recipe.entries = std::move(parsed);
   }
   for (const json::Value& value : segments->GetArray()) {
     auto segment = parse_segment(value);
@@ -199,7 +222,10 @@ std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Diges
 }
 
 void write_recipe(const tree::Layout& layout, const Recipe& recipe) {
-  os::write_file(layout.recipe(recipe.blob), to_json(recipe), false);
+  const tree::fs::path target = layout.recipe(recipe.blob);
+  os::PendingFile file(target.parent_path());
+  write_json(recipe, [&](std::string_view piece) { file.write(piece); });
+  file.publish(target, false);
 }
 
 bool can_rebuild(const Recipe& recipe) {

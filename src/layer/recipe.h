@@ -13,7 +13,7 @@
 
 #include "image/digest.h"
 #include "layer/encoding.h"
-#include "layer/tar.h"
+#include "layer/entry_list.h"
 #include "tree/layout.h"
 
 namespace nixery::layer {
@@ -39,7 +39,7 @@ struct Recipe {
   std::uint64_t size = 0;  // bytes of the blob
   image::Digest diff_id;   // digest of the tar
   std::uint64_t tar_size = 0;
-  std::vector<Entry> entries;
+  EntryList entries;
   std::vector<Segment> segments;         // ascending by offset
   std::vector<std::string> failed_with;  // Encoding::library_here() of those that were found to give other bytes
 };

@@ -132,10 +132,13 @@ Rootfs plan_rootfs(const std::vector<PackageOutput>& packages, const std::option
   ClosureReader reader(root, closure, stop);
   Union united = unite(reader, packages, base_parents);
   Rootfs result;
+  const std::size_t more_conflicts = united.conflict_count - united.conflicts.size();
   result.conflicts = std::move(united.conflicts);
   std::sort(result.conflicts.begin(), result.conflicts.end(),
             [](const Conflict& a, const Conflict& b) { return a.path < b.path; });
   result.warnings = describe(result.conflicts);
+  if (more_conflicts > 0)
+    result.warnings.push_back(fmt::format("{} more files are in several packages", more_conflicts));
 
   Builder builder(reader, std::move(united.entries));
   const bool has_sh = builder.link_program("bin/sh", {"bin/sh", "bin/bash"}, closure);

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "layer/tar.h"
+#include "layer/entry_list.h"
 #include "store/closure.h"
 #include "store/store_path.h"
 
@@ -30,9 +30,9 @@ struct Conflict {
 
 struct Rootfs {
   // Of the whole layer, parents before children. Without nix/ and nix/store/, which every layer begins with.
-  std::vector<Entry> entries;
-  std::vector<Conflict> conflicts;    // ascending by path
-  std::vector<std::string> warnings;  // the conflicts, a line each, for a person
+  EntryList entries;
+  std::vector<Conflict> conflicts;    // 1,000 at most, ascending by path
+  std::vector<std::string> warnings;  // the conflicts, a line each, for a person; and how many more there are
   std::vector<std::string> programs;  // names in the image's /bin, ascending
   bool has_certificates = false;      // /etc/ssl/certs/ca-bundle.crt
 };

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::size_t max_name = 4096;         // bytes; a path that programs can open is shorter
 constexpr std::size_t max_bytes = 96 << 20;    // of all names and targets
+constexpr std::size_t max_conflicts = 1000;    // that are described; nobody reads more
 constexpr int lowest_before_propagated = 999;  // buildEnv's numbers: what is propagated has 1000 or more
 
 // Names at the top of an output that are nix's, or the system's own.
@@ -153,7 +154,8 @@ class Uniter {
         conflict.losers.push_back(absolute(candidate.target));
       }
     }
-    if (!conflict.losers.empty()) union_.conflicts.push_back(std::move(conflict));
+    if (!conflict.losers.empty() && ++union_.conflict_count <= max_conflicts)
+      union_.conflicts.push_back(std::move(conflict));
 
     const bool one = std::all_of(directories.begin(), directories.end(),
                                  [&](const Candidate& directory) { return directory.real == winner.real; });

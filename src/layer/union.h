@@ -23,7 +23,8 @@ using EntrySet = std::set<Entry, InArchiveOrder>;
 
 struct Union {
   EntrySet entries;
-  std::vector<Conflict> conflicts;
+  std::vector<Conflict> conflicts;  // the first 1,000
+  std::size_t conflict_count = 0;
 };
 
 // `packages` in order of precedence; `real_directories` are never symlinks. See rootfs.h for the rules. Throws

@@ -149,8 +149,8 @@ void PendingFile::append(const fs::path& file) {
   }
 }
 
-void PendingFile::publish(const fs::path& target) {
-  if (fsync(fd_.get()) != 0) throw_errno("sync", path_);
+void PendingFile::publish(const fs::path& target, bool durable) {
+  if (durable && fsync(fd_.get()) != 0) throw_errno("sync", path_);
   if (rename(path_.c_str(), target.c_str()) != 0) {
     if (errno != ENOENT) throw_errno("publish", target);
     make_durable_directories(target.parent_path());
@@ -158,17 +158,13 @@ void PendingFile::publish(const fs::path& target) {
   }
   path_.clear();
   fd_.reset();
-  fsync_directory(target.parent_path());
+  if (durable) fsync_directory(target.parent_path());
 }
 
 void write_file(const fs::path& target, std::string_view bytes, bool durable) {
   PendingFile pending(target.parent_path());
   pending.write(bytes);
-  if (durable) {
-    pending.publish(target);
-  } else if (rename(pending.path().c_str(), target.c_str()) != 0) {
-    throw_errno("publish", target);
-  }
+  pending.publish(target, durable);
 }
 
 void publish_symlink(const fs::path& link, const fs::path& points_to) {

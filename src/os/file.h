@@ -60,16 +60,16 @@ class PendingFile {
   // All of another file's bytes, by the file system's own copying where it can.
   void append(const fs::path& file);
 
-  // fsync, rename to `target` (replacing what was there), fsync of the directory. Makes missing parents.
-  void publish(const fs::path& target);
+  // fsync, rename to `target` (replacing what was there), fsync of the directory. Makes missing parents. With `durable`
+  // false, only renames: for what can be made again (its reader must recognise a torn one).
+  void publish(const fs::path& target, bool durable = true);
 
  private:
   fs::path path_;  // empty once published
   Fd fd_;
 };
 
-// Replaces `target` by `bytes` as a PendingFile in target's own directory does; with `durable` false without the
-// fsyncs, for what can be made again (a torn one must then be recognised by its reader).
+// Replaces `target` by `bytes` as a PendingFile in target's own directory does.
 void write_file(const fs::path& target, std::string_view bytes, bool durable = true);
 
 // A symlink put in place atomically.

@@ -1,5 +1,6 @@
 #include "os/usage.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -41,6 +42,12 @@ Usage own_usage() {
   rusage used{};
   if (getrusage(RUSAGE_SELF, &used) == 0) usage.cpu_seconds = seconds_of(used.ru_utime) + seconds_of(used.ru_stime);
   return usage;
+}
+
+FreedMemoryRelease::~FreedMemoryRelease() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 std::optional<DiskSpace> disk_space(const fs::path& path) {

@@ -5,6 +5,7 @@
 #include "layer/recipe.h"
 #include "log.h"
 #include "os/lock.h"
+#include "os/usage.h"
 #include "pipeline/build_log.h"
 #include "pipeline/keys.h"
 #include "tree/failures.h"
@@ -186,6 +187,7 @@ BuildResult Builder::rebuild(const std::string& key, const image::Digest& blob, 
     metrics().found.add();
     return there;
   }
+  const os::FreedMemoryRelease release;
   const auto recipe = layer::read_recipe(tree_.layout(), blob);
   if (!recipe)
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", blob.str()));

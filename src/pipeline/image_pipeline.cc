@@ -9,6 +9,7 @@
 #include "error.h"
 #include "os/file.h"
 #include "os/lock.h"
+#include "os/usage.h"
 #include "pipeline/attach.h"
 #include "pipeline/compose.h"
 #include "pipeline/keys.h"
@@ -68,6 +69,7 @@ BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& p
       if (const auto digest = tree_.digest_of_tag(reference.repository, reference.tag))
         return {*digest, {record->revision, {}, record->moving}, {}, true};
 
+  const os::FreedMemoryRelease release;
   const BuildLog log(tree_.layout(), key);
   try {
     nix::PinnedSource source = pin(reference, progress, stop);

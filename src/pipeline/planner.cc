@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "nix/attribute_names.h"
+#include "os/usage.h"
 #include "pipeline/keys.h"
 
 namespace nixery::pipeline {
@@ -45,6 +46,7 @@ std::shared_ptr<PlanJob> Planner::start_plan(const reference::Reference& referen
 }
 
 std::string Planner::plan(const reference::Reference& reference, Progress& progress, const std::stop_token& stop) {
+  const os::FreedMemoryRelease release;
   const auto source = pipeline_.pin(reference, progress, stop);
   const auto platforms = reference.platform ? std::vector{*reference.platform} : pipeline_.settings().platforms;
   std::string plans;

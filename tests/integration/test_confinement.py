@@ -142,6 +142,35 @@ def test_links_that_go_round_end(new_registry, packages):
     assert "chain/30/rounds" in image and "chain/50/rounds" not in image
 
 
+def memory(registry, what: str) -> int:
+    """Bytes, of the worker: "VmRSS" now, "VmHWM" at most."""
+    lines = Path(f"/proc/{registry.worker.pid}/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(what)).split()[1]) << 10
+
+
+def test_a_root_file_system_of_very_many_files_leaves_no_memory_behind(new_registry, packages):
+    """Links, since they take no room in the store. In two directories, one of which two packages share."""
+    script = packages.outside / "links.py"
+    script.write_text(
+        "import os, sys\n"
+        "for i in range(150_000):\n"
+        "    for directory in ('bin', 'share/many'):\n"
+        "        os.symlink('../bin/many', f'{sys.argv[1]}/{directory}/a-name-of-usual-length-{i}')\n"
+    )
+    packages.write(
+        small="mkdir -p $out/share/many; touch $out/share/many/small",
+        many=f"mkdir -p $out/share/many; /usr/bin/python3 {script} $out",
+    )
+    registry = packages.registry(new_registry)
+    assert registry.manifest("small").status == 200
+    before = memory(registry, "VmRSS")
+    manifest = registry.manifest("many/small")
+    assert manifest.status == 200, manifest.body
+    print(f"RSS before {before >> 20} MiB, after {memory(registry, 'VmRSS') >> 20} MiB, at most {memory(registry, 'VmHWM') >> 20} MiB")
+    assert memory(registry, "VmHWM") - before < 256 << 20
+    assert memory(registry, "VmRSS") - before < 48 << 20
+
+
 @pytest.mark.parametrize("kind", ["device", "fifo", "socket", "huge", "directory", "absent"])
 def test_only_a_regular_file_of_the_closure_says_what_is_propagated(new_registry, packages, kind):
     target = packages.outside / kind

@@ -102,6 +102,19 @@ TEST_CASE("a conflict goes to the lower priority, then to the first, and is repo
   CHECK(entry(set.plan({b, a}), "bin/ed") == "-> " + set.at("b", "bin/ed"));
 }
 
+TEST_CASE("of very many conflicts, a thousand are described and the others counted") {
+  Set set;
+  const auto a = set.package("a"), b = set.package("b");
+  for (const char* name : {"a", "b"})
+    for (int i = 0; i < 1100; ++i) set.store.file(name, fmt::format("bin/{:04}", i), "");
+  const Rootfs rootfs = set.plan({a, b});
+  REQUIRE(rootfs.conflicts.size() == 1000);
+  CHECK(rootfs.conflicts.back().path == "bin/0999");
+  CHECK(rootfs.programs.size() == 1100);
+  REQUIRE(rootfs.warnings.size() == 1001);
+  CHECK(rootfs.warnings.back() == "100 more files are in several packages");
+}
+
 TEST_CASE("two links to one file are no conflict") {
   Set set;
   const auto a = set.package("a"), b = set.package("b");

@@ -210,7 +210,9 @@ TEST_CASE("entries in memory make a layer, which is remembered and rebuilt") {
   CHECK(recipe->entries == layers[0].entries);
   fs::remove(layout.blob(blob.digest));
   CHECK(writer.rebuild(blob.digest).digest == blob.digest);
-  layers[0].entries[3].mode = 0755;
+  std::vector<Entry> changed = layers[0].entries.get();
+  changed[3].mode = 0755;
+  layers[0].entries = std::move(changed);
   CHECK(writer.write(layers, gzip_fast).layers[0].digest != blob.digest);
 }
 
