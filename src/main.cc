@@ -12,6 +12,7 @@
 #include "command/command.h"
 #include "command/output.h"
 #include "error.h"
+#include "os/fd.h"
 
 namespace {
 
@@ -59,7 +60,8 @@ int run(Words words) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // a peer that hangs up is an error of one write, not our end
+  nixery::os::open_standard_descriptors();  // first: or the next file that is opened would be standard output
+  std::signal(SIGPIPE, SIG_IGN);            // a peer that hangs up is an error of one write, not our end
   const std::vector<std::string_view> words(argv + 1, argv + argc);
   try {
     const int status = run(words);

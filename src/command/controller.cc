@@ -1,5 +1,4 @@
 #include <fmt/format.h>
-#include <signal.h>
 
 #include <cstdlib>
 #include <thread>
@@ -9,6 +8,7 @@
 #include "kubernetes/lease.h"
 #include "kubernetes/reconcile.h"
 #include "log.h"
+#include "os/signals.h"
 
 namespace nixery::command {
 
@@ -37,12 +37,7 @@ void keep_taking_files(Reconciler& reconciler, const std::stop_token& stop) {
 }
 
 int run(const Arguments&) {
-  // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  os::block_termination();  // before any thread starts
 
   const auto environment = [](const char* name) -> const char* { return std::getenv(name); };
   const Settings settings = load_settings(environment);
@@ -68,8 +63,7 @@ int run(const Arguments&) {
   threads.emplace_back([&] { keep_taking_files(reconciler, stop); });
   threads.emplace_back([&] { follow(client, collection, observer, stop); });
 
-  int signal = 0;
-  sigwait(&signals, &signal);
+  os::wait_for_termination([] { log::info("nothing to reload", {{"signal", "SIGHUP"}}); });
   stopping.request_stop();
   reconciler.stop();
   for (std::thread& thread : threads) thread.join();

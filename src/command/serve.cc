@@ -1,5 +1,3 @@
-#include <signal.h>
-
 #include "command/command.h"
 #include "command/periodic_tasks.h"
 #include "command/progress_meter.h"
@@ -8,6 +6,7 @@
 #include "http/public_text.h"
 #include "http/server.h"
 #include "log.h"
+#include "os/signals.h"
 #include "pipeline/builder.h"
 #include "pipeline/planner.h"
 
@@ -27,13 +26,7 @@ void hide_places(const Config& config) {
 }
 
 int run(const Arguments& arguments) {
-  // Before any thread starts, so that all inherit it: signals are for sigwait() alone.
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  http::limit_descriptors();
+  os::block_termination();  // before any thread starts
 
   const LoadedConfig loaded = load_settings(arguments);
   const Config& config = loaded.config;
@@ -48,7 +41,7 @@ int run(const Arguments& arguments) {
   if (listener.cgi) {
     const http::Registry registry(builder, planner, parts.tree, registry_settings);
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.
-    pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    os::unblock_termination();
     http::serve_cgi(registry);
     builder.wait_until_idle();
     return 0;

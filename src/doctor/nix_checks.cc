@@ -1,7 +1,6 @@
 #include "doctor/nix_checks.h"
 
 #include <fmt/format.h>
-#include <grp.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -81,14 +80,6 @@ Finding check_own_store(const Setup& setup, const std::string& other) {
                  use_daemon);
 }
 
-std::size_t members_of(const std::string& group) {
-  const struct group* entry = group.empty() ? nullptr : getgrnam(group.c_str());
-  std::size_t count = 0;
-  if (entry)
-    for (char** member = entry->gr_mem; *member; ++member) ++count;
-  return count;
-}
-
 std::vector<Finding> check_building(const Setup& setup, bool by_daemon) {
   std::string configuration;
   try {
@@ -103,7 +94,7 @@ std::vector<Finding> check_building(const Setup& setup, bool by_daemon) {
   if (!configuration.empty()) {
     const auto document = json::parse(configuration, "nix show-config");
     if (const json::Value* group = json::find(document, "build-users-group"))
-      building.members_of_group = members_of(json::string_or(*group, "value", ""));
+      building.members_of_group = os::members_of_group(json::string_or(*group, "value", ""));
   }
   return judge_building(configuration, building);
 }

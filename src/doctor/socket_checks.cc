@@ -14,7 +14,7 @@ namespace nixery::doctor {
 
 namespace {
 
-constexpr std::uint64_t files_wanted = 1024;  // what a worker may use, by http/fastcgi.h
+constexpr std::uint64_t files_wanted = 1024;  // enough for NIXERY_MAX_WAITING and the files of builds
 constexpr std::string_view unix_prefix = "unix:";
 
 const char* const start_worker =

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "http/request_head.h"
 #include "log.h"
 
 namespace nixery::http {
@@ -27,17 +28,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t max_request_size = 128u << 10;  // request that we look at; web servers give up at half of that
-constexpr std::size_t max_ready = 16;                 // whole requests that wait for a thread here, not with the kernel
 constexpr int max_accepts = 2048;  // connections, before we look at other things; above any backlog of ours
 constexpr std::chrono::milliseconds accept_backoff{50};
 constexpr std::chrono::seconds drain_timeout{1};  // with those that are half in when we close
-
-// FastCGI's record types that matter here.
-constexpr unsigned begin_request = 1, parameters = 4;
-
-unsigned byte_at(std::string_view bytes, std::size_t at) {
-  return static_cast<unsigned char>(bytes[at]);
-}
 
 void watch(int events, int fd, std::uint32_t what) {
   epoll_event event{};
@@ -46,50 +39,38 @@ void watch(int events, int fd, std::uint32_t what) {
   epoll_ctl(events, EPOLL_CTL_ADD, fd, &event);
 }
 
-RequestState state_on(int connection) {
+RequestHead head_on(int connection) {
   thread_local std::vector<char> bytes(max_request_size);
   const ssize_t n = recv(connection, bytes.data(), bytes.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (n < 0) return errno == EAGAIN || errno == EINTR ? RequestState::incomplete : RequestState::malformed;
-  if (n == 0) return RequestState::malformed;
-  const RequestState state = request_state({bytes.data(), static_cast<std::size_t>(n)});
-  return state == RequestState::incomplete && static_cast<std::size_t>(n) == max_request_size ? RequestState::malformed
-                                                                                              : state;
+  if (n < 0) return {errno == EAGAIN || errno == EINTR ? RequestState::incomplete : RequestState::malformed};
+  if (n == 0) return {RequestState::malformed};
+  RequestHead head = read_head({bytes.data(), static_cast<std::size_t>(n)});
+  if (head.state == RequestState::incomplete && static_cast<std::size_t>(n) == max_request_size)
+    head.state = RequestState::malformed;
+  return head;
 }
 
-std::optional<std::string> web_servers_of_environment() {
-  const char* addresses = std::getenv("FCGI_WEB_SERVER_ADDRS");
-  return addresses ? std::optional<std::string>(addresses) : std::nullopt;
-}
-
-bool is_one_of(const sockaddr_storage& peer, socklen_t size, const std::string& addresses) {
+// The address of a TCP connection, without its port; empty for a Unix socket, whose peers are all on this machine.
+std::string address_of(const sockaddr_storage& peer, socklen_t size) {
   char name[NI_MAXHOST];
-  if (peer.ss_family == AF_UNIX) return true;
-  return getnameinfo(reinterpret_cast<const sockaddr*>(&peer), size, name, sizeof name, nullptr, 0, NI_NUMERICHOST) ==
-             0 &&
-         fmt::format(",{},", addresses).find(fmt::format(",{},", name)) != std::string::npos;
+  if (peer.ss_family == AF_UNIX ||
+      getnameinfo(reinterpret_cast<const sockaddr*>(&peer), size, name, sizeof name, nullptr, 0, NI_NUMERICHOST) != 0)
+    return {};
+  return jobs::client_of_address(name);
+}
+
+bool has_hung_up(int connection) {
+  pollfd state{connection, POLLRDHUP, 0};
+  return poll(&state, 1, 0) == 1;
+}
+
+// Set to nothing is as not set, as to libfcgi.
+std::optional<WebServers> web_servers_of_environment() {
+  const char* addresses = std::getenv("FCGI_WEB_SERVER_ADDRS");
+  return addresses && *addresses ? std::optional(WebServers::parse(addresses)) : std::nullopt;
 }
 
 }  // namespace
-
-RequestState request_state(std::string_view bytes) {
-  unsigned request = 0;  // 0: it has not begun
-  while (bytes.size() >= 8) {
-    const unsigned type = byte_at(bytes, 1), id = byte_at(bytes, 2) << 8 | byte_at(bytes, 3);
-    const std::size_t length = byte_at(bytes, 4) << 8 | byte_at(bytes, 5), padding = byte_at(bytes, 6);
-    if (byte_at(bytes, 0) != 1) return RequestState::malformed;
-    if (id == 0) {
-      // Of the connection, not of a request.
-    } else if (request == 0) {
-      if (type != begin_request || length != 8) return RequestState::malformed;
-      request = id;
-    } else if (type == parameters && id == request && length == 0) {
-      return RequestState::complete;
-    }
-    if (bytes.size() < 8 + length + padding) break;
-    bytes.remove_prefix(8 + length + padding);
-  }
-  return RequestState::incomplete;
-}
 
 Acceptor::Acceptor(Listener listener, AcceptorLimits limits)
     : limits_(limits),
@@ -113,12 +94,13 @@ Acceptor::~Acceptor() {
 
 os::Fd Acceptor::next() {
   std::unique_lock lock(mutex_);
-  ready_changed_.wait(lock, [this] { return closed_ || !ready_.empty(); });
-  if (ready_.empty()) return {};
-  os::Fd connection = std::move(ready_.front());
-  ready_.pop_front();
-  taken_.notify_one();
-  return connection;
+  for (;;) {
+    ready_changed_.wait(lock, [this] { return closed_ || !ready_.empty(); });
+    if (ready_.empty()) return {};
+    os::Fd connection = std::move(ready_.extract(turns_.pop({}, false)->key).mapped());
+    taken_.notify_one();
+    if (!has_hung_up(connection.get())) return connection;  // else nobody waits for an answer
+  }
 }
 
 void Acceptor::close() {
@@ -161,8 +143,8 @@ void Acceptor::run() {
 // The end: nobody new, and those that are here have a moment.
 void Acceptor::close_expired() {
   epoll_ctl(events_.get(), EPOLL_CTL_DEL, wakeup_.get(), nullptr);
-  if (!listener_.path.empty()) {
-    unlink(listener_.path.c_str());
+  if (!listener_.handed_over) {
+    listener_.name.remove();
     accept_all();  // nobody else would
   }
   listener_.fd.reset();
@@ -178,8 +160,8 @@ void Acceptor::accept_all() {
     // Nix must not inherit it.
     os::Fd connection(accept4(listener_.fd.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
     if (connection) {
-      if (web_servers_ && !is_one_of(peer, size, *web_servers_)) continue;
-      add(std::move(connection));
+      if (web_servers_ && peer.ss_family != AF_UNIX && !web_servers_->contains(peer)) continue;
+      add(std::move(connection), address_of(peer, size));
     } else if (errno == EMFILE || errno == ENFILE) {
       // It says so, too, where nobody is there. The requests in the air free some soon.
       pollfd somebody{listener_.fd.get(), POLLIN, 0};
@@ -193,45 +175,60 @@ void Acceptor::accept_all() {
   }
 }
 
-void Acceptor::add(os::Fd connection) {
+void Acceptor::add(os::Fd connection, const std::string& peer) {
   const int yes = 1;
   setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // of no meaning for another kind
-  switch (state_on(connection.get())) {
-    case RequestState::complete: make_ready(std::move(connection)); return;
+  const RequestHead head = head_on(connection.get());
+  switch (head.state) {
+    case RequestState::complete: make_ready(std::move(connection), head.client); return;
     case RequestState::malformed: return;
     case RequestState::incomplete: break;
   }
-  if (pending_.size() >= limits_.max_pending) inspect(pending_.begin(), true);
+  if (pending_.size() >= limits_.max_pending) drop_one_for(peer);
   const int fd = connection.get();
-  pending_.push_back({std::move(connection), Clock::now() + limits_.header_timeout});
+  pending_.push_back({std::move(connection), peer, Clock::now() + limits_.header_timeout});
   by_descriptor_[fd] = std::prev(pending_.end());
+  peers_.add(peer);
   watch(events_.get(), fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
+}
+
+// The oldest connection of the peer with most, or of this one if no other has more than its share.
+void Acceptor::drop_one_for(const std::string& peer) {
+  const auto candidates = peers_.above_share_of(peer);
+  const std::string& from = candidates.empty() ? peer : candidates.front();
+  auto oldest = std::ranges::find(pending_, from, &PendingConnection::peer);
+  if (oldest == pending_.end()) oldest = pending_.begin();  // all peers have one
+  inspect(oldest, true);
 }
 
 // `last`: nothing more is waited for. A connection goes only after such a look: its request may be here, and the event
 // that tells so still to be handled.
 void Acceptor::inspect(PendingConnections::iterator entry, bool last) {
-  const RequestState state = state_on(entry->connection.get());
-  if (state == RequestState::incomplete && !last) return;
-  if (state != RequestState::complete) return drop(entry);
+  const RequestHead head = head_on(entry->connection.get());
+  if (head.state == RequestState::incomplete && !last) return;
+  if (head.state != RequestState::complete) return drop(entry);
   epoll_ctl(events_.get(), EPOLL_CTL_DEL, entry->connection.get(), nullptr);
-  by_descriptor_.erase(entry->connection.get());
   os::Fd connection = std::move(entry->connection);
+  by_descriptor_.erase(connection.get());
+  peers_.remove(entry->peer);
   pending_.erase(entry);
-  make_ready(std::move(connection));
+  make_ready(std::move(connection), head.client);
 }
 
-void Acceptor::make_ready(os::Fd connection) {
+void Acceptor::make_ready(os::Fd connection, const std::string& client) {
   {
     std::unique_lock lock(mutex_);
-    taken_.wait(lock, [this] { return closing_ || ready_.size() < max_ready; });
-    ready_.push_back(std::move(connection));
+    taken_.wait(lock, [this] { return closing_ || ready_.size() < limits_.max_ready; });
+    const std::string key = std::to_string(next_key_++);
+    turns_.push(jobs::client_of_address(client), key);
+    ready_.emplace(key, std::move(connection));
   }
   ready_changed_.notify_one();
 }
 
 void Acceptor::drop(PendingConnections::iterator entry) {
   by_descriptor_.erase(entry->connection.get());
+  peers_.remove(entry->peer);
   pending_.erase(entry);  // closed, it is out of the epoll, too
 }
 

@@ -59,7 +59,7 @@ HandlerResult Api::answer(const Request& request) const {
     return builder_.find(name, tag);
   };
   if (path == "/api/search") return search(request);
-  if (path == "/api/images") return images();
+  if (path == "/api/images") return images(request);
   if (path == "/api/failures") return failures();
   if (const auto name = name_behind(path, "plan")) return plan(request, find(*name));
   if (const auto name = name_behind(path, "image")) return image(find(*name));
@@ -143,12 +143,25 @@ void Api::check_lists() const {
     throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
 }
 
-Response Api::images() const {
+HandlerResult Api::images(const Request& request) const {
   check_lists();
-  if (const auto list = listed_.get()) return http::answer(*list);
-  return answer_later(json::object([](json::Writer& writer) {
-    json::member(writer, "text", "the list of images is being made for the first time");
-  }));
+  const auto list = listed_.get();
+  if (!list.job) return http::answer(*list.value);
+  const auto last = [this] {
+    if (const auto value = listed_.last()) return http::answer(*value);
+    return answer_later(json::object([](json::Writer& writer) {
+      json::member(writer, "text", "the list of images is being made for the first time");
+    }));
+  };
+  return Waiting{request,
+                 list.job,
+                 Clock::now() + settings_.evaluation_wait,
+                 [job = list.job, last] {
+                   if (const auto error = job->error()) return guarded(answer_error(*error));
+                   return last();
+                 },
+                 {},
+                 last};
 }
 
 std::string Api::make_list() const {

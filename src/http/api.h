@@ -57,7 +57,7 @@ class Api {
   HandlerResult search(const Request& request) const;
   std::string matches_json(const std::string& text, const pipeline::Planner::Matches& matches) const;
   HandlerResult plan(const Request& request, const reference::Reference& reference) const;
-  Response images() const;
+  HandlerResult images(const Request& request) const;
   std::string make_list() const;
   Response image(const reference::Reference& reference) const;
   Response failures() const;

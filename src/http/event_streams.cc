@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "http/answers.h"
-#include "log.h"
 #include "jobs/fair_queue.h"
+#include "log.h"
 
 namespace nixery::http {
 
@@ -34,6 +34,20 @@ EventStreams::~EventStreams() {
     if (!stream.exchange.begin(stream.streaming.head)) stream.exchange.hang_up();  // an empty stream: they come back
 }
 
+// Whether there is a place for one more of `client`; it is counted then. The caller holds the mutex.
+bool EventStreams::admit(const std::string& client) {
+  if (shares_.of(client) >= limits_.per_client) return false;
+  if (shares_.total() >= limits_.streams) {
+    const auto candidates = shares_.above_share_of(client);
+    if (candidates.empty()) return false;
+    ++evicted_[candidates.front()];
+    shares_.remove(candidates.front());
+  }
+  shares_.add(client);
+  open_.set(shares_.total());
+  return true;
+}
+
 void EventStreams::add(Exchange exchange, Streaming streaming) {
   if (exchange.request().method == "HEAD") {
     exchange.answer(streaming.head);
@@ -42,14 +56,9 @@ void EventStreams::add(Exchange exchange, Streaming streaming) {
   const std::string client = jobs::client_of_address(exchange.request().client);
   {
     const std::lock_guard lock(mutex_);
-    std::size_t& of_client = clients_[client];
-    if (size_ < limits_.streams && of_client < limits_.per_client && !closing_) {
-      ++of_client;
-      open_.set(++size_);
+    if (!closing_ && admit(client)) {
       const auto now = Clock::now();
       new_streams_.push_back({std::move(exchange), std::move(streaming), client, now + limits_.max_duration, now, {}});
-    } else if (of_client == 0) {
-      clients_.erase(client);
     }
   }
   if (exchange.pending())
@@ -97,6 +106,25 @@ bool EventStreams::advance(Stream& stream) const {
   }
 }
 
+// Ends the newest streams of the clients that gave places up, and counts those that leave. The caller holds the mutex.
+void EventStreams::end_evicted(std::list<Stream>& streams, std::list<Stream>& leaving) {
+  for (const Stream& stream : leaving) {
+    const auto evicted = evicted_.find(stream.client);
+    if (evicted == evicted_.end()) {
+      shares_.remove(stream.client);
+    } else if (--evicted->second == 0) {
+      evicted_.erase(evicted);
+    }
+  }
+  for (auto stream = streams.end(); !evicted_.empty() && stream != streams.begin();) {
+    const auto evicted = evicted_.find((--stream)->client);
+    if (evicted == evicted_.end()) continue;
+    if (--evicted->second == 0) evicted_.erase(evicted);
+    if (stream->exchange.readiness() != Exchange::Readiness::ready) stream->exchange.hang_up();
+    leaving.splice(leaving.end(), streams, stream++);
+  }
+}
+
 void EventStreams::run() {
   std::list<Stream> streams;
   std::unique_lock lock(mutex_);
@@ -127,10 +155,8 @@ void EventStreams::run() {
       stream = next;
     }
     lock.lock();
-    for (const Stream& stream : leaving) {
-      open_.set(--size_);
-      if (--clients_[stream.client] == 0) clients_.erase(stream.client);
-    }
+    end_evicted(streams, leaving);
+    open_.set(shares_.total());
     lock.unlock();
     leaving.clear();  // ends them
     lock.lock();

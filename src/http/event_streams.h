@@ -1,7 +1,8 @@
 // Answers that come in pieces, without a thread each: one thread asks every feed a few times a second what is new.
 //
-// Bounded in every way: so many streams, of which one client has a few; each ends after a while, whereupon browsers
-// come back for the rest by themselves; and a client that does not read is dropped, not waited for.
+// Bounded: the number of streams, in all and of one client, and their duration; at the end of a stream, browsers
+// connect again by themselves. When all places are taken, a client with more than its share gives one up
+// (jobs/client_shares.h). A client that does not read, or has left, is dropped.
 #pragma once
 
 #include <chrono>
@@ -14,6 +15,7 @@
 
 #include "http/fastcgi.h"
 #include "http/handler_result.h"
+#include "jobs/client_shares.h"
 
 namespace nixery::http {
 
@@ -31,7 +33,8 @@ class EventStreams {
   EventStreams(StreamLimits limits, metrics::Gauge& open);
   ~EventStreams();  // ends all streams
 
-  // Takes the request; answers 503 at once where there are too many.
+  // Takes the request. If all places are taken, either the newest stream of the client with most is ended, or this
+  // request is answered 503 at once.
   void add(Exchange exchange, Streaming streaming);
 
  private:
@@ -42,6 +45,8 @@ class EventStreams {
     std::chrono::steady_clock::time_point end, last_sent;
     std::string unsent;
   };
+  bool admit(const std::string& client);
+  void end_evicted(std::list<Stream>& streams, std::list<Stream>& leaving);
   void run();
   bool send_next(Stream& stream) const;
   bool advance(Stream& stream) const;
@@ -51,8 +56,8 @@ class EventStreams {
   std::mutex mutex_;  // guards what follows
   std::condition_variable changed_;
   std::list<Stream> new_streams_;
-  std::map<std::string, std::size_t> clients_;  // streams of each
-  std::size_t size_ = 0;
+  jobs::ClientShares shares_;
+  std::map<std::string, std::size_t> evicted_;  // streams to be ended, by client; they hold no place any more
   bool closing_ = false;
   std::thread thread_;
 };

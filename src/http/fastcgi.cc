@@ -1,103 +1,14 @@
 #include "http/fastcgi.h"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <netdb.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <chrono>
-#include <cstdlib>
-#include <cstring>
 #include <mutex>
-#include <thread>
-
-#include "error.h"
-#include "os/file.h"
 
 namespace nixery::http {
 
 namespace {
-
-constexpr int backlog = 1024;
-constexpr int systemd_first = 3;  // SD_LISTEN_FDS_START
-constexpr rlim_t select_limit = FD_SETSIZE;
-constexpr int probes = 20;  // of a socket that answers
-constexpr std::chrono::milliseconds between_probes{100};
-
-bool is_listening(int fd) {
-  int listening = 0;
-  socklen_t size = sizeof listening;
-  return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
-}
-
-bool is_handed_over_by_systemd() {
-  const char* pid = std::getenv("LISTEN_PID");
-  const char* count = std::getenv("LISTEN_FDS");
-  return pid && count && std::strtol(pid, nullptr, 10) == getpid() && std::strtol(count, nullptr, 10) >= 1;
-}
-
-Error cannot_listen(const std::string& address) {
-  return Error(Failure::bad_config,
-               fmt::format("NIXERY_LISTEN: cannot listen on {}: {}", address, std::strerror(errno)));
-}
-
-// 0 where somebody listens, else errno.
-int knock(const sockaddr* name, socklen_t size) {
-  const os::Fd visitor(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  return connect(visitor.get(), name, size) == 0 ? 0 : errno;
-}
-
-os::Fd listen_on_unix(const std::string& address, const std::string& path) {
-  sockaddr_un name{};
-  name.sun_family = AF_UNIX;
-  if (path.size() >= sizeof name.sun_path)
-    throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: {} is too long for a socket", path));
-  std::memcpy(name.sun_path, path.c_str(), path.size() + 1);
-  const auto* generic = reinterpret_cast<const sockaddr*>(&name);
-
-  // A socket left by a worker that died refuses; one that answers is in use, unless only a child still holds it that a
-  // worker has forked before it was killed, and that is about to execute another program.
-  int answer = knock(generic, sizeof name);
-  for (int probe = 1; answer == 0 && probe < probes; ++probe) {
-    std::this_thread::sleep_for(between_probes);
-    answer = knock(generic, sizeof name);
-  }
-  if (answer == 0) throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: another worker listens on {}", path));
-  if (answer == ECONNREFUSED) unlink(path.c_str());
-
-  os::make_directories(std::filesystem::path(path).parent_path());
-  os::Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  // The web server runs as another user; who may enter the directory may ask (SECURITY.md).
-  if (!fd || bind(fd.get(), generic, sizeof name) != 0 || chmod(path.c_str(), 0666) != 0 ||
-      listen(fd.get(), backlog) != 0)
-    throw cannot_listen(address);
-  return fd;
-}
-
-os::Fd listen_on_tcp(const std::string& address) {
-  const auto colon = address.rfind(':');
-  addrinfo hints{}, *found = nullptr;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  std::string host = address.substr(0, colon);
-  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-  if (const int code =
-          getaddrinfo(host.empty() ? nullptr : host.c_str(), address.substr(colon + 1).c_str(), &hints, &found))
-    throw Error(Failure::bad_config, fmt::format("NIXERY_LISTEN: {}: {}", address, gai_strerror(code)));
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, freeaddrinfo);
-  os::Fd fd(socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const int yes = 1;
-  if (!fd || setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||
-      bind(fd.get(), found->ai_addr, found->ai_addrlen) != 0 || listen(fd.get(), backlog) != 0)
-    throw cannot_listen(address);
-  return fd;
-}
 
 // A web server that is still sending would lose the answer if we closed on it: until it closes, for a second at most.
 void linger(int fd) {
@@ -201,35 +112,6 @@ void Exchange::hang_up() {
   shutdown(raw_->ipcFd, SHUT_RDWR);
   raw_.get_deleter().hastily = true;
   end();
-}
-
-Listener find_listener(const std::string& address) {
-  // What is handed over must be ours alone, so that nobody listens any more once we have closed it.
-  if (is_handed_over_by_systemd()) {
-    fcntl(systemd_first, F_SETFD, FD_CLOEXEC);
-    return {os::Fd(systemd_first), false, "systemd", {}};
-  }
-  if (is_listening(STDIN_FILENO)) {
-    os::Fd fd(fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, systemd_first));
-    const os::Fd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
-    dup2(nothing.get(), STDIN_FILENO);
-    return {std::move(fd), false, "the descriptor handed over as standard input", {}};
-  }
-  if (std::getenv("GATEWAY_INTERFACE")) return {os::Fd(), true, "CGI", {}};
-  constexpr std::string_view unix_prefix = "unix:";
-  if (address.starts_with(unix_prefix)) {
-    std::string path = address.substr(unix_prefix.size());
-    os::Fd fd = listen_on_unix(address, path);
-    return {std::move(fd), false, address, std::move(path)};
-  }
-  return {listen_on_tcp(address), false, address, {}};
-}
-
-void limit_descriptors() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur <= select_limit) return;
-  limit.rlim_cur = select_limit;
-  setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 }  // namespace nixery::http

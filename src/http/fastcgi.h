@@ -1,15 +1,16 @@
-// libfcgi at arm's length: one request, and the ways a server hands us its socket. Accepting is acceptor.h's.
+// One FastCGI request on a connection that acceptor.h has accepted, by libfcgi.
 //
-// libfcgi before 2.4.2 uses select(), which a descriptor over 1,023 makes corrupt its stack: limit_descriptors() makes
-// the kernel refuse those.
+// libfcgi parses and writes the records. Framing of our own would be a second parser of what strangers send, to save
+// nothing: all that libfcgi does besides is avoided here. It accepts no connection, and with `detached` it closes at
+// once, so neither its listening socket nor its lingering matters; those are also the only two places where versions
+// before 2.4.2 call select(), which a descriptor over 1,023 would make corrupt the stack. So the worker needs no limit
+// of descriptors below the one that it was given. `detached` is in 2.4.1 and later, which meson.build asks for.
 #pragma once
 
 #include <fcgiapp.h>
 
-#include <filesystem>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "http/access_log.h"
@@ -45,7 +46,9 @@ class Exchange {
   // Whether a piece of `piece_size` could be sent now without waiting for a slow client.
   enum class Readiness { ready, busy, gone };
   Readiness readiness() const;
-  // Ends an answer in pieces that nobody takes: at once, with nothing more sent.
+  // Of its connection, to be watched for the web server's hanging up.
+  int descriptor() const { return raw_->ipcFd; }
+  // Ends it at once, with nothing more sent: nobody takes the answer.
   void hang_up();
 
  private:
@@ -62,19 +65,5 @@ class Exchange {
   const AccessLog* access_log_;
   ResponseStats stats_;
 };
-
-// How we were started.
-struct Listener {
-  os::Fd fd;  // listening; none for plain CGI
-  bool cgi = false;
-  std::string origin;          // "systemd", "spawn-fcgi", "unix:/run/…": for the log
-  std::filesystem::path path;  // of a unix socket that we made ourselves; else empty
-};
-
-// systemd's LISTEN_FDS, else a listening descriptor 0 (spawn-fcgi), else plain CGI if GATEWAY_INTERFACE is set, else a
-// socket of our own at `address` ("unix:/path" or "host:port"). Throws Error{bad_config, unavailable}.
-Listener find_listener(const std::string& address);
-
-void limit_descriptors();
 
 }  // namespace nixery::http

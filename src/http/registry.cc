@@ -142,10 +142,21 @@ HandlerResult Registry::blob(const Request& request, std::string_view text) cons
                   });
 }
 
-Response Registry::list_all(const Request& request) const {
+HandlerResult Registry::list_all(const Request& request) const {
   if (!settings_.catalog)
     throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
-  return catalog(repositories_.get().get(), request.query);
+  const auto repositories = repositories_.get();
+  if (!repositories.job) return catalog(repositories.value.get(), request.query);
+  const auto answer = [this, query = request.query] { return catalog(repositories_.last().get(), query); };
+  return Waiting{request,
+                 repositories.job,
+                 std::chrono::steady_clock::now() + settings_.hop,
+                 [job = repositories.job, answer] {
+                   if (const auto error = job->error()) throw Error(*error);
+                   return answer();
+                 },
+                 {},
+                 answer};
 }
 
 Waiting Registry::wait_for(const Request& request, const std::shared_ptr<pipeline::BuildJob>& job,

@@ -45,7 +45,7 @@ class Registry {
   HandlerResult route(const Request& request) const;
   HandlerResult manifest(const Request& request, std::string_view repository, std::string_view reference) const;
   HandlerResult blob(const Request& request, std::string_view digest) const;
-  Response list_all(const Request& request) const;
+  HandlerResult list_all(const Request& request) const;
   Waiting wait_for(const Request& request, const std::shared_ptr<pipeline::BuildJob>& job,
                    std::function<Response(const pipeline::BuildQueue::Result&)> when_finished) const;
 

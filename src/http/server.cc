@@ -1,7 +1,7 @@
 #include "http/server.h"
 
 #include <fcntl.h>
-#include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -12,6 +12,7 @@
 #include "http/pending_requests.h"
 #include "log.h"
 #include "os/file.h"
+#include "os/signals.h"
 
 namespace nixery::http {
 
@@ -55,12 +56,10 @@ void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, 
     threads.emplace_back([&] { answer_all(acceptor, registry, access_log, pending, streams); });
   log::info("serving", {{"listener", origin}});
 
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  int signal = 0;
-  sigwait(&signals, &signal);
+  const int signal = os::wait_for_termination([] {
+    log::info("nothing to reload",
+              {{"signal", "SIGHUP"}, {"why", "declared images are followed by themselves, settings need a restart"}});
+  });
   log::info("draining", {{"signal", strsignal(signal)}});
   status.drain();
   // Before anybody is sent away: who comes back at once must not come back to us.

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "http/event_streams.h"
-#include "http/fastcgi.h"
+#include "http/listener.h"
 #include "http/registry.h"
 
 namespace nixery::http {
@@ -13,9 +13,9 @@ struct ServerSettings {
   StreamLimits streams = {};
 };
 
-// Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread. Then: it is not ready any
-// more, its socket is closed (and, where it made it, removed), running answers finish, waiting requests are redirected
-// to themselves, and streams end.
+// Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread (os/signals.h). Then: it is not
+// ready any more, its socket is closed (and, where it made it, removed), running answers finish, waiting requests are
+// redirected to themselves, and streams end.
 void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, Listener listener,
            const ServerSettings& settings);
 

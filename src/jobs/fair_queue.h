@@ -4,17 +4,13 @@
 
 #include <deque>
 #include <list>
-#include <map>
 #include <optional>
 #include <set>
 #include <string>
-#include <string_view>
+
+#include "jobs/client_shares.h"
 
 namespace nixery::jobs {
-
-// The identity by which shares are counted: an IPv4 address, or the /64 network of an IPv6 address, as one subscriber
-// usually owns all of it.
-std::string client_of_address(std::string_view address);
 
 // Each client has a line of the keys that it asked for. A key that several clients asked for stands in each of their
 // lines until one of them reaches it. Not thread-safe.
@@ -24,15 +20,12 @@ class FairQueue {
     std::string client;
     std::string key;
   };
-  // Running jobs by the client whose turn started them; clients with none are absent.
-  using RunningByClient = std::map<std::string, unsigned>;
-
   // Appends to the client's line; a key that is in the line keeps its position.
   void push(const std::string& client, const std::string& key);
-  // The oldest key of the client whose turn it is: of the clients with the fewest running jobs, the one that has waited
-  // longest for its turn. The last free worker of several is reserved for a client with no running job: nullopt if only
-  // other clients wait.
-  std::optional<Entry> pop(const RunningByClient& running, bool is_last_worker);
+  // The oldest key of the client whose turn it is: of the clients with the fewest jobs `running`, the one that has
+  // waited longest for its turn. The last free worker of several is reserved for a client with no running job: nullopt
+  // if only other clients wait.
+  std::optional<Entry> pop(const ClientShares& running, bool is_last_worker);
   // Makes room for a key of `client`: evicts the newest key of the client with the most queued keys, from every line.
   // nullopt if no client has at least two more queued keys than `client`.
   std::optional<std::string> evict_for(const std::string& client);
@@ -50,6 +43,7 @@ class FairQueue {
   void remove(const std::string& key);
 
   std::list<Line> lines_;  // the first line's turn is next
+  ClientShares shares_;    // of the keys in the lines
   std::set<std::string> waiting_;
 };
 

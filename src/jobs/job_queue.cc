@@ -149,7 +149,7 @@ std::shared_ptr<AnyJob> AnyJobQueue::submit(const std::string& client, const std
     return job;
   }
   if (how) *how = Submission::started;
-  const bool starts_at_once = running_ < limits_.running && !(is_last_worker() && running_for_.contains(client));
+  const bool starts_at_once = running_ < limits_.running && !(is_last_worker() && running_for_.of(client) > 0);
   std::shared_ptr<AnyJob> evicted;
   if (!starts_at_once && queue_.size() >= limits_.queued) {
     const auto evicted_key = queue_.evict_for(client);
@@ -177,7 +177,7 @@ void AnyJobQueue::dispatch() {
     auto entry = queue_.pop(running_for_, is_last_worker());
     if (!entry) break;
     ++running_;
-    ++running_for_[entry->client];
+    running_for_.add(entry->client);
     dispatched_.push_back({entry->client, jobs_.at(entry->key)});
   }
   changed_.notify_all();
@@ -205,7 +205,7 @@ void AnyJobQueue::work() {
     job->run(stop_.get_token());
     lock.lock();
     --running_;
-    if (--running_for_[client] == 0) running_for_.erase(client);
+    running_for_.remove(client);
     if (const auto known = jobs_.find(job->key()); known != jobs_.end() && known->second == job)
       if (!job->is_cacheable()) jobs_.erase(known);
     dispatch();

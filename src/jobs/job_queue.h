@@ -129,7 +129,7 @@ class AnyJobQueue {
   std::map<std::string, std::shared_ptr<AnyJob>> jobs_;  // by key: queued, running, or cached
   FairQueue queue_;
   std::deque<Dispatched> dispatched_;  // counted as running, not yet taken by a worker
-  FairQueue::RunningByClient running_for_;
+  ClientShares running_for_;
   std::size_t running_ = 0;
   bool closing_ = false;
   std::vector<std::thread> workers_;

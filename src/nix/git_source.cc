@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
+#include <cstring>
 
 #include "error.h"
 #include "image/digest.h"
@@ -63,6 +65,14 @@ std::string credentials_of(std::string_view url) {
   return user_part.find(':') == user_part.npos ? fmt::format("{}:{}", user_of_a_token, decoded) : decoded;
 }
 
+// How many settings GIT_CONFIG_COUNT says that the environment has (git-config(1)); git refuses what is no number.
+std::size_t git_settings_of_environment() {
+  const char* count = std::getenv("GIT_CONFIG_COUNT");
+  std::size_t settings = 0;
+  if (count) std::from_chars(count, count + std::strlen(count), settings);
+  return settings;
+}
+
 // What a git that was killed leaves: later ones would take it for another at work. Nobody is, as the mirror is ours.
 void drop_stale_locks(const fs::path& bare) {
   std::error_code code;
@@ -103,11 +113,14 @@ os::Command GitSource::command(const std::vector<std::string>& arguments, Stop s
   command.argv.insert(command.argv.end(), arguments.begin(), arguments.end());
   // Nobody is there to answer a prompt.
   command.env = {{"GIT_TERMINAL_PROMPT", "0"}, {"GIT_DIR", ""}, {"LC_ALL", "C"}};
-  // Through the environment, as everybody on the machine can read the arguments of a process.
-  if (!authorization_.empty())
-    command.env.insert({{"GIT_CONFIG_COUNT", "1"},
-                        {"GIT_CONFIG_KEY_0", fmt::format("http.{}.extraHeader", url_)},
-                        {"GIT_CONFIG_VALUE_0", authorization_}});
+  // Through the environment, as everybody on the machine can read the arguments of a process. After what the operator
+  // gives git in the same way: a proxy, a directory that is safe.
+  if (!authorization_.empty()) {
+    const std::size_t given = git_settings_of_environment();
+    command.env.insert({{"GIT_CONFIG_COUNT", fmt::format("{}", given + 1)},
+                        {fmt::format("GIT_CONFIG_KEY_{}", given), fmt::format("http.{}.extraHeader", url_)},
+                        {fmt::format("GIT_CONFIG_VALUE_{}", given), authorization_}});
+  }
   command.limit = git_limit;
   command.stop = stop;
   return command;

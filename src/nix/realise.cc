@@ -19,8 +19,9 @@ namespace nixery::nix {
 namespace {
 
 constexpr std::size_t log_lines_shown = 10, longest_shown = 4096;
-constexpr std::size_t most_errors = 100;         // that one run is remembered to have said
-constexpr std::size_t paths_per_command = 1000;  // stays far below ARG_MAX
+constexpr std::size_t most_errors = 100;                // that one run is remembered to have said
+constexpr std::size_t max_derivation_size = 16u << 20;  // bytes
+constexpr std::size_t paths_per_command = 1000;         // stays far below ARG_MAX
 constexpr std::chrono::seconds answer_limit{10};
 
 // What `nix-store --realise` says by its status, each bit a finding (nix-store(1), "Exit status").
@@ -33,6 +34,13 @@ std::string_view shortened(std::string_view text, std::size_t size) {
   return text.substr(0, size);
 }
 
+// Empty if there is none of that name: a line of the log says what a program printed, so its path is not to be trusted.
+std::string text_of_derivation(const std::string& path) {
+  const auto parsed = store::StorePath::parse(path);
+  if (!parsed || !parsed->name().ends_with(".drv")) return {};
+  return os::read_regular_file(parsed->str(), max_derivation_size).value_or("");
+}
+
 // What a running nix says: handed on for people to read, and why it failed, in its own words alone.
 class FailureClassifier {
  public:
@@ -41,7 +49,7 @@ class FailureClassifier {
   void hear(std::string_view printed) {
     const LogLine line = read_log_line(printed);
     if (line.kind == LogLine::Kind::nothing) return;
-    if (!line.derivation.empty() && is_fixed_output(os::read_if_exists(line.derivation).value_or("")))
+    if (!line.derivation.empty() && is_fixed_output(text_of_derivation(line.derivation)))
       fetches_[line.activity].derivation = line.derivation;
     if (line.kind == LogLine::Kind::builder)
       if (const auto fetch = fetches_.find(line.activity); fetch != fetches_.end() && tells_of_network(line.text))

@@ -8,7 +8,9 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "error.h"
 
@@ -50,11 +52,34 @@ Fd create_exclusively(const fs::path& dir, fs::path& path) {
   }
 }
 
+// To its end, or until there is more than `max_size`.
+std::string read_all(const Fd& fd, const fs::path& path, std::size_t max_size = std::string::npos) {
+  std::string bytes;
+  char buffer[16384];
+  while (bytes.size() <= max_size) {
+    const ssize_t n = read(fd.get(), buffer, sizeof buffer);
+    if (n == 0) break;
+    if (n > 0) {
+      bytes.append(buffer, static_cast<std::size_t>(n));
+    } else if (errno != EINTR) {
+      throw_errno("read", path);
+    }
+  }
+  return bytes;
+}
+
 }  // namespace
 
 void Fd::reset() {
   if (fd_ >= 0) close(fd_);
   fd_ = -1;
+}
+
+void open_standard_descriptors() {
+  for (const auto& [fd, flags] : {std::pair{0, O_RDONLY}, {1, O_RDONLY}, {2, O_WRONLY}}) {
+    // The lowest free number is given, and those below are taken.
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", flags) != fd) std::abort();
+  }
 }
 
 void throw_errno(std::string_view verb, const fs::path& path) {
@@ -70,21 +95,19 @@ Fd open_for_reading(const fs::path& path) {
 
 std::optional<std::string> read_if_exists(const fs::path& path) {
   Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd) {
-    if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
-    throw_errno("open", path);
-  }
-  std::string bytes;
-  char buffer[16384];
-  for (;;) {
-    const ssize_t n = read(fd.get(), buffer, sizeof buffer);
-    if (n == 0) return bytes;
-    if (n > 0) {
-      bytes.append(buffer, static_cast<std::size_t>(n));
-    } else if (errno != EINTR) {
-      throw_errno("read", path);
-    }
-  }
+  if (fd) return read_all(fd, path);
+  if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+  throw_errno("open", path);
+}
+
+std::optional<std::string> read_regular_file(const fs::path& path, std::size_t max_size) {
+  const Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  struct stat info;
+  if (!fd || fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode) || std::cmp_greater(info.st_size, max_size))
+    return std::nullopt;
+  std::string bytes = read_all(fd, path, max_size);
+  if (bytes.size() > max_size) return std::nullopt;
+  return bytes;
 }
 
 std::optional<Status> status_of(const fs::path& path) {

@@ -24,6 +24,10 @@ Fd open_for_reading(const fs::path& path);
 // The whole file, for small ones; nullopt where there is none.
 std::optional<std::string> read_if_exists(const fs::path& path);
 
+// Likewise, of a regular file that is not a link and has at most `max_size` bytes; nullopt for anything else. For names
+// that come from outside: nothing that is opened blocks, and no device is read.
+std::optional<std::string> read_regular_file(const fs::path& path, std::size_t max_size);
+
 using Time = std::chrono::sys_time<std::chrono::nanoseconds>;
 
 struct Status {

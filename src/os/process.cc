@@ -31,6 +31,8 @@ constexpr std::size_t error_tail_size = 64u << 10;
 constexpr std::size_t longest_line = 64u << 10;
 // How often a stop flag is looked at; nothing else waits on this.
 constexpr std::chrono::milliseconds stop_poll{200};
+// How long a child has to end after SIGTERM. Nix removes the directories of its builds meanwhile, and git its locks.
+constexpr std::chrono::milliseconds kill_after{3000};
 // How long the pipes may stay open without a word once the child is gone.
 constexpr std::chrono::milliseconds after_exit{1000};
 
@@ -161,6 +163,7 @@ class Child {
   }
   int pidfd() const { return pidfd_.get(); }
   // Only while the child is not reaped, so that the group's number cannot have been given to somebody else.
+  void terminate_group() const { kill(-pid_, SIGTERM); }
   void kill_group() const { kill(-pid_, SIGKILL); }
 
   int reap() {
@@ -233,9 +236,11 @@ ProcessResult run(const Command& command) {
   std::string_view input = command.input;
   if (input.empty()) in.write.reset();
 
+  auto kill_at = Clock::time_point::max();
   const auto stop_for = [&](ProcessResult::End end) {
     outcome.end = end;
-    child.kill_group();
+    child.terminate_group();
+    kill_at = Clock::now() + kill_after;
   };
   bool exited = false;
   while (!exited || out.read || err.read) {
@@ -243,14 +248,20 @@ ProcessResult run(const Command& command) {
       if (Clock::now() >= deadline) stop_for(ProcessResult::End::timed_out);
       if (command.stop.stop_requested()) stop_for(ProcessResult::End::stopped);
     }
+    if (!exited && Clock::now() >= kill_at) {
+      child.kill_group();
+      kill_at = Clock::time_point::max();
+    }
     std::chrono::milliseconds timeout{-1};
     if (exited) {
       timeout = after_exit;
-    } else if (outcome.end == ProcessResult::End::exited) {
-      if (command.limit)
-        timeout = std::chrono::ceil<std::chrono::milliseconds>(std::max(deadline - Clock::now(), Clock::duration{0}));
-      if (command.stop.stop_possible() && (timeout.count() < 0 || timeout > stop_poll)) timeout = stop_poll;
+    } else if (const auto next = outcome.end == ProcessResult::End::exited ? deadline : kill_at;
+               next != Clock::time_point::max()) {
+      timeout = std::chrono::ceil<std::chrono::milliseconds>(std::max(next - Clock::now(), Clock::duration{0}));
     }
+    if (!exited && outcome.end == ProcessResult::End::exited && command.stop.stop_possible() &&
+        (timeout.count() < 0 || timeout > stop_poll))
+      timeout = stop_poll;
 
     pollfd polls[4] = {{out.read.get(), POLLIN, 0},
                        {err.read.get(), POLLIN, 0},

@@ -19,12 +19,12 @@ struct Command {
   std::vector<std::string> argv;              // argv[0] is looked up in PATH
   std::map<std::string, std::string> env;     // added to ours, with TRACEPARENT; an empty value removes the variable
   std::string input;                          // its standard input; /dev/null where empty
-  std::optional<std::chrono::seconds> limit;  // then its whole process group is killed
+  std::optional<std::chrono::seconds> limit;  // then its whole process group is stopped
   std::uint64_t memory_limit = 0;             // bytes of address space (RLIMIT_AS); 0: none
   std::size_t output_limit = 256u << 20;      // bytes of standard output; more is an error
   // Called with each line of standard error, on the calling thread, as it comes.
   std::function<void(std::string_view)> on_error_line;
-  std::stop_token stop;  // set by another thread: the group is killed
+  std::stop_token stop;  // the group is stopped
 };
 
 struct ProcessResult {
@@ -39,8 +39,9 @@ struct ProcessResult {
 };
 
 // Runs `command` to its end in a process group of its own, reading both of its outputs at once (a child that fills
-// one pipe while we wait on the other never hangs us). When it ends, so does what is left of its group. Throws
-// Error{unavailable} where the program cannot be started or watched. Thread-safe.
+// one pipe while we wait on the other never hangs us). To stop it, the group gets SIGTERM, and SIGKILL 3 s later if the
+// child is still there. When the child ends, what is left of its group is killed. Throws Error{unavailable} where the
+// program cannot be started or watched. Thread-safe.
 ProcessResult run(const Command& command);
 
 // "nix-store --realise …", for logs and messages.

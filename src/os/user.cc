@@ -21,6 +21,8 @@ namespace nixery::os {
 
 namespace {
 
+constexpr std::size_t max_entry_size = 64u << 20;  // bytes of a user or group; a group may have many thousand members
+
 std::vector<gid_t> groups_of(const char* name, gid_t gid) {
   int count = 64;
   std::vector<gid_t> groups(static_cast<std::size_t>(count));
@@ -29,7 +31,23 @@ std::vector<gid_t> groups_of(const char* name, gid_t gid) {
   return groups;
 }
 
-User account_in(const passwd& entry) {
+// What `read` makes of the entry that a reentrant look-up (getpwnam_r and its like) finds; nullopt if there is none.
+template <typename Entry, typename LookUp, typename Read>
+auto look_up(const LookUp& find, const Read& read) -> std::optional<decltype(read(std::declval<const Entry&>()))> {
+  std::vector<char> buffer(1024);
+  for (;;) {
+    Entry entry{};
+    Entry* found = nullptr;
+    const int error = find(&entry, buffer.data(), buffer.size(), &found);
+    if (error == ERANGE && buffer.size() < max_entry_size) {
+      buffer.resize(2 * buffer.size());
+    } else if (error != EINTR) {
+      return found ? std::optional(read(*found)) : std::nullopt;
+    }
+  }
+}
+
+User user_in(const passwd& entry) {
   return {entry.pw_name, entry.pw_uid, entry.pw_gid, groups_of(entry.pw_name, entry.pw_gid), entry.pw_dir};
 }
 
@@ -40,13 +58,21 @@ bool asked(const fs::path& path, Rights rights) {
 }  // namespace
 
 std::optional<User> user_named(const std::string& name) {
-  if (const passwd* entry = getpwnam(name.c_str())) return account_in(*entry);
-  return std::nullopt;
+  return look_up<passwd>([&](auto... rest) { return getpwnam_r(name.c_str(), rest...); }, user_in);
 }
 
 User user_of(uid_t uid) {
-  if (const passwd* entry = getpwuid(uid)) return account_in(*entry);
-  return {std::to_string(uid), uid, uid, {uid}, {}};
+  auto user = look_up<passwd>([&](auto... rest) { return getpwuid_r(uid, rest...); }, user_in);
+  return user ? *std::move(user) : User{std::to_string(uid), uid, uid, {uid}, {}};
+}
+
+std::size_t members_of_group(const std::string& name) {
+  const auto count = [](const group& entry) {
+    std::size_t members = 0;
+    for (char** member = entry.gr_mem; *member; ++member) ++members;
+    return members;
+  };
+  return look_up<group>([&](auto... rest) { return getgrnam_r(name.c_str(), rest...); }, count).value_or(0);
 }
 
 User current_user() {

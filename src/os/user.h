@@ -22,8 +22,11 @@ struct User {
   std::string home;           // may be empty
 };
 
+// These are thread-safe.
 std::optional<User> user_named(const std::string& name);
 User user_of(uid_t uid);
+// How many users the group's entry names; 0 if there is no such group.
+std::size_t members_of_group(const std::string& name);
 // As whom this thread acts, with the groups that it has.
 User current_user();
 

@@ -9,12 +9,12 @@ using http::RequestState;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view bytes = fuzz::text_of(data, size);
-  const RequestState state = http::request_state(bytes);
+  const RequestState state = http::read_head(bytes).state;
   require(size >= 8 || state == RequestState::incomplete, "without a header nothing is decided", bytes);
   // What comes later may decide it, and changes nothing once it is.
   RequestState before = RequestState::incomplete;
   for (std::size_t count = 0; count <= size; ++count) {
-    const RequestState now = http::request_state(bytes.substr(0, count));
+    const RequestState now = http::read_head(bytes.substr(0, count)).state;
     require(before == RequestState::incomplete || now == before, "what is decided stays so", bytes);
     before = now;
   }

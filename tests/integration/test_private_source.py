@@ -45,9 +45,11 @@ def repository(directory):
 class PrivateFiles(http.server.SimpleHTTPRequestHandler):
     """A repository over git's dumb protocol, for whoever has the password."""
 
+    agents = set()  # that have asked
     accepted = ["Basic " + base64.b64encode(f"{user}:{SECRET}".encode()).decode() for user in ("reader", "x-access-token")]
 
     def do_GET(self):
+        self.agents.add(self.headers["User-Agent"])
         if self.headers.get("Authorization") in self.accepted:
             return super().do_GET()
         self.send_response(401)
@@ -136,6 +138,15 @@ def test_a_token_opens_the_repository_and_shows_nowhere(new_registry, directory,
     for needle in (SECRET, ENCODED):
         assert_nowhere(registry, needle, printed.stdout, printed.stderr, image.body.decode(), missing.body.decode(), nosy.body.decode(),
                        referrers.body.decode())
+
+
+def test_gits_own_settings_in_the_environment_hold_beside_the_token(new_registry, http_url):
+    PrivateFiles.agents.clear()
+    environment = {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "core.abbrev", "GIT_CONFIG_VALUE_0": "12",
+                   "GIT_CONFIG_KEY_1": "http.userAgent", "GIT_CONFIG_VALUE_1": "of the operator"}  # fmt: skip
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"http://reader:{SECRET}@{http_url}", **environment)
+    assert registry.manifest("tool").status == 200
+    assert PrivateFiles.agents == {"of the operator"}
 
 
 def test_a_wrong_token_is_a_passing_failure_that_does_not_tell_it(new_registry, http_url):

@@ -1,28 +1,26 @@
+#include "http/cached_value.h"
+
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <future>
-#include <memory>
 #include <stdexcept>
 #include <thread>
 #include <utility>
-
-#include "http/cached_value.h"
 
 using namespace nixery;
 using namespace std::chrono_literals;
 
 namespace {
 
-// A list that is made when the test says so, and tells how often it was. Making takes a moment, so that a multiple of
-// it is long by any clock.
-struct Shop {
+// A number that is computed when the test lets it, and counts how often. Computing takes a moment, so that a multiple
+// of it is long by any clock.
+struct Counted {
   std::atomic<int> begun = 0, changes = 0;
   std::atomic<bool> open = true;
-  http::CachedValue<int> kept;
+  http::CachedValue<int> cache;
 
-  explicit Shop(http::CacheLimits limits)
-      : kept(
+  explicit Counted(http::CacheLimits limits)
+      : cache(
             [this] {
               const int number = ++begun;
               std::this_thread::sleep_for(1ms);
@@ -30,75 +28,88 @@ struct Shop {
               return number;
             },
             [this] { return static_cast<std::uint64_t>(changes.load()); }, limits) {}
-  void wait_until_begun(int times) const {
-    const auto end = std::chrono::steady_clock::now() + 60s;
-    while (begun < times && std::chrono::steady_clock::now() < end) std::this_thread::yield();
-    REQUIRE(begun == times);
-  }
-  void close() { open = false; }
-  void reopen() {
+  ~Counted() { let_go(); }
+  void hold() { open = false; }
+  void let_go() {
     open = true;
     open.notify_all();
   }
+  // As a request does that has the time to wait.
+  int get() {
+    const auto result = cache.get();
+    if (!result.job) return *result.value;
+    REQUIRE(result.job->wait_until(std::chrono::steady_clock::now() + 1min));
+    REQUIRE_FALSE(result.job->error());
+    return *cache.last();
+  }
 };
 
-// As if making had taken long, or no time at all.
-constexpr http::CacheLimits long_kept{0ms, 0ms, 1'000'000, 0, 50ms}, not_kept{0ms, 1h, 0, 0, 50ms};
+// As if computing had taken long, or no time at all.
+constexpr http::CacheLimits expensive{0ms, 0ms, 1'000'000, 0}, cheap{0ms, 1h, 0, 0};
 
 }  // namespace
 
-TEST_CASE("what took long to make is kept, until it has changed") {
-  Shop shop(long_kept);
-  CHECK(*shop.kept.get() == 1);
-  CHECK(*shop.kept.get() == 1);
-  ++shop.changes;
-  CHECK(*shop.kept.get() == 2);
-  CHECK(*shop.kept.get() == 2);
+TEST_CASE("an expensive value is cached until it has changed") {
+  Counted value(expensive);
+  CHECK(value.get() == 1);
+  CHECK(value.get() == 1);
+  ++value.changes;
+  CHECK(value.get() == 2);
+  CHECK(value.get() == 2);
 }
 
-TEST_CASE("a change that comes quickly does not have it made for ever") {
-  Shop shop({0ms, 0ms, 1'000'000, 1'000'000, 50ms});
-  CHECK(*shop.kept.get() == 1);
-  ++shop.changes;
-  CHECK(*shop.kept.get() == 1);
+TEST_CASE("frequent changes do not have an expensive value computed all the time") {
+  Counted value({0ms, 0ms, 1'000'000, 1'000'000});
+  CHECK(value.get() == 1);
+  ++value.changes;
+  CHECK(value.get() == 1);
 }
 
-TEST_CASE("what is made quickly is made anew, or kept for the least time unless it has changed") {
-  Shop shop(not_kept);
-  CHECK(*shop.kept.get() == 1);
-  CHECK(*shop.kept.get() == 2);
-  Shop other({1h, 1h, 0, 0, 50ms});
-  CHECK(*other.kept.get() == 1);
-  CHECK(*other.kept.get() == 1);
+TEST_CASE("a cheap value is computed for each caller, or cached for its minimum age unless it has changed") {
+  Counted value(cheap);
+  CHECK(value.get() == 1);
+  CHECK(value.get() == 2);
+  Counted other({1h, 1h, 0, 0});
+  CHECK(other.get() == 1);
+  CHECK(other.get() == 1);
   ++other.changes;
-  CHECK(*other.kept.get() == 2);
+  CHECK(other.get() == 2);
 }
 
-TEST_CASE("while one makes it, the others have the last one; nobody waits long for the first") {
-  Shop shop(not_kept);
-  shop.close();
-  auto first = std::async(std::launch::async, [&] { return *shop.kept.get(); });
-  shop.wait_until_begun(1);
-  CHECK_FALSE(shop.kept.get());
-  shop.reopen();
-  CHECK(first.get() == 1);
-  shop.close();
-  auto second = std::async(std::launch::async, [&] { return *shop.kept.get(); });
-  shop.wait_until_begun(2);
-  CHECK(*shop.kept.get() == 1);
-  CHECK(shop.begun == 2);
-  shop.reopen();
-  CHECK(second.get() == 2);
+TEST_CASE("while a value is computed no caller is blocked: the others get the last one, or the job if there is none") {
+  Counted value(cheap);
+  value.hold();
+  const auto first = value.cache.get(), second = value.cache.get();
+  CHECK_FALSE(first.value);
+  CHECK_FALSE(second.value);
+  REQUIRE(first.job);
+  CHECK(second.job == first.job);
+  CHECK_FALSE(first.job->finished());
+  value.let_go();
+  REQUIRE(first.job->wait_until(std::chrono::steady_clock::now() + 1min));
+  CHECK(*value.cache.last() == 1);
+
+  value.hold();
+  const auto third = value.cache.get(), fourth = value.cache.get();
+  CHECK(third.job);
+  CHECK(*third.value == 1);
+  CHECK_FALSE(fourth.job);
+  CHECK(*fourth.value == 1);
 }
 
-TEST_CASE("who fails to make it says so, and the next one tries") {
-  bool fails = true;
-  http::CachedValue<int> kept(
+TEST_CASE("a value that cannot be computed is an error of the job, and the next caller tries again") {
+  std::atomic<bool> fails = true;
+  http::CachedValue<int> cache(
       [&]() -> int {
-        if (std::exchange(fails, false)) throw std::runtime_error("no");
+        if (fails.exchange(false)) throw Error(Failure::storage, "no");
         return 7;
       },
       [] { return std::uint64_t{0}; });
-  CHECK_THROWS_AS(kept.get(), std::runtime_error);
-  CHECK(*kept.get() == 7);
+  const auto failed = cache.get();
+  REQUIRE(failed.job->wait_until(std::chrono::steady_clock::now() + 1min));
+  REQUIRE(failed.job->error());
+  CHECK(std::string(failed.job->error()->what()) == "no");
+  const auto again = cache.get();
+  REQUIRE(again.job->wait_until(std::chrono::steady_clock::now() + 1min));
+  CHECK(*cache.last() == 7);
 }

@@ -249,7 +249,8 @@ TEST_CASE(
     "the next job is of the client with the fewest running jobs, and among these of the one that waited longest") {
   jobs::FairQueue queue;
   for (const char* client : {"a", "b", "c"}) queue.push(client, fmt::format("key of {}", client));
-  const jobs::FairQueue::RunningByClient running{{"a", 2}, {"b", 1}, {"c", 1}};
+  jobs::ClientShares running;
+  for (const char* client : {"a", "a", "b", "c"}) running.add(client);
   CHECK_FALSE(queue.pop(running, true));
   CHECK(queue.pop(running, false)->client == "b");
   CHECK(queue.pop(running, false)->client == "c");
@@ -299,6 +300,23 @@ TEST_CASE("hooks of a job that fails are not run") {
   const auto job = jobs.submit("a", "key", work, nullptr, {"x", [](const std::string&) { FAIL("run"); }});
   go.count_down();
   CHECK(wait_for(job).error);
+}
+
+TEST_CASE("a client gives a place up only to one that then has no more than it") {
+  jobs::ClientShares shares;
+  CHECK(shares.above_share_of("a").empty());
+  for (const char* client : {"a", "b", "b", "c", "c", "c", "c"}) shares.add(client);
+  CHECK(shares.total() == 7);
+  CHECK(shares.above_share_of("new") == std::vector<std::string>{"c", "b"});
+  CHECK(shares.above_share_of("a") == std::vector<std::string>{"c"});
+  CHECK(shares.above_share_of("b") == std::vector<std::string>{"c"});
+  CHECK(shares.above_share_of("c").empty());
+  shares.remove("c");
+  CHECK(shares.above_share_of("b").empty());
+  CHECK(shares.of("c") == 3);
+  for (int i = 0; i < 5; ++i) shares.remove("c");  // more than it has
+  CHECK(shares.of("c") == 0);
+  CHECK(shares.total() == 3);
 }
 
 TEST_CASE("a client is an IPv4 address, or an IPv6 /64 network") {

@@ -83,6 +83,26 @@ TEST_CASE("the limit also holds for a child that has closed its outputs") {
   CHECK(shell("exec >&- 2>&-; sleep 600", std::chrono::seconds(1)).end == ProcessResult::End::timed_out);
 }
 
+TEST_CASE("a child that is stopped can clean up, and one that does not end is killed") {
+  Command command;
+  std::stop_source stop;
+  command.stop = stop.get_token();
+  command.argv = {"sh", "-c", "trap 'echo cleaned; exit 0' TERM; echo ready >&2; while :; do sleep 0.1; done"};
+  command.on_error_line = [&](std::string_view) { stop.request_stop(); };
+  const auto cleaned = os::run(command);
+  CHECK(cleaned.end == ProcessResult::End::stopped);
+  CHECK(cleaned.output == "cleaned\n");
+
+  command.stop = {};
+  command.argv = {"sh", "-c", "trap '' TERM; echo $$; echo ready >&2; while :; do sleep 600; done"};
+  std::stop_source other;
+  command.stop = other.get_token();
+  command.on_error_line = [&](std::string_view) { other.request_stop(); };
+  const auto stubborn = os::run(command);
+  CHECK(stubborn.end == ProcessResult::End::stopped);
+  CHECK(ends(static_cast<pid_t>(std::stol(stubborn.output))));
+}
+
 TEST_CASE("what a child leaves behind in its group ends with it") {
   const auto outcome = shell("sleep 600 & echo $!");
   REQUIRE(outcome.ok());
