@@ -57,6 +57,10 @@ int run(Words words) {
   }
 }
 
+void report_lost_output() {
+  fmt::print(stderr, "nixery: cannot write to standard output\n");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -66,7 +70,7 @@ int main(int argc, char** argv) {
   try {
     const int status = run(words);
     if (std::fflush(stdout) == 0 && !std::ferror(stdout)) return status;
-    fmt::print(stderr, "nixery: cannot write to standard output\n");
+    report_lost_output();
   } catch (const nixery::Error& error) {
     report_failure(name_of(error.failure()), error.what(), error.detail(), asks_for_json(words));
     const bool of_the_set_up = error.failure() == nixery::Failure::bad_config ||
@@ -74,6 +78,10 @@ int main(int argc, char** argv) {
                                error.failure() == nixery::Failure::storage;
     if (of_the_set_up && isatty(STDERR_FILENO)) fmt::print(stderr, "`nixery doctor` checks the whole set-up.\n");
   } catch (const std::exception& error) {
+    if (std::ferror(stdout)) {  // thrown by fmt::print()
+      report_lost_output();
+      return 1;
+    }
     report_failure("unknown", error.what(), {}, asks_for_json(words));
   }
   return 1;
