@@ -24,6 +24,7 @@ metrics::Readings ProgressMeter::read() {
   metrics::Readings readings;
   readings.version = NIXERY_VERSION;
   readings.listener = listener_;
+  if (const auto trouble = parts_.probe.last()) readings.nix_can_build = trouble->empty();
   readings.builds_queued = builder_.queued();
   readings.builds_running = builder_.running();
   const layer::WriteStats layers = parts_.writer.totals();

@@ -26,11 +26,13 @@ plan::Popularity load_popularity(const std::string& place) {
   return plan::parse_popularity(*text, "NIX_POPULARITY_URL");
 }
 
-pipeline::PipelineSettings pipeline_settings(const Config& config, metrics::Metrics& metrics) {
+pipeline::PipelineSettings pipeline_settings(const Config& config, metrics::Metrics& metrics, nix::BuildProbe& probe) {
   pipeline::PipelineSettings settings;
   settings.nix = config.nix;
   settings.nix.attribute_names = config.layout.attribute_names();
   settings.nix.evaluations = &metrics.evaluations;
+  settings.nix.faults = &metrics.nix_faults;
+  settings.nix.probe = &probe;
   settings.platforms = config.platforms;
   settings.format = config.format;
   settings.encoding = *layer::Encoding::parse(config.encoding);
@@ -55,8 +57,9 @@ RegistryParts::RegistryParts(const Config& given)
     : config(given),
       tree(config.layout),
       source(nix::make_source(config.source, config.layout.sources())),
+      probe({config.layout.build_probe(), config.nix.substitute_only}),
       writer(prepared(tree).layout(), {.threads = config.compressors}),
-      pipeline(pipeline_settings(config, metrics), tree, *source, writer, metrics),
+      pipeline(pipeline_settings(config, metrics, probe), tree, *source, writer, metrics),
       declared(config.images) {}
 
 reference::Reference RegistryParts::find(std::string_view name_and_tag) {

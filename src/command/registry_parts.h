@@ -7,6 +7,7 @@
 #include "config.h"
 #include "layer/writer.h"
 #include "metrics/metrics.h"
+#include "nix/build_probe.h"
 #include "nix/source.h"
 #include "pipeline/declared_set.h"
 #include "pipeline/image_pipeline.h"
@@ -21,6 +22,7 @@ struct RegistryParts {
   metrics::Metrics metrics;
   const tree::Tree tree;
   const std::unique_ptr<nix::Source> source;
+  nix::BuildProbe probe;
   layer::Writer writer;
   const pipeline::ImagePipeline pipeline;
   pipeline::DeclaredSet declared;

@@ -53,7 +53,8 @@ int run(const Arguments& arguments) {
   const PeriodicTask collector = collecting(config);
   const DeclarationWatcher watcher(builder, parts);
   ProgressMeter meter(parts, builder, listener.origin);
-  http::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, {config.min_free});
+  http::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, parts.probe,
+                      {.min_free = config.min_free});
   const http::Registry registry(builder, planner, parts.tree, registry_settings, &status);
   http::serve(registry, status, parts.metrics, std::move(listener), {config.threads, config.max_waiting});
   builder.stop();  // before the refresher is waited for

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
-#include "error.h"
+#include <algorithm>
+
+#include "http/public_text.h"
 #include "json/json.h"
 #include "log.h"
 #include "nix/nix.h"
@@ -14,22 +16,13 @@ namespace nixery::http {
 
 namespace {
 
-constexpr std::chrono::seconds lasts{5};
-
-// Who may ask may not know where things lie.
-std::string without(std::string text, const std::string& path, std::string_view name) {
-  for (std::size_t at = 0; (at = text.find(path, at)) != text.npos; at += name.size())
-    text.replace(at, path.size(), name);
-  return text;
-}
-
 template <typename Look>
-Check check(std::string name, const tree::Layout& layout, Look&& look) {
-  Check done{std::move(name), {}};
+ReadinessCheck check(std::string name, Look&& look) {
+  ReadinessCheck done{std::move(name), {}};
   try {
     done.why = look();
   } catch (const std::exception& error) {
-    done.why = without(without(error.what(), layout.tree, "NIXERY_TREE"), layout.state, "NIXERY_STATE");
+    done.why = error.what();
   }
   return done;
 }
@@ -47,61 +40,131 @@ std::string room_in(const std::filesystem::path& directory, std::uint64_t least)
   return fmt::format("{} free, NIXERY_MIN_FREE is {}", format_size(space->free), format_size(least));
 }
 
+std::vector<ReadinessCheck> check_all(const tree::Layout& layout, const nix::BuildProbe& probe, std::uint64_t min_free,
+                                      const std::stop_token& stop) {
+  return {check("nix",
+                [&] {
+                  std::string trouble = probe.last().value_or("");
+                  if (trouble.empty()) nix::check_store(stop);
+                  return trouble;
+                }),
+          check("tree", [&] { return write_in(layout.incoming()); }),
+          check("state", [&] { return write_in(layout.state); }),
+          check("tree space", [&] { return room_in(layout.tree, min_free); }),
+          check("state space", [&] { return room_in(layout.state, min_free); })};
+}
+
 }  // namespace
 
-std::string readiness_report(const std::vector<Check>& checks) {
+std::string readiness_report(const std::vector<ReadinessCheck>& checks) {
   return json::object([&](json::Writer& writer) {
     json::key(writer, "ready");
-    writer.Bool(std::all_of(checks.begin(), checks.end(), [](const Check& each) { return each.why.empty(); }));
+    writer.Bool(std::all_of(checks.begin(), checks.end(), [](const ReadinessCheck& each) { return each.why.empty(); }));
     json::key(writer, "checks");
     writer.StartObject();
-    for (const Check& each : checks) {
+    for (const ReadinessCheck& each : checks) {
       json::key(writer, each.name);
       writer.StartObject();
       json::key(writer, "ok");
       writer.Bool(each.why.empty());
-      if (!each.why.empty()) json::member(writer, "why", each.why);
+      if (!each.why.empty()) json::member(writer, "why", public_text(each.why));
       writer.EndObject();
     }
     writer.EndObject();
   });
 }
 
-Readiness::Readiness(tree::Layout layout, ReadinessSettings settings)
-    : layout_(std::move(layout)), settings_(settings), jobs_({1, 1, lasts}, true) {}
-
-std::shared_ptr<CheckJob> Readiness::look() {
-  return jobs_.submit("", "ready", [this](NoState&, const std::stop_token& stop) { return report(checks(stop)); });
+std::string faults_in(const std::vector<ReadinessCheck>& checks) {
+  std::string faults;
+  for (const ReadinessCheck& each : checks)
+    if (!each.why.empty()) faults += fmt::format("{}{}: {}", faults.empty() ? "" : "; ", each.name, each.why);
+  return faults;
 }
 
-std::vector<Check> Readiness::checks(const std::stop_token& stop) const {
-  return {
-      check("nix", layout_,
-            [&] {
-              nix::check_store(stop);
-              return std::string();
-            }),
-      check("tree", layout_, [this] { return write_in(layout_.incoming()); }),
-      check("state", layout_, [this] { return write_in(layout_.state); }),
-      check("tree space", layout_, [this] { return room_in(layout_.tree, settings_.min_free); }),
-      check("state space", layout_, [this] { return room_in(layout_.state, settings_.min_free); }),
-  };
+Readiness::Readiness(tree::Layout layout, nix::BuildProbe& probe, ReadinessSettings settings)
+    : Readiness([layout = std::move(layout), &probe,
+                 settings](const std::stop_token& stop) { return check_all(layout, probe, settings.min_free, stop); },
+                probe, settings) {}
+
+Readiness::Readiness(Checks checks, nix::BuildProbe& probe, ReadinessSettings settings)
+    : checks_(std::move(checks)),
+      probe_(probe),
+      settings_(settings),
+      checking_([this](const std::stop_token& stop) { check_again_and_again(stop); }),
+      probing_([this](const std::stop_token& stop) { probe_again_and_again(stop); }) {}
+
+Readiness::~Readiness() {
+  checking_.request_stop();  // both at once, before one is waited for
+  probing_.request_stop();
 }
 
-std::string Readiness::report(const std::vector<Check>& checks) {
-  std::string wrong;
-  for (const Check& each : checks)
-    if (!each.why.empty()) wrong += fmt::format("{}{}: {}", wrong.empty() ? "" : "; ", each.name, each.why);
-  if (wrong != logged_) {
-    if (wrong.empty())
-      log::info("ready again");
-    else
-      log::error("not ready", {{"error", wrong}});
-    logged_ = wrong;
+void Readiness::check_again_and_again(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    is_wanted_ = false;
+    checking_since_ = Clock::now();
+    lock.unlock();
+    auto found = checks_(stop);
+    if (!stop.stop_requested()) log_change(found);
+    lock.lock();
+    checking_since_.reset();
+    found_ = std::move(found);
+    found_at_ = Clock::now();
+    wanted_.wait_for(lock, stop, settings_.every, [this] { return is_wanted_; });
   }
-  std::string report = readiness_report(checks);
-  if (!wrong.empty()) throw Error(Failure::unavailable, wrong, std::move(report));
-  return report;
+}
+
+void Readiness::probe_again_and_again(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any waiting;
+  std::unique_lock lock(mutex);
+  while (!stop.stop_requested()) {
+    const auto before = probe_.last();
+    // A build that failed may have run it, too.
+    const std::string trouble =
+        probe_.trouble(before.value_or("").empty() ? settings_.probe_every : settings_.probe_again, stop);
+    if (before != trouble) want();
+    waiting.wait_for(lock, stop, settings_.probe_again, [] { return false; });
+  }
+}
+
+void Readiness::log_change(const std::vector<ReadinessCheck>& checks) {
+  std::string faults = faults_in(checks);
+  if (faults == logged_) return;
+  if (faults.empty()) {
+    log::info("ready again");
+  } else {
+    log::error("not ready", {{"error", faults}});
+  }
+  logged_ = std::move(faults);
+}
+
+void Readiness::want() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_wanted_ = true;
+  }
+  wanted_.notify_all();
+}
+
+std::vector<ReadinessCheck> Readiness::latest() {
+  const auto now = Clock::now();
+  const std::lock_guard lock(mutex_);
+  if (draining_) return {{"draining", "the worker is about to end"}};
+  if (!probe_.last() || found_.empty()) return {{"answer", "the checks have not ended yet"}};
+  if (checking_since_ && now - *checking_since_ > settings_.patience)
+    return {{"answer", fmt::format("the checks have not ended after {} s",
+                                   std::chrono::floor<std::chrono::seconds>(now - *checking_since_).count())}};
+  if (!checking_since_ && now - found_at_ > settings_.fresh) {
+    is_wanted_ = true;
+    wanted_.notify_all();
+  }
+  return found_;
+}
+
+void Readiness::drain() {
+  const std::lock_guard lock(mutex_);
+  draining_ = true;
 }
 
 }  // namespace nixery::http

@@ -1,58 +1,78 @@
-// Whether this worker could build an image now: nix answers, both directories can be written, and there is room.
+// Whether this worker could build an image now: Nix answers and can build, both directories can be written, and there
+// is room.
 #pragma once
 
-#include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <mutex>
-#include <stop_token>
+#include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
-#include "jobs/job_queue.h"
+#include "nix/build_probe.h"
 #include "tree/layout.h"
 
 namespace nixery::http {
 
-struct ReadinessSettings {
-  std::uint64_t min_free = 0;  // bytes, on each of the two file systems
-};
-
-struct Check {
+struct ReadinessCheck {
   std::string name;
-  std::string why;  // it is not so; empty: all is well. Names no path but those of the settings' names
+  std::string why;  // it is not so; empty: all is well. Names no path but by its setting
 };
 
 // {"ready":false,"checks":{"nix":{"ok":true},"tree":{"ok":false,"why":"…"},…}}
-std::string readiness_report(const std::vector<Check>& checks);
+std::string readiness_report(const std::vector<ReadinessCheck>& checks);
 
-struct NoState {};
-using CheckQueue = jobs::JobQueue<std::string, NoState>;
-using CheckJob = CheckQueue::JobType;
+// What is not well, for a log: "nix: …; tree: …"; empty where all is.
+std::string faults_in(const std::vector<ReadinessCheck>& checks);
 
-// Looking takes a process and two small files, so it is done for all who ask within five seconds, once; a failure is
-// looked at anew. It never holds a thread that serves requests. Thread-safe.
+struct ReadinessSettings {
+  std::uint64_t min_free = 0;             // bytes, on each of the two file systems
+  std::chrono::seconds every{20};         // the checks run by themselves
+  std::chrono::seconds fresh{5};          // who asks for an older result has them run again, for the next who asks
+  std::chrono::seconds patience{5};       // checks that have run for longer count as failed
+  std::chrono::seconds probe_every{300};  // a build, where the last one went well
+  std::chrono::seconds probe_again{10};   // where it did not
+};
+
+// Checks in the background, on threads of its own. Thread-safe.
 class Readiness {
  public:
-  Readiness(tree::Layout layout, ReadinessSettings settings);
+  using Checks = std::function<std::vector<ReadinessCheck>(std::stop_token)>;
 
-  // Lands with a report; or, where something is wrong, with Error{unavailable} whose detail is the report.
-  std::shared_ptr<CheckJob> look();
+  // `probe` must outlive it.
+  Readiness(tree::Layout layout, nix::BuildProbe& probe, ReadinessSettings settings);
+  // `checks` in place of those above, for tests.
+  Readiness(Checks checks, nix::BuildProbe& probe, ReadinessSettings settings);
+  ~Readiness();  // stops what Nix is asked
 
-  // From now on it is not ready, whatever is found. The report then says so.
-  void drain() { draining_ = true; }
-  bool draining() const { return draining_; }
+  // The last result; never waits.
+  std::vector<ReadinessCheck> latest();
+
+  // From now on it is not ready, whatever is found.
+  void drain();
 
  private:
-  std::vector<Check> checks(const std::stop_token& stop) const;
-  std::string report(const std::vector<Check>& checks);
+  using Clock = std::chrono::steady_clock;
 
-  const tree::Layout layout_;
+  void check_again_and_again(const std::stop_token& stop);
+  void probe_again_and_again(const std::stop_token& stop);
+  void want();
+  void log_change(const std::vector<ReadinessCheck>& checks);
+
+  const Checks checks_;
+  nix::BuildProbe& probe_;
   const ReadinessSettings settings_;
-  std::atomic<bool> draining_{false};
-  std::string logged_;  // what is wrong, as the log was last told; only the one job in the air touches it
-  CheckQueue jobs_;     // last: its thread uses the rest
+  std::string logged_;  // what was wrong, as the log has it; of the checking thread
+  std::mutex mutex_;    // guards what follows
+  std::condition_variable_any wanted_;
+  bool is_wanted_ = false, draining_ = false;
+  std::vector<ReadinessCheck> found_;
+  std::optional<Clock::time_point> checking_since_;
+  Clock::time_point found_at_{};
+  std::jthread checking_, probing_;  // last: they use the rest
 };
 
 }  // namespace nixery::http

@@ -80,7 +80,7 @@ HandlerResult Registry::route(const Request& request) const {
       if (status_) return status_->health();
       break;
     case Route::ready:
-      if (status_) return status_->ready(request);
+      if (status_) return status_->ready();
       break;
     case Route::none: break;
   }

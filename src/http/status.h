@@ -19,19 +19,19 @@ namespace nixery::http {
 class Status {
  public:
   using Read = std::function<metrics::Readings()>;
-  Status(const metrics::Metrics& metrics, Read read, tree::Layout layout, ReadinessSettings settings)
-      : metrics_(metrics), read_(std::move(read)), readiness_(std::move(layout), settings) {}
+  // `probe` must outlive it.
+  Status(const metrics::Metrics& metrics, Read read, tree::Layout layout, nix::BuildProbe& probe,
+         ReadinessSettings settings)
+      : metrics_(metrics), read_(std::move(read)), readiness_(std::move(layout), probe, settings) {}
 
   Response metrics() const;
   Response health() const;
-  Waiting ready(const Request& request);
+  Response ready();
 
   // The end has begun: it is no longer ready.
   void drain() { readiness_.drain(); }
 
  private:
-  Response ready_or_draining(Response response) const;
-
   const metrics::Metrics& metrics_;
   const Read read_;
   Readiness readiness_;

@@ -46,6 +46,24 @@ struct LookUps {
   Counter refused;     // the queue was full
 };
 
+// Why Nix failed, where the fault was the machine's or its own, and not the package's.
+enum class NixFault {
+  disk,         // full, failing or read-only
+  build_users,  // none, or not enough
+  limits,       // descriptors, processes, memory
+  sandbox,      // cannot be set up
+  gc_roots,     // cannot be made
+  store,        // its database or directories cannot be used
+  daemon,       // cannot be reached, or went away
+  network,      // a download that another try may bring
+  killed,       // a builder that somebody else ended: often the kernel, for want of memory
+  other,        // found by a build of nothing that fails, too
+};
+inline constexpr std::size_t nix_fault_count = static_cast<std::size_t>(NixFault::other) + 1;
+std::string_view name_of(NixFault fault);  // "build_users"
+
+using NixFaults = std::array<Counter, nix_fault_count>;
+
 struct Evaluations {
   Counter run;
   Counter spared;  // the set's names were known, and this was none of them
@@ -63,6 +81,7 @@ struct Metrics {
   Histogram build_duration;                            // of those that were built
   Histogram source, resolve, realise, layer, publish;  // their phases, also of builds that failed
   Evaluations evaluations;
+  NixFaults nix_faults;  // builds and evaluations that failed of them
 };
 
 }  // namespace nixery::metrics

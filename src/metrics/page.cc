@@ -70,6 +70,16 @@ void builds(Exposition& page, const Metrics& metrics, const Readings& readings) 
                "Names that were refused without an evaluation, as the package set's names were known.");
   page.sample({}, metrics.evaluations.spared.value());
 
+  page.counter("nixery_nix_faults_total",
+               "Builds and evaluations that failed of a fault of this host or of nix, by its kind; packages are not to "
+               "blame, and nothing is remembered of them.");
+  for (std::size_t i = 0; i < nix_fault_count; ++i)
+    page.sample({{"fault", name_of(static_cast<NixFault>(i))}}, metrics.nix_faults[i].value());
+  if (readings.nix_can_build) {
+    page.gauge("nixery_nix_can_build", "1 if nix could build a tiny derivation when it was last tried, else 0.");
+    page.sample({}, std::uint64_t{*readings.nix_can_build ? 1u : 0u});
+  }
+
   page.counter("nixery_layer_compressed_bytes_total", "Bytes of tar that were compressed for layers.");
   page.sample({}, readings.compressed);
   page.counter("nixery_layer_reused_bytes_total",
@@ -150,6 +160,22 @@ std::string_view name_of(Route route) {
     case Route::health: return "health";
     case Route::ready: return "ready";
     case Route::none: return "none";
+  }
+  return {};
+}
+
+std::string_view name_of(NixFault fault) {
+  switch (fault) {
+    case NixFault::disk: return "disk";
+    case NixFault::build_users: return "build_users";
+    case NixFault::limits: return "limits";
+    case NixFault::sandbox: return "sandbox";
+    case NixFault::gc_roots: return "gc_roots";
+    case NixFault::store: return "store";
+    case NixFault::daemon: return "daemon";
+    case NixFault::network: return "network";
+    case NixFault::killed: return "killed";
+    case NixFault::other: return "other";
   }
   return {};
 }

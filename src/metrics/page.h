@@ -28,6 +28,7 @@ struct Process {
 struct Readings {
   std::string version;
   std::string listener;  // of this worker, which distinguishes several workers of one tree
+  std::optional<bool> nix_can_build;  // nullopt: not tried yet
   std::uint64_t builds_queued = 0, builds_running = 0;
   std::uint64_t compressed = 0, copied = 0, written = 0, layers_reused = 0;  // layer::WriteStats of all builds
   std::optional<Disk> tree_disk, state_disk;                                 // nullopt: cannot be asked

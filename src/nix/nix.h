@@ -22,6 +22,8 @@
 
 namespace nixery::nix {
 
+class BuildProbe;
+
 struct NixSettings {
   fs::path resolve_nix;  // nix/resolve.nix as installed
   std::chrono::seconds evaluation_limit{60};
@@ -32,6 +34,8 @@ struct NixSettings {
   std::vector<std::string> blocked;             // globs of attribute paths and package names that nobody may have
   fs::path attribute_names;                     // directory for nix/attribute_names.h; empty: nothing is kept
   metrics::Evaluations* evaluations = nullptr;  // where they are counted; null: nowhere
+  metrics::NixFaults* faults = nullptr;         // likewise
+  BuildProbe* probe = nullptr;                  // asked whether a build failed for Nix's sake; null: nobody
 };
 
 // Who listens to a running nix, line by line of its standard error, and who may stop it.
@@ -69,7 +73,7 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
 
 // Builds or substitutes the outputs of all packages and registers them as roots `root`, `root-2`, … Throws
 // Error{build_failed, timed_out, unsupported_platform, unavailable}, by nix's status and its own words, never by what a
-// builder printed; detail() holds the end of the log.
+// builder printed; detail() holds the end of the log. Where these leave open whose fault it is, `probe` is asked.
 void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& root,
              const ProcessObserver& observer);
 
@@ -99,10 +103,7 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
 // The sentence behind the last "error:" of what nix printed, without its traces; empty if there is none.
 std::string error_message(std::string_view standard_error);
 
-// Whether that sentence tells of something from outside: a nix-daemon that cannot be reached, or went away, or a
-// signal.
-bool cut_off(std::string_view standard_error);
-// Whether nix failed for the disk: it may pass.
-bool lacks_disk(std::string_view standard_error);
+// Whether nix says that what was to be built was collected since it was evaluated.
+bool lacks_derivation(std::string_view words);
 
 }  // namespace nixery::nix

@@ -7,6 +7,8 @@
 #include <map>
 
 #include "error.h"
+#include "nix/build_probe.h"
+#include "nix/fault.h"
 #include "nix/fixed_output.h"
 #include "nix/log_line.h"
 #include "nix/nix.h"
@@ -23,6 +25,8 @@ constexpr std::size_t most_errors = 100;                // that one run is remem
 constexpr std::size_t max_derivation_size = 16u << 20;  // bytes
 constexpr std::size_t paths_per_command = 1000;         // stays far below ARG_MAX
 constexpr std::chrono::seconds answer_limit{10};
+// What was found of Nix earlier says nothing about a build that failed now.
+constexpr std::chrono::seconds probe_age{30};
 
 // What `nix-store --realise` says by its status, each bit a finding (nix-store(1), "Exit status").
 constexpr int failed = 100, build_timeout_bit = 1;
@@ -116,52 +120,88 @@ std::string sentence_of(const std::string& words, const os::ProcessResult& outco
   return words.empty() ? "nix-store " + outcome.describe() : words;
 }
 
-// It was collected since it was evaluated.
-bool lacks_derivation(const std::string& words) {
-  const auto has = [&](std::string_view text) { return words.find(text) != words.npos; };
-  return has("missing derivation") || (has(".drv'") && has("is not valid"));
-}
+// Of all that Nix said, by status and words, what made it fail. Through a daemon the status is 1 whatever happened, and
+// the errors of all but the last derivation are relayed.
+class Diagnosis {
+ public:
+  Diagnosis(const os::ProcessResult& result, const FailureClassifier& said)
+      : result_(result), said_(said), has_findings_(result.code >= failed) {}
 
-Error realise_error(const os::ProcessResult& outcome, const FailureClassifier& classifier, std::chrono::seconds limit) {
-  const std::string end = classifier.end();
-  if (outcome.end != os::ProcessResult::End::exited)
-    return Error(Failure::unavailable, fmt::format("the build was cut off: nix-store {}", outcome.describe()), end);
+  bool timed_out() const {
+    return has_findings_ ? ((result_.code - failed) & build_timeout_bit) != 0 : !with("timed out after").empty();
+  }
 
-  // Through a daemon the status is 1 whatever happened, and the errors of all but the last derivation are relayed.
-  const bool has_findings = outcome.code >= failed;
-  const auto words_that = [&](const auto& are_meant) { return classifier.find(are_meant, !has_findings); };
-  const auto with = [&](std::string_view text) {
-    return words_that([=](const std::string& words) { return words.find(text) != words.npos; });
+  struct Fault {
+    NixFault kind;
+    std::string words;
   };
-  const auto said = [&](const std::string& words) { return sentence_of(words, outcome); };
+  std::optional<Fault> fault() const {
+    // Nix ends at a fault of its own, so that this is the last that it says.
+    const std::string last = with("");
+    if (!has_findings_ && !is_build_failure(last))
+      if (const auto kind = fault_in(last)) return Fault{*kind, sentence(last)};
+    const std::string words = words_that([](const std::string& each) { return build_fault_in(each).has_value(); });
+    if (words.empty()) return std::nullopt;
+    return Fault{*build_fault_in(words), sentence(words)};
+  }
 
-  const std::string timeout = with("timed out after"), last = with("");
-  if (has_findings ? ((outcome.code - failed) & build_timeout_bit) != 0 : !timeout.empty())
+  // The build that failed, rather than those that need it.
+  std::string reason() const {
+    const std::string words = said_.find([](const std::string& each) { return !is_failed_dependency(each); }, true);
+    return sentence(words.empty() ? with("") : words);
+  }
+
+  // The last words that have `text` in them; empty if none have.
+  std::string with(std::string_view text) const {
+    return words_that([=](const std::string& words) { return words.find(text) != words.npos; });
+  }
+  std::string words_that(const std::function<bool(const std::string&)>& are_meant) const {
+    return said_.find(are_meant, !has_findings_);
+  }
+  std::string sentence(const std::string& words) const { return sentence_of(words, result_); }
+
+ private:
+  const os::ProcessResult& result_;
+  const FailureClassifier& said_;
+  const bool has_findings_;
+};
+
+Error realise_error(const NixSettings& settings, const os::ProcessResult& result, const FailureClassifier& classifier,
+                    const std::stop_token& stop) {
+  const std::string end = classifier.end();
+  if (result.end != os::ProcessResult::End::exited)
+    return Error(Failure::unavailable, fmt::format("the build was cut off: nix-store {}", result.describe()), end);
+
+  const Diagnosis diagnosis(result, classifier);
+  if (diagnosis.timed_out()) {
+    const std::string words = diagnosis.with("timed out after");
     return Error(Failure::timed_out,
-                 fmt::format("the build took longer than {} s and was stopped: {}", limit.count(),
-                             said(timeout.empty() ? last : timeout)),
+                 fmt::format("the build took longer than {} s and was stopped: {}", settings.build_limit.count(),
+                             words.empty() ? diagnosis.reason() : diagnosis.sentence(words)),
                  end);
+  }
   for (const char* text : {"is required to build", "required system or feature"})
-    if (const std::string words = with(text); !words.empty())
+    if (const std::string words = diagnosis.with(text); !words.empty())
       return Error(Failure::unsupported_platform,
-                   fmt::format("nobody here can build for that platform: {}", said(words)), end);
-  if (const std::string words = words_that(lacks_derivation); !words.empty())
+                   fmt::format("nobody here can build for that platform: {}", diagnosis.sentence(words)), end);
+  if (const std::string words = diagnosis.words_that(lacks_derivation); !words.empty())
     return Error(Failure::unavailable,
-                 fmt::format("nix's garbage collection took away what was to be built, try again: {}", said(words)),
+                 fmt::format("nix's garbage collection took away what was to be built, try again: {}",
+                             diagnosis.sentence(words)),
                  end);
-  // A builder that was killed fell to an operator, or to a kernel that ran out of memory.
-  for (const char* text : {"cannot connect to", "unable to download", "Temporary failure", "Could not resolve",
-                           "database is busy", "cannot open connection", "failed due to signal 9",
-                           "failed due to signal 15", "caused by lack of free disk space"})
-    if (const std::string words = with(text); !words.empty())
-      return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
-  if (const std::string words = words_that(lacks_disk); !words.empty())
-    return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(words)), end);
+  const auto at_fault = [&](NixFault fault, std::string_view what, std::string_view why) {
+    if (settings.faults) (*settings.faults)[static_cast<std::size_t>(fault)].add();
+    if (settings.probe) settings.probe->distrust();
+    return Error(Failure::unavailable, fmt::format("{}: {}", what, why), end);
+  };
+  constexpr const char* cannot_build = "nix cannot build now";
+  if (const auto fault = diagnosis.fault()) return at_fault(fault->kind, cannot_build, fault->words);
   if (const std::string fetch = classifier.failed_fetch(); !fetch.empty())
-    return Error(Failure::unavailable, fmt::format("a download failed for the network: {}", fetch), end);
-  if (!has_findings && cut_off(last))
-    return Error(Failure::unavailable, fmt::format("nix cannot build now: {}", said(last)), end);
-  return Error(Failure::build_failed, fmt::format("the build failed: {}", said(last)), end);
+    return at_fault(NixFault::network, "a download failed for the network", fetch);
+  if (settings.probe)
+    if (const std::string trouble = settings.probe->trouble(probe_age, stop); !trouble.empty())
+      return at_fault(fault_in(trouble).value_or(NixFault::other), cannot_build, trouble);
+  return Error(Failure::build_failed, fmt::format("the build failed: {}", diagnosis.reason()), end);
 }
 
 void run_realise(const NixSettings& settings, std::vector<std::string> arguments, const ProcessObserver& observer) {
@@ -176,7 +216,7 @@ void run_realise(const NixSettings& settings, std::vector<std::string> arguments
   FailureClassifier classifier(observer);
   command.on_error_line = [&](std::string_view line) { classifier.hear(line); };
   const os::ProcessResult outcome = os::run(command);
-  if (!outcome.ok()) throw realise_error(outcome, classifier, settings.build_limit);
+  if (!outcome.ok()) throw realise_error(settings, outcome, classifier, observer.stop);
 }
 
 // "/nix/store/…-curl.drv!bin,out"
@@ -215,6 +255,11 @@ std::vector<std::string> lines_of(std::string_view text) {
 }
 
 }  // namespace
+
+bool lacks_derivation(std::string_view words) {
+  const auto has = [&](std::string_view text) { return words.find(text) != words.npos; };
+  return has("missing derivation") || (has(".drv'") && has("is not valid"));
+}
 
 Missing missing_for(const std::vector<const Package*>& packages, const std::stop_token& stop) {
   os::Command command;

@@ -7,6 +7,8 @@
 #include "json/json.h"
 #include "nix/attribute_names.h"
 #include "nix/blocked.h"
+#include "nix/build_probe.h"
+#include "nix/fault.h"
 #include "nix/nix.h"
 #include "os/process.h"
 #include "plain_text.h"
@@ -163,12 +165,12 @@ bool killed_from_outside(const os::ProcessResult& outcome) {
          std::find(std::begin(own_faults), std::end(own_faults), outcome.code) == std::end(own_faults);
 }
 
-Error evaluation_error(const os::ProcessResult& outcome, const std::string& resolving,
-                       const reference::Platform& platform, std::chrono::seconds limit) {
+Error evaluation_error(const NixSettings& settings, const os::ProcessResult& outcome, const std::string& resolving,
+                       const reference::Platform& platform) {
   const std::string subject = resolving.empty() ? "the package set" : fmt::format("package '{}'", resolving);
   if (outcome.end == os::ProcessResult::End::timed_out)
-    return Error(Failure::timed_out,
-                 fmt::format("evaluation of {} took longer than {} s and was stopped", subject, limit.count()));
+    return Error(Failure::timed_out, fmt::format("evaluation of {} took longer than {} s and was stopped", subject,
+                                                 settings.evaluation_limit.count()));
   const std::string said = error_message(outcome.error_tail);
   const std::string printed = without_markers(outcome.error_tail);
   const auto mentions = [&](std::string_view text) { return outcome.error_tail.find(text) != std::string::npos; };
@@ -178,8 +180,11 @@ Error evaluation_error(const os::ProcessResult& outcome, const std::string& reso
   if (outcome.end == os::ProcessResult::End::stopped || killed_from_outside(outcome))
     return Error(Failure::unavailable,
                  fmt::format("the evaluation of {} was cut off: nix {}", subject, outcome.describe()));
-  if (cut_off(outcome.error_tail) || lacks_disk(outcome.error_tail))
+  if (const auto fault = evaluation_fault_in(said)) {
+    if (settings.faults) (*settings.faults)[static_cast<std::size_t>(*fault)].add();
+    if (settings.probe) settings.probe->distrust();
     return Error(Failure::unavailable, fmt::format("nix cannot evaluate {} now: {}", subject, said), printed);
+  }
   if (mentions("out of memory") || mentions("Out of memory") || mentions("std::bad_alloc"))
     return Error(Failure::evaluation_failed,
                  fmt::format("evaluation of {} needs more memory than this registry allows", subject));
@@ -216,21 +221,6 @@ std::string error_message(std::string_view standard_error) {
   }
   while (message.ends_with(' ')) message.pop_back();
   return message;
-}
-
-bool cut_off(std::string_view standard_error) {
-  const std::string said = error_message(standard_error);
-  for (const char* words :
-       {"cannot connect to", "unexpected end-of-file", "unexpected EOF", "disconnected unexpectedly",
-        "Connection reset", "Connection refused", "Broken pipe", "interrupted by the user"})
-    if (said.find(words) != said.npos) return true;
-  return false;
-}
-
-bool lacks_disk(std::string_view standard_error) {
-  for (const char* words : {"No space left on device", "Disk quota exceeded", "Input/output error"})
-    if (standard_error.find(words) != standard_error.npos) return true;
-  return false;
 }
 
 Resolution resolve(const NixSettings& settings, const PinnedSource& source,
@@ -282,7 +272,7 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
     }
   };
   const os::ProcessResult outcome = os::run(command);
-  if (!outcome.ok()) throw evaluation_error(outcome, resolving, platform, settings.evaluation_limit);
+  if (!outcome.ok()) throw evaluation_error(settings, outcome, resolving, platform);
 
   const auto document = read_answer(outcome.output);
   if (const json::Value* problems = json::find(document, "problems");

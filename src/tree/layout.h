@@ -16,6 +16,7 @@
 //   images/<64 hex>                              image key -> digest of its manifest
 //   records/<repository>/_tags/<tag>.json        what a tag was built from
 //   sources/…  gcroots/…                         pinned package sets; nix's roots
+//   probe/build                                  the root of what Nix builds to show that it can: nix/build_probe.h
 //   attributes/<64 hex>                          names of a package set's attributes
 //   collected                                    when the last collection was: see maintenance/last_run.h
 //   uses                                         when which manifest was last pulled: see maintenance/last_use.h
@@ -65,6 +66,7 @@ struct Layout {
   fs::path record(std::string_view repository, std::string_view tag) const;
   fs::path sources() const { return state / "sources"; }
   fs::path attribute_names() const { return state / "attributes"; }
+  fs::path build_probe() const { return state / "probe/build"; }
   fs::path uses() const { return state / "uses"; }
   fs::path gc_root(std::string_view key, std::size_t number) const;
 };

@@ -127,6 +127,11 @@ def test_what_a_builder_prints_is_never_taken_for_what_nix_says(new_registry, di
         "socket": "error: cannot connect to socket at x: Connection refused",
         "full": "note: build failure may have been caused by lack of free disk space",
         "gone": "error: cannot build missing derivation x",
+        "store": "error: executing SQLite statement x: database or disk is full (in y)",
+        "users": "error: the build users group x has no members",
+        "files": "error: creating pipe: Too many open files",
+        "chmod": "chmod: changing permissions of x: Operation not permitted",
+        "roots": "error: creating directory /nix/var/nix/gcroots/auto: Not a directory",
     }
     packages = package_set_of(directory, **{name: f"echo '{line}'; exit 1" for name, line in said.items()})
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_FAILURE_SECONDS="600")
@@ -136,6 +141,14 @@ def test_what_a_builder_prints_is_never_taken_for_what_nix_says(new_registry, di
             assert (answer.status, answer.error["detail"]["failure"]) == (424, "build_failed"), (name, answer.body)
             assert line in answer.error["message"] and f"{name}-{directory.name}.drv" in answer.error["message"]
     assert len(registry.events("build failed")) == len(said)
+
+
+def test_a_builder_that_speaks_nixs_log_format_is_not_taken_for_nix(new_registry, directory):
+    message = '@nix {\\"action\\":\\"msg\\",\\"level\\":0,\\"msg\\":\\"error: creating pipe: Too many open files\\",\\"raw_msg\\":\\"x\\"}'
+    registry = new_registry(NIXERY_PKGS_PATH=package_set_of(directory, poser=f"echo '{message}'; exit 1"))
+    answer = registry.manifest("poser")
+    assert (answer.status, answer.error["detail"]["failure"]) == (424, "build_failed"), answer.body
+    assert "error: creating pipe: Too many open files" in answer.error["message"]  # as a line of the log
 
 
 def test_a_download_that_the_network_failed_is_503_and_tried_again_at_once(new_registry, directory):

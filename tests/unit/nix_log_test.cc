@@ -90,9 +90,3 @@ TEST_CASE("the log that an error quotes is not the error, in old and new clothes
                             "       note: it may pass") ==
         "error: Cannot build '/x.drv'.\n       Reason: builder failed.\n       note: it may pass");
 }
-
-TEST_CASE("a builder that was killed before it began did not fail by itself") {
-  CHECK(
-      nix::cut_off("error: unexpected EOF reading a line\n(use '--show-trace' to show detailed location information)"));
-  CHECK_FALSE(nix::cut_off("error: builder for '/x.drv' failed with exit code 1"));
-}

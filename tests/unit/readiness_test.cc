@@ -1,0 +1,96 @@
+#include "http/readiness.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "logged.h"
+
+using namespace nixery;
+using http::Readiness;
+using http::ReadinessCheck;
+
+namespace {
+
+using Result = std::optional<std::string>;
+
+std::string faults(Readiness& readiness) {
+  return http::faults_in(readiness.latest());
+}
+
+void wait_until(const std::function<bool()>& condition) {
+  while (!condition()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+// Checks that run all the time, so that a test waits for none.
+constexpr http::ReadinessSettings eager{.every = std::chrono::seconds(0),
+                                        .fresh = std::chrono::seconds(0),
+                                        .probe_every = std::chrono::seconds(0),
+                                        .probe_again = std::chrono::seconds(0)};
+
+}  // namespace
+
+TEST_CASE("a worker is not ready before its checks have ended once, and who asks does not wait for them") {
+  std::atomic<bool> go{false};
+  nix::BuildProbe probe([](const std::stop_token&) -> Result { return ""; });
+  Readiness readiness(
+      [&](const std::stop_token&) {
+        go.wait(false);
+        return std::vector<ReadinessCheck>{{"tree", ""}};
+      },
+      probe, eager);
+  CHECK(faults(readiness) == "answer: the checks have not ended yet");
+  go = true;
+  go.notify_all();
+  wait_until([&] { return faults(readiness).empty(); });
+  CHECK(http::readiness_report(readiness.latest()) == R"({"ready":true,"checks":{"tree":{"ok":true}}})");
+}
+
+TEST_CASE("checks that have run for too long count as failed until they end") {
+  std::atomic<int> runs{0};
+  std::atomic<bool> hang{true};
+  nix::BuildProbe probe([](const std::stop_token&) -> Result { return ""; });
+  auto settings = eager;
+  settings.patience = std::chrono::seconds(0);
+  settings.every = std::chrono::hours(1);
+  Readiness readiness(
+      [&](const std::stop_token&) {
+        if (++runs == 2) hang.wait(true);
+        return std::vector<ReadinessCheck>{{"tree", ""}};
+      },
+      probe, settings);
+  wait_until([&] { return faults(readiness).empty(); });
+  wait_until(
+      [&] { return faults(readiness).starts_with("answer: the checks have not ended after "); });  // it was asked again
+  CHECK(runs == 2);
+  hang = false;
+  hang.notify_all();
+  wait_until([&] { return faults(readiness).empty(); });
+}
+
+TEST_CASE("what a check or a build probe finds makes a worker unready, and the log is told of changes alone") {
+  const std::string log = test::logged([] {
+    std::atomic<bool> broken{false};
+    nix::BuildProbe probe([&](const std::stop_token&) -> Result { return broken ? "no build users" : ""; });
+    Readiness readiness(
+        [&](const std::stop_token&) {
+          return std::vector<ReadinessCheck>{{"nix", probe.last().value_or("")}};
+        },
+        probe, eager);
+    wait_until([&] { return faults(readiness).empty(); });
+    broken = true;
+    wait_until([&] { return faults(readiness) == "nix: no build users"; });
+    broken = false;
+    wait_until([&] { return faults(readiness).empty(); });
+    readiness.drain();
+    CHECK(faults(readiness) == "draining: the worker is about to end");
+  });
+  const auto first = log.find("\"not ready\""), second = log.find("\"ready again\"");
+  CHECK(first < second);
+  CHECK(second != log.npos);
+  CHECK(std::count(log.begin(), log.end(), '\n') == 2);
+}
