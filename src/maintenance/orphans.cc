@@ -185,7 +185,7 @@ class Sweeper {
     const fs::path root = layout_.tree / "referrers/sha256";
     const auto is_orphan = [&](const fs::path& dir) {
       const auto subject = image::Digest::parse_hex(dir.filename().string());
-      return subject && !stays_(*subject) && is_older(dir, cancelled);
+      return subject && !os::status_of(layout_.manifest_dir(*subject)) && is_older(dir, cancelled);
     };
     std::vector<fs::path> orphans;
     os::for_each_entry(root, [&](const auto& entry) {
