@@ -4,6 +4,8 @@
 #include <sys/resource.h>
 
 #include <charconv>
+#include <chrono>
+#include <thread>
 
 #include "doctor/fastcgi_client.h"
 #include "error.h"
@@ -16,6 +18,8 @@ namespace {
 
 constexpr std::uint64_t files_wanted = 1024;  // enough for NIXERY_MAX_WAITING and the files of builds
 constexpr std::string_view unix_prefix = "unix:";
+constexpr std::string_view no_result_yet = "the checks have not ended yet";  // as /readyz says it
+constexpr std::chrono::seconds first_checks_limit{15};
 
 const char* const start_worker =
     "start the worker (systemctl restart nixery.socket nixery, or nixery serve) and see its log (journalctl -u nixery)";
@@ -58,6 +62,17 @@ std::vector<Finding> failed(const std::string& seen, const std::string& fix) {
   return {failure("socket", seen, fix)};
 }
 
+// A worker that has just started has no result yet: that is waited for.
+std::string ask_readiness(const Setup& setup) {
+  const auto end = std::chrono::steady_clock::now() + first_checks_limit;
+  for (;;) {
+    Stream stream(setup.config().listen, setup.deadline);
+    std::string answer = ask_worker(stream, "/readyz");
+    if (answer.find(no_result_yet) == answer.npos || std::chrono::steady_clock::now() >= end) return answer;
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  }
+}
+
 }  // namespace
 
 std::vector<Finding> check_socket(const Setup& setup) {
@@ -83,8 +98,7 @@ std::vector<Finding> check_socket(const Setup& setup) {
                   "see that it is a worker of nixery, and its log");
   std::vector<Finding> findings = {ok("socket", fmt::format("a worker answers at {}", listen)), check_files_of(peer)};
   try {
-    Stream stream(listen, setup.deadline);
-    findings.push_back(judge_readiness(ask_worker(stream, "/readyz")));
+    findings.push_back(judge_readiness(ask_readiness(setup)));
   } catch (const Error& error) {
     findings.push_back(failure("worker.ready", error.what(), start_worker));
   }
