@@ -1,7 +1,7 @@
-// The first bytes of a connection, as FastCGI records, from whoever reached the socket: is there a whole request, may
-// there be one, or never?
+// The first bytes of a connection, as FastCGI records, from any client of the socket: is the request complete, incomplete or
+// malformed?
 #include "check.h"
-#include "http/acceptor.h"
+#include "http/request_head.h"
 
 using namespace nixery;
 using fuzz::require;

@@ -152,8 +152,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto& waiting = std::get<http::Waiting>(answer);
   check(request, registry.resume(waiting));
   for (const Failure failure : {Failure::build_failed, Failure::evaluation_failed, Failure::storage}) {
-    const auto error = std::make_shared<const Error>(failure, "it failed: " + std::string(rest), std::string(rest));
-    check(request, waiting.when_finished({std::nullopt, {}, false, error}));
+    const Error error(failure, "it failed: " + std::string(rest), std::string(rest));
+    check(request, http::answer_error(error));  // as when_finished() does for a job that failed
   }
   return 0;
 }

@@ -324,7 +324,7 @@ TEST_CASE("a wrong value of the controller is refused by the name of its variabl
                                     {"NIXERY_CONTROLLER_LEASE", "lease"},
                                     {"NIXERY_CONTROLLER_LEASE", "a/b/c"},
                                     {"NIXERY_LOG_LEVEL", "loud"}}) {
-    const auto environment = [&](const char* asked) -> const char* {
+    const auto environment = [name = std::string_view(name), value = value](const char* asked) -> const char* {
       if (std::string_view(asked) == name) return value;
       return std::string_view(asked) == "NIXERY_IMAGES" ? "/images" : nullptr;
     };
