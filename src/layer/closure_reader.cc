@@ -40,6 +40,7 @@ std::optional<ClosureReader::Object> ClosureReader::resolve(std::string_view pat
 }
 
 std::optional<ClosureReader::Object> ClosureReader::resolve_link(const std::string& link) {
+  check();
   const std::size_t slash = link.rfind('/');
   std::string directory(store::store_dir);
   if (slash != link.npos) directory.append("/").append(link, 0, slash);
@@ -105,6 +106,7 @@ Listing ClosureReader::list(const std::string& directory) {
 }
 
 std::optional<std::string> ClosureReader::read(std::string_view path) {
+  check();
   const std::optional<Object> object = resolve(path);
   if (!object || object->kind != FileKind::file) return std::nullopt;
   const StoreFiles::File file = files_.open(object->path);
