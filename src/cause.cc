@@ -1,17 +1,14 @@
 #include "cause.h"
 
-#include <algorithm>
 #include <utility>
+
+#include "text/encoding.h"
 
 namespace nixery {
 
 namespace {
 
 thread_local Cause current;
-
-bool is_hex(std::string_view text) {
-  return text.find_first_not_of("0123456789abcdef") == text.npos;
-}
 
 bool is_zero(std::string_view text) {
   return text.find_first_not_of('0') == text.npos;
@@ -24,7 +21,8 @@ std::optional<TraceParent> TraceParent::parse(std::string_view text) {
   if (text.size() < length || text[2] != '-' || text[35] != '-' || text[52] != '-') return std::nullopt;
   const std::string_view version = text.substr(0, 2), trace = text.substr(3, 32), span = text.substr(36, 16),
                          flags = text.substr(53, 2), rest = text.substr(length);
-  if (!is_hex(version) || !is_hex(trace) || !is_hex(span) || !is_hex(flags)) return std::nullopt;
+  if (!text::is_hex(version, 2) || !text::is_hex(trace, 32) || !text::is_hex(span, 16) || !text::is_hex(flags, 2))
+    return std::nullopt;
   if (version == "ff" || is_zero(trace) || is_zero(span)) return std::nullopt;
   if (!rest.empty() && (version == "00" || rest[0] != '-')) return std::nullopt;
   return TraceParent{std::string(trace), std::string(span), std::string(flags)};
@@ -37,10 +35,8 @@ std::string TraceParent::str() const {
 std::string checked_request_id(std::string_view text) {
   constexpr std::size_t longest = 128;
   constexpr std::string_view signs = "-._~:@+=/";
-  const auto fits = [&](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || signs.find(c) != signs.npos;
-  };
-  return text.size() <= longest && std::all_of(text.begin(), text.end(), fits) ? std::string(text) : std::string();
+  const auto fits = [&](char c) { return text::is_alnum(c) || signs.find(c) != signs.npos; };
+  return text.size() <= longest && text::all(text, fits) ? std::string(text) : std::string();
 }
 
 const Cause& current_cause() {

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cctype>
-#include <charconv>
 #include <thread>
 
 #include "error.h"
@@ -13,6 +12,7 @@
 #include "os/file.h"
 #include "quantity.h"
 #include "reference/near_matches.h"
+#include "text/number.h"
 
 namespace nixery {
 
@@ -27,11 +27,10 @@ using std::chrono::seconds;
 }
 
 std::uint64_t number(std::string_view name, std::string_view text, std::uint64_t least, std::uint64_t most) {
-  std::uint64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size() || value < least || value > most)
+  const auto value = text::number<std::uint64_t>(text);
+  if (!value || *value < least || *value > most)
     refuse(name, text, fmt::format("give a number from {} to {}", least, most));
-  return value;
+  return *value;
 }
 
 seconds duration(std::string_view name, std::string_view text) {

@@ -11,7 +11,7 @@
 
 #include "cause.h"
 #include "json/json.h"
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 namespace nixery::log {
 
@@ -65,7 +65,7 @@ void write(Level level, std::string_view event, Fields fields) {
   json::member(writer, "time", fmt::format("{:%FT%TZ}", fmt::gmtime(std::time(nullptr))));
   json::member(writer, "level", name_of(level).name);
   json::member(writer, "event", event);
-  for (const auto& [key, value] : fields) json::member(writer, key, plain_text(value));
+  for (const auto& [key, value] : fields) json::member(writer, key, text::plain_text(value));
   const Cause& cause = current_cause();
   if (!cause.request.empty()) json::member(writer, "request", cause.request);
   if (cause.trace) {

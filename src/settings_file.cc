@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "text/ascii.h"
+
 namespace nixery {
 
 namespace {
@@ -13,9 +15,8 @@ bool is_one_of(char c, std::string_view set) {
 }
 
 bool is_name(std::string_view text) {
-  return !text.empty() && !(text[0] >= '0' && text[0] <= '9') && std::ranges::all_of(text, [](char c) {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
-  });
+  return !text.empty() && !text::is_digit(text[0]) &&
+         text::all(text, [](char c) { return text::is_alnum(c) || c == '_'; });
 }
 
 std::string_view without_blanks_behind(std::string_view text) {

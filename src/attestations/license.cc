@@ -5,6 +5,7 @@
 
 #include "attestations/license_ids.h"
 #include "image/digest.h"
+#include "text/ascii.h"
 
 namespace nixery::attestations {
 
@@ -14,12 +15,12 @@ constexpr std::string_view ref_prefix = "LicenseRef-";
 constexpr int depth_limit = 20;  // of parentheses; no licence needs more than two
 
 bool is_id_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+  return text::is_alnum(c) || c == '.' || c == '-';
 }
 
 // Names that differ must not share a reference, so what spelling loses is restored by a hash.
 std::string ref_for(std::string_view name) {
-  const bool plain = std::all_of(name.begin(), name.end(), is_id_character) && name.size() <= 60;
+  const bool plain = text::all(name, is_id_character) && name.size() <= 60;
   if (plain && name.starts_with(ref_prefix) && name.size() > ref_prefix.size()) return std::string(name);
   std::string slug(name.substr(0, 60));
   std::replace_if(

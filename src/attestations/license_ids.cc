@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "text/ascii.h"
+
 namespace nixery::attestations {
 
 namespace {
@@ -108,13 +110,8 @@ Texinfo-exception u-boot-exception-2.0 UBDL-exception Universal-FOSS-exception-1
 WxWindows-exception-3.1 x11vnc-openssl-exception
 )";
 
-char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
 bool less(std::string_view a, std::string_view b) {
-  return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(),
-                                      [](char x, char y) { return lower(x) < lower(y); });
+  return std::ranges::lexicographical_compare(a, b, {}, text::lower, text::lower);
 }
 
 std::vector<std::string_view> sorted_words(std::string_view text) {

@@ -1,25 +1,16 @@
 #include "attestations/signature.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include "attestations/manifest_json.h"
 #include "json/json.h"
+#include "text/encoding.h"
 
 namespace nixery::attestations {
 
 namespace {
 
 using json::member;
-
-std::string base64(std::string_view bytes) {
-  std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');  // EVP_EncodeBlock ends with a NUL
-  const int size =
-      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
-  text.resize(static_cast<std::size_t>(size));
-  return text;
-}
 
 // The least that readers of images take for a config, for those that know the tag form treat it as an image.
 std::string config_of(const image::Digest& payload) {
@@ -56,7 +47,7 @@ std::string simple_signing_payload(std::string_view docker_reference, const imag
 Signature sign(const SigningKey& key, std::string_view docker_reference, const image::Descriptor& subject) {
   const std::string payload = simple_signing_payload(docker_reference, subject.digest);
   const DescribedBlob layer{
-      simple_signing_media_type, payload, {{std::string(signature_annotation), base64(key.sign(payload))}}};
+      simple_signing_media_type, payload, {{std::string(signature_annotation), text::base64(key.sign(payload))}}};
   const std::string config = config_of(image::Digest::of(payload));
 
   ManifestJson tagged;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "image/digest.h"
+#include "text/encoding.h"
 
 namespace nixery::attestations {
 
@@ -17,31 +18,9 @@ constexpr std::array<std::string_view, 14> usual_outputs = {"bin",    "data", "d
                                                             "devman", "doc",  "getent", "info",    "lib",
                                                             "man",    "out",  "static", "terminfo"};
 
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-
-std::string lower_case(std::string_view text) {
-  std::string result(text);
-  std::transform(result.begin(), result.end(), result.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return result;
-}
-
 // purl-spec, "Character encoding". Qualifiers may hold a few more characters as they are; all may be encoded.
 std::string encoded(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (is_letter(c) || is_digit(c) || c == '.' || c == '-' || c == '_' || c == '~') {
-      result += c;
-    } else {
-      fmt::format_to(std::back_inserter(result), "%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return result;
+  return text::percent_encode(text);
 }
 
 // "https://host/NixOS/nixpkgs.git", "https://host/NixOS/nixpkgs/archive/….tar.gz" -> "nixpkgs"; empty for a path.
@@ -50,7 +29,7 @@ std::string origin_of(std::string_view url) {
   while (url.ends_with('/')) url.remove_suffix(1);
   if (url.ends_with(".git")) url.remove_suffix(4);
   const auto slash = url.find_last_of("/:");
-  return lower_case(slash == url.npos ? url : url.substr(slash + 1));
+  return text::lower_case(slash == url.npos ? url : url.substr(slash + 1));
 }
 
 std::string nix_purl(const Component& component, std::string_view origin, std::string_view commit) {
@@ -85,7 +64,7 @@ std::map<std::string_view, Origin> outputs_of(const nix::Resolution& resolution)
 
 NameParts parse_name(std::string_view name) {
   for (std::size_t i = 0; i + 1 < name.size(); ++i) {
-    if (name[i] != '-' || is_letter(name[i + 1])) continue;
+    if (name[i] != '-' || text::is_letter(name[i + 1])) continue;
     NameParts parts{name.substr(0, i), name.substr(i + 1), {}};
     const auto dash = parts.version.rfind('-');
     if (dash == parts.version.npos) return parts;
@@ -136,7 +115,7 @@ std::string image_name(const Subject& subject) {
 
 std::string image_purl(const Subject& subject) {
   const std::string name = image_name(subject);
-  return fmt::format("pkg:oci/{}@{}?arch={}", encoded(lower_case(name.substr(name.rfind('/') + 1))),
+  return fmt::format("pkg:oci/{}@{}?arch={}", encoded(text::lower_case(name.substr(name.rfind('/') + 1))),
                      encoded(subject.manifest.digest.str()), encoded(subject.platform.architecture));
 }
 
@@ -150,14 +129,13 @@ std::string uuid_of(std::string_view bytes) {
 
 bool is_web_address(std::string_view text) {
   if (!text.starts_with("http://") && !text.starts_with("https://")) return false;
-  return std::all_of(text.begin(), text.end(), [](char c) {
-    return c > ' ' && c < '\x7f' && std::string_view("\"<>\\^`{|}").find(c) == std::string_view::npos;
+  return text::all(text, [](char c) {
+    return c != ' ' && text::is_printable(c) && std::string_view("\"<>\\^`{|}").find(c) == std::string_view::npos;
   });
 }
 
 bool is_commit(std::string_view text) {
-  return text.size() == 40 &&
-         std::all_of(text.begin(), text.end(), [](char c) { return is_digit(c) || (c >= 'a' && c <= 'f'); });
+  return text::is_hex(text, 40);
 }
 
 }  // namespace nixery::attestations

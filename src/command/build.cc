@@ -12,7 +12,7 @@
 #include "os/file.h"
 #include "pipeline/export.h"
 #include "pipeline/image_pipeline.h"
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -93,7 +93,7 @@ int run(const Arguments& arguments) {
   }
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const std::string& warning : built.warnings)
-    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("warning:"), plain_line(warning));
+    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("warning:"), text::plain_line(warning));
   fmt::print("{} {}\n{} layers, {:.1f} MB compressed\n", style.bold(name), style.green(manifest->digest.str()),
              totals.layers, static_cast<double>(totals.bytes) / 1e6);
   if (!oci.empty()) fmt::print("OCI layout: {}\n", oci);

@@ -8,7 +8,7 @@
 #include "command/settings.h"
 #include "command/terminal_style.h"
 #include "kubernetes/settings.h"
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -50,11 +50,11 @@ int run(const Arguments& arguments) {
   if (arguments.has("--markdown")) return print_reference(), 0;
   const auto loaded = load_settings(arguments);
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
-    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("nixery:"), plain_line(problem));
+    fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).yellow("nixery:"), text::plain_line(problem));
   if (arguments.json()) return print_settings(loaded.settings), 0;
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const Setting& setting : loaded.settings)
-    fmt::print("{}={}\n    {}; {}\n", style.bold(setting.name), plain_line(setting.value),
+    fmt::print("{}={}\n    {}; {}\n", style.bold(setting.name), text::plain_line(setting.value),
                setting.from_environment ? style.green("from the environment") : style.dim("default"),
                setting.description);
   return 0;

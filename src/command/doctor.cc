@@ -14,8 +14,8 @@
 #include "doctor/examine.h"
 #include "doctor/settings_checks.h"
 #include "error.h"
-#include "plain_text.h"
 #include "quantity.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -97,9 +97,9 @@ void print_text(const std::vector<Finding>& findings, const Count& count) {
   };
   for (const Finding& finding : findings) {
     fmt::print("{} {} {}\n", coloured(finding.verdict, fmt::format("{:8}", name_of(finding.verdict))),
-               style.bold(fmt::format("{:20}", finding.name)), wrapped(plain_line(finding.seen), 30, width));
+               style.bold(fmt::format("{:20}", finding.name)), wrapped(text::plain_line(finding.seen), 30, width));
     if (!finding.fix.empty())
-      fmt::print("{:30}{} {}\n", "", style.dim("fix:"), wrapped(plain_line(finding.fix), 36, width));
+      fmt::print("{:30}{} {}\n", "", style.dim("fix:"), wrapped(text::plain_line(finding.fix), 36, width));
   }
   if (count.failures + count.warnings == 0)
     fmt::print("\n{}\n", style.green("all is well"));

@@ -7,7 +7,7 @@
 #include "command/registry_parts.h"
 #include "command/settings.h"
 #include "command/terminal_style.h"
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -29,13 +29,13 @@ void print_text(const Listing& listing) {
   for (const auto& declared : listing.declarations->images()) {
     const auto& platform = declared->image.platform;
     fmt::print("{}\n    {}; {}{}{}\n", style.bold(declared->image.name + ":" + declared->image.tag),
-               plain_line(declared->file), fmt::join(contents_of(*declared), " "), platform ? "; " : "",
+               text::plain_line(declared->file), fmt::join(contents_of(*declared), " "), platform ? "; " : "",
                platform ? platform->meta_package : "");
   }
   for (const std::string& problem : listing.declarations->problems())
-    fmt::print(stderr, "{} {}\n", errors.red("error:"), plain_line(problem));
+    fmt::print(stderr, "{} {}\n", errors.red("error:"), text::plain_line(problem));
   for (const std::string& clash : listing.clashes)
-    fmt::print(stderr, "{} {}\n", errors.yellow("warning:"), plain_line(clash));
+    fmt::print(stderr, "{} {}\n", errors.yellow("warning:"), text::plain_line(clash));
 }
 
 void write_strings(json::Writer& writer, std::string_view key, const std::vector<std::string>& strings) {

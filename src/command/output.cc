@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "command/terminal_style.h"
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -19,9 +19,9 @@ void report_failure(const char* failure, const std::string& message, const std::
       writer.EndObject();
     });
   std::fflush(stdout);
-  fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).red("nixery:"), plain_text(message));
+  fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).red("nixery:"), text::plain_text(message));
   // A program has it already, and may log both.
-  if (!detail.empty() && !as_json) fmt::print(stderr, "\n{}\n", plain_text(detail));
+  if (!detail.empty() && !as_json) fmt::print(stderr, "\n{}\n", text::plain_text(detail));
 }
 
 }  // namespace nixery::command

@@ -7,7 +7,7 @@
 #include "command/settings.h"
 #include "command/terminal_style.h"
 #include "pipeline/plan_report.h"
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -23,16 +23,16 @@ void print_text(const pipeline::ResolvedImage& image, const nix::Missing& missin
              style.bold(fmt::format("{}:{}", image.reference.repository, image.reference.tag)), image.platform.os,
              image.platform.architecture(), image.encoding.name(), image.source.revision.id, style.bold("packages:"));
   for (const nix::Package* package : image.contents()) {
-    fmt::print("  {} {}  {}\n", style.green(package->attribute), plain_line(package->version),
-               plain_line(package->description));
+    fmt::print("  {} {}  {}\n", style.green(package->attribute), text::plain_line(package->version),
+               text::plain_line(package->description));
     for (const nix::Output& output : package->outputs)
       fmt::print("    {}\n", style.dim(fmt::format("{}  {}", output.name, output.path.str())));
   }
   if (missing.complete()) return;
   fmt::print("\n{} {} to build, {} to fetch{}\n", style.bold("not in the store yet:"), missing.to_build.size(),
-             missing.to_fetch.size(), missing.download.empty() ? "" : " (" + plain_line(missing.download) + ")");
-  for (const std::string& path : missing.to_build) fmt::print("  build {}\n", plain_line(path));
-  for (const std::string& path : missing.to_fetch) fmt::print("  fetch {}\n", plain_line(path));
+             missing.to_fetch.size(), missing.download.empty() ? "" : " (" + text::plain_line(missing.download) + ")");
+  for (const std::string& path : missing.to_build) fmt::print("  build {}\n", text::plain_line(path));
+  for (const std::string& path : missing.to_fetch) fmt::print("  fetch {}\n", text::plain_line(path));
   fmt::print("the layers can be planned once all is there: run `nixery build`\n");
 }
 

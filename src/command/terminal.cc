@@ -9,7 +9,7 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -54,8 +54,8 @@ void ProgressLine::draw() {
   pipeline::Snapshot now = *last_;
   drawn_at_ = Clock::now();
   now.elapsed += drawn_at_ - told_at_;
-  const std::string what = plain_line(now.what());
-  const std::string text = plain_line(now.text()).substr(0, columns_of(STDERR_FILENO) - 1);
+  const std::string what = text::plain_line(now.what());
+  const std::string text = text::plain_line(now.text()).substr(0, columns_of(STDERR_FILENO) - 1);
   const auto end = std::min(what.size(), text.size());
   fmt::print(stderr, "\r\033[K{}{}", text.substr(0, end), ink_.dim(text.substr(end)));
   std::fflush(stderr);
@@ -75,7 +75,7 @@ void ProgressLine::show(const pipeline::Snapshot& snapshot) {
   // A log wants each step once, not each percent.
   if (!new_phase && (snapshot.step.empty() || snapshot.step == step_)) return;
   step_ = snapshot.step;
-  if (snapshot.phase != pipeline::Phase::finished) fmt::print(stderr, "{}\n", plain_line(snapshot.text()));
+  if (snapshot.phase != pipeline::Phase::finished) fmt::print(stderr, "{}\n", text::plain_line(snapshot.text()));
 }
 
 }  // namespace nixery::command

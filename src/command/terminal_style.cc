@@ -5,7 +5,7 @@
 
 #include <cstdlib>
 
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -24,7 +24,7 @@ TerminalStyle TerminalStyle::of(int descriptor) {
 }
 
 std::string TerminalStyle::wrapped(std::string_view code, std::string_view text) const {
-  const std::string plain = plain_text(text);
+  const std::string plain = text::plain_text(text);
   if (!coloured_ || plain.empty()) return plain;
   return fmt::format("\033[{}m{}\033[0m", code, plain);
 }

@@ -11,7 +11,7 @@ namespace nixery::command {
 // CLICOLOR_FORCE, set to anything but 0, says always; then a terminal is coloured unless TERM is "dumb" or empty.
 bool wants_colours(bool is_terminal, const std::function<const char*(const char* name)>& environment);
 
-// What is coloured is made plain first (plain_text.h), whether there are colours or not.
+// What is coloured is made plain first (text/plain_text.h), whether there are colours or not.
 class TerminalStyle {
  public:
   explicit TerminalStyle(bool coloured) : coloured_(coloured) {}

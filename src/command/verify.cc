@@ -8,8 +8,8 @@
 #include "command/settings.h"
 #include "command/terminal_style.h"
 #include "maintenance/verify.h"
-#include "plain_text.h"
 #include "quantity.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -18,8 +18,8 @@ namespace {
 void print_text(const maintenance::Verification& found, bool repair) {
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const auto& problem : found.problems)
-    fmt::print("{}{} {}: {}\n", problem.repaired ? "repaired: " : "", problem.what, plain_line(problem.name),
-               plain_line(problem.message));
+    fmt::print("{}{} {}: {}\n", problem.repaired ? "repaired: " : "", problem.what, text::plain_line(problem.name),
+               text::plain_line(problem.message));
   fmt::print("{} blobs, {} manifests, {} tags, {} index entries; {} hashed", found.blobs, found.manifests, found.tags,
              found.index_entries, format_size(found.bytes));
   if (found.evicted > 0) fmt::print("; {} layers are made again when they are asked for", found.evicted);

@@ -10,6 +10,7 @@
 #include "error.h"
 #include "os/file.h"
 #include "os/process.h"
+#include "text/ascii.h"
 
 namespace nixery::doctor {
 
@@ -36,7 +37,7 @@ std::vector<Process> nginx_processes() {
   const fs::path ours = fs::read_symlink("/proc/self/ns/pid", ignored);
   for (const auto& entry : fs::directory_iterator("/proc", ignored)) {
     const std::string pid = entry.path().filename();
-    if (pid.find_first_not_of("0123456789") != pid.npos) continue;
+    if (!text::all(pid, text::is_digit)) continue;
     if (const fs::path theirs = fs::read_symlink(entry.path() / "ns/pid", hidden); !hidden && theirs != ours) continue;
     try {
       std::string title = os::read_if_exists(entry.path() / "cmdline").value_or("");

@@ -8,6 +8,7 @@
 
 #include "doctor/http_probe.h"
 #include "error.h"
+#include "text/lines.h"
 
 namespace nixery::doctor {
 
@@ -17,20 +18,16 @@ constexpr Version oldest_nginx{1, 22, 0};
 
 // The sentence of nginx's that matters: "open() "/x" failed … in /etc/nginx/nginx.conf:3".
 std::string complaint_of(std::string_view said) {
-  for (std::size_t start = 0; start < said.size();) {
-    const auto end = std::min(said.find('\n', start), said.size());
-    const std::string_view line = said.substr(start, end - start);
+  for (const std::string& line : text::lines(said))
     for (const std::string_view level : {"[emerg] ", "[crit] ", "[alert] "})
       if (const auto at = line.find(level); at != line.npos) {
-        std::string_view text = line.substr(at + level.size());
+        std::string_view text = std::string_view(line).substr(at + level.size());
         // "12345#12345: …"
         if (const auto mark = text.find_first_not_of("0123456789"); mark != text.npos && text[mark] == '#')
           text.remove_prefix(std::min(text.find(": ") + 2, text.size()));
         return std::string(text);
       }
-    start = end + 1;
-  }
-  return said.empty() ? "it does not say why" : std::string(said.substr(0, said.find('\n')));
+  return said.empty() ? "it does not say why" : std::string(text::first_line(said));
 }
 
 bool is_registry(const HttpAnswer& answer) {

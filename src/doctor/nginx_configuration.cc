@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <utility>
 
+#include "text/ascii.h"
+
 namespace nixery::doctor {
 
 namespace fs = std::filesystem;
@@ -212,7 +214,7 @@ std::vector<ListenAddress> NginxConfiguration::addresses() const {
 std::string url_of(const ListenAddress& listen) {
   std::string_view address = listen.address;
   if (address.starts_with("unix:")) return {};
-  const bool only_port = !address.empty() && address.find_first_not_of("0123456789") == address.npos;
+  const bool only_port = !address.empty() && text::all(address, text::is_digit);
   std::string host, port = listen.tls ? "443" : "80";
   if (only_port) {
     host = "*", port = address;

@@ -3,13 +3,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 
 #include "doctor/daemon.h"
 #include "error.h"
 #include "json/json.h"
 #include "nix/nix.h"
+#include "text/lines.h"
 
 namespace nixery::doctor {
 
@@ -217,8 +217,7 @@ Finding check_evaluation(const Setup& setup) {
   try {
     const auto outcome = os::run(command);
     if (outcome.ok())
-      return ok("nix.evaluation",
-                fmt::format("nix-instantiate evaluates, for {}", outcome.output.substr(0, outcome.output.find('\n'))));
+      return ok("nix.evaluation", fmt::format("nix-instantiate evaluates, for {}", text::first_line(outcome.output)));
     return failure("nix.evaluation", fmt::format("nix-instantiate cannot evaluate: {}", reason_of(outcome)),
                    "fix what the message names: often nix.conf, NIX_CONFIG or the worker's home directory");
   } catch (const Error& error) {

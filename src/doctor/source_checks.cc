@@ -6,6 +6,7 @@
 #include "error.h"
 #include "nix/nix.h"
 #include "nix/source.h"
+#include "text/lines.h"
 
 namespace nixery::doctor {
 
@@ -31,7 +32,7 @@ Finding check_path(const Setup& setup) {
                       nix::error_message(outcome.error_tail).empty() ? outcome.describe()
                                                                      : nix::error_message(outcome.error_tail)),
           fmt::format("fix {}: nix-instantiate --eval {}", file.string(), file.string()));
-    const std::string type = outcome.output.substr(0, outcome.output.find('\n'));
+    const std::string_view type = text::first_line(outcome.output);
     if (type != "\"lambda\"" && type != "\"set\"")
       return failure("source", fmt::format("NIXERY_PKGS_PATH: {} is no package set, but a {}", file.string(), type),
                      "it must be an attribute set, or a function that gives one, as nixpkgs is");
@@ -55,7 +56,7 @@ Finding check_source(const Setup& setup) {
     return ok("source", fmt::format("{} answers: latest is {}", what, revision.id));
   } catch (const Error& error) {
     // What git prints names no secret: credentials are handed to it in a header.
-    const std::string detail = error.detail().substr(0, error.detail().find('\n'));
+    const std::string_view detail = text::first_line(error.detail());
     return failure(
         "source", fmt::format("{}: {}{}{}", what, error.what(), detail.empty() ? "" : ": ", detail),
         git ? "see that git is installed and that this works as the worker: git ls-remote URL; for a private "

@@ -4,6 +4,8 @@
 
 #include <array>
 
+#include "text/ascii.h"
+
 namespace nixery::doctor {
 
 namespace {
@@ -15,7 +17,7 @@ constexpr std::array fixed = {Version{2, 28, 6}, Version{2, 29, 3}, Version{2, 3
 std::optional<unsigned> take_number(std::string_view& text) {
   unsigned value = 0;
   std::size_t length = 0;
-  while (length < text.size() && text[length] >= '0' && text[length] <= '9') {
+  while (length < text.size() && text::is_digit(text[length])) {
     if (length == 6) return std::nullopt;
     value = value * 10 + static_cast<unsigned>(text[length++] - '0');
   }
@@ -38,7 +40,7 @@ std::string Version::str() const {
 
 std::optional<Version> find_version(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
-    const bool starts = text[i] >= '0' && text[i] <= '9' && (i == 0 || text[i - 1] < '0' || text[i - 1] > '9');
+    const bool starts = text::is_digit(text[i]) && (i == 0 || !text::is_digit(text[i - 1]));
     if (!starts) continue;
     std::string_view rest = text.substr(i);
     const auto major = take_number(rest);

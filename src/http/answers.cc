@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <charconv>
 
 #include "cause.h"
 #include "http/public_text.h"
 #include "json/json.h"
+#include "text/encoding.h"
 
 namespace nixery::http {
 
@@ -64,19 +64,6 @@ Response base(int status, std::string_view content_type) {
 // The operator's business (paths, hosts) stays in the log; these failures are not the puller's to fix.
 bool for_operator_only(Failure failure) {
   return failure == Failure::storage || failure == Failure::bad_config;
-}
-
-// What would end a header's line, or is no part of an address, as %XX.
-std::string escaped(std::string_view query) {
-  std::string text;
-  for (const char c : query) {
-    if (c > ' ' && c < 127) {
-      text += c;
-    } else {
-      text += fmt::format("%{:02X}", static_cast<unsigned char>(c));
-    }
-  }
-  return text;
 }
 
 }  // namespace
@@ -155,8 +142,11 @@ unsigned hop_of(const Request& request) {
 Response answer_redirect(const Request& request, unsigned hop) {
   const std::string query = with_query_parameter(request.query, hop_parameter, fmt::format("{}", hop));
   Response response = base(307, "application/json");
-  // The decoded path: whoever waits has passed the parsers, so nothing in it would have to be escaped again.
-  response.header("Location", fmt::format("{}?{}", request.path, escaped(query))).header("Cache-Control", "no-store");
+  // The decoded path: whoever waits has passed the parsers, so nothing in it would have to be escaped again. The query
+  // has its escapes already; what would end the header's line gets one.
+  const auto is_visible = [](char c) { return c != ' ' && text::is_printable(c); };
+  response.header("Location", fmt::format("{}?{}", request.path, text::percent_encode(query, is_visible)))
+      .header("Cache-Control", "no-store");
   response.body = "{}";
   return response;
 }

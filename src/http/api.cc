@@ -9,6 +9,7 @@
 #include "http/public_text.h"
 #include "json/json.h"
 #include "reference/reference.h"
+#include "text/encoding.h"
 #include "tree/failures.h"
 #include "tree/recent.h"
 
@@ -69,7 +70,7 @@ HandlerResult Api::answer(const Request& request) const {
 }
 
 HandlerResult Api::search(const Request& request) const {
-  const auto text = percent_decode(query_parameter(request.query, "q").value_or(""));
+  const auto text = text::percent_decode(query_parameter(request.query, "q").value_or(""));
   if (!text) throw Error(Failure::bad_query, "the parameter 'q' has a malformed %-escape");
   if (text->size() > longest_search)
     throw Error(Failure::bad_query, fmt::format("the parameter 'q' is longer than {} characters", longest_search));

@@ -15,6 +15,8 @@
 #include "os/fd.h"
 #include "os/lock.h"
 #include "pipeline/keys.h"
+#include "text/lines.h"
+#include "text/utf8.h"
 #include "tree/failures.h"
 
 namespace nixery::http {
@@ -118,7 +120,7 @@ void write_state(json::Writer& writer, const reference::Reference& reference, co
 void write_lines(json::Writer& writer, std::string_view key, const std::vector<std::string>& lines) {
   json::key(writer, key);
   writer.StartArray();
-  for (const std::string& line : lines) json::string(writer, public_text(line.substr(0, longest_line)));
+  for (const std::string& line : lines) json::string(writer, public_text(text::truncated(line, longest_line)));
   writer.EndArray();
 }
 
@@ -151,20 +153,10 @@ Piece read_behind(const std::string& file, std::size_t from) {
   return piece;
 }
 
-// The lines that are whole; what is behind them stays in `text`.
-std::vector<std::string> take_lines(std::string& text) {
-  std::vector<std::string> lines;
-  std::size_t start = 0;
-  for (std::size_t end; (end = text.find('\n', start)) != text.npos; start = end + 1)
-    lines.push_back(text.substr(start, end - start));
-  text.erase(0, start);
-  return lines;
-}
-
 std::vector<std::string> last_lines(const std::string& file) {
   Piece piece = read_behind(file, 0);
   if (piece.skipped) piece.text.erase(0, piece.text.find('\n') + 1);
-  auto lines = take_lines(piece.text);
+  auto lines = text::lines(text::whole_lines(piece.text));
   if (lines.size() > most_lines) lines.erase(lines.begin(), lines.end() - most_lines);
   return lines;
 }
@@ -189,17 +181,16 @@ BuildEvents::BuildEvents(const pipeline::Builder& builder, const tree::Tree& tre
 
 std::string BuildEvents::new_lines() {
   Piece piece = read_behind(log_, read_);
-  if (piece.end < read_) unfinished_line_.clear();
+  if (piece.end < read_) unfinished_line_ = {};
   std::vector<std::string> lines;
   if (piece.skipped) {
     lines.emplace_back("…");
-    unfinished_line_.clear();
+    unfinished_line_ = {};
     piece.text.erase(0, piece.text.find('\n') + 1);
   }
   read_ = piece.end;
-  unfinished_line_ += piece.text;
-  for (std::string& line : take_lines(unfinished_line_)) lines.push_back(std::move(line));
-  if (unfinished_line_.size() > longest_line) lines.push_back(std::exchange(unfinished_line_, {}));
+  unfinished_line_.add(piece.text, [&](std::string_view line) { lines.emplace_back(line); });
+  if (unfinished_line_.rest().size() > longest_line) lines.push_back(unfinished_line_.take_rest());
   if (lines.empty()) return {};
   return event("log", json::object([&](json::Writer& writer) { write_lines(writer, "lines", lines); }));
 }

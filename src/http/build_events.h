@@ -16,6 +16,7 @@
 
 #include "pipeline/builder.h"
 #include "reference/reference.h"
+#include "text/lines.h"
 #include "tree/tree.h"
 
 namespace nixery::http {
@@ -42,9 +43,9 @@ class BuildEvents {
   const reference::Reference reference_;
   const std::string log_;
   std::shared_ptr<pipeline::BuildJob> job_;
-  std::string told_;             // the last state
-  std::size_t read_ = 0;         // bytes of the log
-  std::string unfinished_line_;  // behind them
+  std::string told_;                  // the last state
+  std::size_t read_ = 0;              // bytes of the log
+  text::LineBuffer unfinished_line_;  // behind them
   bool began_ = false;
   bool over_ = false;
 };

@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "reference/reference.h"
+#include "text/encoding.h"
 
 namespace nixery::http {
 
@@ -29,7 +30,7 @@ std::string escaped(std::string_view text) {
 std::string field(std::string_view query, std::string_view name) {
   std::string value(query_parameter(query, name).value_or(""));
   std::replace(value.begin(), value.end(), '+', ' ');
-  if (auto decoded = percent_decode(value)) return *std::move(decoded);
+  if (auto decoded = text::percent_decode(value)) return *std::move(decoded);
   throw Error(Failure::bad_query, fmt::format("the field '{}' has a malformed %-escape", name));
 }
 
@@ -51,10 +52,7 @@ Composed compose(std::string_view query) {
   constexpr std::string_view separators = " ,/\t\r\n";
   for (std::size_t start = 0; (start = packages.find_first_not_of(separators, start)) != packages.npos;) {
     const auto end = std::min(packages.find_first_of(separators, start), packages.size());
-    std::string part = packages.substr(start, end - start);
-    for (char& c : part)
-      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    parts.push_back(std::move(part));
+    parts.push_back(text::lower_case(std::string_view(packages).substr(start, end - start)));
     start = end;
   }
   // In the first place these would choose the layers' encoding.
@@ -112,11 +110,9 @@ std::string commands_for(const Composed& composed, const Request& request) {
 
 std::string shown_host(const Request& request) {
   const auto allowed = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-           c == ':' || c == '[' || c == ']';
+    return text::is_alnum(c) || std::string_view(".-:[]").find(c) != std::string_view::npos;
   };
-  const bool shown = !request.host.empty() && request.host.size() <= 255 &&
-                     std::all_of(request.host.begin(), request.host.end(), allowed);
+  const bool shown = !request.host.empty() && request.host.size() <= 255 && text::all(request.host, allowed);
   return shown ? request.host : "HOST";
 }
 

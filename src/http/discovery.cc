@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <iterator>
 #include <limits>
 
@@ -11,6 +10,8 @@
 #include "http/answers.h"
 #include "json/json.h"
 #include "reference/reference.h"
+#include "text/encoding.h"
+#include "text/number.h"
 #include "tree/listing.h"
 #include "tree/referrers.h"
 
@@ -22,7 +23,7 @@ namespace {
 std::optional<std::string> parameter(std::string_view query, std::string_view name) {
   const auto value = query_parameter(query, name);
   if (!value) return std::nullopt;
-  if (auto decoded = percent_decode(*value)) return decoded;
+  if (auto decoded = text::percent_decode(*value)) return decoded;
   throw Error(Failure::bad_query, fmt::format("the parameter '{}' has a malformed %-escape", name));
 }
 
@@ -36,12 +37,10 @@ PageRequest read_page_request(std::string_view query) {
   page.after = parameter(query, "last").value_or("");
   const auto n = parameter(query, "n");
   if (!n) return page;
-  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
-  if (n->empty() || !std::all_of(n->begin(), n->end(), is_digit))
+  if (n->empty() || !text::all(*n, text::is_digit))
     throw Error(Failure::bad_query, "the parameter 'n' must be a number, 0 or more: how many names to list");
   // A number too large to hold asks for all there is.
-  if (std::from_chars(n->data(), n->data() + n->size(), page.size).ec != std::errc{})
-    page.size = std::numeric_limits<std::size_t>::max();
+  page.size = text::number<std::size_t>(*n).value_or(std::numeric_limits<std::size_t>::max());
   return page;
 }
 
@@ -74,9 +73,7 @@ Response answer_page(const std::vector<std::string>& names, const PageRequest& p
 // Digests that we do not serve, and that are well-formed all the same (image-spec, "Registered algorithms").
 bool is_sha512(std::string_view text) {
   constexpr std::string_view prefix = "sha512:";
-  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-  return text.size() == prefix.size() + 128 && text.starts_with(prefix) &&
-         std::all_of(text.begin() + 7, text.end(), is_hex);
+  return text.starts_with(prefix) && text::is_hex(text.substr(prefix.size()), 128);
 }
 
 }  // namespace

@@ -10,17 +10,11 @@
 
 #include "error.h"
 #include "os/file.h"
+#include "text/encoding.h"
 
 namespace nixery::http {
 
 namespace {
-
-int hex_digit(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
 
 template <typename Visit>
 void for_each_parameter(std::string_view query, Visit&& visit) {
@@ -36,23 +30,6 @@ bool is_named(std::string_view parameter, std::string_view name) {
 }
 
 }  // namespace
-
-std::optional<std::string> percent_decode(std::string_view text) {
-  std::string decoded;
-  decoded.reserve(text.size());
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      decoded += text[i];
-      continue;
-    }
-    if (i + 2 >= text.size()) return std::nullopt;
-    const int high = hex_digit(text[i + 1]), low = hex_digit(text[i + 2]);
-    if (high < 0 || low < 0) return std::nullopt;
-    decoded += static_cast<char>(high * 16 + low);
-    i += 2;
-  }
-  return decoded;
-}
 
 std::optional<std::string_view> query_parameter(std::string_view query, std::string_view name) {
   std::optional<std::string_view> value;
@@ -87,7 +64,7 @@ Request read_request(const std::function<const char*(const char*)>& get) {
   if (question != std::string::npos) request.query = request.target.substr(question + 1);
   // What cannot be decoded stays as it is; no route or name has a '%'.
   const std::string path = request.target.substr(0, question);
-  request.path = percent_decode(path).value_or(path);
+  request.path = text::percent_decode(path).value_or(path);
   request.cause = {checked_request_id(text("NIXERY_REQUEST_ID")), TraceParent::parse(text("HTTP_TRACEPARENT"))};
   request.client = text("REMOTE_ADDR");
   request.scheme = text("REQUEST_SCHEME");

@@ -30,9 +30,6 @@ struct Request {
 // CGI's variables (RFC 3875) and nginx's additions -> Request; `get` returns null for what is not set.
 Request read_request(const std::function<const char*(const char* name)>& get);
 
-// "%2f" -> "/"; nullopt where an escape is cut short or no hex.
-std::optional<std::string> percent_decode(std::string_view text);
-
 // The value of the first parameter called `name`, undecoded.
 std::optional<std::string_view> query_parameter(std::string_view query, std::string_view name);
 // The query with `name` set to `value`: replaced, or appended.

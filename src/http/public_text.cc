@@ -4,7 +4,8 @@
 #include <system_error>
 #include <utility>
 
-#include "plain_text.h"
+#include "text/ascii.h"
+#include "text/plain_text.h"
 
 namespace nixery::http {
 
@@ -21,8 +22,7 @@ std::vector<Replacement>& replacements() {
 }
 
 bool is_part_of_name(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
-         c == '.' || c == '+';
+  return text::is_alnum(c) || c == '_' || c == '-' || c == '.' || c == '+';
 }
 
 void replace(std::string& text, const Replacement& replacement) {
@@ -59,7 +59,7 @@ void hide_places(const std::vector<HiddenPlace>& places) {
 }
 
 std::string public_text(std::string_view text) {
-  std::string plain = plain_text(text);
+  std::string plain = text::plain_text(text);
   for (const Replacement& replacement : replacements()) replace(plain, replacement);
   return plain;
 }

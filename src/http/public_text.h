@@ -17,7 +17,8 @@ struct HiddenPlace {
 // before requests are answered, as it is not thread-safe.
 void hide_places(const std::vector<HiddenPlace>& places);
 
-// plain_text(), with the name of a hidden place where its path stands: "at <packages>/default.nix:47". Thread-safe.
+// text::plain_text(), with the name of a hidden place where its path stands: "at <packages>/default.nix:47".
+// Thread-safe.
 std::string public_text(std::string_view text);
 
 }  // namespace nixery::http

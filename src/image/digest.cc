@@ -3,8 +3,9 @@
 #include <fmt/format.h>
 #include <openssl/evp.h>
 
-#include <algorithm>
 #include <new>
+
+#include "text/encoding.h"
 
 namespace nixery::image {
 
@@ -23,8 +24,7 @@ std::optional<Digest> Digest::parse(std::string_view text) {
 }
 
 std::optional<Digest> Digest::parse_hex(std::string_view text) {
-  const auto is_hex = [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); };
-  if (text.size() != 64 || !std::all_of(text.begin(), text.end(), is_hex)) return std::nullopt;
+  if (!text::is_hex(text, 64)) return std::nullopt;
   return Digest(std::string(text));
 }
 
@@ -44,12 +44,9 @@ void Sha256::update(std::string_view bytes) {
 }
 
 Digest Sha256::finish() {
-  unsigned char raw[32];
-  EVP_DigestFinal_ex(context_->evp, raw, nullptr);
-  std::string hex;
-  hex.reserve(64);
-  for (const unsigned char byte : raw) fmt::format_to(std::back_inserter(hex), "{:02x}", byte);
-  return Digest(std::move(hex));
+  std::string raw(32, '\0');
+  EVP_DigestFinal_ex(context_->evp, reinterpret_cast<unsigned char*>(raw.data()), nullptr);
+  return Digest(text::hex(raw));
 }
 
 KeyBuilder& KeyBuilder::add(std::string_view field) {

@@ -4,9 +4,8 @@
 #include <rapidjson/error/en.h>
 #include <rapidjson/memorystream.h>
 
-#include <algorithm>
-
 #include "error.h"
+#include "text/utf8.h"
 
 namespace nixery::json {
 
@@ -54,25 +53,9 @@ void key(Writer& writer, std::string_view key) {
 }
 
 void string(Writer& writer, std::string_view value) {
-  const auto put = [&](std::string_view text) {
-    writer.String(text.data(), static_cast<rapidjson::SizeType>(text.size()));
-  };
-  if (std::all_of(value.begin(), value.end(), [](char c) { return static_cast<unsigned char>(c) < 0x80; }))
-    return put(value);
-  // JSON is UTF-8, and what nix prints need not be: U+FFFD stands for each byte that is out of place.
-  Buffer text;
-  for (std::size_t at = 0; at < value.size();) {
-    rapidjson::MemoryStream in(value.data() + at, value.size() - at);
-    const std::size_t before = text.GetSize();
-    if (rapidjson::UTF8<>::Validate(in, text)) {
-      at += in.Tell();
-      continue;
-    }
-    text.Pop(text.GetSize() - before);
-    for (const char c : std::string_view("\xef\xbf\xbd")) text.Put(c);
-    ++at;
-  }
-  put({text.GetString(), text.GetSize()});
+  // JSON is UTF-8, and what nix prints need not be.
+  const std::string valid = text::valid_utf8(value);
+  writer.String(valid.data(), static_cast<rapidjson::SizeType>(valid.size()));
 }
 
 void member(Writer& writer, std::string_view name, std::string_view value) {

@@ -65,7 +65,4 @@ class ApiClient {
 Response get(const std::string& url, const std::string& accept, std::chrono::seconds limit,
              const std::stop_token& stop);
 
-// Of a query's value: all but unreserved characters as %XX.
-std::string percent_encoded(std::string_view text);
-
 }  // namespace nixery::kubernetes

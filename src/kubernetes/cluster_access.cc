@@ -1,13 +1,13 @@
 #include "kubernetes/cluster_access.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 #include <yaml.h>
 
 #include <memory>
 
 #include "error.h"
 #include "os/file.h"
+#include "text/encoding.h"
 
 namespace nixery::kubernetes {
 
@@ -78,14 +78,9 @@ class Yaml {
 
 std::string from_base64(const Yaml& yaml, std::string_view key, std::string text) {
   std::erase_if(text, [](char c) { return c == '\n' || c == ' ' || c == '\r'; });
-  std::string bytes(text.size() / 4 * 3 + 3, '\0');
-  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  if (size < 0) yaml.refuse(fmt::format("{} is not base64", key));
-  std::size_t padding = 0;
-  while (padding < 2 && padding < text.size() && text[text.size() - 1 - padding] == '=') ++padding;
-  bytes.resize(static_cast<std::size_t>(size) - padding);
-  return bytes;
+  auto bytes = text::base64_decode(text);
+  if (!bytes) yaml.refuse(fmt::format("{} is not base64", key));
+  return *std::move(bytes);
 }
 
 std::string without_slash(std::string server) {

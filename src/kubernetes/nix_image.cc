@@ -10,6 +10,8 @@
 #include "image/digest.h"
 #include "pipeline/declared_set.h"
 #include "reference/declared.h"
+#include "text/ascii.h"
+#include "text/utf8.h"
 
 namespace nixery::kubernetes {
 
@@ -72,11 +74,9 @@ NixImage parse_nix_image(const json::Value& object) {
   image.namespace_name = json::string_or(*metadata, "namespace", "");
   image.name = json::string_or(*metadata, "name", "");
   // These become a path: what Kubernetes would never let through must not get further here.
-  const auto is_name_letter = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.';
-  };
+  const auto is_name_letter = [](char c) { return text::is_lower(c) || text::is_digit(c) || c == '-' || c == '.'; };
   for (const std::string& part : {image.namespace_name, image.name})
-    if (part.empty() || part[0] == '.' || !std::all_of(part.begin(), part.end(), is_name_letter))
+    if (part.empty() || part[0] == '.' || !text::all(part, is_name_letter))
       throw Error(Failure::bad_config, "a NixImage has no valid name and namespace");
   image.uid = json::string_or(*metadata, "uid", "");
   image.version = json::string_or(*metadata, "resourceVersion", "");
@@ -197,9 +197,7 @@ std::string event_json(const NixImage& image, const Event& event, const std::str
 std::string shortened(std::string_view text, std::size_t most) {
   constexpr std::string_view ellipsis = "…";
   if (text.size() <= most) return std::string(text);
-  most -= ellipsis.size();
-  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xC0) == 0x80) --most;
-  return fmt::format("{}{}", text.substr(0, most), ellipsis);
+  return fmt::format("{}{}", text::truncated(text, most - ellipsis.size()), ellipsis);
 }
 
 std::string timestamp_now() {

@@ -6,8 +6,9 @@
 
 #include "image/digest.h"
 #include "json/json.h"
-#include "plain_text.h"
 #include "reference/declared.h"
+#include "text/ascii.h"
+#include "text/plain_text.h"
 
 namespace nixery::kubernetes {
 
@@ -15,7 +16,7 @@ PullResult make_result(PullResult::State state, const std::string& reason, const
   PullResult pull;
   pull.state = state;
   pull.reason = reason;
-  pull.message = plain_text(message);
+  pull.message = text::plain_text(message);
   return pull;
 }
 
@@ -33,10 +34,8 @@ std::string reason_of(std::string_view failure) {
   std::string reason;
   bool begins = true;
   for (const char c : failure.substr(0, 100)) {
-    const bool lower = c >= 'a' && c <= 'z', letter = lower || (c >= 'A' && c <= 'Z');
-    if (letter || (c >= '0' && c <= '9' && !reason.empty()))
-      reason += begins && lower ? static_cast<char>(c - 'a' + 'A') : c;
-    begins = !letter;
+    if (text::is_letter(c) || (text::is_digit(c) && !reason.empty())) reason += begins ? text::upper(c) : c;
+    begins = !text::is_letter(c);
   }
   return reason;
 }

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <charconv>
 #include <random>
 
 #include "error.h"
+#include "text/ascii.h"
+#include "text/number.h"
 
 namespace nixery::kubernetes {
 
@@ -18,17 +18,16 @@ namespace {
 }
 
 unsigned number(const char* name, std::string_view text, unsigned least, unsigned most) {
-  unsigned value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size() || value < least || value > most)
+  const auto value = text::number<unsigned>(text);
+  if (!value || *value < least || *value > most)
     refuse(name, text, fmt::format("give a number from {} to {}", least, most));
-  return value;
+  return *value;
 }
 
 // A DNS label, as the names of namespaces are.
 std::string label(const char* name, std::string_view text) {
-  const auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; };
-  if (text.size() > 63 || !std::all_of(text.begin(), text.end(), is_letter)) refuse(name, text, "give a namespace");
+  const auto is_letter = [](char c) { return text::is_lower(c) || text::is_digit(c) || c == '-'; };
+  if (text.size() > 63 || !text::all(text, is_letter)) refuse(name, text, "give a namespace");
   return std::string(text);
 }
 

@@ -8,6 +8,8 @@
 #include "error.h"
 #include "kubernetes/work_queue.h"
 #include "log.h"
+#include "text/encoding.h"
+#include "text/lines.h"
 
 namespace nixery::kubernetes {
 
@@ -15,7 +17,7 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr std::size_t longest_line = 16u << 20;
+constexpr std::size_t longest_line = 16u << 20;  // no object is that large
 
 // What is known may not be so any more: only a new list helps.
 struct Relist {
@@ -95,7 +97,7 @@ class Follower {
     observer_.listing();
     while (true) {
       std::string query = paged ? fmt::format("?limit={}", page_size_) : "";
-      if (!next.empty()) query += "&continue=" + percent_encoded(next);
+      if (!next.empty()) query += "&continue=" + text::percent_encode(next);
       json::Document page;
       try {
         page = fetch_list(query);
@@ -121,16 +123,18 @@ class Follower {
     const seconds limit(
         static_cast<seconds::rep>(static_cast<double>(collection_.least_watch.count()) * (1 + random_part())));
     const std::string path = fmt::format("{}?watch=1&allowWatchBookmarks=true&resourceVersion={}&timeoutSeconds={}",
-                                         collection_.path, percent_encoded(version_), limit.count());
+                                         collection_.path, text::percent_encode(version_), limit.count());
     const auto begun = Clock::now();
     bool any = false;
-    Lines lines;
+    text::LineBuffer lines;
     client_.stream(path, limit + seconds(30), [&](std::string_view bytes) {
-      lines.feed(bytes, [&](std::string_view line) {
+      lines.add(bytes, [&](std::string_view line) {
+        if (line.empty() || line == "\r") return;
         take(line);
         any = true;
         works();
       });
+      if (lines.rest().size() > longest_line) throw Error(Failure::unavailable, "watch: a line has no end");
     });
     // A watch that ends at once, with nothing, is one that a proxy in between does not support.
     if (!any && Clock::now() - begun < seconds(1)) return pause({});
@@ -177,17 +181,6 @@ class Follower {
 
 }  // namespace
 
-void Lines::feed(std::string_view bytes, const std::function<void(std::string_view)>& on_line) {
-  for (auto end = bytes.find('\n'); end != bytes.npos; end = bytes.find('\n')) {
-    rest_.append(bytes.substr(0, end));
-    bytes.remove_prefix(end + 1);
-    const std::string line = std::exchange(rest_, {});
-    if (!line.empty() && line != "\r") on_line(line);
-  }
-  rest_.append(bytes);
-  if (rest_.size() > longest_line) throw Error(Failure::unavailable, "watch: a line has no end");
-}
-
 WatchEvent parse_watch_event(std::string_view line) {
   json::Document document = json::parse(line, "the watch");
   const std::string type = json::string_or(document, "type", "");
@@ -218,8 +211,7 @@ std::string resource_version_of(const json::Value& object) {
 
 bool is_older(std::string_view a, std::string_view b) {
   const auto is_number = [](std::string_view text) {
-    return !text.empty() && text[0] != '0' &&
-           std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+    return !text.empty() && text[0] != '0' && text::all(text, text::is_digit);
   };
   if (!is_number(a) || !is_number(b)) return false;
   return a.size() != b.size() ? a.size() < b.size() : a < b;

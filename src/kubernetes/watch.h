@@ -12,16 +12,6 @@
 
 namespace nixery::kubernetes {
 
-// Bytes as they come -> whole lines. Not thread-safe.
-class Lines {
- public:
-  // Throws Error{unavailable} for a line that does not end within 16 MiB: no object is that large.
-  void feed(std::string_view bytes, const std::function<void(std::string_view line)>& on_line);
-
- private:
-  std::string rest_;
-};
-
 struct WatchEvent {
   enum class Type { added, modified, deleted, bookmark, error };
   Type type;

@@ -4,12 +4,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <vector>
 
 #include "os/directory.h"
 #include "os/file.h"
+#include "text/number.h"
 
 namespace nixery::layer {
 
@@ -59,8 +59,9 @@ std::optional<std::vector<std::string_view>> fields_of(std::string_view line, st
 
 template <typename Number>
 bool parse_number(std::string_view text, Number& number) {
-  const char* end = text.data() + text.size();
-  return std::from_chars(text.data(), end, number).ptr == end && !text.empty();
+  const auto value = text::number<Number>(text);
+  number = value.value_or(0);
+  return value.has_value();
 }
 
 std::optional<std::uint64_t> size_of(const tree::fs::path& path) {

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <limits>
 
@@ -11,6 +10,7 @@
 #include "json/json.h"
 #include "os/file.h"
 #include "store/store_path.h"
+#include "text/encoding.h"
 
 namespace nixery::layer {
 
@@ -20,32 +20,8 @@ constexpr std::size_t piece_size = 64 << 10;  // bytes of JSON that are written 
 
 // Names are bytes, JSON is UTF-8: what is not printable ASCII becomes %XX.
 std::string escape(std::string_view bytes) {
-  std::string text;
-  for (const char c : bytes) {
-    if (c >= ' ' && c < 127 && c != '%') {
-      text += c;
-    } else {
-      text += fmt::format("%{:02x}", static_cast<unsigned char>(c));
-    }
-  }
-  return text;
-}
-
-std::optional<std::string> unescape(std::string_view text) {
-  std::string bytes;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != '%') {
-      bytes += text[i];
-      continue;
-    }
-    unsigned value = 0;
-    if (i + 2 >= text.size()) return std::nullopt;
-    const char* end = text.data() + i + 3;
-    if (std::from_chars(text.data() + i + 1, end, value, 16).ptr != end) return std::nullopt;
-    bytes += static_cast<char>(value);
-    i += 2;
-  }
-  return bytes;
+  return text::percent_encode(
+      bytes, [](char c) { return text::is_printable(c) && c != '%'; }, text::lower_hex_digits);
 }
 
 std::optional<Entry::Kind> kind_of(std::string_view name) {
@@ -63,8 +39,8 @@ std::optional<std::uint64_t> unsigned_at(const json::Value& object, const char* 
 
 std::optional<Entry> parse_entry(const json::Value& value) {
   const auto kind = kind_of(json::string_or(value, "kind", ""));
-  const auto name = unescape(json::string_or(value, "name", ""));
-  const auto content = unescape(json::string_or(value, "content", ""));
+  const auto name = text::percent_decode(json::string_or(value, "name", ""));
+  const auto content = text::percent_decode(json::string_or(value, "content", ""));
   const auto mode = unsigned_at(value, "mode");
   if (!kind || !name || name->empty() || !content || !mode || *mode > 07777) return std::nullopt;
   Entry entry{*kind, *name, static_cast<unsigned>(*mode), *content, 0};

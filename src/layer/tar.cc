@@ -5,6 +5,8 @@
 #include <array>
 #include <optional>
 
+#include "text/utf8.h"
+
 namespace nixery::layer {
 
 namespace {
@@ -46,23 +48,6 @@ std::optional<SplitName> split(std::string_view name) {
   const std::size_t slash = name.substr(0, name.size() - 1).find('/', name.size() - name_max - 1);
   if (slash == name.npos || slash == 0 || slash > prefix_max) return std::nullopt;
   return SplitName{name.substr(0, slash), name.substr(slash + 1)};
-}
-
-bool is_utf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto at = [&](std::size_t k) { return static_cast<unsigned char>(text[k]); };
-    const unsigned char lead = at(i);
-    const std::size_t length = lead < 0x80 ? 1 : lead >= 0xc2 && lead < 0xe0 ? 2 : lead >= 0xe0 && lead < 0xf0 ? 3 : 4;
-    if (length == 4 && (lead < 0xf0 || lead > 0xf4)) return false;
-    if (i + length > text.size()) return false;
-    for (std::size_t k = i + 1; k < i + length; ++k)
-      if ((at(k) & 0xc0) != 0x80) return false;
-    if ((lead == 0xe0 && at(i + 1) < 0xa0) || (lead == 0xed && at(i + 1) > 0x9f) ||  // overlong; surrogates
-        (lead == 0xf0 && at(i + 1) < 0x90) || (lead == 0xf4 && at(i + 1) > 0x8f))    // overlong; above U+10FFFF
-      return false;
-    i += length;
-  }
-  return true;
 }
 
 // "<length> <key>=<value>\n", where the length counts its own digits.
@@ -126,7 +111,7 @@ std::string tar_header(const Entry& entry) {
   const std::optional<SplitName> fits = split(name);
 
   std::string records;
-  if ((!fits && !is_utf8(name)) || (link.size() > name_max && !is_utf8(link)))
+  if ((!fits && !text::is_utf8(name)) || (link.size() > name_max && !text::is_utf8(link)))
     add_pax_record(records, "hdrcharset", "BINARY");
   if (!fits) add_pax_record(records, "path", name);
   if (link.size() > name_max) add_pax_record(records, "linkpath", link);

@@ -4,12 +4,13 @@
 #include <time.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
 #include <string_view>
 
 #include "error.h"
 #include "log.h"
+#include "text/lines.h"
+#include "text/number.h"
 
 namespace nixery::maintenance {
 
@@ -29,10 +30,8 @@ std::chrono::seconds whole_seconds(os::Time time) {
 }
 
 std::optional<std::chrono::seconds> seconds_of(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return std::chrono::seconds(value);
+  const auto value = text::number<std::int64_t>(text);
+  return value ? std::optional(std::chrono::seconds(*value)) : std::nullopt;
 }
 
 std::string word(std::string_view& text) {
@@ -43,9 +42,7 @@ std::string word(std::string_view& text) {
 }
 
 std::string boot_id() {
-  std::string id = os::read_if_exists("/proc/sys/kernel/random/boot_id").value_or("");
-  id.erase(std::min(id.find('\n'), id.size()));
-  return id;
+  return std::string(text::first_line(os::read_if_exists("/proc/sys/kernel/random/boot_id").value_or("")));
 }
 
 bool is_same_boot(const Run& last, const Run& now) {

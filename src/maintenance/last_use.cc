@@ -7,13 +7,14 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <iterator>
 #include <optional>
 #include <vector>
 
 #include "maintenance/last_run.h"
 #include "os/fd.h"
+#include "text/lines.h"
+#include "text/number.h"
 
 namespace nixery::maintenance {
 
@@ -23,30 +24,9 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view last_line = "end";  // which a torn file lacks
 
-template <typename Visit>
-void for_each_line(std::string_view text, Visit&& visit) {
-  for (std::size_t end; (end = text.find('\n')) != text.npos; text.remove_prefix(end + 1)) visit(text.substr(0, end));
-}
-
-std::vector<std::string_view> words_of(std::string_view line) {
-  std::vector<std::string_view> words;
-  for (std::size_t space; (space = line.find(' ')) != line.npos; line.remove_prefix(space + 1))
-    words.push_back(line.substr(0, space));
-  words.push_back(line);
-  return words;
-}
-
-template <typename Number>
-std::optional<Number> number(std::string_view text) {
-  Number value{};
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 // Since 1970; nullopt for what nanoseconds in 64 bits cannot tell.
 std::optional<std::int64_t> seconds_of(std::string_view text) {
-  const auto seconds = number<std::int64_t>(text);
+  const auto seconds = text::number<std::int64_t>(text);
   constexpr std::int64_t last = 9'000'000'000;  // in the year 2255
   return seconds && *seconds >= 0 && *seconds <= last ? seconds : std::nullopt;
 }
@@ -109,14 +89,14 @@ class LastUse::Log {
 LastUse::LastUse(const tree::Layout& layout) : file_(layout.uses()) {
   const auto text = os::read_if_exists(file_);
   if (!text || !text->ends_with(fmt::format("{}\n", last_line))) return;
-  for_each_line(*text, [&](std::string_view line) {
-    const auto words = words_of(line);
+  text::for_each_line(text::whole_lines(*text), [&](std::string_view line) {
+    const auto words = text::split(line, ' ');
     if (words.size() == 2) {
       const auto digest = image::Digest::parse_hex(words[0]);
       const auto seconds = seconds_of(words[1]);
       if (digest && seconds) seconds_.insert_or_assign(*digest, *seconds);
     } else if (words.size() == 5 && words[0] == "log") {
-      const auto inode = number<std::uint64_t>(words[2]), offset = number<std::uint64_t>(words[4]);
+      const auto inode = text::number<std::uint64_t>(words[2]), offset = text::number<std::uint64_t>(words[4]);
       if (inode && offset) places_[std::string(words[1])] = {*inode, std::string(words[3]), *offset};
     }
   });
@@ -155,7 +135,7 @@ LastUse::Place LastUse::take_lines(const Log& log, Place place) {
   while (const std::size_t n = log.read(buffer, place.offset + pending.size())) {
     pending.append(buffer.data(), n);
     const std::size_t whole = pending.rfind('\n') + 1;  // 0 where there is none
-    for_each_line(std::string_view(pending).substr(0, whole), [this](std::string_view line) { take_line(line); });
+    text::for_each_line(std::string_view(pending).substr(0, whole), [this](std::string_view line) { take_line(line); });
     place.offset += whole;
     pending.erase(0, whole);
     if (pending.size() > buffer.size()) {  // no line of ours
@@ -167,7 +147,7 @@ LastUse::Place LastUse::take_lines(const Log& log, Place place) {
 }
 
 void LastUse::take_line(std::string_view line) {
-  const auto words = words_of(line);
+  const auto words = text::split(line, ' ');
   if (words.size() != 2) return;
   const auto seconds = seconds_of(words[0].substr(0, words[0].find('.')));
   const auto digest = image::Digest::parse(words[1]);

@@ -11,6 +11,7 @@
 #include "image/digest.h"
 #include "os/fd.h"
 #include "os/file.h"
+#include "text/lines.h"
 
 namespace nixery::maintenance {
 
@@ -73,9 +74,9 @@ void PullCount::take_lines(const fs::path& file) {
       continue;
     }
     offset_ += whole;
-    text = text.substr(0, whole);
-    for (std::size_t end; (end = text.find('\n')) != text.npos; text.remove_prefix(end + 1))
-      if (is_pull(text.substr(0, end))) ++count_;
+    text::for_each_line(text.substr(0, whole), [this](std::string_view line) {
+      if (is_pull(line)) ++count_;
+    });
   }
 }
 

@@ -8,6 +8,8 @@
 #include "log.h"
 #include "os/file.h"
 #include "reference/near_matches.h"
+#include "text/ascii.h"
+#include "text/lines.h"
 
 namespace nixery::nix {
 
@@ -23,27 +25,18 @@ std::string listed(const std::vector<std::string>& names) {
 // As resolve.nix finds it: exactly, else the first that differs only in case.
 const std::string* spelling(const std::vector<std::string>& names, std::string_view wanted) {
   if (const auto exact = std::find(names.begin(), names.end(), wanted); exact != names.end()) return &*exact;
-  const std::string lowered = lower_case(wanted);
-  const auto alike = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
-    return name.size() == lowered.size() && lower_case(name) == lowered;
-  });
+  const auto alike =
+      std::ranges::find_if(names, [&](const std::string& name) { return text::equal_ignoring_case(name, wanted); });
   return alike == names.end() ? nullptr : &*alike;
 }
 
 }  // namespace
 
-std::string lower_case(std::string_view text) {
-  std::string lowered(text);
-  for (char& c : lowered)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return lowered;
-}
-
 Error unknown_package(const std::string& requested, std::string_view within, const std::vector<std::string>& names) {
   const std::string wanted =
       within.empty() ? requested : requested.substr(std::min(within.size() + 1, requested.size()));
   auto near = reference::near_matches(wanted.substr(0, wanted.find('.')), names);
-  for (std::string& name : near) name = lower_case(within.empty() ? name : fmt::format("{}.{}", within, name));
+  for (std::string& name : near) name = text::lower_case(within.empty() ? name : fmt::format("{}.{}", within, name));
   std::string message = fmt::format("no package '{}'", requested);
   if (!near.empty()) message += fmt::format(": did you mean {}?", listed(near));
   return Error(Failure::unknown_package, message);
@@ -62,11 +55,8 @@ std::optional<std::vector<std::string>> AttributeNames::names_within(std::string
   // Cut off by a power cut, it would lack names: so its last line says that it is whole.
   constexpr std::string_view end = "\n.\n";
   if (!text || !text->ends_with(end)) return std::nullopt;
-  std::vector<std::string> names;
-  for (std::size_t start = 0, line = 0; start + 2 < text->size(); start = line + 1) {
-    line = text->find('\n', start);
-    if (line > start) names.push_back(text->substr(start, line - start));
-  }
+  auto names = text::lines(std::string_view(*text).substr(0, text->size() - 2));
+  std::erase(names, "");
   return names;
 }
 

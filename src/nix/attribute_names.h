@@ -53,7 +53,4 @@ class AttributeNames {
 // "no package 'crul': did you mean 'curl'?" `names` are those of the set `within` in which the look-up ended.
 Error unknown_package(const std::string& requested, std::string_view within, const std::vector<std::string>& names);
 
-// As a registry's names have to be.
-std::string lower_case(std::string_view text);
-
 }  // namespace nixery::nix

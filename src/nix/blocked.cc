@@ -4,6 +4,7 @@
 
 #include "nix/attribute_names.h"
 #include "nix/source.h"
+#include "text/ascii.h"
 
 namespace nixery::nix {
 
@@ -40,12 +41,13 @@ AliasCandidate::Step step_for(std::string_view component) {
 }  // namespace
 
 bool is_blocked(const std::vector<std::string>& globs, std::string_view name) {
-  return std::any_of(globs.begin(), globs.end(),
-                     [&](const std::string& glob) { return matches_glob(lower_case(name), lower_case(glob)); });
+  return std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
+    return matches_glob(text::lower_case(name), text::lower_case(glob));
+  });
 }
 
 std::vector<AliasCandidate> alias_candidates_of(const std::vector<std::string>& globs, std::string_view name) {
-  const std::string path = lower_case(name);
+  const std::string path = text::lower_case(name);
   std::vector<std::string_view> ends;  // "python3.pkgs.requests", "pkgs.requests", "requests"
   for (const std::string_view component : components_of(path))
     ends.push_back(std::string_view(path).substr(static_cast<std::size_t>(component.data() - path.data())));
@@ -53,10 +55,11 @@ std::vector<AliasCandidate> alias_candidates_of(const std::vector<std::string>& 
   std::vector<AliasCandidate> candidates;
   const auto add = [&](std::vector<AliasCandidate::Step> within, std::string_view at) {
     AliasCandidate candidate{std::move(within), std::string(at)};
-    if (std::find(candidates.begin(), candidates.end(), candidate) == candidates.end()) candidates.push_back(std::move(candidate));
+    if (std::find(candidates.begin(), candidates.end(), candidate) == candidates.end())
+      candidates.push_back(std::move(candidate));
   };
   for (const std::string& given : globs) {
-    const std::string glob = lower_case(given);
+    const std::string glob = text::lower_case(given);
     auto components = components_of(glob);
     const std::string last(components.back());
     components.pop_back();

@@ -1,12 +1,9 @@
 #include "nix/git_source.h"
 
 #include <fmt/format.h>
-#include <openssl/evp.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
-#include <cstring>
 
 #include "error.h"
 #include "image/digest.h"
@@ -15,6 +12,9 @@
 #include "os/lock.h"
 #include "os/process.h"
 #include "reference/reference.h"
+#include "text/encoding.h"
+#include "text/lines.h"
+#include "text/number.h"
 
 namespace nixery::nix {
 
@@ -29,28 +29,7 @@ constexpr std::string_view user_of_a_token = "x-access-token";
 
 // RFC 7617: "Basic " + base64 of "user:secret".
 std::string basic_authorization(std::string_view user_and_secret) {
-  std::string encoded(4 * ((user_and_secret.size() + 2) / 3) + 1, '\0');
-  const int length = EVP_EncodeBlock(reinterpret_cast<unsigned char*>(encoded.data()),
-                                     reinterpret_cast<const unsigned char*>(user_and_secret.data()),
-                                     static_cast<int>(user_and_secret.size()));
-  encoded.resize(static_cast<std::size_t>(length));
-  return "Authorization: Basic " + encoded;
-}
-
-// Without %40 and the like, which a URL needs for what would end its user part.
-std::string percent_decoded(std::string_view text) {
-  std::string decoded;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    unsigned char byte = 0;
-    const char* const digits = text.data() + i + 1;
-    if (text[i] == '%' && i + 2 < text.size() && std::from_chars(digits, digits + 2, byte, 16).ptr == digits + 2) {
-      decoded += static_cast<char>(byte);
-      i += 2;
-    } else {
-      decoded += text[i];
-    }
-  }
-  return decoded;
+  return "Authorization: Basic " + text::base64(user_and_secret);
 }
 
 // "user:secret" of an http(s) URL, whose user part may be the secret alone; empty where it has none, and for ssh, whose
@@ -61,16 +40,14 @@ std::string credentials_of(std::string_view url) {
   const auto at = url.substr(0, url.find('/', host)).rfind('@');
   if (at == url.npos || at <= host) return {};
   const std::string_view user_part = url.substr(host, at - host);
-  const std::string decoded = percent_decoded(user_part);
+  const std::string decoded = text::percent_decode_leniently(user_part);
   return user_part.find(':') == user_part.npos ? fmt::format("{}:{}", user_of_a_token, decoded) : decoded;
 }
 
 // How many settings GIT_CONFIG_COUNT says that the environment has (git-config(1)); git refuses what is no number.
 std::size_t git_settings_of_environment() {
   const char* count = std::getenv("GIT_CONFIG_COUNT");
-  std::size_t settings = 0;
-  if (count) std::from_chars(count, count + std::strlen(count), settings);
-  return settings;
+  return text::number<std::size_t>(count ? count : "").value_or(0);
 }
 
 // What a git that was killed leaves: later ones would take it for another at work. Nobody is, as the mirror is ours.
@@ -91,7 +68,7 @@ const std::string* commit_of(const Refs& refs, std::string_view name) {
 }
 
 bool looks_like_commit(std::string_view text) {
-  return text.size() >= shortest_commit && text.size() <= 40 && text.find_first_not_of("0123456789abcdef") == text.npos;
+  return text.size() >= shortest_commit && text.size() <= 40 && text::is_hex(text, text.size());
 }
 
 }  // namespace
@@ -137,13 +114,12 @@ std::string GitSource::git(const std::vector<std::string>& arguments, const std:
 // Lines of "<commit>\t<name>", and of "ref: <name>\tHEAD".
 std::vector<GitSource::Ref> GitSource::read_refs(std::string_view listing) {
   std::vector<Ref> refs;
-  for (std::size_t start = 0, end; (end = listing.find('\n', start)) != listing.npos; start = end + 1) {
-    const std::string_view line = listing.substr(start, end - start);
+  text::for_each_line(text::whole_lines(listing), [&](std::string_view line) {
     const auto tab = line.find('\t');
     // Branches may be symbolic, too, but have a line of their commit as well.
     if (line.starts_with(symbolic) ? line.ends_with("\tHEAD") : tab == 40)
       refs.push_back({std::string(line.substr(tab + 1)), std::string(line.substr(0, tab))});
-  }
+  });
   return refs;
 }
 
@@ -258,9 +234,7 @@ bool GitSource::is_on_allowed_branch(const std::string& commit, Stop stop) const
   const std::string branches = git({"--git-dir", (directory_ / "mirror.git").string(), "for-each-ref",
                                     "--format=%(refname:lstrip=2)", "--contains", commit, "refs/heads"},
                                    "read the branches", stop);
-  for (std::size_t start = 0, end; (end = branches.find('\n', start)) != std::string::npos; start = end + 1)
-    if (allowed(std::string_view(branches).substr(start, end - start))) return true;
-  return false;
+  return std::ranges::any_of(text::lines(branches), [this](const std::string& branch) { return allowed(branch); });
 }
 
 Revision GitSource::find_commit(std::string_view prefix, const std::vector<Ref>& refs, Stop stop) const {

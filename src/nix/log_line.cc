@@ -1,9 +1,9 @@
 #include "nix/log_line.h"
 
-#include <algorithm>
-
 #include "error.h"
 #include "json/json.h"
+#include "text/lines.h"
+#include "text/plain_text.h"
 
 namespace nixery::nix {
 
@@ -21,25 +21,12 @@ std::uint64_t activity_of(const json::Value& said) {
   return id && id->IsUint64() ? id->GetUint64() : 0;
 }
 
-std::string without_colours(std::string_view text) {
-  std::string plain;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text.substr(i).starts_with("\033[")) {
-      i = text.find_first_not_of("0123456789;", i + 2);  // at the letter that ends it
-      if (i == text.npos) break;
-    } else {
-      plain += text[i];
-    }
-  }
-  return plain;
-}
-
 bool tells_of_failure(std::string_view text) {
   return text.starts_with("error:") || text.starts_with("note: build failure may have been caused by");
 }
 
 LogLine message(const json::Value& said) {
-  std::string text = without_colours(json::string_or(said, "msg", ""));
+  std::string text = text::plain_text(json::string_or(said, "msg", ""));
   // What is an error to nix itself has its bare sentence beside it, which no other message has.
   if (json::find(said, "raw_msg") && json::integer_at(said, "level").value_or(error_level) == error_level)
     return {LogLine::Kind::error, std::move(text)};
@@ -51,11 +38,12 @@ LogLine result(const json::Value& said) {
   const auto type = json::integer_at(said, "type");
   if (type != build_log_line && type != post_build_log_line) return {};
   auto fields = json::strings_at(said, "fields");
-  return fields.empty() ? LogLine{} : LogLine{LogLine::Kind::builder, std::move(fields.front()), activity_of(said)};
+  return fields.empty() ? LogLine{}
+                        : LogLine{LogLine::Kind::builder, text::plain_text(fields.front()), activity_of(said)};
 }
 
 LogLine activity(const json::Value& said) {
-  std::string text = without_colours(json::string_or(said, "text", ""));
+  std::string text = text::plain_text(json::string_or(said, "text", ""));
   if (text.empty() || json::integer_at(said, "level").value_or(info_level) > info_level) return {};
   LogLine line{LogLine::Kind::notice, text + "...", activity_of(said)};
   if (json::integer_at(said, "type") == build)
@@ -67,7 +55,7 @@ LogLine activity(const json::Value& said) {
 
 LogLine read_log_line(std::string_view line) {
   if (!line.starts_with(mark))  // before nix has read its options, and from programs that it runs
-    return {tells_of_failure(line) ? LogLine::Kind::relayed : LogLine::Kind::notice, without_colours(line)};
+    return {tells_of_failure(line) ? LogLine::Kind::relayed : LogLine::Kind::notice, text::plain_text(line)};
   try {
     const auto said = json::parse(line.substr(mark.size()), "a line of nix's log");
     if (!said.IsObject()) return {};
@@ -86,19 +74,17 @@ std::string without_quotes(std::string_view error) {
            text.starts_with("For full logs, run") || text.starts_with("nix log /");
   };
   std::string kept;
-  while (!error.empty()) {
-    const std::string_view line = error.substr(0, error.find('\n'));
-    error.remove_prefix(std::min(error.size(), line.size() + 1));
+  text::for_each_line(error, [&](std::string_view line) {
     const auto start = line.find_first_not_of(' ');
     const std::string_view text = start == line.npos ? "" : line.substr(start);
-    if (text == ">" || text.starts_with("> ")) continue;
+    if (text == ">" || text.starts_with("> ")) return;
     if (introduces(text)) {
       if (kept.ends_with(';')) kept.pop_back();
-      continue;
+      return;
     }
     if (!kept.empty()) kept += '\n';
     kept += line;
-  }
+  });
   return kept;
 }
 

@@ -19,7 +19,7 @@ struct LogLine {
     relayed,
   };
   Kind kind = Kind::nothing;
-  std::string text;  // for people: without colours, as nix shows it otherwise; may be several lines
+  std::string text;  // for people: plain text (text/plain_text.h), as nix shows it otherwise; may be several lines
   // Of a builder's line, and of the notice that its build begins, which names the derivation ("/nix/store/….drv").
   std::uint64_t activity = 0;
   std::string derivation = {};

@@ -14,7 +14,8 @@
 #include "nix/nix.h"
 #include "os/file.h"
 #include "os/process.h"
-#include "plain_text.h"
+#include "text/lines.h"
+#include "text/utf8.h"
 
 namespace nixery::nix {
 
@@ -30,13 +31,6 @@ constexpr std::chrono::seconds probe_age{30};
 
 // What `nix-store --realise` says by its status, each bit a finding (nix-store(1), "Exit status").
 constexpr int failed = 100, build_timeout_bit = 1;
-
-// Cuts where a character of UTF-8 begins.
-std::string_view shortened(std::string_view text, std::size_t size) {
-  if (text.size() <= size) return text;
-  while (size > 0 && (static_cast<unsigned char>(text[size]) & 0xc0) == 0x80) --size;
-  return text.substr(0, size);
-}
 
 // Empty if there is none of that name: a line of the log says what a program printed, so its path is not to be trusted.
 std::string text_of_derivation(const std::string& path) {
@@ -57,12 +51,10 @@ class FailureClassifier {
       fetches_[line.activity].derivation = line.derivation;
     if (line.kind == LogLine::Kind::builder)
       if (const auto fetch = fetches_.find(line.activity); fetch != fetches_.end() && tells_of_network(line.text))
-        fetch->second.complaint = shortened(line.text, longest_shown);
+        fetch->second.complaint = text::truncated(line.text, longest_shown);
     if (line.kind == LogLine::Kind::error) keep(own_, without_quotes(line.text), most_errors);
     if (line.kind == LogLine::Kind::relayed) keep(relayed_, without_quotes(line.text), most_errors);
-    std::string_view rest = line.text;
-    for (std::size_t end; (end = rest.find('\n')) != rest.npos; rest.remove_prefix(end + 1)) show(rest.substr(0, end));
-    show(rest);
+    for (const std::string_view part : text::split(line.text, '\n')) show(part);
   }
 
   // The last words of nix that `are_meant`; empty if none are. `with_relayed`: those that came through a daemon count,
@@ -102,10 +94,9 @@ class FailureClassifier {
     if (lines.size() > most) lines.pop_front();
   }
 
-  void show(std::string_view printed) {
-    const std::string line = plain_text(printed);
+  void show(std::string_view line) {
     if (observer_.on_line) observer_.on_line(line);
-    keep(shown_, std::string(shortened(line, longest_shown)), log_lines_shown);
+    keep(shown_, std::string(text::truncated(line, longest_shown)), log_lines_shown);
   }
 
   const ProcessObserver& observer_;
@@ -247,13 +238,6 @@ std::string query(const std::vector<std::string>& options, const std::vector<std
   return output;
 }
 
-std::vector<std::string> lines_of(std::string_view text) {
-  std::vector<std::string> lines;
-  for (std::size_t start = 0, end; (end = text.find('\n', start)) != text.npos; start = end + 1)
-    lines.emplace_back(text.substr(start, end - start));
-  return lines;
-}
-
 }  // namespace
 
 bool lacks_derivation(std::string_view words) {
@@ -313,7 +297,7 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
 std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop) {
   std::vector<std::string> asked;
   for (const store::StorePath& path : paths) asked.push_back(path.str());
-  const auto invalid = lines_of(query({"--check-validity", "--print-invalid"}, asked, stop));
+  const auto invalid = text::lines(query({"--check-validity", "--print-invalid"}, asked, stop));
   std::vector<store::StorePath> valid;
   for (std::size_t i = 0; i < paths.size(); ++i)
     if (std::find(invalid.begin(), invalid.end(), asked[i]) == invalid.end()) valid.push_back(paths[i]);
@@ -336,7 +320,7 @@ void check_store(const std::stop_token& stop) {
 store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop) {
   std::vector<std::string> roots;
   for (const store::StorePath& path : paths) roots.push_back(path.str());
-  std::vector<std::string> all = lines_of(query({"--query", "--requisites"}, roots, stop));
+  std::vector<std::string> all = text::lines(query({"--query", "--requisites"}, roots, stop));
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
   return store::parse_dump_db(query({"--dump-db"}, all, stop));

@@ -11,7 +11,8 @@
 #include "nix/fault.h"
 #include "nix/nix.h"
 #include "os/process.h"
-#include "plain_text.h"
+#include "text/ascii.h"
+#include "text/plain_text.h"
 
 namespace nixery::nix {
 
@@ -87,7 +88,7 @@ Error to_error(const json::Value& problem, const reference::Platform& platform, 
       return Error(Failure::not_a_package, fmt::format("'{}' is an empty set, not a package", requested));
     return Error(Failure::not_a_package,
                  fmt::format("'{0}' is a set of packages, not a package: name one inside, such as '{0}.{1}'", requested,
-                             lower_case(names.front())));
+                             text::lower_case(names.front())));
   }
   return Error(Failure::not_a_package,
                fmt::format("'{}' is an attribute of the package set, but not a package", requested));
@@ -268,7 +269,7 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
     if (line.starts_with(marker)) {
       resolving = line.substr(marker.size());
     } else if (observer.on_line) {
-      observer.on_line(plain_text(line));
+      observer.on_line(text::plain_text(line));
     }
   };
   const os::ProcessResult outcome = os::run(command);

@@ -16,6 +16,7 @@
 #include "cause.h"
 #include "error.h"
 #include "os/fd.h"
+#include "text/lines.h"
 
 extern "C" {
 #include <sys/pidfd.h>  // glibc 2.36 forgets to say that it is C
@@ -104,22 +105,17 @@ class LineFeed {
 
   void add(std::string_view bytes) {
     if (!sink_) return;
-    pending_ += bytes;
-    std::size_t start = 0;
-    for (std::size_t end; (end = pending_.find('\n', start)) != std::string::npos; start = end + 1)
-      sink_(std::string_view(pending_).substr(start, end - start));
-    pending_.erase(0, start);
-    if (pending_.size() > longest_line) finish();
+    lines_.add(bytes, sink_);
+    if (lines_.rest().size() > longest_line) finish();
   }
 
   void finish() {
-    if (sink_ && !pending_.empty()) sink_(pending_);
-    pending_.clear();
+    if (!lines_.rest().empty()) sink_(lines_.take_rest());
   }
 
  private:
   const std::function<void(std::string_view)>& sink_;
-  std::string pending_;
+  text::LineBuffer lines_;
 };
 
 void append_tail(std::string& tail, std::string_view bytes) {

@@ -16,6 +16,8 @@
 
 #include "error.h"
 #include "os/file.h"
+#include "text/ascii.h"
+#include "text/lines.h"
 
 namespace nixery::os {
 
@@ -88,14 +90,14 @@ User current_user() {
 User with_groups_of_running(User user, const std::string& program) {
   std::error_code ignored;
   for (const auto& entry : fs::directory_iterator("/proc", ignored)) {
-    if (entry.path().filename().string().find_first_not_of("0123456789") != std::string::npos) continue;
+    if (!text::all(entry.path().filename().string(), text::is_digit)) continue;
     try {
       if (os::read_if_exists(entry.path() / "comm") != program + "\n") continue;
       const std::string status = os::read_if_exists(entry.path() / "status").value_or("");
       const auto numbers = [&](std::string_view name) {
         const auto at = status.find(fmt::format("\n{}:", name));
         const auto start = at == status.npos ? status.size() : at + name.size() + 2;
-        std::istringstream line(status.substr(start, status.find('\n', start) - start));
+        std::istringstream line(std::string(text::first_line(std::string_view(status).substr(start))));
         return std::vector<gid_t>(std::istream_iterator<gid_t>(line), {});
       };
       const auto uids = numbers("Uid"), groups = numbers("Groups");

@@ -14,6 +14,7 @@
 #include "error.h"
 #include "image/digest.h"
 #include "os/fd.h"
+#include "text/lines.h"
 
 namespace nixery::pipeline {
 
@@ -35,16 +36,6 @@ std::int64_t real_time() {
 std::int64_t steady_time() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
       .count();
-}
-
-std::vector<std::string> lines(std::string_view text) {
-  std::vector<std::string> list;
-  for (;;) {
-    const auto end = text.find('\n');
-    list.emplace_back(text.substr(0, end));
-    if (end == text.npos) return list;
-    text.remove_prefix(end + 1);
-  }
 }
 
 // What `component` stands for at the beginning of an image name, if it is a meta-package there.
@@ -256,7 +247,7 @@ bool DeclaredSet::look_at(const std::string& name, File& file) const {
       std::string hash = declaration_hash(image);
       file.declared = std::make_shared<const Declared>(Declared{std::move(image), shown(name), std::move(hash)});
     } catch (const Error& error) {
-      problems = lines(error.detail().empty() ? error.what() : error.detail());
+      problems = text::lines(error.detail().empty() ? error.what() : error.detail());
     }
   } else {
     file.digest.clear();

@@ -8,6 +8,7 @@
 #include "nix/attribute_names.h"
 #include "os/usage.h"
 #include "pipeline/keys.h"
+#include "text/ascii.h"
 
 namespace nixery::pipeline {
 
@@ -65,7 +66,7 @@ void Planner::learn_facts(const ResolvedImage& image) {
   const std::lock_guard lock(mutex_);
   for (const nix::Package* package : image.contents()) {
     if (facts_.size() >= kept_facts) return;
-    facts_[nix::lower_case(package->attribute)] = {package->version, package->description};
+    facts_[text::lower_case(package->attribute)] = {package->version, package->description};
   }
 }
 
@@ -76,7 +77,7 @@ PackageFacts Planner::facts_of(const std::string& name) const {
 }
 
 Planner::Matches Planner::search(std::string_view text, std::size_t count, std::string_view address) {
-  const std::string wanted = nix::lower_case(text);
+  const std::string wanted = text::lower_case(text);
   const auto dot = wanted.rfind('.');
   const std::string set = dot == wanted.npos ? "" : wanted.substr(0, dot);
   const std::string word = dot == wanted.npos ? wanted : wanted.substr(dot + 1);
@@ -164,11 +165,11 @@ std::vector<std::string> Planner::pullable(const std::string& set, const std::ve
   const auto& blocked = pipeline_.settings().nix.blocked;
   std::vector<std::string> kept;
   for (const std::string& name : names) {
-    std::string lowered = nix::lower_case(name);
+    std::string lowered = text::lower_case(name);
     if (!reference::is_repository(lowered) || lowered.find_first_of("./") != lowered.npos) continue;
     if (name == "recurseForDerivations") continue;
     if (std::any_of(blocked.begin(), blocked.end(), [&](const std::string& glob) {
-          return nix::matches_glob(name_in(set, lowered), nix::lower_case(glob));
+          return nix::matches_glob(name_in(set, lowered), text::lower_case(glob));
         }))
       continue;
     kept.push_back(std::move(lowered));

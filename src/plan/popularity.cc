@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "error.h"
+#include "text/ascii.h"
 
 namespace nixery::plan {
 
@@ -45,9 +46,7 @@ class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> 
 
 std::string_view package_name(std::string_view name) {
   for (std::size_t i = 0; i + 1 < name.size(); ++i) {
-    const char next = name[i + 1];
-    const bool letter = (next >= 'a' && next <= 'z') || (next >= 'A' && next <= 'Z');
-    if (name[i] == '-' && !letter) return name.substr(0, i);
+    if (name[i] == '-' && !text::is_letter(name[i + 1])) return name.substr(0, i);
   }
   return name;
 }

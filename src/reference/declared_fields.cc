@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdint>
+
+#include "text/ascii.h"
+#include "text/number.h"
 
 namespace nixery::reference {
 
@@ -16,29 +18,17 @@ constexpr std::size_t max_user_name = 32;
 constexpr std::size_t max_path = 4095;  // PATH_MAX without its NUL
 constexpr std::uint64_t max_id = 4294967294;
 
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-bool is_alnum(char c) {
-  return is_letter(c) || is_digit(c);
-}
-
 // `first` and `rest`: what else than letters, or letters and digits, may stand there.
 bool is_word(std::string_view text, std::string_view first, std::string_view rest) {
-  if (text.empty() || !(is_letter(text[0]) || first.find(text[0]) != first.npos)) return false;
-  return std::all_of(text.begin() + 1, text.end(), [&](char c) { return is_alnum(c) || rest.find(c) != rest.npos; });
+  if (text.empty() || !(text::is_letter(text[0]) || first.find(text[0]) != first.npos)) return false;
+  return text::all(text.substr(1), [&](char c) { return text::is_alnum(c) || rest.find(c) != rest.npos; });
 }
 
 // Decimal, without sign or leading zeros.
 bool is_number(std::string_view text, std::uint64_t least, std::uint64_t most) {
-  if (text.empty() || !std::all_of(text.begin(), text.end(), is_digit)) return false;
   if (text.size() > 1 && text[0] == '0') return false;
-  std::uint64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  return code == std::errc{} && value >= least && value <= most;
+  const auto value = text::number<std::uint64_t>(text);
+  return value && *value >= least && *value <= most;
 }
 
 }  // namespace
@@ -58,7 +48,7 @@ bool is_variable_name(std::string_view text) {
 }
 
 bool is_label_name(std::string_view text) {
-  return text.size() <= max_name && is_word(text, "0123456789", "._/-") && is_alnum(text.back());
+  return text.size() <= max_name && is_word(text, "0123456789", "._/-") && text::is_alnum(text.back());
 }
 
 bool is_user(std::string_view text) {
@@ -70,8 +60,7 @@ bool is_user(std::string_view text) {
 
 bool is_workdir(std::string_view text) {
   if (!text.starts_with('/') || text.size() > max_path) return false;
-  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' ' || c == 127; };
-  if (std::any_of(text.begin(), text.end(), is_control)) return false;
+  if (std::ranges::any_of(text, text::is_control)) return false;
   return fmt::format("{}/", text).find("/../") == std::string::npos;
 }
 
@@ -86,7 +75,7 @@ std::optional<std::string> port_of(std::string_view text) {
 
 std::string in_quotes(std::string_view text) {
   std::string shown;
-  for (const char c : text.substr(0, 80)) shown += (c >= ' ' && c < 127) ? c : '?';
+  for (const char c : text.substr(0, 80)) shown += text::is_printable(c) ? c : '?';
   return fmt::format("'{}'{}", shown, text.size() > 80 ? "…" : "");
 }
 

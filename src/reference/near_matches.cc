@@ -3,18 +3,9 @@
 #include <algorithm>
 #include <tuple>
 
+#include "text/ascii.h"
+
 namespace nixery::reference {
-
-namespace {
-
-std::string lower(std::string_view text) {
-  std::string lowered(text);
-  for (char& c : lowered)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return lowered;
-}
-
-}  // namespace
 
 unsigned edit_distance(std::string_view a, std::string_view b, unsigned limit) {
   if (a.size() > b.size()) std::swap(a, b);
@@ -40,12 +31,12 @@ unsigned edit_distance(std::string_view a, std::string_view b, unsigned limit) {
 
 std::vector<std::string> near_matches(std::string_view wanted, const std::vector<std::string>& names,
                                       std::size_t count) {
-  const std::string target = lower(wanted);
+  const std::string target = text::lower_case(wanted);
   const unsigned limit = target.size() <= 3 ? 1 : target.size() <= 8 ? 2 : 3;
   using Candidate = std::tuple<unsigned, std::size_t, std::string>;
   std::vector<Candidate> candidates;
   for (const std::string& name : names) {
-    const std::string candidate = lower(name);
+    const std::string candidate = text::lower_case(name);
     unsigned distance = edit_distance(target, candidate, limit);
     // "python3-requests" for "requests" is worth naming, after what is nearer.
     if (distance > limit && target.size() >= 4 && candidate.find(target) != std::string::npos)

@@ -5,16 +5,16 @@
 #include <algorithm>
 
 #include "error.h"
+#include "reference/declared_fields.h"
+#include "text/encoding.h"
+#include "text/lines.h"
 
 namespace nixery::reference {
 
 namespace {
 
 bool is_lower_alnum(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-bool is_hex(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+  return text::is_lower(c) || text::is_digit(c);
 }
 
 // [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*
@@ -41,29 +41,12 @@ bool is_component(std::string_view text) {
   return true;
 }
 
-// What of a name may stand in a message: printable, and not without end.
-std::string quoted(std::string_view text) {
-  std::string shown;
-  for (const char c : text.substr(0, 80)) shown += (c >= ' ' && c < 127) ? c : '?';
-  return fmt::format("'{}'{}", shown, text.size() > 80 ? "…" : "");
-}
-
-std::vector<std::string_view> split(std::string_view text, char separator) {
-  std::vector<std::string_view> parts;
-  for (;;) {
-    const auto end = text.find(separator);
-    parts.push_back(text.substr(0, end));
-    if (end == text.npos) return parts;
-    text.remove_prefix(end + 1);
-  }
-}
-
 void check_tag(std::string_view tag) {
   if (!is_tag(tag))
     throw Error(
         Failure::bad_tag,
         fmt::format("{} is no valid tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
-                    quoted(tag)));
+                    in_quotes(tag)));
 }
 
 // Takes a meta-package into `reference`; false if `component` is an ordinary package.
@@ -88,7 +71,7 @@ bool take_meta_package(Reference& reference, std::string_view component) {
 
 bool is_repository(std::string_view text) {
   if (text.empty() || text.size() > max_repository_length) return false;
-  const auto parts = split(text, '/');
+  const auto parts = text::split(text, '/');
   return std::all_of(parts.begin(), parts.end(), is_component);
 }
 
@@ -97,29 +80,28 @@ void check_repository(std::string_view repository) {
   if (repository.size() > max_repository_length)
     throw Error(Failure::bad_name, fmt::format("the image name is {} characters long; at most {} are allowed",
                                                repository.size(), max_repository_length));
-  for (const std::string_view component : split(repository, '/'))
+  for (const std::string_view component : text::split(repository, '/'))
     if (!is_component(component))
       throw Error(
           Failure::bad_name,
           fmt::format("{} is no valid part of an image name: parts are lower-case letters and digits, joined by "
                       "single '.', '_', '__' or dashes",
-                      quoted(component)));
+                      in_quotes(component)));
 }
 
 bool is_tag(std::string_view text) {
-  const auto is_word = [](char c) { return is_lower_alnum(c) || (c >= 'A' && c <= 'Z') || c == '_'; };
+  const auto is_word = [](char c) { return text::is_alnum(c) || c == '_'; };
   return !text.empty() && text.size() <= 128 && is_word(text[0]) &&
-         std::all_of(text.begin(), text.end(), [&](char c) { return is_word(c) || c == '.' || c == '-'; });
+         text::all(text, [&](char c) { return is_word(c) || c == '.' || c == '-'; });
 }
 
 bool is_digest_tag(std::string_view tag) {
   constexpr std::string_view prefix = "sha256-";
-  return tag.starts_with(prefix) && tag.size() >= prefix.size() + 64 &&
-         std::all_of(tag.begin() + 7, tag.begin() + 71, is_hex);
+  return tag.starts_with(prefix) && text::is_hex(tag.substr(prefix.size(), 64), 64);
 }
 
 bool is_commit(std::string_view tag) {
-  return tag.size() == 40 && std::all_of(tag.begin(), tag.end(), is_hex);
+  return text::is_hex(tag, 40);
 }
 
 const std::vector<AttributePath>& shell_packages() {
@@ -133,7 +115,7 @@ Reference parse(std::string_view repository, std::string_view tag) {
   Reference reference;
   reference.repository = repository;
   reference.tag = tag;
-  auto components = split(repository, '/');
+  auto components = text::split(repository, '/');
   // zstd and gzip are packages too, so they choose the encoding only in front of something.
   if (components.size() > 1 && (components[0] == "zstd" || components[0] == "gzip")) {
     reference.encoding = components[0];

@@ -3,9 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 #include "error.h"
+#include "text/encoding.h"
+#include "text/number.h"
 
 namespace nixery::store {
 
@@ -34,11 +35,9 @@ class Lines {
   }
 
   std::uint64_t next_number() {
-    const std::string_view line = next();
-    std::uint64_t value = 0;
-    const auto [end, code] = std::from_chars(line.data(), line.data() + line.size(), value);
-    if (code != std::errc{} || end != line.data() + line.size()) fail("is no number");
-    return value;
+    const auto value = text::number<std::uint64_t>(next());
+    if (!value) fail("is no number");
+    return *value;
   }
 
   [[noreturn]] void fail(std::string_view what) const {
@@ -67,9 +66,7 @@ Closure parse_dump_db(std::string_view text) {
   for (Lines lines(text); !lines.at_end();) {
     Record record{PathInfo{lines.next_path(), {}, 0, {}}, {}};
     record.info.nar_hash = lines.next();
-    if (record.info.nar_hash.size() != 64 ||
-        record.info.nar_hash.find_first_not_of("0123456789abcdef") != std::string::npos)
-      lines.fail("is no SHA-256");
+    if (!text::is_hex(record.info.nar_hash, 64)) lines.fail("is no SHA-256");
     record.info.nar_size = lines.next_number();
     lines.next();  // the deriver, or nothing
     for (auto count = lines.next_number(); count > 0; --count) record.references.push_back(lines.next_path());

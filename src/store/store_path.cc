@@ -1,6 +1,6 @@
 #include "store/store_path.h"
 
-#include <algorithm>
+#include "text/ascii.h"
 
 namespace nixery::store {
 
@@ -14,10 +14,9 @@ std::optional<StorePath> StorePath::parse(std::string_view absolute) {
   if (hash.find_first_not_of(base32) != hash.npos) return std::nullopt;
   const std::string_view name = absolute.substr(name_at);
   const auto valid = [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           std::string_view("+-._?=").find(c) != std::string_view::npos;
+    return text::is_alnum(c) || std::string_view("+-._?=").find(c) != std::string_view::npos;
   };
-  if (!std::all_of(name.begin(), name.end(), valid)) return std::nullopt;
+  if (!text::all(name, valid)) return std::nullopt;
   return StorePath(absolute);
 }
 

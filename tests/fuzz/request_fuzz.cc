@@ -9,6 +9,7 @@
 #include "http/answers.h"
 #include "http/registry.h"
 #include "layer/index.h"
+#include "text/encoding.h"
 
 using namespace nixery;
 using fuzz::require;
@@ -133,7 +134,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   const http::Request request = request_of(variables);
   check_query(request.query);
-  if (const auto decoded = http::percent_decode(request.path))
+  if (const auto decoded = text::percent_decode(request.path))
     require(decoded->size() <= request.path.size(), "decoding never grows", request.path);
 
   constexpr jobs::JobLimits nothing_runs{0, 1, std::chrono::seconds(30)};

@@ -5,7 +5,7 @@ import re
 from registry import ROOT
 
 SOURCES = ROOT / "src"
-KNOWN_TO_ALL = {"error", "cause", "log"}
+KNOWN_TO_ALL = {"error", "cause", "log", "text"}
 
 
 def room_of(path: str) -> str:

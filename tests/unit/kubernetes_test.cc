@@ -83,17 +83,6 @@ TEST_CASE("what a server asks for puts a key off longer, and never less long tha
   CHECK(schedule.next_due() == start);
 }
 
-TEST_CASE("lines come out whole, wherever the bytes are cut") {
-  const std::string text = "{\"a\":1}\n\n{\"b\":2}\n{";
-  for (std::size_t cut = 0; cut <= text.size(); ++cut) {
-    std::vector<std::string> seen;
-    Lines lines;
-    for (const auto part : {std::string_view(text).substr(0, cut), std::string_view(text).substr(cut)})
-      lines.feed(part, [&](std::string_view line) { seen.emplace_back(line); });
-    CHECK(seen == std::vector<std::string>{"{\"a\":1}", "{\"b\":2}"});
-  }
-}
-
 TEST_CASE("watch events of unknown types or without an object are errors") {
   const auto event = parse_watch_event(R"({"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"7"}}})");
   CHECK(event.type == WatchEvent::Type::bookmark);

@@ -1,11 +1,11 @@
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 #include <doctest/doctest.h>
 
 #include <string>
 
-using nixery::plain_line;
-using nixery::plain_text;
+using nixery::text::plain_line;
+using nixery::text::plain_text;
 
 TEST_CASE("plain text: ordinary text stays as it is") {
   CHECK(plain_text("") == "");

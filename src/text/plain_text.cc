@@ -1,37 +1,16 @@
-#include "plain_text.h"
+#include "text/plain_text.h"
 
 #include <cstddef>
-#include <cstdint>
-#include <optional>
 
-namespace nixery {
+#include "text/ascii.h"
+#include "text/utf8.h"
+
+namespace nixery::text {
 
 namespace {
 
 constexpr std::string_view replacement = "\xef\xbf\xbd";  // U+FFFD
 constexpr char escape = '\x1b', bell = '\a';
-
-struct Character {
-  std::uint32_t code = 0;
-  std::size_t size = 0;  // bytes
-};
-
-// The character at the beginning of `text`, which is not empty; nullopt where it is no UTF-8 (RFC 3629).
-std::optional<Character> decode(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  if (byte(0) < 0x80) return Character{byte(0), 1};
-  const std::size_t size = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
-  if (byte(0) < 0xc2 || byte(0) > 0xf4 || text.size() < size) return std::nullopt;
-  std::uint32_t code = byte(0) & (0x7fu >> size);
-  for (std::size_t i = 1; i < size; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return std::nullopt;
-    code = code << 6 | (byte(i) & 0x3f);
-  }
-  constexpr std::uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code >= 0xd800 && code <= 0xdfff;
-  if (code < smallest[size] || surrogate || code > 0x10ffff) return std::nullopt;
-  return Character{code, size};
-}
 
 std::size_t skip(std::string_view text, std::size_t at, char first, char last) {
   while (at < text.size() && text[at] >= first && text[at] <= last) ++at;
@@ -71,7 +50,7 @@ std::size_t behind_escape(std::string_view text, std::size_t at) {
 }
 
 // U+0080 to U+009F are the ESC sequences of one character more.
-std::size_t behind_c1(std::string_view text, std::size_t behind, std::uint32_t code) {
+std::size_t behind_c1(std::string_view text, std::size_t behind, char32_t code) {
   switch (code) {
     case 0x9b: return behind_sequence(text, behind);
     case 0x90:
@@ -83,7 +62,7 @@ std::size_t behind_c1(std::string_view text, std::size_t behind, std::uint32_t c
   }
 }
 
-bool reorders(std::uint32_t code) {
+bool reorders(char32_t code) {
   return (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
 }
 
@@ -92,7 +71,7 @@ bool reorders(std::uint32_t code) {
 std::string plain_text(std::string_view text) {
   std::string plain;
   for (std::size_t at = 0; at < text.size();) {
-    const auto character = decode(text.substr(at));
+    const auto character = first_character(text.substr(at));
     if (!character) {
       plain += replacement;
       ++at;
@@ -104,7 +83,7 @@ std::string plain_text(std::string_view text) {
     } else if (code >= 0x80 && code < 0xa0) {
       at = behind_c1(text, at + size, code);
     } else {
-      const bool control = (code < ' ' && code != '\n' && code != '\t') || code == 0x7f;
+      const bool control = is_control(text[at]) && text[at] != '\n' && text[at] != '\t';
       if (!control && !reorders(code)) plain += text.substr(at, size);
       at += size;
     }
@@ -127,4 +106,4 @@ std::string plain_line(std::string_view text) {
   return line;
 }
 
-}  // namespace nixery
+}  // namespace nixery::text

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace nixery {
+namespace nixery::text {
 
 // Without terminal escape sequences (ECMA-48: CSI, OSC, DCS, APC, PM, SOS, whole with their parameters and contents),
 // other C0 and C1 controls, DEL and the controls that reorder text (Unicode bidi). Newlines and tabs stay; each byte
@@ -16,4 +16,4 @@ std::string plain_text(std::string_view text);
 // The same as one line: each run of newlines and tabs becomes a space.
 std::string plain_line(std::string_view text);
 
-}  // namespace nixery
+}  // namespace nixery::text
