@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "attestations/manifest_json.h"
+#include "error.h"
 #include "json/json.h"
 #include "text/encoding.h"
 
@@ -20,7 +21,29 @@ std::string config_of(const image::Digest& payload) {
   return image::to_json(config);
 }
 
+// The signature of `payload` that the manifest holds, if it is one of this key.
+std::optional<std::string> signature_in(const std::string& manifest, const SigningKey& key,
+                                        const std::string& payload) {
+  try {
+    const json::Document document = json::parse(manifest, "a signature's manifest");
+    const json::Value* layers = json::find(document, "layers");
+    if (!layers || !layers->IsArray()) return std::nullopt;
+    for (const json::Value& layer : layers->GetArray()) {
+      const json::Value* annotations = json::find(layer, "annotations");
+      if (!annotations || json::string_or(layer, "digest", "") != image::Digest::of(payload).str()) continue;
+      auto signature = text::base64_decode(json::string_or(*annotations, signature_annotation.data(), ""));
+      if (signature && key.verify(payload, *signature)) return signature;
+    }
+  } catch (const Error&) {  // no JSON
+  }
+  return std::nullopt;
+}
+
 }  // namespace
+
+std::string signature_tag(const image::Digest& subject) {
+  return fmt::format("sha256-{}.sig", subject.hex());
+}
 
 std::string simple_signing_payload(std::string_view docker_reference, const image::Digest& digest) {
   json::Buffer buffer;
@@ -44,10 +67,15 @@ std::string simple_signing_payload(std::string_view docker_reference, const imag
   return {buffer.GetString(), buffer.GetSize()};
 }
 
-Signature sign(const SigningKey& key, std::string_view docker_reference, const image::Descriptor& subject) {
+Signature sign(const SigningKey& key, std::string_view docker_reference, const image::Descriptor& subject,
+               const std::vector<std::string>& published) {
   const std::string payload = simple_signing_payload(docker_reference, subject.digest);
+  std::optional<std::string> signature;
+  for (auto manifest = published.begin(); !signature && manifest != published.end(); ++manifest)
+    signature = signature_in(*manifest, key, payload);
+  if (!signature) signature = key.sign(payload);
   const DescribedBlob layer{
-      simple_signing_media_type, payload, {{std::string(signature_annotation), text::base64(key.sign(payload))}}};
+      simple_signing_media_type, payload, {{std::string(signature_annotation), text::base64(*signature)}}};
   const std::string config = config_of(image::Digest::of(payload));
 
   ManifestJson tagged;
@@ -61,7 +89,7 @@ Signature sign(const SigningKey& key, std::string_view docker_reference, const i
   referrer.subject = &subject;
   referrer.annotations = {{"org.opencontainers.image.created", std::string(created)}};
 
-  return {fmt::format("sha256-{}.sig", subject.digest.hex()), artifact_of(tagged), artifact_of(referrer)};
+  return {artifact_of(tagged), artifact_of(referrer)};
 }
 
 }  // namespace nixery::attestations

@@ -1,9 +1,5 @@
 // An ECDSA key on P-256 (FIPS 186-4), which is what cosign's own key pairs are.
 //
-// Signatures are deterministic (RFC 6979): signing the same bytes again gives the same signature, so that workers and
-// rebuilds do not pile up signatures of one image. OpenSSL has that from 3.2 only, hence the nonce is computed here;
-// everything else is OpenSSL's.
-//
 // Keys are made with `openssl ecparam -genkey -name prime256v1 -noout -out key.pem`, in SEC 1 or PKCS #8. Encrypted
 // ones, cosign's among them, are not supported: nobody is there to type a passphrase.
 #pragma once
@@ -23,8 +19,11 @@ class SigningKey {
   // `what` names the text in messages.
   static SigningKey from_pem(std::string_view pem, std::string_view what);
 
-  // ECDSA of the SHA-256 of `message`, in DER.
+  // ECDSA of the SHA-256 of `message`, in DER: another signature on each call. Throws Error{unavailable} if OpenSSL
+  // fails.
   std::string sign(std::string_view message) const;
+  // Whether `signature`, in DER, is one of this key and of `message`. Any bytes may be given.
+  bool verify(std::string_view message, std::string_view signature) const;
 
   // "-----BEGIN PUBLIC KEY-----…": what verifiers need (cosign verify --key).
   std::string public_key_pem() const;

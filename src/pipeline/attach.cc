@@ -39,13 +39,24 @@ void attach_signatures(const tree::Tree& tree, const attestations::SigningKey& k
   for (const image::Link& member : image::links_of(stored.bytes, manifest).members)
     attach_signatures(tree, key, identity, repository, member.digest);
 
-  const auto signature =
-      attestations::sign(key, fmt::format("{}{}{}", identity, identity.empty() ? "" : "/", repository),
-                         {stored.type, manifest, stored.bytes.size(), {}, {}});
-  publish(tree, signature.referrer);
-  tree::publish_referrers(tree, manifest, {{signature.referrer.descriptor}});
-  publish(tree, signature.tagged);
-  tree.publish_tag(repository, signature.tag, signature.tagged.descriptor.digest);
+  const std::string tag = attestations::signature_tag(manifest);
+  tree::update_referrers(tree, manifest, [&](const std::vector<image::Descriptor>& referrers) {
+    std::vector<std::string> published;
+    const auto add = [&](const image::Digest& digest) {
+      if (auto found = tree.manifest(digest)) published.push_back(std::move(found->bytes));
+    };
+    if (const auto tagged = tree.digest_of_tag(repository, tag)) add(*tagged);
+    for (const image::Descriptor& referrer : referrers)
+      if (referrer.artifact_type == attestations::signature_artifact_type) add(referrer.digest);
+
+    const auto signature =
+        attestations::sign(key, fmt::format("{}{}{}", identity, identity.empty() ? "" : "/", repository),
+                           {stored.type, manifest, stored.bytes.size(), {}, {}}, published);
+    publish(tree, signature.referrer);
+    publish(tree, signature.tagged);
+    tree.publish_tag(repository, tag, signature.tagged.descriptor.digest);
+    return std::vector{signature.referrer.descriptor};
+  });
 }
 
 }  // namespace nixery::pipeline

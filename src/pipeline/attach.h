@@ -13,7 +13,8 @@ namespace nixery::pipeline {
 void attach_documents(const tree::Tree& tree, const attestations::Subject& subject, std::string_view builder_id);
 
 // Signs a manifest of the tree, or an index and its members, under the name of `repository`: as referrers, and under
-// tags there. Idempotent. `identity` stands before the name in the signature; may be empty.
+// tags there. Idempotent: a valid signature that is published already stays the only one of its key, name and digest.
+// `identity` stands before the name in the signature; may be empty.
 void attach_signatures(const tree::Tree& tree, const attestations::SigningKey& key, std::string_view identity,
                        std::string_view repository, const image::Digest& manifest);
 

@@ -83,9 +83,17 @@ std::string referrers_index(std::vector<image::Descriptor> referrers) {
 }
 
 void publish_referrers(const Tree& tree, const image::Digest& subject, std::span<const image::Descriptor> referrers) {
+  update_referrers(tree, subject, [&](const std::vector<image::Descriptor>&) {
+    return std::vector(referrers.begin(), referrers.end());
+  });
+}
+
+void update_referrers(
+    const Tree& tree, const image::Digest& subject,
+    const std::function<std::vector<image::Descriptor>(const std::vector<image::Descriptor>& present)>& make) {
   const Layout& layout = tree.layout();
   const os::Lock lock(lock_of(layout, subject));
-  for (const image::Descriptor& referrer : referrers)
+  for (const image::Descriptor& referrer : make(referrers_of(layout, subject)))
     replace(layout, referrer_file(layout, subject, referrer.digest), image::to_json(referrer));
   replace(layout, referrers_index_file(layout, subject), referrers_index(referrers_of(layout, subject)));
 }

@@ -9,6 +9,7 @@
 // share STATE. Throws Error{storage}.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -32,6 +33,11 @@ std::string referrers_index(std::vector<image::Descriptor> referrers);
 // manifest's artifactType or, where that has none, its config's media type; they have no platform. Idempotent. Publish
 // their blobs and manifests first: the list shows at once.
 void publish_referrers(const Tree& tree, const image::Digest& subject, std::span<const image::Descriptor> referrers);
+
+// Likewise those that `make` returns for the present ones: until it returns, nobody else changes the list.
+void update_referrers(
+    const Tree& tree, const image::Digest& subject,
+    const std::function<std::vector<image::Descriptor>(const std::vector<image::Descriptor>& present)>& make);
 
 // The subject of "sha256-<hex>", the tag under which clients that know no referrers API look for its list; nullopt for
 // any other tag.

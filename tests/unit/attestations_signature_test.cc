@@ -1,14 +1,17 @@
 #include <doctest/doctest.h>
-#include <openssl/evp.h>
 
-#include <algorithm>
+#include <thread>
 
 #include "attestations/signature.h"
 #include "error.h"
+#include "images.h"
 #include "json/json.h"
 #include "os/file.h"
 #include "os/process.h"
+#include "pipeline/attach.h"
 #include "temporary_directory.h"
+#include "text/encoding.h"
+#include "tree/referrers.h"
 
 using namespace nixery;
 using namespace nixery::attestations;
@@ -21,24 +24,6 @@ image::Descriptor image_manifest() {
 
 json::Document parsed(const std::string& bytes) {
   return json::parse(bytes, "the document");
-}
-
-std::string base64(std::string_view bytes) {
-  std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
-  text.resize(static_cast<std::size_t>(EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                                                       reinterpret_cast<const unsigned char*>(bytes.data()),
-                                                       static_cast<int>(bytes.size()))));
-  return text;
-}
-
-std::string unbase64(std::string_view text) {
-  std::string bytes(text.size(), '\0');
-  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  REQUIRE(size > 0);
-  const auto padding = std::count(text.begin(), text.end(), '=');
-  bytes.resize(static_cast<std::size_t>(size - padding));
-  return bytes;
 }
 
 std::string unhex(std::string_view hex) {
@@ -57,7 +42,7 @@ std::string published_key() {
       "a00a06082a8648ce3d030107");
   return "-----BEGIN EC "
          "PRIVATE KEY-----\n" +
-         base64(der) +
+         text::base64(der) +
          "\n-----END EC "
          "PRIVATE KEY-----\n";
 }
@@ -72,6 +57,10 @@ std::string openssl(std::vector<std::string> words) {
   return outcome.output;
 }
 
+SigningKey new_key() {
+  return SigningKey::from_pem(openssl({"ecparam", "-genkey", "-name", "prime256v1", "-noout"}), "a new key");
+}
+
 std::string refusal(const std::string& pem) {
   try {
     SigningKey::from_pem(pem, "/etc/key.pem");
@@ -84,17 +73,25 @@ std::string refusal(const std::string& pem) {
 
 }  // namespace
 
-TEST_CASE("signatures are those of RFC 6979, A.2.5") {
+TEST_CASE("each signature is another one, and valid for its message and key alone") {
   const auto key = SigningKey::from_pem(published_key(), "the RFC's key");
-  CHECK(key.sign("sample") == unhex("3046"
-                                    "022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
-                                    "022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8"));
-  CHECK(key.sign("test") == unhex("3045"
-                                  "022100f1abb023518351cd71d881567b1ea663ed3efcf6c5132b354f28d3b0b7d38367"
-                                  "0220019f4113742a2b14bd25926b49c649155f267e60d3814b4c0cc84250e46f0083"));
+  const std::string signature = key.sign("sample"), second = key.sign("sample");
+  CHECK(signature != second);
+  CHECK(key.verify("sample", signature));
+  CHECK(key.verify("sample", second));
+  CHECK_FALSE(key.verify("sampl", signature));
+  CHECK_FALSE(key.verify("sample", ""));
+  CHECK_FALSE(key.verify("sample", "no DER"));
+  CHECK_FALSE(key.verify("sample", signature.substr(0, signature.size() - 1)));
+  CHECK_FALSE(new_key().verify("sample", signature));
+  for (int i = 0; i < 200; ++i) CHECK(key.verify(std::to_string(i), key.sign(std::to_string(i))));
+  // RFC 6979, A.2.5: how versions before this one signed.
+  CHECK(key.verify("sample", unhex("3046"
+                                   "022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
+                                   "022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8")));
 }
 
-TEST_CASE("a signature is verified by openssl, is the same each time, and stands in both manifests") {
+TEST_CASE("a signature is verified by openssl, and stands in both manifests") {
   const test::TemporaryDirectory directory;
   const std::string file = directory.path() / "key.pem", payload_file = directory.path() / "payload",
                     signature_file = directory.path() / "signature", public_file = directory.path() / "public.pem";
@@ -102,10 +99,8 @@ TEST_CASE("a signature is verified by openssl, is the same each time, and stands
   const auto key = SigningKey::from_file(file);
   CHECK(key.public_key_pem() == openssl({"ec", "-in", file, "-pubout"}));
   const Signature signature = sign(key, "registry.example.org/curl", image_manifest());
-  CHECK(sign(SigningKey::from_file(file), "registry.example.org/curl", image_manifest()).referrer.manifest ==
-        signature.referrer.manifest);
 
-  CHECK(signature.tag == "sha256-" + image_manifest().digest.hex() + ".sig");
+  CHECK(signature_tag(image_manifest().digest) == "sha256-" + image_manifest().digest.hex() + ".sig");
   CHECK(signature.referrer.descriptor.artifact_type == "application/vnd.dev.cosign.artifact.sig.v1+json");
   const std::string payload = signature.tagged.blobs[1];
   CHECK(payload == R"({"critical":{"identity":{"docker-reference":"registry.example.org/curl"},"image":)"
@@ -122,16 +117,77 @@ TEST_CASE("a signature is verified by openssl, is the same each time, and stands
     CHECK(json::string_or(layer, "mediaType", "") == "application/vnd.dev.cosign.simplesigning.v1+json");
     CHECK(json::string_or(layer, "digest", "") == image::Digest::of(payload).str());
     CHECK((json::find(manifest, "subject") != nullptr) == (artifact.descriptor.artifact_type != ""));
-    os::write_file(signature_file,
-                   unbase64(json::string_or(layer["annotations"], "dev.cosignproject.cosign/signature", "")), false);
+    const auto bytes = text::base64_decode(json::string_or(layer["annotations"], signature_annotation.data(), ""));
+    REQUIRE(bytes);
+    os::write_file(signature_file, *bytes, false);
     CHECK(openssl({"dgst", "-sha256", "-verify", public_file, "-signature", signature_file, payload_file}) ==
           "Verified OK\n");
   }
 }
 
-TEST_CASE("hundreds of messages are signed, each with a signature that its check lets pass") {
-  const auto key = SigningKey::from_pem(published_key(), "the RFC's key");
-  for (int i = 0; i < 200; ++i) CHECK(key.sign(std::to_string(i)) == key.sign(std::to_string(i)));
+TEST_CASE("a published signature of the same key, name and image is used again, and no other") {
+  const auto key = new_key();
+  const std::string name = "registry.example.org/curl";
+  const Signature first = sign(key, name, image_manifest());
+  const auto is_first = [&](const std::vector<std::string>& published) {
+    const Signature again = sign(key, name, image_manifest(), published);
+    CHECK((again.tagged.manifest == first.tagged.manifest) == (again.referrer.manifest == first.referrer.manifest));
+    return again.referrer.manifest == first.referrer.manifest;
+  };
+  CHECK_FALSE(is_first({}));
+  CHECK(is_first({first.tagged.manifest}));
+  CHECK(is_first({first.referrer.manifest}));
+  const std::string other_key = sign(new_key(), name, image_manifest()).tagged.manifest,
+                    other_name = sign(key, "registry.example.org/jq", image_manifest()).tagged.manifest;
+  auto other_image = image_manifest();
+  other_image.digest = image::Digest::of("other");
+  const std::string of_other_image = sign(key, name, other_image).referrer.manifest;
+  CHECK(is_first({"", "{}", "[1]", R"({"layers":[1,{"annotations":2}]})", other_key, other_name, of_other_image,
+                  first.referrer.manifest}));
+  CHECK_FALSE(is_first({other_key, other_name, of_other_image}));
+  // The layer is the right one, its signature is not.
+  const auto damaged = [&](std::string manifest) {
+    const auto at = manifest.find(signature_annotation) + signature_annotation.size() + 13;
+    manifest[at] = manifest[at] == 'A' ? 'B' : 'A';
+    return manifest;
+  };
+  CHECK_FALSE(is_first({damaged(first.tagged.manifest)}));
+}
+
+TEST_CASE("an image that is published again, by several workers at once, keeps its one signature") {
+  test::Images images;
+  const auto subject = images.add("tool", {"layer"});
+  const auto tag = "sha256-" + subject.hex() + ".sig";
+  const auto signatures = [&] { return tree::referrers_of(images.tree.layout(), subject); };
+  const auto key = new_key();
+  const auto sign = [&] { pipeline::attach_signatures(images.tree, key, "registry.example.org", "tool", subject); };
+  {
+    std::vector<std::jthread> workers;
+    for (int i = 0; i < 4; ++i) workers.emplace_back(sign);
+  }
+  const auto first = signatures();
+  REQUIRE(first.size() == 1);
+  const auto tagged = images.tree.digest_of_tag("tool", tag);
+  REQUIRE(tagged);
+
+  SUBCASE("as it is") {}
+  SUBCASE("also without its tag") {
+    images.tree.drop_tag("tool", tag);
+  }
+  SUBCASE("also without its referrer") {
+    std::filesystem::remove_all(tree::referrers_dir(images.tree.layout(), subject));
+  }
+  sign();
+  CHECK(signatures().size() == 1);
+  CHECK(signatures().front().digest == first.front().digest);
+  CHECK(images.tree.digest_of_tag("tool", tag) == tagged);
+
+  // Another name and another key are other signatures.
+  pipeline::attach_signatures(images.tree, key, "registry.example.org", "other", subject);
+  CHECK(signatures().size() == 2);
+  pipeline::attach_signatures(images.tree, new_key(), "registry.example.org", "tool", subject);
+  CHECK(signatures().size() == 3);
+  CHECK(images.tree.digest_of_tag("tool", tag) != tagged);
 }
 
 TEST_CASE("a key that cannot be used is refused with the file's name and the reason") {
