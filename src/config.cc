@@ -106,7 +106,7 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) { c.source.allowed_branches = words(v); }},
       {"NIXERY_TREE", "/var/lib/nixery/tree", "the directory that nginx serves",
        [](Config& c, std::string_view v) { c.layout.tree = absolute("NIXERY_TREE", v); }},
-      {"NIXERY_STATE", "/var/lib/nixery/state", "locks, logs, recipes, sources, nix's roots; never served",
+      {"NIXERY_STATE", default_state, "locks, logs, recipes, sources, nix's roots; never served",
        [](Config& c, std::string_view v) { c.layout.state = absolute("NIXERY_STATE", v); }},
       {"NIXERY_IMAGES", "", "directory of declared images, a JSON file each; it is read again whenever it changes",
        [](Config& c, std::string_view v) {

@@ -18,6 +18,8 @@
 
 namespace nixery {
 
+inline constexpr const char* default_state = "/var/lib/nixery/state";  // NIXERY_STATE where it is not set
+
 struct Config {
   tree::Layout layout;
   std::filesystem::path images;  // directory of declared images; empty: none

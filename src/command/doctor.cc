@@ -13,6 +13,8 @@
 #include "command/terminal_style.h"
 #include "doctor/examine.h"
 #include "doctor/settings_checks.h"
+#include "doctor/systemd_unit.h"
+#include "doctor/worker.h"
 #include "error.h"
 #include "quantity.h"
 #include "text/plain_text.h"
@@ -54,6 +56,7 @@ void print_findings(const std::vector<Finding>& findings, const Count& count) {
       json::member(writer, "verdict", name_of(finding.verdict));
       json::member(writer, "seen", finding.seen);
       json::member(writer, "fix", finding.fix);
+      json::member(writer, "command", finding.command);
       writer.EndObject();
     }
     writer.EndArray();
@@ -100,6 +103,8 @@ void print_text(const std::vector<Finding>& findings, const Count& count) {
                style.bold(fmt::format("{:20}", finding.name)), wrapped(text::plain_line(finding.seen), 30, width));
     if (!finding.fix.empty())
       fmt::print("{:30}{} {}\n", "", style.dim("fix:"), wrapped(text::plain_line(finding.fix), 36, width));
+    // In one piece, so that it can be copied.
+    if (!finding.command.empty()) fmt::print("{:30}{} {}\n", "", style.dim("run:"), text::plain_line(finding.command));
   }
   if (count.failures + count.warnings == 0)
     fmt::print("\n{}\n", style.green("all is well"));
@@ -109,29 +114,42 @@ void print_text(const std::vector<Finding>& findings, const Count& count) {
                coloured(count.warnings ? Verdict::warning : Verdict::ok, counted(count.warnings, "warning")));
 }
 
-// As whom the worker runs: whom --user names, else the owner of STATE, who is the one that can write it.
-os::User worker_of(const Arguments& arguments, const std::filesystem::path& state, std::vector<Finding>& findings) {
+// The unit, where what is checked is its worker: by its file of settings, or where none are given.
+std::optional<doctor::ServiceUnit> unit_of(const Arguments& arguments, bool nothing_set) {
+  auto unit = doctor::find_unit(doctor::unit_name);
+  const auto file = arguments.value("--settings");
+  if (!unit || nothing_set) return unit;
+  if (file)
+    for (const std::filesystem::path& settings : unit->settings)
+      if (std::error_code absent; std::filesystem::equivalent(settings, *file, absent)) return unit;
+  return std::nullopt;
+}
+
+// As whom the worker runs: whom --user names, else whom find_worker() finds.
+os::User worker_of(const Arguments& arguments, const doctor::Setup& setup, std::vector<Finding>& findings) {
   const os::User we = os::current_user();
-  os::User worker = we;
+  doctor::Worker worker;
   if (const auto name = arguments.value("--user")) {
     const auto user = os::user_named(std::string(*name));
     if (!user) throw Misuse{fmt::format("--user: this machine knows no user '{}'", *name)};
-    worker = *user;
-  } else if (struct stat status{}; stat(state.c_str(), &status) == 0) {
-    if (status.st_uid != we.uid) worker = os::user_of(status.st_uid);
-  } else if (we.uid == 0) {
-    worker = os::user_named("nixery").value_or(we);
+    worker = {*user, "as --user says"};
+  } else {
+    worker = doctor::find_worker(setup.config().layout.state, setup.unit);
   }
-  if (!os::can_become(worker)) {
+  if (!os::can_become(worker.user)) {
     findings.push_back(
-        doctor::warning("user", fmt::format("the worker's user is {}, but this runs as {}", worker.name, we.name),
+        doctor::warning("user", fmt::format("the worker's user is {}, but this runs as {}", worker.user.name, we.name),
                         fmt::format("run it as root or as {}: what it says of rights and of Nix is true of {} only",
-                                    worker.name, we.name)));
+                                    worker.user.name, we.name)));
     return we;
   }
-  worker = os::with_groups_of_running(std::move(worker), "nixery");
-  findings.push_back(doctor::ok("user", fmt::format("the worker is taken to run as {}", worker.name)));
-  return worker;
+  os::User user = os::with_groups_of_running(std::move(worker.user), "nixery");
+  findings.push_back(doctor::ok(
+      "user", worker.origin.empty() ? fmt::format("nothing says as whom the worker runs; taken to be {} (--user "
+                                                  "names another)",
+                                                  user.name)
+                                    : fmt::format("the worker is taken to run as {}, {}", user.name, worker.origin)));
+  return user;
 }
 
 int run(const Arguments& arguments) {
@@ -155,7 +173,8 @@ int run(const Arguments& arguments) {
   setup->settings = std::move(read.loaded);
   setup->deadline = *deadline;
   setup->url = arguments.value_or("--url", "");
-  setup->worker = worker_of(arguments, setup->config().layout.state, findings);
+  setup->unit = unit_of(arguments, nothing_set);
+  setup->worker = worker_of(arguments, *setup, findings);
   setup->nginx = doctor::look_at_nginx(arguments.value_or("--nginx-conf", ""), *deadline);
   setup->web_server = setup->nginx.user;
 
@@ -175,16 +194,17 @@ const Command doctor = {
     "",
     "check the set-up, and say how to fix what is wrong",
     "Looks at the settings, Nix, the package source, the two directories, nginx, the workers' socket and the registry\n"
-    "itself, and says of each finding what to do. Changes nothing: nginx is asked what `nginx -T` does, a worker\n"
-    "whether it is ready, for which it tries to write. Run by root, it looks with the eyes of the worker's user and,\n"
-    "where files and the socket are concerned, of nginx's.\n",
+    "itself, and says of each finding what to do and, where one line for root's shell does it, which. It changes only\n"
+    "Nix's store, where one tiny path is built; nginx is asked what `nginx -T` does, a worker whether it is ready. "
+    "Run\n"
+    "by root, it looks with the eyes of the worker's user and, where files and the socket are concerned, of nginx's.\n",
     {json_option,
      settings_option,
-     {"--user", "NAME", "as whom the worker runs; default: the owner of NIXERY_STATE"},
+     {"--user", "NAME", "as whom the worker runs; default: as the one that runs, or as its unit says"},
      {"--url", "URL", "where the registry answers; default: where nginx's configuration says"},
      {"--nginx-conf", "FILE", "nginx's main file; default: that of the nginx that runs, or nginx's own default"},
      {"--deadline", "TIME", "how long a check may take, at most; default: 20s"}},
-    "healthy, failures, warnings, findings (name, verdict: ok, warning or failure, seen, fix)",
+    "healthy, failures, warnings, findings (name, verdict: ok, warning or failure, seen, fix, command)",
     {{"sudo nixery doctor --settings /etc/nixery/nixery.env", "the Debian package's worker, and all around it"},
      {"nixery doctor --url https://registry.example.org", "ask the registry where its clients do"}},
     "0 if nothing fails (there may be warnings), 1 if something does",

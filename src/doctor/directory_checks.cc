@@ -73,7 +73,8 @@ Finding foreign(const std::string& name, const fs::path& barred, const fs::path&
   return failure(name,
                  fmt::format("{} may not write into {}{}", worker.name, barred.string(),
                              known ? ", which belongs to " + os::user_of(status.st_uid).name : ""),
-                 fmt::format("chown -R {} {}", worker.name, directory.string()));
+                 fmt::format("chown -R {} {}", worker.name, directory.string()),
+                 fmt::format("chown -R {} {}", worker.name, shell_word(directory)));
 }
 
 }  // namespace
@@ -93,7 +94,7 @@ Finding check_directory(const std::string& name, const fs::path& directory, cons
     return failure(
         name,
         fmt::format("{} is not there, and {} may not make it in {}", directory.string(), worker.name, parent.string()),
-        own);
+        own, fmt::format("install -d -o {} {}", worker.name, shell_word(directory)));
   }
   if (!S_ISDIR(status.st_mode))
     return failure(name, fmt::format("{} is no directory", directory.string()), "name a directory");
@@ -112,7 +113,8 @@ Finding check_directory(const std::string& name, const fs::path& directory, cons
         name,
         fmt::format("{} belongs to {}, not to {}, who may write into it, though", directory.string(),
                     os::user_of(status.st_uid).name, worker.name),
-        fmt::format("chown -R {} {}, unless several users share it on purpose", worker.name, directory.string()));
+        fmt::format("chown -R {} {}, unless several users share it on purpose", worker.name, directory.string()),
+        fmt::format("chown -R {} {}", worker.name, shell_word(directory)));
   return ok(name, fmt::format("{} can write into {}", worker.name, directory.string()));
 }
 
@@ -146,16 +148,19 @@ std::vector<Finding> check_reading(const Setup& setup) {
   const os::User& user = *setup.web_server;
   if (const auto wall = os::barrier(user, tree / "x"))
     return {failure("tree.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
-                    fmt::format("chmod a+x {}: every directory on the way to the tree needs it", wall->string()))};
+                    fmt::format("chmod a+x {}: every directory on the way to the tree needs it", wall->string()),
+                    fmt::format("chmod a+x {}", shell_word(*wall)))};
   for (const char* part : {"blobs", "manifests", "referrers", "tags"}) {
     const auto file = fs::exists(tree / part, absent) ? any_file(tree / part) : std::nullopt;
     if (!file) continue;
     if (const auto wall = os::barrier(user, *file))
       return {failure("tree.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
-                      fmt::format("chmod -R a+rX {}, and let the worker's umask be 022", tree.string()))};
+                      fmt::format("chmod -R a+rX {}, and let the worker's umask be 022", tree.string()),
+                      fmt::format("chmod -R a+rX {}", shell_word(tree)))};
     if (!os::may(user, *file, {.read = true}))
       return {failure("tree.nginx", fmt::format("nginx's user {} may not read {}", user.name, file->string()),
-                      fmt::format("chmod -R a+rX {}, and let the worker's umask be 022", tree.string()))};
+                      fmt::format("chmod -R a+rX {}, and let the worker's umask be 022", tree.string()),
+                      fmt::format("chmod -R a+rX {}", shell_word(tree)))};
   }
   return {ok("tree.nginx", fmt::format("nginx's user {} can read {}", user.name, tree.string()))};
 }

@@ -1,11 +1,13 @@
 #include "doctor/examine.h"
 
 #include "doctor/directory_checks.h"
+#include "doctor/lock_checks.h"
 #include "doctor/nginx_checks.h"
 #include "doctor/nix_checks.h"
 #include "doctor/settings_checks.h"
 #include "doctor/socket_checks.h"
 #include "doctor/source_checks.h"
+#include "doctor/unit_checks.h"
 
 namespace nixery::doctor {
 
@@ -47,6 +49,10 @@ std::vector<Check> all_checks(const SharedSetup& setup) {
       as_worker(setup, "state",
                 [](const Setup& s) { return Findings{check_directory("state", s.config().layout.state, s.worker)}; }),
       as_worker(setup, "tree.layout", [](const Setup& s) { return Findings{check_layout(s.config().layout)}; }),
+      as_ourselves(setup, "unit", check_unit),
+      as_worker(setup, "tree.locks", [](const Setup& s) { return check_locks("tree.locks", s.config().layout.tree); }),
+      as_worker(setup, "state.locks",
+                [](const Setup& s) { return check_locks("state.locks", s.config().layout.state); }),
       as_ourselves(setup, "tree.nginx", check_reading),
       as_worker(setup, "tree.orphans", [](const Setup& s) { return Findings{check_orphans(s.config().layout)}; }),
       as_ourselves(setup, "tree.room", check_room),

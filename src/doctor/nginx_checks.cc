@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "doctor/http_probe.h"
+#include "doctor/listener.h"
 #include "error.h"
 #include "text/lines.h"
 
@@ -100,6 +101,19 @@ Finding check_nginx_workers(const NginxConfiguration& configuration, const std::
                  "let the upstream nixery_workers in nixery-http.conf and NIXERY_LISTEN name one place");
 }
 
+std::vector<Finding> check_nginx_ports(const NginxConfiguration& configuration) {
+  std::vector<Finding> findings;
+  for (const ListenAddress& address : configuration.addresses()) {
+    const auto process = listener_at(address.address);
+    if (!process || process->program == "nginx") continue;
+    findings.push_back(failure(
+        "nginx.ports", fmt::format("{}, where nginx is to listen, is taken by {}", address.address, process->str()),
+        "stop that program, or let the registry's server listen at another port, and start nginx (systemctl restart "
+        "nginx)"));
+  }
+  return findings;
+}
+
 std::vector<Finding> check_nginx(const Setup& setup) {
   const Nginx& nginx = setup.nginx;
   std::vector<Finding> findings = {check_nginx_version(nginx)};
@@ -115,6 +129,7 @@ std::vector<Finding> check_nginx(const Setup& setup) {
   if (!nginx.configuration.http_part()) return findings;
   findings.push_back(check_nginx_tree(nginx.configuration, setup.config().layout.tree));
   findings.push_back(check_nginx_workers(nginx.configuration, setup.config().listen));
+  for (Finding& finding : check_nginx_ports(nginx.configuration)) findings.push_back(std::move(finding));
   return findings;
 }
 

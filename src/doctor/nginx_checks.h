@@ -15,6 +15,9 @@ Finding check_nginx_configuration(const Nginx& nginx, bool as_root);
 Finding check_nginx_includes(const NginxConfiguration& configuration);
 Finding check_nginx_tree(const NginxConfiguration& configuration, const fs::path& tree);
 Finding check_nginx_workers(const NginxConfiguration& configuration, const std::string& listen);
+// Ports of the registry's servers that another program has: nginx does not start then. Nothing where all is well, or
+// where nobody but root could see it.
+std::vector<Finding> check_nginx_ports(const NginxConfiguration& configuration);
 
 // All of these, as far as they make sense.
 std::vector<Finding> check_nginx(const Setup& setup);

@@ -5,9 +5,11 @@
 
 #include <cstdlib>
 
+#include "doctor/build_check.h"
 #include "doctor/daemon.h"
 #include "error.h"
 #include "json/json.h"
+#include "nix/installation.h"
 #include "nix/nix.h"
 #include "text/lines.h"
 
@@ -16,34 +18,6 @@ namespace nixery::doctor {
 namespace {
 
 constexpr Version oldest_nix{2, 8, 0};
-
-std::string environment(const char* name, const char* fallback) {
-  const char* value = std::getenv(name);
-  return value && *value ? value : fallback;
-}
-
-// How Nix chooses where NIX_REMOTE leaves it open (openStore): its own hands where it may write, else the daemon.
-struct StoreAccess {
-  std::string daemon_socket;  // empty: none is used
-  std::string other;          // a store of another kind, as NIX_REMOTE names it
-};
-
-fs::path state_directory() {
-  return environment("NIX_STATE_DIR", "/nix/var/nix");
-}
-
-StoreAccess store_access() {
-  const std::string remote = environment("NIX_REMOTE", "auto");
-  const std::string socket =
-      environment("NIX_DAEMON_SOCKET_PATH", (state_directory() / "daemon-socket/socket").c_str());
-  if (remote == "daemon") return {socket, {}};
-  if (remote.starts_with("unix://")) return {remote.size() > 7 ? remote.substr(7) : socket, {}};
-  if (remote == "local") return {};
-  if (remote != "auto") return {{}, remote};
-  std::error_code absent;
-  if (access(state_directory().c_str(), R_OK | W_OK) != 0 && fs::exists(socket, absent)) return {socket, {}};
-  return {};
-}
 
 std::string reason_of(const os::ProcessResult& outcome) {
   const std::string sentence = nix::error_message(outcome.error_tail);
@@ -54,7 +28,7 @@ std::string reason_of(const os::ProcessResult& outcome) {
 constexpr const char* absent_path = "/nix/store/00000000000000000000000000000000-nixery-doctor";
 
 Finding check_own_store(const Setup& setup, const std::string& other) {
-  const fs::path state = state_directory();
+  const fs::path state = nix::state_directory();
   const std::string use_daemon = fmt::format(
       "run nix-daemon (systemctl enable --now nix-daemon.socket) and let {} use it: NIX_REMOTE=daemon, and on Debian "
       "the "
@@ -158,7 +132,8 @@ std::vector<Finding> judge_building(std::string_view configuration, const Buildi
         "nix.build-users",
         fmt::format("root builds, and its build-users-group '{}' has no members: every build fails", name),
         "run nix-daemon's set-up (Debian: apt install nix-setup-systemd), which makes the group and its users; for a "
-        "trial, NIX_CONFIG='build-users-group ='"));
+        "trial, NIX_CONFIG='build-users-group ='",
+        build_users_command(name)));
   else if (building.as_root && name.empty())
     findings.push_back(warning("nix.build-users", "builds run as root",
                                "where packages are not trusted, use nix-daemon with build users (Debian: apt install "
@@ -188,7 +163,7 @@ std::vector<Finding> check_nix(const Setup& setup) {
   if (findings.back().verdict == Verdict::failure) return findings;
 
   std::string builder = said, whose = "Nix";
-  const auto [daemon, other] = store_access();
+  const auto [daemon, other] = nix::store_access();
   if (daemon.empty()) {
     findings.push_back(check_own_store(setup, other));
   } else {
@@ -207,6 +182,9 @@ std::vector<Finding> check_nix(const Setup& setup) {
   }
   if (const auto version = find_version(builder)) findings.push_back(judge_advisories(*version, whose));
   for (Finding& finding : check_building(setup, !daemon.empty())) findings.push_back(std::move(finding));
+  // What is wrong already would be said again, in Nix's words.
+  if (std::ranges::none_of(findings, [](const Finding& finding) { return finding.verdict == Verdict::failure; }))
+    for (Finding& finding : check_build(setup)) findings.push_back(std::move(finding));
   return findings;
 }
 

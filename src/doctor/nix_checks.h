@@ -24,7 +24,7 @@ struct Building {
 // `configuration` is what `nix show-config --json` prints.
 std::vector<Finding> judge_building(std::string_view configuration, const Building& building);
 
-// Version, store or daemon, advisories, sandbox and build users.
+// Version, store or daemon, advisories, sandbox and build users; where none of these fails, a build.
 std::vector<Finding> check_nix(const Setup& setup);
 // Whether it can evaluate; touches no store.
 Finding check_evaluation(const Setup& setup);

@@ -45,7 +45,7 @@ bool is_open(const fs::path& file) {
 Finding judge_secret(const std::string& name, const fs::path& file, const std::string& what) {
   if (is_open(file))
     return warning(name, fmt::format("{} {}, and others may read it, too", what, file.string()),
-                   fmt::format("chmod 600 {}", file.string()));
+                   fmt::format("chmod 600 {}", file.string()), fmt::format("chmod 600 {}", shell_word(file)));
   return ok(name, fmt::format("{} {}", what, file.string()));
 }
 
@@ -131,13 +131,16 @@ std::vector<Finding> check_files(const Setup& setup) {
     if (os::may(os::current_user(), token, {.read = true}))
       findings.push_back(judge_secret("token-file", token, "the package source's token is in"));
     else
-      findings.push_back(failure("token-file", fmt::format("{} may not read {}", setup.worker.name, token),
-                                 fmt::format("chown {} {} && chmod 600 {}", setup.worker.name, token, token)));
+      findings.push_back(
+          failure("token-file", fmt::format("{} may not read {}", setup.worker.name, token),
+                  fmt::format("chown {} {} && chmod 600 {}", setup.worker.name, token, token),
+                  fmt::format("chown {} {} && chmod 600 {}", setup.worker.name, shell_word(token), shell_word(token))));
   }
   if (!os::may(os::current_user(), config.nix.resolve_nix, {.read = true}))
     findings.push_back(failure("resolve.nix",
                                fmt::format("{} may not read {}", setup.worker.name, config.nix.resolve_nix.string()),
-                               fmt::format("chmod a+r {}, and a+x its directories", config.nix.resolve_nix.string())));
+                               fmt::format("chmod a+r {}, and a+x its directories", config.nix.resolve_nix.string()),
+                               fmt::format("chmod a+r {}", shell_word(config.nix.resolve_nix))));
   if (!config.use_log.empty()) {
     std::error_code absent;
     if (os::may(os::current_user(), config.use_log, {.read = true}))

@@ -8,6 +8,7 @@
 
 #include "config.h"
 #include "doctor/nginx.h"
+#include "doctor/systemd_unit.h"
 #include "os/process.h"
 #include "os/user.h"
 
@@ -18,6 +19,7 @@ namespace fs = std::filesystem;
 struct Setup {
   LoadedConfig settings;
   os::User worker;                     // who runs `nixery serve`
+  std::optional<ServiceUnit> unit;     // by which systemd runs it, if these are its settings
   Nginx nginx;                         // as it is installed here, if it is
   std::optional<os::User> web_server;  // as whom nginx's workers run, where that is known
   std::string url;                     // where the registry is asked; empty: where nginx's configuration says

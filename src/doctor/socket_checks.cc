@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "doctor/fastcgi_client.h"
+#include "doctor/listener.h"
 #include "error.h"
 #include "json/json.h"
 #include "os/file.h"
@@ -62,6 +63,20 @@ std::vector<Finding> failed(const std::string& seen, const std::string& fix) {
   return {failure("socket", seen, fix)};
 }
 
+// Another program where a worker should listen; nullopt where it may be one, or systemd for one.
+std::optional<ListeningProcess> stranger_at(const std::string& listen) {
+  auto process = listener_at(listen);
+  if (process && (process->program == "nixery" || process->program == "systemd")) return std::nullopt;
+  return process;
+}
+
+std::vector<Finding> taken(const std::string& listen, const ListeningProcess& stranger) {
+  return failed(
+      fmt::format("{} is taken by {}, so no worker can listen there", listen, stranger.str()),
+      "stop that program, or let NIXERY_LISTEN, and with it the upstream nixery_workers in nixery-http.conf, name "
+      "another place; then restart the worker");
+}
+
 // A worker that has just started has no result yet: that is waited for.
 std::string ask_readiness(const Setup& setup) {
   const auto end = std::chrono::steady_clock::now() + first_checks_limit;
@@ -91,6 +106,7 @@ std::vector<Finding> check_socket(const Setup& setup) {
     peer = stream.peer();
     answer = ask_worker(stream, "/v2/");
   } catch (const Error& error) {
+    if (const auto stranger = stranger_at(listen)) return taken(listen, *stranger);
     return failed(error.what(), start_worker);
   }
   if (status_of_cgi_answer(answer) != 200)
@@ -136,7 +152,7 @@ std::vector<Finding> check_socket_rights(const Setup& setup) {
   const os::User& user = *setup.web_server;
   if (const auto wall = os::barrier(user, path))
     return {failure("socket.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
-                    fmt::format("chmod a+x {}", wall->string()))};
+                    fmt::format("chmod a+x {}", wall->string()), fmt::format("chmod a+x {}", shell_word(*wall)))};
   if (!os::may(user, path, {.read = true, .write = true}))
     return {failure("socket.nginx",
                     fmt::format("nginx's user {} may not connect to {}: its mode is {:04o}, its group {}", user.name,

@@ -53,8 +53,9 @@ class Report:
         verdicts = [finding["verdict"] for finding in self.json["findings"]]
         assert (self.json["failures"], self.json["warnings"]) == (verdicts.count("failure"), verdicts.count("warning"))
         for finding in self.json["findings"]:
-            assert set(finding) == {"name", "verdict", "seen", "fix"} and finding["seen"]
+            assert set(finding) == {"name", "verdict", "seen", "fix", "command"} and finding["seen"]
             assert bool(finding["fix"]) == (finding["verdict"] != "ok"), finding
+            assert finding["fix"] or not finding["command"], finding
 
     def of(self, verdict: str) -> dict[str, dict]:
         return {f["name"]: f for f in self.json["findings"] if f["verdict"] == verdict}
@@ -92,7 +93,7 @@ def mounted(at: Path, options: str) -> tuple[str, ...]:
 
 CHECKS = {
     "resolve.nix", "settings", "user", "nix.version", "nix.store", "nix.advisories", "nix.sandbox", "nix.build-users",
-    "nix.evaluation", "source", "tree", "state", "tree.layout", "tree.nginx", "tree.orphans", "tree.room", "nginx.version",
+    "nix.evaluation", "nix.build", "tree.locks", "state.locks", "source", "tree", "state", "tree.layout", "tree.nginx", "tree.orphans", "tree.room", "nginx.version",
     "nginx.configuration", "nginx.user", "nginx.includes", "nginx.tree", "nginx.workers", "socket", "descriptors", "worker.ready",
     "socket.nginx", "registry", "registry.worker", "clock",
 }  # fmt: skip
@@ -239,7 +240,7 @@ def test_something_else_listens_there(registry, directory):
     with silent_server() as port:
         finding = ask(registry, "--deadline", "15s", NIXERY_LISTEN=f"127.0.0.1:{port}").fails_only("socket", "nginx.workers")
     # By whoever gives up first: who asks, or, a second later, who waits for all that ask.
-    assert "does not answer in time" in finding["seen"] or "no answer within 15 s" in finding["seen"]
+    assert f"127.0.0.1:{port} is taken by " in finding["seen"] or "no answer within 15 s" in finding["seen"]
 
 
 # Nix and the source

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include "doctor/build_check.h"
 #include "doctor/checkup.h"
 #include "doctor/directory_checks.h"
 #include "doctor/fastcgi_client.h"
@@ -244,4 +245,27 @@ TEST_CASE("checks run side by side; what they throw and what they do not end is 
   CHECK(checkup.findings[0].seen == "fine");
   CHECK(checkup.findings[1].verdict == Verdict::failure);
   CHECK(checkup.findings[1].seen == "the reason");
+}
+
+TEST_CASE("a Nix that cannot build is a failure that says whose and, where one line does, how it is fixed") {
+  CHECK(judge_build("").verdict == Verdict::ok);
+  const Finding users = judge_build("the group 'nixbld' specified in 'build-users-group' does not exist");
+  CHECK(users.seen == "nix cannot build: the group 'nixbld' specified in 'build-users-group' does not exist");
+  CHECK_MESSAGE(users.command.starts_with("getent group nixbld >/dev/null || groupadd -r nixbld; "), users.command);
+  CHECK(judge_build("the build users group 'nixbld' has no members").command == users.command);
+  CHECK(judge_build("the build users group 'a; rm -rf' has no members").command.empty());
+  CHECK(judge_build("/nix/store has the setgid bit, which ...").command == "chmod g-s /nix/store");
+  CHECK(judge_build("/nix two/x has the setgid bit, which ...").command == "chmod g-s '/nix two/x'");
+  CHECK(judge_build("No space left on device: /nix/store is full").fix.find("nix-collect-garbage") !=
+        std::string::npos);
+  CHECK(judge_build("creating pipe: Too many open files").fix.find("LimitNOFILE") != std::string::npos);
+  CHECK(judge_build("getting status of '/x': No such file or directory").verdict == Verdict::failure);
+}
+
+TEST_CASE("a path is one word of a command, whatever is in it") {
+  CHECK(shell_word("/srv/nixery/tree") == "/srv/nixery/tree");
+  CHECK(shell_word("/srv/two words") == "'/srv/two words'");
+  CHECK(shell_word("/srv/it's") == "'/srv/it'\\''s'");
+  CHECK(shell_word("/srv/$(reboot)") == "'/srv/$(reboot)'");
+  CHECK(shell_word("") == "''");
 }
