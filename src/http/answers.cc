@@ -41,7 +41,7 @@ Shape shape_of(Failure failure) {
     case Failure::build_failed:
     case Failure::timed_out: return {424, "MANIFEST_INVALID"};
     case Failure::still_building: return {429, "TOOMANYREQUESTS", 10};
-    case Failure::too_busy: return {503, "TOOMANYREQUESTS", 15};
+    case Failure::too_busy: return {429, "TOOMANYREQUESTS", 15};
     case Failure::unavailable:
     case Failure::storage: return {503, "UNAVAILABLE", 15};
     case Failure::unknown_route: return {404, "NAME_UNKNOWN"};

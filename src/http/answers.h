@@ -9,9 +9,10 @@
 namespace nixery::http {
 
 // Statuses are chosen by what clients show to the person: docker, podman and skopeo print the message of a 400, 403,
-// 404, 422 or 424, and drop that of a 5xx. So what will fail again the same way is a 4xx; 429 and 503 with Retry-After
-// are for what may succeed later. The detail has the failure's name, the id of the request that this thread works for,
-// and `declaration`: the hash of what is declared of the image, where it is declared.
+// 404, 422, 424 or 429, and drop that of a 5xx. So what will fail again the same way is a 4xx. 429, too, has
+// Retry-After: podman and skopeo come back by themselves then, so it stands for what passes soon, such as a full queue.
+// 503 is for the registry's own trouble. The detail has the failure's name, the id of the request that this thread
+// works for, and `declaration`: the hash of what is declared of the image, where it is declared.
 Response answer_error(const Error& error, std::string_view declaration = {});
 // What the puller is told of it: public_text(), or less where it is the operator's business alone.
 std::string message_of(const Error& error);

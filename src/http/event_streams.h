@@ -34,7 +34,7 @@ class EventStreams {
   ~EventStreams();  // ends all streams
 
   // Takes the request. If all places are taken, either the newest stream of the client with most is ended, or this
-  // request is answered 503 at once.
+  // request is answered 429 at once.
   void add(Exchange exchange, Streaming streaming);
 
  private:

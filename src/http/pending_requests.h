@@ -30,7 +30,7 @@ class PendingRequests {
   ~PendingRequests();
 
   // Takes the request. If all places are taken, either the newest request of the client with most, or this one, is
-  // answered 503 at once.
+  // answered 429 at once.
   void add(Exchange exchange, Waiting waiting);
   std::size_t size() const;
 

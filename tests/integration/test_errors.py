@@ -313,12 +313,12 @@ def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to
     assert "still being built (building with nix: building slow" in answer.error["message"]
 
 
-def test_a_full_queue_is_503_with_retry_after_and_never_a_hang(new_registry, slow_set):
+def test_a_full_queue_is_429_with_retry_after_and_never_a_hang(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_BUILDS="1", NIXERY_QUEUE="0", NIXERY_HOP_SECONDS="1")
     assert registry.get("/v2/slow.s30/manifests/latest").status == 307
     answer = registry.get("/v2/hello/manifests/latest")
-    assert (answer.status, answer.error["code"]) == (503, "TOOMANYREQUESTS")
-    assert int(answer.headers["Retry-After"]) > 0
+    assert (answer.status, answer.error["code"]) == (429, "TOOMANYREQUESTS")
+    assert int(answer.headers["Retry-After"]) > 0 and "are queued already" in answer.error["message"]
 
 
 def test_without_a_worker_a_miss_is_503_and_what_is_built_is_served(new_registry):

@@ -56,6 +56,9 @@ TEST_CASE("what will fail again is a 4xx with its message; what may pass has Ret
   for (const Failure failure : {Failure::too_busy, Failure::unavailable, Failure::storage, Failure::still_building})
     CHECK_FALSE(header_of(http::answer_error(Error(failure, "x")), "Retry-After").empty());
   CHECK(http::answer_error(Error(Failure::still_building, "x")).status == 429);
+  CHECK(http::answer_error(Error(Failure::too_busy, "x")).status == 429);
+  CHECK(http::answer_error(Error(Failure::unavailable, "x")).status == 503);
+  CHECK(http::answer_error(Error(Failure::storage, "x")).status == 503);
   CHECK(http::answer_error(Error(Failure::build_failed, "x")).status == 424);
   CHECK(header_of(http::answer_error(Error(Failure::unsupported_method, "x")), "Allow") == "GET, HEAD");
 }
