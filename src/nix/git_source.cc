@@ -7,6 +7,8 @@
 
 #include "error.h"
 #include "image/digest.h"
+#include "log.h"
+#include "nix/git_mirror.h"
 #include "nix/pin.h"
 #include "os/file.h"
 #include "os/lock.h"
@@ -48,17 +50,6 @@ std::string credentials_of(std::string_view url) {
 std::size_t git_settings_of_environment() {
   const char* count = std::getenv("GIT_CONFIG_COUNT");
   return text::number<std::size_t>(count ? count : "").value_or(0);
-}
-
-// What a git that was killed leaves: later ones would take it for another at work. Nobody is, as the mirror is ours.
-void drop_stale_locks(const fs::path& bare) {
-  std::error_code code;
-  std::vector<fs::path> locks;
-  for (const auto& entry : fs::directory_iterator(bare, code)) locks.push_back(entry.path());
-  for (fs::recursive_directory_iterator entry(bare / "refs", code), end; !code && entry != end; entry.increment(code))
-    locks.push_back(entry->path());
-  for (const fs::path& path : locks)
-    if (path.extension() == ".lock") fs::remove(path, code);
 }
 
 template <typename Refs>
@@ -197,11 +188,18 @@ Revision GitSource::find_latest(const std::vector<Ref>& refs, Stop stop) const {
 
 void GitSource::mirror(Stop stop) const {
   const fs::path bare = directory_ / "mirror.git";
-  drop_stale_locks(bare);
+  remove_leftovers_of_git(bare);
   if (!fs::exists(bare / "HEAD")) git({"init", "--quiet", "--bare", bare.string()}, "prepare a mirror", stop);
   git({"--git-dir", bare.string(), "fetch", "--quiet", "--prune", "--force", "--no-auto-gc", url_,
        "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"},
       "fetch the history", stop);
+  if (!needs_repacking(bare)) return;
+  try {
+    // Small packs and single objects into one pack; large packs stay as they are, so that it takes seconds.
+    git({"--git-dir", bare.string(), "repack", "-d", "--quiet", "--geometric=2"}, "repack the history", stop);
+  } catch (const Error& error) {
+    log::warning("cannot repack the mirror of a package source", {{"error", error.what()}});
+  }
 }
 
 // Brings the mirror's branches to where `refs` say that they are now. What a commit is on must be told from these: old

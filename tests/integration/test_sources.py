@@ -68,6 +68,27 @@ def test_only_so_many_revisions_stay_on_disk(new_registry, repository):
         assert on_disk() == [commit]
 
 
+def test_the_mirror_of_a_repository_is_tidied(new_registry, repository):
+    """What a fetch that was killed leaves goes, and many fetches do not leave as many packs."""
+    registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}")
+    assert version_of(registry.manifest("tool", git(repository, "rev-parse", "main"))) == "2"
+    (mirror,) = registry.state.glob("sources/git-*/mirror.git")
+    packs = lambda: list((mirror / "objects/pack").glob("*.pack"))
+    for number in range(60):
+        git(repository, "commit", "-q", "--allow-empty", "-m", str(number))
+        git(mirror, "-c", "fetch.unpackLimit=1", "fetch", "-q", "--no-auto-gc", str(repository), "main:main")
+    assert len(packs()) > 50
+    left = [mirror / "objects/pack/tmp_pack_aB3dE9", mirror / "objects/17/tmp_obj_Ab3De9", mirror / "refs/heads/main.lock"]
+    for path in left:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    git(repository, "commit", "-q", "--allow-empty", "-m", "newest")
+    assert version_of(registry.manifest("tool", git(repository, "rev-parse", "main"))) == "2"
+    assert len(packs()) < 10
+    assert not any(path.exists() for path in left)
+    git(mirror, "fsck", "--full")
+
+
 def in_the_store(directory, version: str) -> str:
     """A package set as NixOS gives one: a path of the store."""
     (directory / version).mkdir()
