@@ -18,15 +18,37 @@ from registry import ROOT, Registry
 from shared import made_once
 
 
+# Files that take longest, in this order before the others: so that none of them is what everybody waits for in the end.
+LONGEST = ["test_patience.py", "test_faults.py", "test_clients.py", "test_kubernetes_storm.py", "test_package_sandbox.py", "test_package.py"]
+
+ENGINES = {"docker", "podman", "containerd", "image_service"}
+
+
 def pytest_configure(config):
     config.add_cleanup(shared.begin())
     config.addinivalue_line("markers", "engine: needs a container engine: docker, podman or containerd")
+    config.addinivalue_line("markers", "measures: compares memory or time with a limit, which a sanitized program exceeds")
+    config.addinivalue_line("markers", "xdist_group(name): tests of one group run in one process")
+
+
+def group_of(item) -> str | None:
+    """Which tests share something that only one process has: a fixture of their file, or a container engine."""
+    fixtures = item._fixtureinfo.name2fixturedefs
+    if any(definitions[-1].scope in ("module", "package", "class") for definitions in fixtures.values()):
+        return item.path.name
+    for name in ("own_image", "docker", "podman", "containerd", "image_service"):
+        if name in fixtures:
+            return name
+    return None
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        if {"docker", "podman", "containerd", "image_service"} & set(item.fixturenames):
+        if ENGINES & set(item.fixturenames):
             item.add_marker(pytest.mark.engine)
+        if group := group_of(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @contextmanager

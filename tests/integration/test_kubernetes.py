@@ -299,6 +299,7 @@ def of_bytes(size: int) -> dict:
     return {"contents": ["curl"], "config": {"env": {f"V{number}": "x" * 8000 for number in range(size // 8000)}}}
 
 
+@pytest.mark.measures
 def test_a_namespace_full_of_large_objects_does_not_fill_the_memory(cluster):
     """A fifth of what the manifests allow the controller; kept whole, the objects alone would be more."""
     cluster.api.page_limit = 500
