@@ -162,12 +162,12 @@ TEST_CASE("whoever reads nothing for too long is dropped, and dropping many hold
 TEST_CASE("streams are limited in all and for each client, and a client with fewer takes the place of one with more") {
   Room streams({3, 2, 1h});
   auto first = streams.follow(silence, "1.1.1.1"), second = streams.follow(silence, "1.1.1.1");
-  CHECK(holds(streams.follow(silence, "1.1.1.1")->read_all(), "503"));
+  CHECK(holds(streams.follow(silence, "1.1.1.1")->read_all(), "429"));
   const auto third = streams.follow(silence, "2.2.2.2");
   const auto fourth = streams.follow(silence, "3.3.3.3");
   CHECK(streams.open.value() == 3);
   CHECK(holds(second->read_all(), "200"));  // it ends: the newest of the client with the most
-  CHECK(holds(streams.follow(silence, "4.4.4.4")->read_all(), "503"));  // each client has one
+  CHECK(holds(streams.follow(silence, "4.4.4.4")->read_all(), "429"));  // each client has one
   first->leave();
   // It is seen with the next look at all streams.
   bool entered = false;
