@@ -155,18 +155,18 @@ TEST_CASE("text: UTF-8 has the boundaries of RFC 3629") {
     std::string_view bytes;
     char32_t code;
   };
-  for (const auto& [bytes, code] :
+  for (const Case& each :
        {Case{{"\0", 1}, 0}, Case{"\x7f", 0x7f}, Case{"\xc2\x80", 0x80}, Case{"\xdf\xbf", 0x7ff},
         Case{"\xe0\xa0\x80", 0x800}, Case{"\xed\x9f\xbf", 0xd7ff}, Case{"\xee\x80\x80", 0xe000},
         Case{"\xef\xbf\xbf", 0xffff}, Case{"\xf0\x90\x80\x80", 0x10000}, Case{"\xf4\x8f\xbf\xbf", 0x10ffff}}) {
-    CAPTURE(code);
-    const auto character = text::first_character(std::string(bytes) + "x");
+    CAPTURE(each.code);
+    const auto character = text::first_character(std::string(each.bytes) + "x");
     REQUIRE(character);
-    CHECK(character->code == code);
-    CHECK(character->size == bytes.size());
-    CHECK(text::is_utf8(bytes));
+    CHECK(character->each.code == each.code);
+    CHECK(character->size == each.bytes.size());
+    CHECK(text::is_utf8(each.bytes));
     // Cut short it is none.
-    if (bytes.size() > 1) CHECK_FALSE(text::is_utf8(bytes.substr(0, bytes.size() - 1)));
+    if (each.bytes.size() > 1) CHECK_FALSE(text::is_utf8(each.bytes.substr(0, each.bytes.size() - 1)));
   }
   CHECK_FALSE(text::first_character(""));
   CHECK(text::is_utf8(""));
