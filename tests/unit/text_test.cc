@@ -162,7 +162,7 @@ TEST_CASE("text: UTF-8 has the boundaries of RFC 3629") {
     CAPTURE(each.code);
     const auto character = text::first_character(std::string(each.bytes) + "x");
     REQUIRE(character);
-    CHECK(character->each.code == each.code);
+    CHECK(character->code == each.code);
     CHECK(character->size == each.bytes.size());
     CHECK(text::is_utf8(each.bytes));
     // Cut short it is none.
