@@ -6,6 +6,7 @@
 #include "nix/download.h"
 #include "os/file.h"
 #include "plan/popularity.h"
+#include "text/public_text.h"
 
 namespace nixery::command {
 
@@ -46,6 +47,18 @@ pipeline::PipelineSettings pipeline_settings(const Config& config, metrics::Metr
   return settings;
 }
 
+// Neither answers nor annotations of images name them.
+void hide_directories_of(const Config& config) {
+  std::vector<text::HiddenDirectory> directories = {{config.layout.sources(), "<packages>"},
+                                                    {config.layout.state, "<state>"},
+                                                    {config.layout.tree, "<tree>"},
+                                                    {config.nix.resolve_nix.parent_path(), "<nixery>"}};
+  if (config.source.kind == nix::SourceSettings::Kind::path)
+    directories.push_back({config.source.location, "<packages>"});
+  if (!config.images.empty()) directories.push_back({config.images, "<images>"});
+  text::hide_directories(directories);
+}
+
 const tree::Tree& prepared(const tree::Tree& tree) {
   tree.prepare();
   return tree;
@@ -60,7 +73,9 @@ RegistryParts::RegistryParts(const Config& given)
       probe({config.layout.build_probe(), config.nix.substitute_only}),
       writer(prepared(tree).layout(), {.threads = config.compressors}),
       pipeline(pipeline_settings(config, metrics, probe), tree, *source, writer, metrics),
-      declared(config.images) {}
+      declared(config.images) {
+  hide_directories_of(config);
+}
 
 reference::Reference RegistryParts::find(std::string_view name_and_tag) {
   const auto [name, tag] = reference::split_tag(name_and_tag);

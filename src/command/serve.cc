@@ -3,7 +3,6 @@
 #include "command/progress_meter.h"
 #include "command/registry_parts.h"
 #include "command/settings.h"
-#include "http/public_text.h"
 #include "http/server.h"
 #include "log.h"
 #include "os/signals.h"
@@ -13,17 +12,6 @@
 namespace nixery::command {
 
 namespace {
-
-// What people who pull are told names none of them.
-void hide_places(const Config& config) {
-  std::vector<http::HiddenPlace> places = {{config.layout.sources(), "<packages>"},
-                                           {config.layout.state, "<state>"},
-                                           {config.layout.tree, "<tree>"},
-                                           {config.nix.resolve_nix.parent_path(), "<nixery>"}};
-  if (config.source.kind == nix::SourceSettings::Kind::path) places.push_back({config.source.location, "<packages>"});
-  if (!config.images.empty()) places.push_back({config.images, "<images>"});
-  http::hide_places(places);
-}
 
 int run(const Arguments& arguments) {
   os::block_termination();  // before any thread starts
@@ -37,7 +25,6 @@ int run(const Arguments& arguments) {
   builder.drop_outdated_tags();
   pipeline::Planner planner(parts.pipeline, parts.tree, *parts.source, {1, config.queue_length, config.failure_memory});
   const http::RegistrySettings registry_settings{config.hop, config.hops, config.catalog};
-  hide_places(config);
   if (listener.cgi) {
     const http::Registry registry(builder, planner, parts.tree, registry_settings);
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.

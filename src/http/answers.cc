@@ -5,9 +5,9 @@
 #include <charconv>
 
 #include "cause.h"
-#include "http/public_text.h"
 #include "json/json.h"
 #include "text/encoding.h"
+#include "text/public_text.h"
 
 namespace nixery::http {
 
@@ -71,7 +71,7 @@ bool for_operator_only(Failure failure) {
 std::string message_of(const Error& error) {
   if (for_operator_only(error.failure()))
     return "the registry has a problem of its own, which its log describes: try again later";
-  return public_text(error.what());
+  return text::public_text(error.what());
 }
 
 Response answer_error(const Error& error, std::string_view declaration) {
@@ -79,7 +79,7 @@ Response answer_error(const Error& error, std::string_view declaration) {
   std::string message = message_of(error);
   // Clients print the message and not the detail, and a build's log is what its reader needs.
   if (error.failure() == Failure::build_failed && !error.detail().empty())
-    message += "\n" + public_text(error.detail());
+    message += "\n" + text::public_text(error.detail());
 
   json::Buffer buffer;
   json::Writer writer(buffer);

@@ -6,10 +6,10 @@
 #include "http/answers.h"
 #include "http/build_events.h"
 #include "http/image_report.h"
-#include "http/public_text.h"
 #include "json/json.h"
 #include "reference/reference.h"
 #include "text/encoding.h"
+#include "text/public_text.h"
 #include "tree/failures.h"
 #include "tree/recent.h"
 
@@ -206,8 +206,8 @@ Response Api::failures() const {
       json::member(writer, "name", record.repository);
       json::member(writer, "tag", record.tag);
       json::member(writer, "failure", record.failure);
-      json::member(writer, "message", public_text(record.message));
-      json::member(writer, "log", public_text(record.detail));
+      json::member(writer, "message", text::public_text(record.message));
+      json::member(writer, "log", text::public_text(record.detail));
       json::member(writer, "time", static_cast<std::uint64_t>(std::max<std::int64_t>(record.time, 0)));
       writer.EndObject();
     }

@@ -10,12 +10,12 @@
 #include <vector>
 
 #include "http/answers.h"
-#include "http/public_text.h"
 #include "json/json.h"
 #include "os/fd.h"
 #include "os/lock.h"
 #include "pipeline/keys.h"
 #include "text/lines.h"
+#include "text/public_text.h"
 #include "text/utf8.h"
 #include "tree/failures.h"
 
@@ -88,7 +88,7 @@ Look look_at(const pipeline::Builder& builder, const tree::Tree& tree, const ref
   } else if (const auto failure = tree::read_failure(tree.layout(), key)) {
     look.state = State::failed;
     look.failure = failure->failure;
-    look.message = public_text(failure->message);
+    look.message = text::public_text(failure->message);
   }
   return look;
 }
@@ -120,7 +120,7 @@ void write_state(json::Writer& writer, const reference::Reference& reference, co
 void write_lines(json::Writer& writer, std::string_view key, const std::vector<std::string>& lines) {
   json::key(writer, key);
   writer.StartArray();
-  for (const std::string& line : lines) json::string(writer, public_text(text::truncated(line, longest_line)));
+  for (const std::string& line : lines) json::string(writer, text::public_text(text::truncated(line, longest_line)));
   writer.EndArray();
 }
 

@@ -8,6 +8,7 @@
 #include "error.h"
 #include "reference/reference.h"
 #include "text/encoding.h"
+#include "text/public_text.h"
 
 namespace nixery::http {
 
@@ -123,7 +124,8 @@ Response compose_page(const Request& request) {
     response.body = page("Your image", commands_for(compose(request.query), request));
   } catch (const Error& error) {
     response.status = 400;
-    response.body = page("That is no image", fmt::format("<p class=\"wrong\">{}</p>", escaped(error.what())));
+    response.body =
+        page("That is no image", fmt::format("<p class=\"wrong\">{}</p>", escaped(text::public_text(error.what()))));
   }
   return response;
 }

@@ -4,13 +4,13 @@
 
 #include <algorithm>
 
-#include "http/public_text.h"
 #include "json/json.h"
 #include "log.h"
 #include "nix/nix.h"
 #include "os/file.h"
 #include "os/usage.h"
 #include "quantity.h"
+#include "text/public_text.h"
 
 namespace nixery::http {
 
@@ -67,7 +67,7 @@ std::string readiness_report(const std::vector<ReadinessCheck>& checks) {
       writer.StartObject();
       json::key(writer, "ok");
       writer.Bool(each.why.empty());
-      if (!each.why.empty()) json::member(writer, "why", public_text(each.why));
+      if (!each.why.empty()) json::member(writer, "why", text::public_text(each.why));
       writer.EndObject();
     }
     writer.EndObject();

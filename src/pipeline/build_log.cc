@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "os/lock.h"
+#include "text/plain_text.h"
 
 namespace nixery::pipeline {
 
@@ -55,7 +56,7 @@ void BuildLog::shorten_end() const {
 }
 
 void BuildLog::line(std::string_view text) const {
-  const std::string whole = fmt::format("{}\n", text);
+  const std::string whole = text::plain_text(text) + "\n";
   const std::lock_guard lock(mutex_);
   if (std::exchange(is_empty_, false)) open_file();
   if (!is_long_ && written_ + whole.size() <= log_beginning) {

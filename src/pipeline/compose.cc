@@ -7,6 +7,7 @@
 
 #include "pipeline/image_pipeline.h"
 #include "reference/declared.h"
+#include "text/public_text.h"
 
 namespace nixery::pipeline {
 
@@ -113,7 +114,8 @@ image::Index compose_index(image::Format format, const nix::Revision& revision,
     if (member.descriptor)
       index.manifests.push_back(*member.descriptor);
     else
-      index.annotations[fmt::format("{}{}", left_out_annotation, member.platform.meta_package)] = member.error->what();
+      index.annotations[fmt::format("{}{}", left_out_annotation, member.platform.meta_package)] =
+          text::public_text(member.error->what());
   }
   return index;
 }

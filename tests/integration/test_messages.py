@@ -10,6 +10,7 @@ import uuid
 import pytest
 
 from conftest import started
+from package_sets import write_package_set
 from registry import NIXERY, ROOT, Registry
 
 # A colour, a window title, a hyperlink, an 8-bit sequence in UTF-8, a backspace, text turned around, and no UTF-8.
@@ -115,6 +116,27 @@ def test_who_pulls_is_told_of_no_directory_and_the_operator_is(registry, package
     failures = registry.get("/api/failures")
     assert "<packages>/default.nix:47" in failures.json["failures"][0]["message"]
     assert str(packages) not in failures.body.decode()
+    for log in (registry.state / "logs").glob("*.log"):
+        is_plain(log.read_text())
     printed = registry.nixery("build", "thrown").stderr
     assert f"{packages}/default.nix:47" in printed
     is_plain(printed.replace("\n", ""))
+
+
+# For one platform it can be evaluated, for the other not.
+HALF = """
+{ system, ... }: {
+  half = if system == "x86_64-linux"
+    then derivation { name = "half-SALT"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }
+    else throw "not for ${system}, see ${toString ./.}/default.nix:7";
+}
+"""
+
+
+def test_an_index_says_why_a_member_is_left_out_without_the_hosts_directories(directory):
+    packages = write_package_set(directory / "packages", HALF)
+    with started(packages, {"NIXERY_PLATFORMS": "amd64 arm64"}) as registry:
+        index = registry.manifest("half")
+        assert index.status == 200, index.body
+        (why,) = [text for name, text in index.json["annotations"].items() if "left-out" in name or "left_out" in name or "arm64" in name]
+        assert "see <packages>/default.nix:7" in why and str(packages) not in index.body.decode()

@@ -1,4 +1,4 @@
-#include "http/public_text.h"
+#include "text/public_text.h"
 
 #include <doctest/doctest.h>
 
@@ -6,15 +6,15 @@
 
 #include "temporary_directory.h"
 
-using namespace nixery::http;
+using namespace nixery::text;
 using nixery::test::TemporaryDirectory;
 
-TEST_CASE("public text: a hidden place is named in place of its path, wherever that stands whole") {
-  hide_places({{"/srv/nix", "<packages>"},
-               {"/var/lib/nixery/state", "<state>"},
-               {"/var/lib/nixery/state/sources/", "<sources>"},
-               {"/", "<root>"},
-               {"", "<none>"}});
+TEST_CASE("public text: a hidden directory's name replaces its path, but not a path that only begins alike") {
+  hide_directories({{"/srv/nix", "<packages>"},
+                    {"/var/lib/nixery/state", "<state>"},
+                    {"/var/lib/nixery/state/sources/", "<sources>"},
+                    {"/", "<root>"},
+                    {"", "<none>"}});
   CHECK(public_text("in /srv/nix/pkgs/a.nix:47: no") == "in <packages>/pkgs/a.nix:47: no");
   CHECK(public_text("'/srv/nix'") == "'<packages>'");
   CHECK(public_text("see /srv/nix.") == "see <packages>.");
@@ -22,16 +22,16 @@ TEST_CASE("public text: a hidden place is named in place of its path, wherever t
   CHECK(public_text("/var/lib/nixery/state/sources/x and /var/lib/nixery/state/logs") ==
         "<sources>/x and <state>/logs");
   CHECK(public_text("\x1b[1m/srv/nix\x1b[0m") == "<packages>");
-  hide_places({});
+  hide_directories({});
   CHECK(public_text("/srv/nix") == "/srv/nix");
 }
 
-TEST_CASE("public text: a place that is a link is hidden under both of its names") {
+TEST_CASE("public text: a directory behind a symbolic link is hidden under both paths") {
   const TemporaryDirectory directory;
   std::filesystem::create_directory(directory.path() / "real");
   std::filesystem::create_directory_symlink("real", directory.path() / "link");
-  hide_places({{directory.path() / "link", "<packages>"}});
+  hide_directories({{directory.path() / "link", "<packages>"}});
   CHECK(public_text((directory.path() / "link/a.nix").string()) == "<packages>/a.nix");
   CHECK(public_text((directory.path() / "real/a.nix").string()) == "<packages>/a.nix");
-  hide_places({});
+  hide_directories({});
 }

@@ -1,4 +1,4 @@
-#include "http/public_text.h"
+#include "text/public_text.h"
 
 #include <algorithm>
 #include <system_error>
@@ -7,7 +7,7 @@
 #include "text/ascii.h"
 #include "text/plain_text.h"
 
-namespace nixery::http {
+namespace nixery::text {
 
 namespace {
 
@@ -15,7 +15,7 @@ struct Replacement {
   std::string path, name;
 };
 
-// The longest first, as places lie in one another. Only hide_places() writes it.
+// The longest first, because directories contain one another. Only hide_directories() writes it.
 std::vector<Replacement>& replacements() {
   static std::vector<Replacement> list;
   return list;
@@ -42,17 +42,18 @@ void replace(std::string& text, const Replacement& replacement) {
 
 }  // namespace
 
-void hide_places(const std::vector<HiddenPlace>& places) {
+void hide_directories(const std::vector<HiddenDirectory>& directories) {
   auto& list = replacements();
   list.clear();
   const auto add = [&](std::string path, const std::string& name) {
     while (path.size() > 1 && path.ends_with('/')) path.pop_back();
     if (path.size() > 1 && path.starts_with('/')) list.push_back({std::move(path), name});
   };
-  for (const HiddenPlace& place : places) {
-    add(place.path.string(), place.name);
+  for (const HiddenDirectory& directory : directories) {
+    add(directory.path.string(), directory.name);
     std::error_code absent;
-    if (const auto real = std::filesystem::canonical(place.path, absent); !absent) add(real.string(), place.name);
+    if (const auto real = std::filesystem::canonical(directory.path, absent); !absent)
+      add(real.string(), directory.name);
   }
   std::stable_sort(list.begin(), list.end(),
                    [](const Replacement& a, const Replacement& b) { return a.path.size() > b.path.size(); });
@@ -64,4 +65,4 @@ std::string public_text(std::string_view text) {
   return plain;
 }
 
-}  // namespace nixery::http
+}  // namespace nixery::text
