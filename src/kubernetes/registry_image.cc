@@ -157,7 +157,11 @@ PullResult meaning_of(const Response& response, const std::string& declaration) 
         return make_result(State::building, "Building", "the image is being built");
       return unavailable(
           fmt::format("the registry redirects to {}: give the address that it means", response.location));
-    case 429: return with_retry(make_result(State::building, "Building", message));
+    case 429:
+      if (error.reason == "StillBuilding") return with_retry(make_result(State::building, "Building", message));
+      // The queue is full, or nginx limits this client: nothing is being built.
+      return with_retry(
+          make_result(State::unavailable, error.reason.empty() ? "TooManyRequests" : error.reason, message));
     case 400:
     case 403:
     case 404:

@@ -326,7 +326,7 @@ def test_streams_hold_no_thread_and_are_limited(new_site):
             assert streams[-1].response.status == 200
         ninth = Events(site, "gated")
         streams.append(ninth)
-        assert ninth.response.status == 503 and int(ninth.response.headers["Retry-After"]) > 0
+        assert ninth.response.status == 429 and int(ninth.response.headers["Retry-After"]) > 0
         assert json.loads(ninth.response.read())["errors"][0]["detail"]["failure"] == "too_busy"
         assert site.get("/api/images").status == 200
         # Who leaves makes room, without having been sent anything.

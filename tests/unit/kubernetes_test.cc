@@ -233,7 +233,12 @@ TEST_CASE("an answer counts for the declaration that it is about, and for no oth
   CHECK(answer(404, R"({"failure":"unknown_package"})").state == State::not_taken);
   CHECK(answer(404, "{}").state == State::unavailable);
   CHECK(answer(424, R"({"failure":"build_failed","declaration":"hash"})").state == State::failed);
-  CHECK(answer(503, R"({"failure":"too_busy","declaration":"hash"})").state == State::unavailable);
+  const auto busy = answer(429, R"({"failure":"too_busy","declaration":"hash"})"), limited = answer(429, "{}");
+  CHECK(busy.state == State::unavailable);
+  CHECK(busy.reason == "TooBusy");
+  CHECK(limited.state == State::unavailable);
+  CHECK(limited.reason == "TooManyRequests");
+  CHECK(answer(503, R"({"failure":"unavailable","declaration":"hash"})").state == State::unavailable);
   CHECK(answer(429, R"({"failure":"still_building"})").state == State::building);
   CHECK(answer(307, "{}", "/v2/a/manifests/b?nixery-hop=1").state == State::building);
   CHECK(answer(307, "{}", "https://elsewhere/").state == State::unavailable);
