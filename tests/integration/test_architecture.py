@@ -19,7 +19,9 @@ def components_in(cell: str) -> list[str]:
 
 def table() -> list[tuple[list[str], str]]:
     """The components of each row, and what they may include."""
-    lines = [line for line in (SOURCES / "README.md").read_text().splitlines() if line.startswith("| `")]
+    text = (SOURCES / "README.md").read_text()
+    of_components = text[text.index("\n| component |"):].strip().partition("\n\n")[0]
+    lines = [line for line in of_components.splitlines() if line.startswith("| `")]
     return [(components_in(cells[0]), cells[-1]) for cells in (line.strip("|").split("|") for line in lines)]
 
 
