@@ -81,22 +81,55 @@ TwoDescriptors open_twice(const fs::path& directory) {
   return two;
 }
 
-enum class Attempt { got, refused, failed };
+// The two kinds of os/lock.h. A file system may have one and not the other.
+enum class Kind { file, byte };
 
-Attempt try_lock(int fd) {
-  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return Attempt::got;
-  return errno == EWOULDBLOCK ? Attempt::refused : Attempt::failed;
+std::string_view name_of(Kind kind) {
+  return kind == Kind::file ? "flock locks" : "byte-range locks";
+}
+
+enum class Attempt { acquired, refused, failed };
+
+Attempt set_lock(int fd, Kind kind, short type) {
+  int done = 0;
+  if (kind == Kind::file) {
+    done = flock(fd, type == F_UNLCK ? LOCK_UN : LOCK_EX | LOCK_NB);
+  } else {
+    struct flock range {};
+    range.l_type = type;
+    range.l_whence = SEEK_SET;
+    range.l_len = 1;
+    done = fcntl(fd, F_OFD_SETLK, &range);
+  }
+  if (done == 0) return Attempt::acquired;
+  return errno == EWOULDBLOCK || errno == EACCES ? Attempt::refused : Attempt::failed;
 }
 
 // The same in a process of its own, which calls nothing but what may be called after fork().
-Attempt try_lock_elsewhere(int fd) {
+Attempt lock_elsewhere(int fd, Kind kind) {
   const pid_t child = fork();
   if (child < 0) return Attempt::failed;
-  if (child == 0) _exit(static_cast<int>(try_lock(fd)));
+  if (child == 0) _exit(static_cast<int>(set_lock(fd, kind, F_WRLCK)));
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   return WIFEXITED(status) ? static_cast<Attempt>(WEXITSTATUS(status)) : Attempt::failed;
+}
+
+// What is wrong with locks of this kind; empty if nothing is.
+std::string fault_of(const fs::path& directory, Kind kind) {
+  const TwoDescriptors two = open_twice(directory);
+  if (set_lock(two.first.get(), kind, F_WRLCK) != Attempt::acquired)
+    return fmt::format("{} do not work in {}: {}", name_of(kind), directory.string(), std::strerror(errno));
+  const Attempt here = set_lock(two.second.get(), kind, F_WRLCK);
+  if (here == Attempt::acquired) set_lock(two.second.get(), kind, F_UNLCK);
+  if (here != Attempt::refused || lock_elsewhere(two.second.get(), kind) != Attempt::refused)
+    return fmt::format("{} in {} keep nobody out: builds and collections would destroy each other's work",
+                       name_of(kind), directory.string());
+  set_lock(two.first.get(), kind, F_UNLCK);
+  if (lock_elsewhere(two.second.get(), kind) != Attempt::acquired)
+    return fmt::format("{} in {} are not released", name_of(kind), directory.string());
+  return {};
 }
 
 constexpr const char* use_another =
@@ -122,7 +155,7 @@ std::optional<Mount> mount_of(const fs::path& path, std::string_view mountinfo) 
 std::string host_local_locks(const Mount& mount) {
   const std::string& type = mount.type;
   if (type.starts_with("nfs")) {
-    if (has_option(mount, {"nolock", "local_lock=all", "local_lock=flock"}))
+    if (has_option(mount, {"nolock", "local_lock=all", "local_lock=flock", "local_lock=posix"}))
       return "it is mounted with nolock or local_lock";
     return {};
   }
@@ -138,20 +171,8 @@ std::string host_local_locks(const Mount& mount) {
 
 std::vector<Finding> check_locks(const std::string& name, const fs::path& directory) {
   if (access(directory.c_str(), W_OK | X_OK) != 0) return {};
-  const TwoDescriptors two = open_twice(directory);
-  if (flock(two.first.get(), LOCK_EX | LOCK_NB) != 0)
-    return {failure(name, fmt::format("flock does not work in {}: {}", directory.string(), std::strerror(errno)),
-                    use_another)};
-  const Attempt here = try_lock(two.second.get());
-  if (here == Attempt::got) flock(two.second.get(), LOCK_UN);
-  if (here != Attempt::refused || try_lock_elsewhere(two.second.get()) != Attempt::refused)
-    return {failure(name,
-                    fmt::format("a lock in {} keeps nobody out: builds and collections would destroy each other's work",
-                                directory.string()),
-                    use_another)};
-  flock(two.first.get(), LOCK_UN);
-  if (try_lock_elsewhere(two.second.get()) != Attempt::got)
-    return {failure(name, fmt::format("a lock in {} is not given back", directory.string()), use_another)};
+  for (const Kind kind : {Kind::file, Kind::byte})
+    if (const std::string fault = fault_of(directory, kind); !fault.empty()) return {failure(name, fault, use_another)};
 
   const auto mount = mount_of(fs::canonical(directory), os::read_if_exists("/proc/self/mountinfo").value_or(""));
   const std::string type = mount ? mount->type : "unknown";

@@ -225,23 +225,37 @@ def test_nginxs_port_is_taken(own, squatter, directory):
     assert "nginx.ports" not in ask(own).failures
 
 
-# A file system whose locks keep nobody out, and one that has none.
+# A file system whose locks of one kind, KIND, keep nobody out, or that has none of them (NONE).
 NO_LOCKS = """
+#define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
-int flock(int fd, int operation) { (void)fd; (void)operation; if (!getenv("NONE")) return 0; errno = ENOLCK; return -1; }
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static int answer(void) { if (!getenv("NONE")) return 0; errno = ENOLCK; return -1; }
+static int is(const char *kind) { return !strcmp(getenv("KIND"), kind); }
+int flock(int fd, int operation) { return is("flock") ? answer() : (int)syscall(SYS_flock, fd, operation); }
+static int control(int fd, int command, void *argument) {
+  return command == F_OFD_SETLK && is("byte-range") ? answer() : (int)syscall(SYS_fcntl, fd, command, argument);
+}
+int fcntl64(int fd, int command, ...) { va_list list; va_start(list, command); void *argument = va_arg(list, void *); va_end(list); return control(fd, command, argument); }
+int fcntl(int fd, int command, ...) { va_list list; va_start(list, command); void *argument = va_arg(list, void *); va_end(list); return control(fd, command, argument); }
 """
 
 
-def test_a_file_system_without_working_locks(own, directory):
+@pytest.mark.parametrize("kind", ["flock", "byte-range"])
+def test_a_file_system_without_working_locks(own, directory, kind):
     (directory / "no_locks.c").write_text(NO_LOCKS)
     library = directory / "no_locks.so"
     check("gcc", "-shared", "-fPIC", "-o", str(library), str(directory / "no_locks.c"))
-    broken = ask(own, LD_PRELOAD=str(library)).failures
+    broken = ask(own, LD_PRELOAD=str(library), KIND=kind).failures
     for name in ("tree.locks", "state.locks"):
-        assert "keeps nobody out" in broken[name]["seen"] and "NFS 4" in broken[name]["fix"]
-    absent = ask(own, LD_PRELOAD=str(library), NONE="1").failures["state.locks"]
-    assert "No locks available" in absent["seen"]
+        assert broken[name]["seen"].startswith(f"{kind} locks") and "keep nobody out" in broken[name]["seen"] and "NFS 4" in broken[name]["fix"]
+    absent = ask(own, LD_PRELOAD=str(library), KIND=kind, NONE="1").failures["state.locks"]
+    assert absent["seen"].startswith(f"{kind} locks") and "No locks available" in absent["seen"]
 
 
 def test_a_full_store(own, directory):

@@ -30,6 +30,7 @@ TEST_CASE("file systems whose locks another host does not see are known") {
   };
   CHECK(local("nfs", "rw,vers=3,nolock,local_lock=all"));
   CHECK(local("nfs4", "rw,local_lock=flock"));
+  CHECK(local("nfs", "rw,vers=3,local_lock=posix"));
   CHECK_FALSE(local("nfs4", "rw,vers=4.2,local_lock=none"));
   CHECK(local("cifs", "rw,nobrl"));
   CHECK_FALSE(local("cifs", "rw"));
