@@ -9,6 +9,7 @@
 #include "command/terminal_style.h"
 #include "maintenance/collect.h"
 #include "quantity.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -44,7 +45,8 @@ void print_text(bool dry_run, const maintenance::Collection& done) {
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
   for (const auto& image : done.images)
     fmt::print("{}  last used {}, {}\n",
-               style.bold(image.names.empty() ? image.manifest.str() : fmt::format("{}", fmt::join(image.names, " "))),
+               style.bold(image.names.empty() ? image.manifest.str()
+                                              : text::plain_line(fmt::format("{}", fmt::join(image.names, " ")))),
                time_of(image.last_use),
                image.reason == maintenance::DroppedImage::Reason::age ? "too old" : "the tree is too large");
   if (done.clock_jumped)

@@ -6,6 +6,7 @@
 
 #include "command/command.h"
 #include "json/json.h"
+#include "text/plain_text.h"
 
 namespace nixery::command {
 
@@ -14,7 +15,7 @@ inline constexpr Option json_option = {"--json", nullptr, "print the result as J
 // One line on standard output, an object with the members that `write(json::Writer&)` writes.
 template <typename Write>
 void print_json(Write&& write) {
-  const std::string text = json::object(std::forward<Write>(write)) + "\n";
+  const std::string text = text::plain_json(json::object(std::forward<Write>(write))) + "\n";
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 

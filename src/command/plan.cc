@@ -26,7 +26,7 @@ void print_text(const pipeline::ResolvedImage& image, const nix::Missing& missin
     fmt::print("  {} {}  {}\n", style.green(package->attribute), text::plain_line(package->version),
                text::plain_line(package->description));
     for (const nix::Output& output : package->outputs)
-      fmt::print("    {}\n", style.dim(fmt::format("{}  {}", output.name, output.path.str())));
+      fmt::print("    {}\n", style.dim(fmt::format("{}  {}", text::plain_line(output.name), output.path.str())));
   }
   if (missing.complete()) return;
   fmt::print("\n{} {} to build, {} to fetch{}\n", style.bold("not in the store yet:"), missing.to_build.size(),
@@ -58,7 +58,7 @@ void print_layers(const pipeline::PlanReport& report) {
 void show(const RegistryParts& parts, pipeline::ResolvedImage image, bool as_json) {
   const auto report = pipeline::report_plan(parts.pipeline, parts.tree, std::move(image), {});
   if (as_json) {
-    fmt::print("{}\n", pipeline::to_json(report));
+    fmt::print("{}\n", text::plain_json(pipeline::to_json(report)));
   } else {
     print_text(report.image, report.missing);
     if (report.missing.complete()) print_layers(report);

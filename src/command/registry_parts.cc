@@ -53,8 +53,10 @@ void hide_directories_of(const Config& config) {
                                                     {config.layout.state, "<state>"},
                                                     {config.layout.tree, "<tree>"},
                                                     {config.nix.resolve_nix.parent_path(), "<nixery>"}};
-  if (config.source.kind == nix::SourceSettings::Kind::path)
-    directories.push_back({config.source.location, "<packages>"});
+  // A directory, or a repository on this machine.
+  std::string_view location = config.source.location;
+  if (location.starts_with("file://")) location.remove_prefix(7);
+  if (location.starts_with('/')) directories.push_back({location, "<packages>"});
   if (!config.images.empty()) directories.push_back({config.images, "<images>"});
   text::hide_directories(directories);
 }

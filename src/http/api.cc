@@ -134,7 +134,7 @@ HandlerResult Api::plan(const Request& request, const reference::Reference& refe
                  [job, reference] {
                    return answer_later(json::object([&](json::Writer& writer) {
                      json::member(writer, "reference", fmt::format("{}:{}", reference.repository, reference.tag));
-                     json::member(writer, "text", job->state().snapshot().text());
+                     json::member(writer, "text", text::public_text(job->state().snapshot().text()));
                    }));
                  }};
 }

@@ -98,7 +98,7 @@ void write_state(json::Writer& writer, const reference::Reference& reference, co
   json::member(writer, "state", name_of(look.state));
   if (look.progress) {
     json::member(writer, "phase", pipeline::name_of(look.progress->phase));
-    json::member(writer, "text", look.progress->what());
+    json::member(writer, "text", text::public_text(look.progress->what()));
     json::member(writer, "layersDone", look.progress->layers_done);
     json::member(writer, "layersTotal", look.progress->layers_total);
     json::member(writer, "bytesDone", look.progress->bytes_done);

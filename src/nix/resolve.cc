@@ -131,13 +131,16 @@ Package to_package(const json::Value& value) {
   package.requested = json::string_or(value, "requested", "");
   package.attribute = json::string_or(value, "attribute", "");
   package.drv_path = json::string_or(value, "drvPath", "");
-  package.name = json::string_or(value, "name", "");
-  package.pname = json::string_or(value, "pname", "");
-  package.version = json::string_or(value, "version", "");
-  package.description = json::string_or(value, "description", "");
-  package.homepage = json::string_or(value, "homepage", "");
+  // It is printed, and published in annotations and documents: as plain text everywhere.
+  const auto text_at = [&](const char* key) { return text::plain_text(json::string_or(value, key, "")); };
+  package.name = text_at("name");
+  package.pname = text_at("pname");
+  package.version = text_at("version");
+  package.description = text_at("description");
+  package.homepage = text_at("homepage");
   package.main_program = json::string_or(value, "mainProgram", "");
-  package.licenses = json::strings_at(value, "licenses");
+  for (const std::string& license : json::strings_at(value, "licenses"))
+    package.licenses.push_back(text::plain_text(license));
   package.priority = static_cast<int>(json::integer_at(value, "priority").value_or(5));
   if (const json::Value* outputs = json::find(value, "outputs"); outputs && outputs->IsArray())
     for (const json::Value& output : outputs->GetArray()) {

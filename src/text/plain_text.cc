@@ -1,6 +1,9 @@
 #include "text/plain_text.h"
 
+#include <fmt/format.h>
+
 #include <cstddef>
+#include <cstdint>
 
 #include "text/ascii.h"
 #include "text/utf8.h"
@@ -104,6 +107,19 @@ std::string plain_line(std::string_view text) {
     line += c;
   }
   return line;
+}
+
+std::string plain_json(std::string_view json) {
+  std::string plain;
+  for (std::size_t at = 0; at < json.size();) {
+    const Character character = first_character(json.substr(at)).value_or(Character{0, 1});
+    if ((character.code >= 0x7f && character.code < 0xa0) || reorders(character.code))
+      plain += fmt::format("\\u{:04x}", static_cast<std::uint32_t>(character.code));
+    else
+      plain += json.substr(at, character.size);
+    at += character.size;
+  }
+  return plain;
 }
 
 }  // namespace nixery::text

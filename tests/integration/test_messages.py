@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from conftest import started
+from conftest import running, started, temporary_directory
 from package_sets import write_package_set
 from registry import NIXERY, ROOT, Registry
 
@@ -21,13 +21,15 @@ SET = """
 { system, ... }:
 let
   esc = builtins.fromJSON ''"\\u001b"'';
+  csi = builtins.fromJSON ''"\\u009b"'';
   package = name: script: derivation {
     name = "${name}-SALT"; inherit system; builder = "/bin/sh"; args = [ "-c" script ];
   };
 in {
   failing = package "failing" ''printf 'NASTY\\n'; exit 1'';
   described = package "described" "echo > $out" // {
-    meta.description = "a ${esc}[31mred${esc}[0m ${esc}]0;title${esc}\\\\tool"; version = "1${esc}[2J";
+    meta.description = "a ${esc}[31mred${esc}[0m ${esc}]0;title${esc}\\\\tool ${csi}1mbold${csi}0m"; version = "1${esc}[2J";
+    meta.homepage = "http://x/${esc}[31m"; meta.license.fullName = "my ${csi}31mown";
   };
   thrown = throw "${esc}[31;1mno${esc}[0m, in ${toString ./.}/default.nix:47, it is broken";
 }
@@ -51,7 +53,7 @@ def registry(packages, monkeypatch):
 
 def is_plain(text: str):
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), repr(text)
-    for part in ("[31", "[0m", "title", "]8;;", "1mbold", "[2J"):
+    for part in ("[31", "[0m", "0;title", "]8;;", "1mbold", "[2J"):
         assert part not in text, repr(text)
 
 
@@ -101,8 +103,20 @@ def test_so_it_reaches_a_terminal(registry):
 def test_what_a_package_says_of_itself_is_plain_text_in_a_plan(registry):
     assert registry.nixery("build", "described").returncode == 0
     for printed in (at_a_terminal(registry, "plan", "described"), registry.nixery("plan", "described").stdout):
-        assert "a red tool" in printed
+        assert "a red tool bold" in printed
         is_plain(OWN.sub("", printed).replace("\n", ""))
+
+
+def test_what_a_package_says_of_itself_is_plain_text_in_all_that_is_published(registry):
+    manifest = registry.manifest("described")
+    assert manifest.status == 200 and "a red tool bold" in manifest.body.decode()
+    referrers = registry.get(f"/v2/described/referrers/{manifest.headers['Docker-Content-Digest']}").json["manifests"]
+    attached = [registry.get(f"/v2/described/manifests/{each['digest']}").json for each in referrers]
+    documents = [registry.get(f"/v2/described/blobs/{layer['digest']}").json for each in attached for layer in each["layers"]]
+    assert len(documents) >= 3
+    config = registry.get(f"/v2/described/blobs/{manifest.json['config']['digest']}").json
+    for published in (manifest.json, config, *documents, registry.get("/api/images").json, registry.get("/api/plan/described").json):
+        is_plain(json.dumps(published, ensure_ascii=False))
 
 
 def test_who_pulls_is_told_of_no_directory_and_the_operator_is(registry, packages):
@@ -140,3 +154,15 @@ def test_an_index_says_why_a_member_is_left_out_without_the_hosts_directories(di
         assert index.status == 200, index.body
         (why,) = [text for name, text in index.json["annotations"].items() if "left-out" in name or "left_out" in name or "arm64" in name]
         assert "see <packages>/default.nix:7" in why and str(packages) not in index.body.decode()
+
+
+def test_a_repository_on_the_registrys_host_is_not_named_to_who_pulls(directory):
+    for place in (directory / "gone.git", f"file://{directory}/gone.git"):
+        with temporary_directory() as own, running(Registry(own, {"NIXERY_PKGS_REPO": str(place)})) as registry:
+            registry.start_nginx()
+            registry.start_worker()
+            answer = registry.manifest("tool")
+            assert answer.status == 503
+            assert "<packages>" in answer.error["message"] and str(directory) not in answer.body.decode()
+            (event,) = registry.events("build failed")
+            assert str(place) in event["error"]

@@ -4,6 +4,7 @@
 
 #include <string>
 
+using nixery::text::plain_json;
 using nixery::text::plain_line;
 using nixery::text::plain_text;
 
@@ -66,4 +67,10 @@ TEST_CASE("plain text: what was made plain once stays") {
 TEST_CASE("plain line: newlines and tabs become one space") {
   CHECK(plain_line("error:\n\n\twhat\tis it\n") == "error: what is it");
   CHECK(plain_line("a \n b") == "a  b");
+}
+
+TEST_CASE("plain JSON escapes what acts on a terminal, and means the same") {
+  CHECK(plain_json("{\"a\":\"\xc2\x9b"
+                         "1m\x7f\xe2\x80\xae\u00e9\"}") == "{\"a\":\"\\u009b1m\\u007f\\u202e\u00e9\"}");
+  CHECK(plain_json("\xff{}\n") == "\xff{}\n");
 }
