@@ -13,6 +13,7 @@
 #include "quantity.h"
 #include "reference/near_matches.h"
 #include "text/number.h"
+#include "text/url.h"
 
 namespace nixery {
 
@@ -312,7 +313,7 @@ LoadedConfig load_config(const Environment& environment) {
     const bool from_environment = given && *given;
     const std::string value = from_environment ? given : rule.fallback;
     rule.apply(loaded.config, value);
-    loaded.settings.push_back({rule.name, nix::without_credentials(value), from_environment, rule.description});
+    loaded.settings.push_back({rule.name, text::without_credentials(value), from_environment, rule.description});
   }
   settle_source(loaded.config, loaded.settings);
   if (loaded.config.format == image::Format::docker && loaded.config.encoding.starts_with("zstd"))

@@ -7,6 +7,7 @@
 #include "os/file.h"
 #include "plan/popularity.h"
 #include "text/public_text.h"
+#include "text/url.h"
 
 namespace nixery::command {
 
@@ -15,10 +16,10 @@ namespace {
 plan::Popularity load_popularity(const std::string& place) {
   if (place.empty()) return {};
   if (place.starts_with("http://") || place.starts_with("https://")) {
-    const nix::Answer answer = nix::get(place);
+    const http_client::Response answer = nix::get(place);
     if (answer.status != 200)
       throw Error(Failure::bad_config, fmt::format("NIX_POPULARITY_URL: HTTP status {} for {}", answer.status,
-                                                   nix::without_credentials(place)));
+                                                   text::without_credentials(place)));
     return plan::parse_popularity(answer.body, "NIX_POPULARITY_URL");
   }
   const std::string file = place.starts_with("file://") ? place.substr(7) : place;

@@ -6,9 +6,9 @@
 
 #include <algorithm>
 
-#include "doctor/http_probe.h"
 #include "doctor/listener.h"
 #include "error.h"
+#include "http_client/http_client.h"
 #include "text/lines.h"
 
 namespace nixery::doctor {
@@ -31,8 +31,8 @@ std::string complaint_of(std::string_view said) {
   return said.empty() ? "it does not say why" : std::string(text::first_line(said));
 }
 
-bool is_registry(const HttpAnswer& answer) {
-  return answer.api_version == "registry/2.0";
+bool is_registry(const http_client::Response& response) {
+  return response.header("Docker-Distribution-API-Version") == "registry/2.0";
 }
 
 }  // namespace
@@ -134,7 +134,8 @@ std::vector<Finding> check_nginx(const Setup& setup) {
 }
 
 std::vector<Finding> check_registry(const Setup& setup) {
-  HttpQuestion question{setup.url, {}, setup.deadline};
+  http_client::Request question{.url = setup.url};
+  question.limit = setup.deadline;
   if (question.url.empty()) {
     for (const ListenAddress& address : setup.nginx.configuration.addresses()) {
       const std::string url = url_of(address);
@@ -147,15 +148,15 @@ std::vector<Finding> check_registry(const Setup& setup) {
       break;
     }
     if (question.url.empty()) return {};
-    question.direct = true;
+    question.uses_proxy = false;
   }
   while (question.url.ends_with('/')) question.url.pop_back();
   const std::string base = question.url;
 
   question.url = base + "/v2/";
-  HttpAnswer answer;
+  http_client::Response answer;
   try {
-    answer = ask(question);
+    answer = http_client::send(question);
   } catch (const Error& error) {
     return {
         failure("registry", error.what(), "start nginx (systemctl start nginx), or tell with --url where it listens")};
@@ -171,7 +172,7 @@ std::vector<Finding> check_registry(const Setup& setup) {
   // Nothing of that name is ever built, and nginx cannot know: a worker has to say so.
   question.url = base + "/v2/nixery-doctor/tags/list";
   try {
-    answer = ask(question);
+    answer = http_client::send(question);
   } catch (const Error& error) {
     findings.push_back(failure("registry.worker", error.what(), "see nginx's error log"));
     return findings;

@@ -13,6 +13,7 @@
 #include "os/file.h"
 #include "pipeline/declared_set.h"
 #include "plan/popularity.h"
+#include "text/url.h"
 
 namespace nixery::doctor {
 
@@ -52,11 +53,11 @@ Finding judge_secret(const std::string& name, const fs::path& file, const std::s
 // The worker does not start without it (command/registry_parts).
 Finding check_popularity(const std::string& place) {
   const bool http = place.starts_with("http://") || place.starts_with("https://");
-  const std::string shown = nix::without_credentials(place);
+  const std::string shown = text::without_credentials(place);
   try {
     std::optional<std::string> text;
     if (http) {
-      const nix::Answer answer = nix::get(place);
+      const http_client::Response answer = nix::get(place);
       if (answer.status == 200) text = answer.body;
     } else {
       text = os::read_if_exists(place.starts_with("file://") ? place.substr(7) : place);

@@ -7,6 +7,7 @@
 #include "nix/nix.h"
 #include "nix/source.h"
 #include "text/lines.h"
+#include "text/url.h"
 
 namespace nixery::doctor {
 
@@ -49,7 +50,7 @@ Finding check_source(const Setup& setup) {
   if (settings.kind == Kind::path) return check_path(setup);
   const bool git = settings.kind == Kind::git;
   const std::string what =
-      fmt::format("{} {}", git ? "NIXERY_PKGS_REPO:" : "the channel", nix::without_credentials(settings.location));
+      fmt::format("{} {}", git ? "NIXERY_PKGS_REPO:" : "the channel", text::without_credentials(settings.location));
   try {
     // Asks for the branches, or the channel's commit; fetches nothing.
     const auto revision = nix::make_source(settings, setup.config().layout.sources())->find("latest");

@@ -1,4 +1,4 @@
-// Requests to the API server, and to the registry: HTTP by libcurl.
+// Requests to the API server.
 #pragma once
 
 #include <chrono>
@@ -9,29 +9,19 @@
 #include <string_view>
 
 #include "error.h"
+#include "http_client/http_client.h"
 #include "kubernetes/cluster_access.h"
 
 namespace nixery::kubernetes {
 
-struct Response {
-  long status = 0;
-  std::string body;
-  std::string digest;                               // Docker-Content-Digest
-  std::string location;                             // of a redirect
-  std::optional<std::chrono::seconds> retry_after;  // never more than an hour
-};
-
-// An answer that is no success: of the API server a Status object, whose message and reason these are.
+// A response that is no success. The API server's body is a Status object, whose message and reason these are.
 struct ApiError : Error {
-  explicit ApiError(const std::string& request, const Response& response);
+  ApiError(const std::string& request, const http_client::Response& response);
+  ApiError(const std::string& message, long error_status, std::optional<std::chrono::seconds> wait)
+      : Error(Failure::unavailable, message), status(error_status), retry_after(wait) {}
   long status;
   std::string reason;  // "Expired", "Conflict", "AlreadyExists"; may be empty
   std::optional<std::chrono::seconds> retry_after;
-};
-
-// The answer is longer than we take.
-struct TooLarge : Error {
-  explicit TooLarge(const std::string& message) : Error(Failure::unavailable, message) {}
 };
 
 inline constexpr const char* json_type = "application/json";
@@ -39,30 +29,30 @@ inline constexpr const char* apply_type = "application/apply-patch+yaml";  // JS
 
 inline constexpr std::chrono::seconds request_limit{30};
 
-// Thread-safe. Requests end early, with Error{unavailable}, once `stop` is true. Connections are kept, each thread its
-// own.
+// Thread-safe. Requests end early, with Error{unavailable}, once `stop` is requested.
 class ApiClient {
  public:
   ApiClient(ClusterAccess access, const std::stop_token& stop) : access_(std::move(access)), stop_(stop) {}
 
-  // `path` begins with a slash and may have a query. Answers of 2xx; others throw ApiError, and no answer
-  // Error{unavailable}.
-  Response request(const std::string& method, const std::string& path, std::string_view body = {},
-                   const char* content_type = json_type, std::chrono::seconds limit = request_limit) const;
+  // `path` begins with a slash and may have a query. Returns responses of 2xx. Throws ApiError for others, and as
+  // http_client::send().
+  http_client::Response request(const std::string& method, const std::string& path, std::string_view body = {},
+                                const char* content_type = json_type, std::chrono::seconds limit = request_limit) const;
 
-  // GET whose body is handed over as it comes, for as long as it takes; a connection that is dead is noticed by TCP's
-  // keep-alive, a server that never ends its answer after `limit`. What `sink` throws ends the request and is thrown
-  // on.
+  // GET whose body `sink` takes as it comes. TCP's keep-alive notices a dead connection; `limit` ends a response that
+  // the server never ends. What `sink` throws ends the request and reaches the caller.
   void stream(const std::string& path, std::chrono::seconds limit,
               const std::function<void(std::string_view)>& sink) const;
 
  private:
+  http_client::Response send(http_client::Request request, const std::string& path) const;
+
   ClusterAccess access_;
   const std::stop_token stop_;
 };
 
-// GET without credentials; any status. Redirects are not followed.
-Response get(const std::string& url, const std::string& accept, std::chrono::seconds limit,
-             const std::stop_token& stop);
+// GET without credentials; any status. Redirects are not followed, and no proxy is used.
+http_client::Response get(const std::string& url, const std::string& accept, std::chrono::seconds limit,
+                          const std::stop_token& stop);
 
 }  // namespace nixery::kubernetes

@@ -103,7 +103,7 @@ ClusterAccess of_service_account(const Environment& environment) {
   ClusterAccess access;
   const bool v6 = std::string_view(host).find(':') != std::string_view::npos;
   access.server = v6 ? fmt::format("https://[{}]:{}", host, port) : fmt::format("https://{}:{}", host, port);
-  access.ca_file = fs::path(service_account) / "ca.crt";
+  access.tls.ca_file = fs::path(service_account) / "ca.crt";
   access.token_file = fs::path(service_account) / "token";
   return access;
 }
@@ -129,9 +129,9 @@ ClusterAccess parse_kubeconfig(std::string_view text, std::string_view file, con
 
   ClusterAccess access;
   access.server = without_slash(yaml.text(cluster, "server"));
-  access.ca_pem = pem(cluster, "certificate-authority-data");
-  if (access.ca_pem.empty()) access.ca_file = path(cluster, "certificate-authority");
-  access.insecure = yaml.text(cluster, "insecure-skip-tls-verify") == "true";
+  access.tls.ca_pem = pem(cluster, "certificate-authority-data");
+  if (access.tls.ca_pem.empty()) access.tls.ca_file = path(cluster, "certificate-authority");
+  access.tls.is_verified = yaml.text(cluster, "insecure-skip-tls-verify") != "true";
 
   if (const std::string user_name = yaml.text(context, "user"); !user_name.empty()) {
     const yaml_node_t* user = yaml.named("users", "user", user_name);
@@ -141,10 +141,10 @@ ClusterAccess parse_kubeconfig(std::string_view text, std::string_view file, con
             fmt::format("user '{}': {} is not supported: give a token or a client certificate", user_name, key));
     access.token_file = path(user, "tokenFile");
     access.token = yaml.text(user, "token");
-    access.client_cert_pem = pem(user, "client-certificate-data");
-    if (access.client_cert_pem.empty()) access.client_cert_file = path(user, "client-certificate");
-    access.client_key_pem = pem(user, "client-key-data");
-    if (access.client_key_pem.empty()) access.client_key_file = path(user, "client-key");
+    access.tls.client_cert_pem = pem(user, "client-certificate-data");
+    if (access.tls.client_cert_pem.empty()) access.tls.client_cert_file = path(user, "client-certificate");
+    access.tls.client_key_pem = pem(user, "client-key-data");
+    if (access.tls.client_key_pem.empty()) access.tls.client_key_file = path(user, "client-key");
   }
   check(access, file);
   return access;

@@ -6,17 +6,15 @@
 #include <string>
 #include <string_view>
 
+#include "http_client/http_client.h"
+
 namespace nixery::kubernetes {
 
 struct ClusterAccess {
-  std::string server;                // "https://10.0.0.1:443", perhaps with a path; no slash at the end
-  std::filesystem::path ca_file;     // empty: ca_pem, or else the system's
-  std::string ca_pem;                // empty: ca_file
-  bool insecure = false;             // the server's certificate is not checked
+  std::string server;  // "https://10.0.0.1:443", perhaps with a path; no slash at the end
+  http_client::Tls tls;
   std::filesystem::path token_file;  // read again for each request, as kubelet replaces it
   std::string token;                 // where there is no token_file, or nothing to be read in it
-  std::filesystem::path client_cert_file, client_key_file;
-  std::string client_cert_pem, client_key_pem;  // where there are no such files
 };
 
 using Environment = std::function<const char*(const char* name)>;

@@ -102,7 +102,7 @@ bool LeaderElection::try_to_hold() {
     return true;
   };
 
-  Response response;
+  http_client::Response response;
   try {
     response = client_.request("GET", fmt::format("{}/{}", path(), name_), {}, json_type, times_.request);
   } catch (const ApiError& error) {
@@ -145,7 +145,8 @@ void LeaderElection::release(const ApiClient& client) {
   if (!leads()) return;
   held_until_ = 0;
   try {
-    const Response response = client.request("GET", fmt::format("{}/{}", path(), name_), {}, json_type, times_.request);
+    const http_client::Response response =
+        client.request("GET", fmt::format("{}/{}", path(), name_), {}, json_type, times_.request);
     const json::Document lease = json::parse(response.body, "the lease");
     if (text_of_spec(lease, "holderIdentity") != identity_) return;
     client.request("PUT", fmt::format("{}/{}", path(), name_),

@@ -199,7 +199,7 @@ std::optional<NixImage> Reconciler::find(const std::string& key) {
 
 // As the server has it now; nullopt if that is another object than the observed one, which the watch will report.
 std::optional<NixImage> Reconciler::fetch(const NixImage& image) {
-  const Response response = client_.request(
+  const http_client::Response response = client_.request(
       "GET", fmt::format("/apis/{}/namespaces/{}/niximages/{}", api_version, image.namespace_name, image.name));
   NixImage now = parse_nix_image(json::parse(response.body, "the API server's answer"));
   const std::lock_guard lock(mutex_);
@@ -376,7 +376,7 @@ void Reconciler::record(const NixImage& image, const PullResult& pull, const std
       events_.note(image, pull, wanted);  // before, as the answer may be lost of what is written
       const std::string path = fmt::format("/apis/{}/namespaces/{}/niximages/{}/status?fieldManager={}&force=true",
                                            api_version, image.namespace_name, image.name, field_manager);
-      const Response response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);
+      const http_client::Response response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);
       NixImage stored = parse_nix_image(json::parse(response.body, "the API server's answer"));
       const std::lock_guard lock(mutex_);
       const auto at = images_.find(image.key());

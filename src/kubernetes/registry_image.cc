@@ -87,25 +87,25 @@ class Pulling {
   Pulling(const Wanted& wanted, const std::stop_token& stop) : wanted_(wanted), stop_(stop) {}
 
   PullResult pull(const std::optional<PullResult>& known) const {
-    const Response response = ask("manifests", wanted_.tag);
+    const http_client::Response response = ask("manifests", wanted_.tag);
     if (response.status != 200) return meaning_of(response, wanted_.declaration);
-    if (!image::Digest::parse(response.digest))
-      return unavailable("the registry's answer has no Docker-Content-Digest");
-    if (known && known->state == State::built && known->digest == response.digest) return *known;
+    const std::string digest = response.header("Docker-Content-Digest");
+    if (!image::Digest::parse(digest)) return unavailable("the registry's answer has no Docker-Content-Digest");
+    if (known && known->state == State::built && known->digest == digest) return *known;
 
     json::Document manifest = json::parse(response.body, "the manifest");
     if (const std::string first = first_of_index(manifest); !first.empty()) {
-      const Response of_platform = ask("manifests", first);
+      const http_client::Response of_platform = ask("manifests", first);
       if (of_platform.status != 200) return passing(of_platform);
       manifest = json::parse(of_platform.body, "the manifest");
     }
     const json::Value* config = json::find(manifest, "config");
-    const Response of_config = ask("blobs", config ? json::string_or(*config, "digest", "") : "");
+    const http_client::Response of_config = ask("blobs", config ? json::string_or(*config, "digest", "") : "");
     if (of_config.status != 200) return passing(of_config);
     if (declaration_in(json::parse(of_config.body, "the config")) != wanted_.declaration) return not_taken();
 
     PullResult pull = make_result(State::built, "Built", "");
-    pull.digest = response.digest;
+    pull.digest = digest;
     pull.size = size_at(*config);
     if (const json::Value* layers = json::find(manifest, "layers"); layers && layers->IsArray()) {
       pull.layers = layers->Size();
@@ -115,18 +115,18 @@ class Pulling {
   }
 
  private:
-  Response ask(std::string_view kind, const std::string& reference) const {
+  http_client::Response ask(std::string_view kind, const std::string& reference) const {
     return get(fmt::format("{}/v2/{}/{}/{}", wanted_.registry, wanted_.name, kind, reference),
                std::string(manifest_types) + ", */*", longest_hop, stop_);
   }
 
   // What belongs to a tag that was there a moment ago is collected, or made again.
-  static PullResult passing(const Response& response) {
+  static PullResult passing(const http_client::Response& response) {
     PullResult pull = make_result(State::building, "Building", "the image is being built again");
     pull.retry_after = std::chrono::seconds(2);
     if (response.status >= 500 || response.status == 401 || response.status == 403) {
       pull = unavailable(fmt::format("the registry answers with HTTP status {}", response.status));
-      pull.retry_after = response.retry_after;
+      pull.retry_after = response.retry_after();
     }
     return pull;
   }
@@ -143,20 +143,20 @@ class Pulling {
 
 }  // namespace
 
-PullResult meaning_of(const Response& response, const std::string& declaration) {
+PullResult meaning_of(const http_client::Response& response, const std::string& declaration) {
   const ErrorBody error = read_error(response.body);
   const auto with_retry = [&](PullResult pull) {
-    pull.retry_after = response.retry_after;
+    pull.retry_after = response.retry_after();
     return pull;
   };
   const std::string status = fmt::format("the registry answers with HTTP status {}", response.status);
   const std::string& message = error.message.empty() ? status : error.message;
+  const std::string location = response.header("Location");
   switch (response.status) {
     case 307:  // to itself: the build goes on, and so does the waiting
-      if (response.location.find("nixery-hop=") != std::string::npos)
+      if (location.find("nixery-hop=") != std::string::npos)
         return make_result(State::building, "Building", "the image is being built");
-      return unavailable(
-          fmt::format("the registry redirects to {}: give the address that it means", response.location));
+      return unavailable(fmt::format("the registry redirects to {}: give the address that it means", location));
     case 429:
       if (error.reason == "StillBuilding") return with_retry(make_result(State::building, "Building", message));
       // The queue is full, or nginx limits this client: nothing is being built.

@@ -42,7 +42,7 @@ struct Wanted {
 PullResult pull_image(const Wanted& wanted, const std::optional<PullResult>& known, const std::stop_token& stop);
 
 // What an answer means that is no success.
-PullResult meaning_of(const Response& response, const std::string& declaration);
+PullResult meaning_of(const http_client::Response& response, const std::string& declaration);
 
 // A result with only these fields.
 PullResult make_result(PullResult::State state, const std::string& reason, const std::string& message);

@@ -40,7 +40,7 @@ class Follower {
         log::info("listing again", {{"collection", collection_.path}, {"reason", relist.why}});
         version_.clear();
         pause({});
-      } catch (const TooLarge&) {
+      } catch (const http_client::TooLarge&) {
         page_size_ = std::max(1u, page_size_ / 4);
         pause({});
       } catch (const ApiError& error) {
@@ -159,12 +159,11 @@ class Follower {
   [[noreturn]] static void refuse(const json::Value& status) {
     const std::string message = json::string_or(status, "message", "the watch failed");
     if (json::integer_at(status, "code") != 429) throw Relist{message};
-    Response busy;
-    busy.status = 429;
+    std::optional<seconds> retry_after;
     const json::Value* details = json::find(status, "details");
     if (const auto wait = details ? json::integer_at(*details, "retryAfterSeconds") : std::nullopt; wait && *wait > 0)
-      busy.retry_after = std::min(seconds(*wait), seconds(60));
-    throw ApiError("watch: " + message, busy);
+      retry_after = std::min(seconds(*wait), seconds(60));
+    throw ApiError("watch: " + message, 429, retry_after);
   }
 
   const ApiClient& client_;

@@ -10,6 +10,7 @@
 #include "nix/pin.h"
 #include "os/file.h"
 #include "reference/reference.h"
+#include "text/url.h"
 
 namespace nixery::nix {
 
@@ -33,7 +34,8 @@ ChannelSource::ChannelSource(const SourceSettings& settings, const fs::path& dir
 
 bool ChannelSource::is_ancestor_of_allowed(std::string_view commit, const std::stop_token& stop) const {
   for (const std::string& branch : settings_.allowed_branches) {
-    const Answer answer = get(fill(fill(settings_.compare_url, "{revision}", commit), "{branch}", branch), stop);
+    const http_client::Response answer =
+        get(fill(fill(settings_.compare_url, "{revision}", commit), "{branch}", branch), stop);
     if (answer.status == 404) continue;  // no such branch, or no such commit
     if (answer.status != 200)
       throw Error(Failure::unavailable, fmt::format("cannot check commit {}: the git host answered with HTTP status {}",
@@ -58,7 +60,7 @@ bool ChannelSource::is_served(std::string_view channel) const {
 }
 
 Revision ChannelSource::find(std::string_view tag, const std::stop_token& stop) {
-  const std::string shown = without_credentials(settings_.archive_url);
+  const std::string shown = text::without_credentials(settings_.archive_url);
   if (reference::is_commit(tag)) {
     if (!is_ancestor_of_allowed(tag, stop))
       throw Error(Failure::forbidden, fmt::format("commit '{}' is on no branch that this registry serves", tag));
@@ -72,7 +74,7 @@ Revision ChannelSource::find(std::string_view tag, const std::stop_token& stop) 
   if (!is_channel_name(channel) || reference::is_digest_tag(channel)) throw unknown();
   if (tag != "latest" && !is_served(channel))
     throw Error(Failure::forbidden, fmt::format("channel '{}' is not served by this registry", channel));
-  const Answer answer = get(fill(settings_.channel_url, "{channel}", channel), stop);
+  const http_client::Response answer = get(fill(settings_.channel_url, "{channel}", channel), stop);
   if (answer.status == 404 || answer.status == 403) throw unknown();
   const std::string revision = answer.body.substr(0, answer.body.find_last_not_of(" \r\n") + 1);
   if (answer.status != 200 || !reference::is_commit(revision))

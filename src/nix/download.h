@@ -1,20 +1,17 @@
-// HTTP GET of what package sources publish: small answers into memory, archives straight to disk.
+// HTTP GET of what package sources publish: small responses into memory, archives straight to disk.
 #pragma once
 
 #include <filesystem>
 #include <stop_token>
 #include <string>
 
+#include "http_client/http_client.h"
+
 namespace nixery::nix {
 
-struct Answer {
-  long status = 0;
-  std::string body;  // at most 4 MiB
-};
-
-// Follows redirects, http and https only; tells the trace that the thread works for (cause.h). Throws
-// Error{unavailable} where no answer comes, or another thread sets `stop` before. Thread-safe.
-Answer get(const std::string& url, const std::stop_token& stop = {});
+// At most 4 MiB in two minutes; follows redirects. Any status is a response. Throws Error{unavailable} if none comes,
+// or `stop` is requested before. Thread-safe.
+http_client::Response get(const std::string& url, const std::stop_token& stop = {});
 
 // Fetches the archive at `url` (at most 4 GiB, in an hour) and unpacks it into `directory`, as unpack.h says. Throws
 // Error{unavailable, storage}; `directory` may then hold a part.

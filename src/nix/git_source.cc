@@ -17,6 +17,7 @@
 #include "text/encoding.h"
 #include "text/lines.h"
 #include "text/number.h"
+#include "text/url.h"
 
 namespace nixery::nix {
 
@@ -65,7 +66,8 @@ bool looks_like_commit(std::string_view text) {
 }  // namespace
 
 GitSource::GitSource(const SourceSettings& settings, const fs::path& directory)
-    : url_(credentials_of(settings.location).empty() ? settings.location : without_credentials(settings.location)),
+    : url_(credentials_of(settings.location).empty() ? settings.location
+                                                     : text::without_credentials(settings.location)),
       allowed_branches_(settings.allowed_branches),
       directory_(directory / fmt::format("git-{}", image::KeyBuilder("git").add(url_).finish().substr(0, 16))),
       revisions_(directory_, settings.kept_revisions) {

@@ -64,9 +64,6 @@ class Source {
 // `directory` is where sources are kept (Layout::sources()).
 std::unique_ptr<Source> make_source(const SourceSettings& settings, const fs::path& directory);
 
-// "https://user:secret@host/x" -> "https://host/x": what may be shown and stored.
-std::string without_credentials(std::string_view url);
-
 // '*' stands for any characters, '?' for one.
 bool matches_glob(std::string_view text, std::string_view glob);
 

@@ -98,9 +98,9 @@ TEST_CASE("a kubeconfig's current context counts, and plugins are refused") {
       "    certificate-authority-data: aGVsbG8=\nusers:\n- name: u\n  user:\n";
   const auto access = parse_kubeconfig(head + "    tokenFile: t\n    client-key: /k\n", "config", "/etc/k");
   CHECK(access.server == "https://y:6443");
-  CHECK(access.ca_pem == "hello");
+  CHECK(access.tls.ca_pem == "hello");
   CHECK(access.token_file == "/etc/k/t");
-  CHECK(access.client_key_file == "/k");
+  CHECK(access.tls.client_key_file == "/k");
   const auto both = parse_kubeconfig(head + "    token: x\n    tokenFile: t\n", "config", "/etc/k");
   CHECK(both.token == "x");
   CHECK(both.token_file == "/etc/k/t");
@@ -219,9 +219,9 @@ TEST_CASE("the oldest images of a namespace are within its quota, and places tha
 TEST_CASE("an answer counts for the declaration that it is about, and for no other") {
   using State = PullResult::State;
   const auto answer = [](long status, const std::string& detail, const std::string& location = "") {
-    Response response;
+    http_client::Response response;
     response.status = status;
-    response.location = location;
+    response.headers = {{"Location", location}};
     response.body = R"({"errors":[{"code":"X","message":"why","detail":)" + detail + "}]}";
     return meaning_of(response, "hash");
   };

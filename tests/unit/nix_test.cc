@@ -66,13 +66,6 @@ TEST_CASE("what is blocked is suspected at the paths that end as a name does, an
   CHECK(suspects({}, "a").empty());
 }
 
-TEST_CASE("credentials in a URL are not shown") {
-  CHECK(nix::without_credentials("https://u:p@host/x@y") == "https://host/x@y");
-  CHECK(nix::without_credentials("https://host/x") == "https://host/x");
-  CHECK(nix::without_credentials("git@host:x.git") == "git@host:x.git");
-  CHECK(nix::without_credentials("/some/path") == "/some/path");
-}
-
 TEST_CASE("a directory knows only latest, and its revision is its contents, wherever it lies") {
   const test::TemporaryDirectory dir;
   fs::create_directories(dir.path() / "a/sub");

@@ -7,6 +7,7 @@
 #include "text/encoding.h"
 #include "text/lines.h"
 #include "text/number.h"
+#include "text/url.h"
 #include "text/utf8.h"
 
 using namespace nixery;
@@ -192,4 +193,11 @@ TEST_CASE("text: a truncated text ends before the character that would be cut") 
   const std::size_t kept[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 10};
   for (std::size_t most = 0; most < std::size(kept); ++most) CHECK(text::truncated(text, most).size() == kept[most]);
   CHECK(text::truncated(std::string(100, '\x80'), 50).size() >= 47);  // no text at all loses no more than a character
+}
+
+TEST_CASE("text: credentials in a URL are not shown") {
+  CHECK(text::without_credentials("https://u:p@host/x@y") == "https://host/x@y");
+  CHECK(text::without_credentials("https://host/x") == "https://host/x");
+  CHECK(text::without_credentials("git@host:x.git") == "git@host:x.git");
+  CHECK(text::without_credentials("/some/path") == "/some/path");
 }
