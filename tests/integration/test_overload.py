@@ -2,12 +2,14 @@
 
 import subprocess
 
+import grpc
 import pytest
 
 from conftest import started
 from engines import program, run
 from package_sets import write_package_set
 from registry import Registry, wait_for
+from test_newer_clients import crane, oras  # noqa: F401  (fixtures)
 
 SET = """
 { system, ... }:
@@ -53,6 +55,22 @@ def test_containerd_says_that_it_is_too_many_requests(busy, containerd):
     """All that it ever says of an answer that is none of these: 404, 401."""
     pulled = run(program("ctr", "containerd"), "-a", containerd.address, "images", "pull", "--plain-http", f"{busy.host}/one:latest")
     assert pulled.returncode != 0 and "429 Too Many Requests" in pulled.stderr, pulled.stderr
+
+
+def test_a_kubelet_is_told_that_it_is_too_many_requests(busy, image_service):
+    with pytest.raises(grpc.RpcError) as raised:
+        image_service.pull(f"{busy.host}/one:latest")
+    assert "429 Too Many Requests" in raised.value.details(), raised.value
+
+
+def test_crane_shows_why(busy, crane):  # noqa: F811
+    asked = crane("manifest", "--insecure", f"{busy.host}/one")
+    assert asked.returncode != 0 and "TOOMANYREQUESTS: 0 requests are queued already: try again in a while" in asked.stderr, asked.stderr
+
+
+def test_oras_shows_why(busy, oras):  # noqa: F811
+    asked = oras("manifest", "fetch", "--plain-http", f"{busy.host}/one:latest")
+    assert asked.returncode != 0 and "0 requests are queued already: try again in a while" in asked.stderr, asked.stderr
 
 
 def test_podman_and_skopeo_come_back_by_themselves(busy, podman):
