@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <stdlib.h>
 
+#include "doctor/systemd_unit.h"
 #include "error.h"
 #include "nix/build_probe.h"
 #include "nix/fault.h"
@@ -93,7 +94,7 @@ Finding judge_build(const std::string& trouble) {
                                  nix::state_directory().string()));
     case nix::NixFault::daemon:
       return failure(name, seen, "start nix-daemon, and see its log (journalctl -u nix-daemon)",
-                     "systemctl enable --now nix-daemon.socket");
+                     restart_command({"nix-daemon.socket"}));
     default: return failure(name, seen, "fix what the message names: no image can be built until then");
   }
 }

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "doctor/listener.h"
+#include "doctor/systemd_unit.h"
 #include "error.h"
 #include "http_client/http_client.h"
 #include "text/lines.h"
@@ -158,8 +159,10 @@ std::vector<Finding> check_registry(const Setup& setup) {
   try {
     answer = http_client::send(question);
   } catch (const Error& error) {
-    return {
-        failure("registry", error.what(), "start nginx (systemctl start nginx), or tell with --url where it listens")};
+    // Another nginx than the system's, or one elsewhere, is not started so.
+    const bool is_the_systems = setup.url.empty() && setup.nginx.main_file == "/etc/nginx/nginx.conf";
+    return {failure("registry", error.what(), "start nginx (systemctl start nginx), or give its address with --url",
+                    is_the_systems ? restart_command({"nginx.service"}) : "")};
   }
   if (answer.status == 401)
     return {ok("registry", fmt::format("{} asks for a login; without one nothing more can be seen", question.url))};

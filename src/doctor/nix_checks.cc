@@ -1,12 +1,15 @@
 #include "doctor/nix_checks.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
 
 #include "doctor/build_check.h"
 #include "doctor/daemon.h"
+#include "doctor/systemd_unit.h"
+#include "doctor/worker.h"
 #include "error.h"
 #include "json/json.h"
 #include "nix/installation.h"
@@ -52,6 +55,20 @@ Finding check_own_store(const Setup& setup, const std::string& other) {
                                          : fmt::format("the store is {}", other));
   return failure("nix.store", fmt::format("{} cannot open Nix's store: {}", setup.worker.name, reason_of(outcome)),
                  use_daemon);
+}
+
+// What lets the worker reach nix-daemon, or starts that; empty where it is not this machine's own.
+std::string daemon_command(const Setup& setup, const fs::path& socket) {
+  const auto wall = os::barrier(setup.worker, socket);
+  struct stat status {};
+  if (wall || (stat(socket.c_str(), &status) == 0 && !os::may(setup.worker, socket, {.read = true, .write = true}))) {
+    const fs::path& closed = wall ? *wall : socket;
+    if (stat(closed.c_str(), &status) != 0 || status.st_gid == 0) return {};
+    const std::string restart = setup.unit ? restart_command({unit_name}) : "";
+    return fmt::format("usermod -aG {} {}{}{}", os::group_name(status.st_gid), setup.worker.name,
+                       restart.empty() ? "" : " && ", restart);
+  }
+  return socket == "/nix/var/nix/daemon-socket/socket" ? restart_command({"nix-daemon.socket"}) : "";
 }
 
 std::vector<Finding> check_building(const Setup& setup, bool by_daemon) {
@@ -177,7 +194,8 @@ std::vector<Finding> check_nix(const Setup& setup) {
           "nix.store", fmt::format("nix-daemon does not answer {}: {}", setup.worker.name, error.what()),
           fmt::format("systemctl enable --now nix-daemon.socket; let {} connect (Debian: adduser {} nix-users, then "
                       "restart the worker) and be among allowed-users of nix.conf",
-                      setup.worker.name, setup.worker.name)));
+                      setup.worker.name, setup.worker.name),
+          daemon_command(setup, daemon)));
     }
   }
   if (const auto version = find_version(builder)) findings.push_back(judge_advisories(*version, whose));

@@ -9,6 +9,8 @@
 
 #include "doctor/fastcgi_client.h"
 #include "doctor/listener.h"
+#include "doctor/systemd_unit.h"
+#include "doctor/worker.h"
 #include "error.h"
 #include "json/json.h"
 #include "os/file.h"
@@ -59,8 +61,12 @@ std::string ask_worker(Stream& stream, const std::string& path) {
   return receive_fastcgi_answer(stream);
 }
 
-std::vector<Finding> failed(const std::string& seen, const std::string& fix) {
-  return {failure("socket", seen, fix)};
+std::vector<Finding> failed(const std::string& seen, const std::string& fix, const std::string& command = {}) {
+  return {failure("socket", seen, fix, command)};
+}
+
+std::string start_command(const Setup& setup) {
+  return setup.unit ? restart_command({"nixery.socket", unit_name}) : "";
 }
 
 // Another program where a worker should listen; nullopt where it may be one, or systemd for one.
@@ -97,7 +103,7 @@ std::vector<Finding> check_socket(const Setup& setup) {
     if (const auto wall = os::barrier(os::current_user(), path))
       return failed(fmt::format("{} cannot be entered, so {} cannot be seen", wall->string(), path),
                     "run this as root or as the worker's user");
-    return failed(fmt::format("there is no socket {}", path), start_worker);
+    return failed(fmt::format("there is no socket {}", path), start_worker, start_command(setup));
   }
   std::optional<ucred> peer;
   std::string answer;
@@ -107,7 +113,7 @@ std::vector<Finding> check_socket(const Setup& setup) {
     answer = ask_worker(stream, "/v2/");
   } catch (const Error& error) {
     if (const auto stranger = stranger_at(listen)) return taken(listen, *stranger);
-    return failed(error.what(), start_worker);
+    return failed(error.what(), start_worker, start_command(setup));
   }
   if (status_of_cgi_answer(answer) != 200)
     return failed(fmt::format("what listens at {} answers /v2/ with status {}", listen, status_of_cgi_answer(answer)),
@@ -116,7 +122,7 @@ std::vector<Finding> check_socket(const Setup& setup) {
   try {
     findings.push_back(judge_readiness(ask_readiness(setup)));
   } catch (const Error& error) {
-    findings.push_back(failure("worker.ready", error.what(), start_worker));
+    findings.push_back(failure("worker.ready", error.what(), start_worker, start_command(setup)));
   }
   return findings;
 }

@@ -1,5 +1,7 @@
 #include "doctor/systemd_unit.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
@@ -157,6 +159,13 @@ std::optional<ServiceUnit> find_unit(const std::string& name, const fs::path& ro
     }
   }
   return parse_unit(files);
+}
+
+std::string restart_command(std::initializer_list<const char*> units, const fs::path& root) {
+  std::string known;
+  for (const char* unit : units)
+    if (find_unit(unit, root)) known += fmt::format(" {}", unit);
+  return known.empty() ? known : "systemctl restart" + known;
 }
 
 std::string write_barrier(const ServiceUnit& unit, const fs::path& path) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,6 +29,9 @@ ServiceUnit parse_unit(const std::vector<std::string>& files);
 // "nixery.service", where this machine has it: the first file of that name in systemd's directories below `root`, with
 // the drop-ins of all of them.
 std::optional<ServiceUnit> find_unit(const std::string& name, const fs::path& root = "/");
+
+// A command that starts those of the units that this machine has, or starts them again; empty if it has none.
+std::string restart_command(std::initializer_list<const char*> units, const fs::path& root = "/");
 
 // Why the unit lets its process write nothing below `path`, whatever the files' modes: "ProtectSystem=strict"; empty if
 // it does.

@@ -77,6 +77,11 @@ std::size_t members_of_group(const std::string& name) {
   return look_up<group>([&](auto... rest) { return getgrnam_r(name.c_str(), rest...); }, count).value_or(0);
 }
 
+std::string group_name(gid_t gid) {
+  const auto name = [](const group& entry) { return std::string(entry.gr_name); };
+  return look_up<group>([&](auto... rest) { return getgrgid_r(gid, rest...); }, name).value_or(std::to_string(gid));
+}
+
 User current_user() {
   User user = user_of(geteuid());
   user.gid = getegid();

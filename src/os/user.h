@@ -27,6 +27,8 @@ std::optional<User> user_named(const std::string& name);
 User user_of(uid_t uid);
 // How many users the group's entry names; 0 if there is no such group.
 std::size_t members_of_group(const std::string& name);
+// The group's name, or its number where it has none.
+std::string group_name(gid_t gid);
 // As whom this thread acts, with the groups that it has.
 User current_user();
 

@@ -71,6 +71,36 @@ def test_directories_that_are_not_there_and_that_the_worker_cannot_make(own, dir
     assert {"tree", "state"} <= set(ask(own, "--user", "nobody", **moved).of("ok"))
 
 
+def test_directories_of_another_user_where_all_may_write(own, directory):
+    moved = {"NIXERY_TREE": f"{directory}/tree", "NIXERY_STATE": f"{directory}/state"}
+    for path in moved.values():
+        Path(path).mkdir()
+        Path(path).chmod(0o777)
+    warned = ask(own, "--user", "nobody", **moved).of("warning")
+    for name in ("tree", "state"):
+        assert "belongs to root, not to nobody" in warned[name]["seen"]
+        follow(warned[name])
+    assert {"tree", "state"} <= set(ask(own, "--user", "nobody", **moved).of("ok"))
+
+
+def test_a_socket_that_nginx_cannot_reach(registry):  # noqa: F811
+    with mode(registry.socket.parent, 0o700):
+        follow(ask(registry).failures["socket.nginx"])
+        assert "socket.nginx" in ask(registry).of("ok")
+
+
+def test_files_that_the_worker_may_not_read(own, directory):
+    (directory / "token").write_text("secret")
+    shutil.copy(ROOT / "nix/resolve.nix", directory / "resolve.nix")
+    for file in ("token", "resolve.nix"):
+        (directory / file).chmod(0o600)
+    settings = {"NIXERY_PKGS_TOKEN_FILE": f"{directory}/token", "NIXERY_RESOLVE_NIX": f"{directory}/resolve.nix"}
+    failures = ask(own, "--user", "nobody", **settings).failures
+    for name in ("token-file", "resolve.nix"):
+        follow(failures[name])
+    assert {"token-file", "resolve.nix"} <= set(ask(own, "--user", "nobody", **settings).of("ok"))
+
+
 def test_keys_and_tokens_that_others_may_read(own, directory):
     check("openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", f"{directory}/key.pem")
     (directory / "token").write_text("secret")

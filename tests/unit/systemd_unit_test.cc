@@ -75,3 +75,11 @@ TEST_CASE("a unit is found with the drop-ins of all directories, and /etc counts
   CHECK(write_barrier(*unit, "/srv/b/tree") == "");
   CHECK(write_barrier(*unit, "/srv/a/tree") == "ProtectSystem=strict");
 }
+
+TEST_CASE("a command that starts units names those that this machine has") {
+  const TemporaryDirectory directory;
+  CHECK(restart_command({"nixery.socket", "nixery.service"}, directory.path()) == "");
+  nixery::os::make_directories(directory.path() / "lib/systemd/system");
+  nixery::os::write_file(directory.path() / "lib/systemd/system/nixery.service", shipped, false);
+  CHECK(restart_command({"nixery.socket", "nixery.service"}, directory.path()) == "systemctl restart nixery.service");
+}
