@@ -110,7 +110,7 @@ def test_doctor_finds_the_packages_set_up_well_and_what_is_spoilt(debian):
     report = json.loads(debian.check(*words))
     seen = {finding["name"]: finding for finding in report["findings"]}
     assert report["healthy"] and report["failures"] == 0, report
-    assert seen["user"]["seen"] == "the worker is taken to run as nixery"
+    assert re.fullmatch("the worker is taken to run as nixery, as process [0-9]+ does", seen["user"]["seen"])
     assert seen["nix.store"]["seen"].startswith("nix-daemon ") and "answers nixery at" in seen["nix.store"]["seen"]
     assert {name for name, f in seen.items() if f["verdict"] == "ok"} >= {"tree", "state", "tree.nginx", "socket", "socket.nginx", "registry.worker", "use-log",
                                                                            "nginx.tree", "nginx.workers", "source"}  # fmt: skip
@@ -121,6 +121,33 @@ def test_doctor_finds_the_packages_set_up_well_and_what_is_spoilt(debian):
     finally:
         debian.check("chmod", "o+x", "/var/lib/nixery")
     assert "nginx's user www-data may not enter /var/lib/nixery" in said and "chmod a+x /var/lib/nixery" in said and said.endswith("status 1\n"), said
+
+
+def test_doctor_says_what_the_unit_needs_for_directories_that_were_moved(debian):
+    """Root makes them for it; the sandbox of the unit would refuse them whoever owned them."""
+    settings = debian.root / "etc/nixery/nixery.env"
+    before = settings.read_text()
+    words = ("nixery", "doctor", "--json", "--settings", "/etc/nixery/nixery.env", "--deadline", "120s")
+    # It ends with status 1, as nginx serves the old tree.
+    look = lambda: {finding["name"]: finding for finding in json.loads(debian(*words).stdout)["findings"]}
+    debian.check("systemctl", "stop", "nixery.service")
+    settings.write_text(before + "\nNIXERY_TREE=/srv/moved/tree\nNIXERY_STATE=/srv/moved/state\n")
+    try:
+        debian.check("mkdir", "-p", "/srv/moved/tree", "/srv/moved/state")
+        seen = look()
+        assert seen["user"]["seen"] == "the worker is taken to run as nixery, as nixery.service says"
+        for name in ("tree.unit", "state.unit"):
+            assert "ProtectSystem=strict" in seen[name]["seen"] and "ReadWritePaths=" in seen[name]["fix"], seen[name]
+            debian.check("sh", "-c", seen[name]["command"])
+        debian.check("systemctl", "start", "nixery.service")
+        seen = look()
+        assert {seen[name]["verdict"] for name in ("unit", "tree", "state", "tree.locks", "state.locks", "worker.ready")} == {"ok"}, seen
+    finally:
+        settings.write_text(before)
+        for name in ("tree", "state"):
+            (debian.root / f"etc/systemd/system/nixery.service.d/{name}.conf").unlink(missing_ok=True)
+        debian.check("systemctl", "daemon-reload")
+        debian.check("systemctl", "restart", "nixery.socket", "nixery.service")
 
 
 def test_an_evaluation_reads_nothing_of_the_machine(debian):
