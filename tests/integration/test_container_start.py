@@ -10,7 +10,9 @@ import subprocess
 
 import pytest
 
+from package_sets import write_package_set
 from registry import ROOT, wait_for
+from test_nix_faults import SET
 
 NIX_STORE = """#!/bin/sh
 [ "$1" = --register-validity ] || exit 1
@@ -19,6 +21,7 @@ for i in $(seq 600); do [ -e registered ] && exit 0; sleep 0.05; done
 exit 1
 """
 NIXERY = """#!/bin/bash
+printf '%s' "$NIX_CONFIG" >nix-config
 touch serving
 trap 'exit 0' TERM
 for i in $(seq 600); do sleep 0.05; done
@@ -73,3 +76,19 @@ def test_a_worker_that_is_told_to_stop_while_its_store_is_registered_never_start
     (directory / "registered").touch()
     assert process.wait(timeout=60) == 0
     assert not (directory / "serving").exists()
+
+
+def test_builders_may_change_modes_on_a_volume_of_kubernetes(started, directory, new_registry):
+    """With fsGroup, kubelet sets the setgid bit on it."""
+    started("worker")
+    (directory / "registered").touch()
+    wait_for((directory / "serving").exists, "the worker")
+    volume = directory / "volume"
+    volume.mkdir()
+    volume.chmod(0o2775)
+    assert volume.stat().st_mode & stat.S_ISGID
+    packages = write_package_set(directory / "packages", SET)
+    nix_config = (directory / "nix-config").read_text() + "substituters =\n"
+    registry = new_registry(NIXERY_PKGS_PATH=str(packages), TMPDIR=str(volume), NIX_CONFIG=nix_config)
+    answer = registry.manifest("chmods")
+    assert answer.status == 200, answer.body

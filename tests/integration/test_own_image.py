@@ -37,8 +37,7 @@ Maintainer: nobody <nobody@example.invalid>
 Depends: hello
 Description: a package that no archive has
 """
-# Namespaces and system call filters of builders' own are more than a sandbox around these tests may give.
-NIX_CONFIG = "substituters =\nfilter-syscalls = false"
+NIX_CONFIG = "substituters ="
 USER = "1000:1000"
 CONFINED = ("--user", USER, "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 
