@@ -71,10 +71,10 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
                    const ProcessObserver& observer);
 
-// Builds or substitutes the outputs of all packages and registers them as roots `root`, `root-2`, … Throws
+// Builds or substitutes the outputs of all packages and registers them as nix's roots in the directory `roots`. Throws
 // Error{build_failed, timed_out, unsupported_platform, unavailable}, by nix's status and its own words, never by what a
 // builder printed; detail() holds the end of the log. Where these leave open whose fault it is, `probe` is asked.
-void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& root,
+void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& roots,
              const ProcessObserver& observer);
 
 // What realising would have to do (nix-store --realise --dry-run).

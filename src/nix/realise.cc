@@ -5,6 +5,8 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "error.h"
 #include "nix/build_probe.h"
@@ -12,6 +14,7 @@
 #include "nix/fixed_output.h"
 #include "nix/log_line.h"
 #include "nix/nix.h"
+#include "os/argument_batches.h"
 #include "os/file.h"
 #include "os/process.h"
 #include "text/lines.h"
@@ -24,7 +27,7 @@ namespace {
 constexpr std::size_t log_lines_shown = 10, longest_shown = 4096;
 constexpr std::size_t most_errors = 100;                // that one run is remembered to have said
 constexpr std::size_t max_derivation_size = 16u << 20;  // bytes
-constexpr std::size_t paths_per_command = 1000;         // stays far below ARG_MAX
+constexpr std::size_t longest_outputs = 16u << 10;      // of a derivation, in one argument
 constexpr std::chrono::seconds answer_limit{10};
 // What was found of Nix earlier says nothing about a build that failed now.
 constexpr std::chrono::seconds probe_age{30};
@@ -195,7 +198,8 @@ Error realise_error(const NixSettings& settings, const os::ProcessResult& result
   return Error(Failure::build_failed, fmt::format("the build failed: {}", diagnosis.reason()), end);
 }
 
-void run_realise(const NixSettings& settings, std::vector<std::string> arguments, const ProcessObserver& observer) {
+void run_realise(const NixSettings& settings, const std::vector<std::string>& arguments,
+                 const ProcessObserver& observer) {
   os::Command command;
   command.argv = {"nix-store",     "--realise", "--log-format",
                   "internal-json", "--timeout", fmt::format("{}", settings.build_limit.count())};
@@ -210,23 +214,29 @@ void run_realise(const NixSettings& settings, std::vector<std::string> arguments
   if (!outcome.ok()) throw realise_error(settings, outcome, classifier, observer.stop);
 }
 
-// "/nix/store/…-curl.drv!bin,out"
-std::string wanted_outputs(const Package& package) {
-  std::string outputs;
-  for (const Output& output : package.outputs) outputs += (outputs.empty() ? "" : ",") + output.name;
-  return package.drv_path + "!" + outputs;
+// "/nix/store/…-curl.drv!bin,out"; several, if the derivation has very many outputs.
+std::vector<std::string> wanted_outputs(const std::vector<const Package*>& packages) {
+  std::vector<std::string> words;
+  for (const Package* package : packages) {
+    std::string outputs;
+    const auto add = [&] { words.push_back(fmt::format("{}!{}", package->drv_path, std::exchange(outputs, {}))); };
+    for (const Output& output : package->outputs) {
+      if (outputs.size() > longest_outputs) add();
+      outputs += (outputs.empty() ? "" : ",") + output.name;
+    }
+    add();
+  }
+  return words;
 }
 
-std::string query(const std::vector<std::string>& options, const std::vector<std::string>& paths,
+std::string query(const std::vector<std::string>& options, std::vector<std::string> paths,
                   const std::stop_token& stop) {
   std::string output;
-  for (std::size_t start = 0; start < paths.size(); start += paths_per_command) {
+  for (const auto& batch : os::argument_batches(std::move(paths))) {
     os::Command command;
     command.argv = {"nix-store"};
     command.argv.insert(command.argv.end(), options.begin(), options.end());
-    const auto first = paths.begin() + static_cast<std::ptrdiff_t>(start);
-    command.argv.insert(command.argv.end(), first,
-                        first + static_cast<std::ptrdiff_t>(std::min(paths_per_command, paths.size() - start)));
+    command.argv.insert(command.argv.end(), batch.begin(), batch.end());
     command.stop = stop;
     const os::ProcessResult outcome = os::run(command);
     if (!outcome.ok())
@@ -238,20 +248,13 @@ std::string query(const std::vector<std::string>& options, const std::vector<std
   return output;
 }
 
-}  // namespace
-
-bool lacks_derivation(std::string_view words) {
-  const auto has = [&](std::string_view text) { return words.find(text) != words.npos; };
-  return has("missing derivation") || (has(".drv'") && has("is not valid"));
-}
-
-Missing missing_for(const std::vector<const Package*>& packages, const std::stop_token& stop) {
+// What realising `outputs` would have to do, added to `missing`.
+void add_missing(Missing& missing, const std::vector<std::string>& outputs, const std::stop_token& stop) {
   os::Command command;
   command.argv = {"nix-store", "--realise", "--dry-run"};
-  for (const Package* package : packages) command.argv.push_back(wanted_outputs(*package));
+  command.argv.insert(command.argv.end(), outputs.begin(), outputs.end());
   command.env = {{"LC_ALL", "C"}};
   command.stop = stop;
-  Missing missing;
   std::vector<std::string>* listed = nullptr;
   command.on_error_line = [&](std::string_view line) {
     // "these 2 derivations will be built:", "this path will be fetched (1.00 MiB download, 2.00 MiB unpacked):"
@@ -260,7 +263,9 @@ Missing missing_for(const std::vector<const Package*>& packages, const std::stop
     } else if (line.find("will be fetched") != line.npos) {
       listed = &missing.to_fetch;
       const auto open = line.find('('), close = line.find(')');
-      if (open != line.npos && close != line.npos) missing.download = line.substr(open + 1, close - open - 1);
+      if (open != line.npos && close != line.npos)
+        missing.download +=
+            (missing.download.empty() ? "" : "; ") + std::string(line.substr(open + 1, close - open - 1));
     } else if (line.starts_with("  /") && listed) {
       listed->emplace_back(line.substr(2));
     } else {
@@ -271,18 +276,33 @@ Missing missing_for(const std::vector<const Package*>& packages, const std::stop
   if (!outcome.ok())
     throw Error(Failure::unavailable,
                 fmt::format("nix-store {}: {}", outcome.describe(), error_message(outcome.error_tail)));
+}
+
+}  // namespace
+
+bool lacks_derivation(std::string_view words) {
+  const auto has = [&](std::string_view text) { return words.find(text) != words.npos; };
+  return has("missing derivation") || (has(".drv'") && has("is not valid"));
+}
+
+Missing missing_for(const std::vector<const Package*>& packages, const std::stop_token& stop) {
+  Missing missing;
+  for (const auto& batch : os::argument_batches(wanted_outputs(packages))) add_missing(missing, batch, stop);
   return missing;
 }
 
-void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& root,
+void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& roots,
              const ProcessObserver& observer) {
-  os::make_directories(root.parent_path());
-  std::vector<std::string> arguments = {"--add-root", root.string(), "--indirect"};
-  for (const Package* package : packages) arguments.push_back(wanted_outputs(*package));
+  os::make_directories(roots);
+  std::size_t number = 0;
   try {
-    run_realise(settings, std::move(arguments), observer);
+    for (const auto& batch : os::argument_batches(wanted_outputs(packages))) {
+      std::vector<std::string> arguments = {"--add-root", (roots / fmt::format("{}", number++)).string(), "--indirect"};
+      arguments.insert(arguments.end(), batch.begin(), batch.end());
+      run_realise(settings, arguments, observer);
+    }
   } catch (const Error&) {
-    rmdir(root.parent_path().c_str());  // nix makes it again for another build that is at work on the same
+    rmdir(roots.c_str());  // nix makes it again for another build that is at work on the same
     throw;
   }
 }
@@ -291,16 +311,17 @@ void realise_paths(const NixSettings& settings, const std::vector<store::StorePa
                    const ProcessObserver& observer) {
   std::vector<std::string> arguments;
   for (const store::StorePath& path : paths) arguments.push_back(path.str());
-  run_realise(settings, std::move(arguments), observer);
+  for (const auto& batch : os::argument_batches(std::move(arguments))) run_realise(settings, batch, observer);
 }
 
 std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop) {
   std::vector<std::string> asked;
   for (const store::StorePath& path : paths) asked.push_back(path.str());
-  const auto invalid = text::lines(query({"--check-validity", "--print-invalid"}, asked, stop));
+  const auto invalid = text::lines(query({"--check-validity", "--print-invalid"}, std::move(asked), stop));
   std::vector<store::StorePath> valid;
-  for (std::size_t i = 0; i < paths.size(); ++i)
-    if (std::find(invalid.begin(), invalid.end(), asked[i]) == invalid.end()) valid.push_back(paths[i]);
+  const std::set<std::string_view> gone(invalid.begin(), invalid.end());
+  for (const store::StorePath& path : paths)
+    if (!gone.contains(path.str())) valid.push_back(path);
   return valid;
 }
 
@@ -320,10 +341,10 @@ void check_store(const std::stop_token& stop) {
 store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop) {
   std::vector<std::string> roots;
   for (const store::StorePath& path : paths) roots.push_back(path.str());
-  std::vector<std::string> all = text::lines(query({"--query", "--requisites"}, roots, stop));
+  std::vector<std::string> all = text::lines(query({"--query", "--requisites"}, std::move(roots), stop));
   std::sort(all.begin(), all.end());
   all.erase(std::unique(all.begin(), all.end()), all.end());
-  return store::parse_dump_db(query({"--dump-db"}, all, stop));
+  return store::parse_dump_db(query({"--dump-db"}, std::move(all), stop));
 }
 
 }  // namespace nixery::nix

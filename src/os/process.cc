@@ -64,14 +64,16 @@ class Words {
   std::vector<char*> pointers_;
 };
 
-// What it is started for stands in TRACEPARENT; what stood there when we were started is of another matter.
+// TRACEPARENT names the cause that the child works for, not ours. No child needs our settings: NIXERY_PKGS_REPO may
+// hold a password, and Linux limits the size of the environment.
 Words environment_of(const Command& command) {
   Words words;
   if (const auto& trace = current_cause().trace) words.add("TRACEPARENT=" + trace->str());
   for (char** entry = environ; *entry; ++entry) {
     const std::string_view text = *entry;
     const std::string name(text.substr(0, text.find('=')));
-    if (!command.env.contains(name) && name != "TRACEPARENT") words.add(std::string(text));
+    if (!command.env.contains(name) && name != "TRACEPARENT" && !name.starts_with("NIXERY_"))
+      words.add(std::string(text));
   }
   for (const auto& [name, value] : command.env)
     if (!value.empty()) words.add(name + "=" + value);

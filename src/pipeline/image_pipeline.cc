@@ -152,7 +152,7 @@ void ImagePipeline::realise(const ResolvedImage& image, Progress& progress,
   progress.enter(Phase::realising);
   const plan::Settings plan = plan_settings();
   const LayerPrefetch meanwhile(image.contents(), image.encoding, plan, writer_, observer.stop);
-  nix::realise(settings_.nix, image.contents(), tree_.layout().gc_root(image.key, 0), observer);
+  nix::realise(settings_.nix, image.contents(), tree_.layout().gc_roots(image.key), observer);
 }
 
 LayeredClosure ImagePipeline::plan(const ResolvedImage& image, const std::stop_token& stop) const {

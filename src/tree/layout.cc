@@ -77,8 +77,8 @@ fs::path Layout::record(std::string_view repository, std::string_view tag) const
   return os::join_below(records(), fmt::format("{}/_tags/{}.json", repository, tag));
 }
 
-fs::path Layout::gc_root(std::string_view key, std::size_t number) const {
-  return os::join_below(state / "gcroots", fmt::format("{}/{}", key, number));
+fs::path Layout::gc_roots(std::string_view key) const {
+  return os::join_below(state / "gcroots", key);
 }
 
 }  // namespace nixery::tree

@@ -68,7 +68,7 @@ struct Layout {
   fs::path attribute_names() const { return state / "attributes"; }
   fs::path build_probe() const { return state / "probe/build"; }
   fs::path uses() const { return state / "uses"; }
-  fs::path gc_root(std::string_view key, std::size_t number) const;
+  fs::path gc_roots(std::string_view key) const;  // directory of nix's roots of an image
 };
 
 }  // namespace nixery::tree

@@ -17,10 +17,10 @@ struct FakeNix {
   FakeNix() {
     const auto program = directory / "nix-instantiate";
     write("nix-instantiate",
-          "#!/bin/sh\ncd \"$NIXERY_FUZZ\" && cat error >&2 && cat output && exit \"$(cat status)\"\n");
+          "#!/bin/sh\ncd \"$FUZZ_DIRECTORY\" && cat error >&2 && cat output && exit \"$(cat status)\"\n");
     std::filesystem::permissions(program, std::filesystem::perms::owner_all);
     write("resolve.nix", "");
-    setenv("NIXERY_FUZZ", directory.c_str(), 1);
+    setenv("FUZZ_DIRECTORY", directory.c_str(), 1);
     setenv("PATH", (directory.string() + ":/usr/bin:/bin").c_str(), 1);
   }
   void write(const char* name, std::string_view text) const {

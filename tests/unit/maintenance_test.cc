@@ -397,7 +397,7 @@ TEST_CASE("the state follows the tree") {
   const auto& layout = images.tree.layout();
   const auto old = images.add("old", {"layer"});
   const auto other = std::string(64, '7');
-  os::make_directories(layout.gc_root(other, 0).parent_path());
+  os::make_directories(layout.gc_roots(other));
   os::make_directories(layout.image(other).parent_path());
   os::write_file(layout.image(other), old.hex());
   for (const auto& file : {layout.group(other), layout.segment(other)}) {
@@ -417,7 +417,7 @@ TEST_CASE("the state follows the tree") {
   CHECK(done.state_files == 7);
   CHECK(planned.state_files == 8);  // the lock that is held is found out only by trying
   for (const auto& file : {layout.image(other), layout.group(other), layout.segment(other), layout.lock(other),
-                           layout.log(other), layout.gc_root(other, 0).parent_path(), layout.incoming() / ".tmp-1-2-3"})
+                           layout.log(other), layout.gc_roots(other), layout.incoming() / ".tmp-1-2-3"})
     CHECK_MESSAGE(!fs::exists(file), file.string());
   CHECK(fs::exists(layout.lock(std::string(64, '8'))));
   CHECK(fs::exists(layout.recipe(image::Digest::of("layer"))));  // it can be made again from this for a while

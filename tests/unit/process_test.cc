@@ -183,12 +183,12 @@ TEST_CASE("input reaches the child, also more than a pipe holds, also one that d
 }
 
 TEST_CASE("environment is added and removed") {
-  setenv("NIXERY_TEST_OURS", "ours", 1);
+  setenv("TEST_OURS", "ours", 1);
   Command command;
-  command.argv = {"sh", "-c", "echo $NIXERY_TEST_ADDED ${NIXERY_TEST_OURS-gone}"};
-  command.env = {{"NIXERY_TEST_ADDED", "added"}};
+  command.argv = {"sh", "-c", "echo $TEST_ADDED ${TEST_OURS-gone}"};
+  command.env = {{"TEST_ADDED", "added"}};
   CHECK(os::run(command).output == "added ours\n");
-  command.env["NIXERY_TEST_OURS"] = "";
+  command.env["TEST_OURS"] = "";
   CHECK(os::run(command).output == "added gone\n");
 }
 
@@ -202,4 +202,15 @@ TEST_CASE("words are never read by a shell") {
   Command command;
   command.argv = {"echo", "$(id) `id` ; id", "a b"};
   CHECK(os::run(command).output == "$(id) `id` ; id a b\n");
+}
+
+TEST_CASE("a child gets our environment but for our own settings, which may be long or secret") {
+  setenv("NIXERY_BLOCKED", std::string(200'000, 'x').c_str(), 1);
+  setenv("NIXERY_PKGS_REPO", "https://user:secret@host/x", 1);
+  setenv("OTHER_VARIABLE", "stays", 1);
+  const auto outcome = shell("env");
+  for (const char* name : {"NIXERY_BLOCKED", "NIXERY_PKGS_REPO", "OTHER_VARIABLE"}) unsetenv(name);
+  REQUIRE(outcome.ok());
+  CHECK(outcome.output.find("OTHER_VARIABLE=stays\n") != std::string::npos);
+  CHECK(outcome.output.find("NIXERY_") == std::string::npos);
 }

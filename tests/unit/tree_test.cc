@@ -52,7 +52,7 @@ TEST_CASE("the layout of TREE and STATE, name by name") {
   CHECK(layout.key_lock(hex).byte == layout.key_lock(hex).byte);
   CHECK(layout.key_lock(hex).byte != layout.key_lock("other").byte);
   CHECK(layout.build_probe() == "/S/probe/build");
-  CHECK(layout.gc_root(hex, 2) == "/S/gcroots/" + hex + "/2");
+  CHECK(layout.gc_roots(hex) == "/S/gcroots/" + hex);
   CHECK(layout.records() == "/S/records");
   CHECK(layout.sources() == "/S/sources");
   CHECK(layout.attribute_names() == "/S/attributes");
