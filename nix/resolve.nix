@@ -1,40 +1,104 @@
 # Names -> packages, in one evaluation. Names come in as data and are only ever compared with attribute names, so none
 # of them can be read as code.
 #
-#   nix-instantiate --eval --strict --json --read-write-mode -I nixery-packages=SET resolve.nix --argstr request JSON
+#   nix-instantiate --eval --strict --json --read-write-mode -I nixery-packages=SET -I nixery-request=FILE resolve.nix
 #
-# request:  { system, config, names = [ "python3packages.requests" … ],           in any case
-#             aliases }                                                           see src/nix/blocked.h; may be left out
-# result:   { packages = [ … ]; cacert = … or null; problems = [ … ]; }           packages is empty if there are problems
+# FILE:     JSON: { system, names = [ "python3packages.requests" … ],                       in any case
+#             allow = { unfree, insecure, broken }, config, aliases, examples }          may be left out
+#           allow:    { names, patterns } each: pnames or names of packages that nixpkgs must not refuse
+#           config:   true if -I nixery-config=FILE is given: { config, overlays } for nixpkgs, or a function to that
+#           aliases:  { everywhere, named }, see src/nix/blocked.h
+#           examples: false if no package inside a requested set is wanted as an example (default: true)
+# result:   { packages = [ … ]; problems = [ … ]; cacert }           packages is empty if there are problems;
+#           cacert: as a package; null if the set has none; "throws" if it cannot be evaluated
 #
 # SET is nixpkgs, or anything of its shape: an attribute set of derivations, or a function to one.
-{ request }:
-
+#
+# The last line "trace: nixery-at STEP NAME" on standard error says where a failed evaluation was. STEP is
+#   looking     the attribute is looked up       thrown    the attribute, or a set on the way to it, is a `throw`
+#   describing  the package is evaluated         example   a requested set is searched for an example
+# Without such a line, the set itself cannot be evaluated.
 let
   inherit (builtins)
-    any attrNames concatMap concatStringsSep elem filter foldl' fromJSON functionArgs genList hasAttr head intersectAttrs
-    isAttrs isFunction isList isString length map match replaceStrings split stringLength substring tail trace tryEval unsafeDiscardStringContext;
+    any attrNames concatMap concatStringsSep deepSeq elem elemAt filter foldl' fromJSON functionArgs genList hasAttr head
+    intersectAttrs isAttrs isFunction isList isString length map match parseDrvName readFile replaceStrings seq
+    split stringLength substring tail trace tryEval unsafeDiscardStringContext;
 
-  asked = fromJSON request;
+  asked = { allow = { }; config = false; examples = true; } // fromJSON (readFile <nixery-request>);
 
   set =
     let
       imported = import <nixery-packages>;
-      arguments = { inherit (asked) system config; overlays = [ ]; };
+      arguments = { inherit (asked) system; inherit (settings) config overlays; };
       taken = functionArgs imported;
+      takes = name: isFunction imported && (taken == { } || taken ? ${name});
+      lacks = name: asked.config && settings.given.${name} && !takes name;
     in
-    if !isFunction imported then imported
+    if lacks "config" || lacks "overlays" then
+      throw "the package set takes no config and overlays, so NIXERY_NIXPKGS_CONFIG cannot have an effect"
+    else if !isFunction imported then imported
     else imported (if taken == { } then arguments else intersectAttrs taken arguments);
+
+  # The configuration and overlays of nixpkgs: the operator's file, and the packages that are allowed by name.
+  settings =
+    let
+      file = import <nixery-config>;
+      given = if !asked.config then { } else if isFunction file then file { inherit (asked) system; } else file;
+      theirs = given.config or { };
+    in
+    {
+      config = if isFunction theirs then arguments: withAllowed (theirs arguments) else withAllowed theirs;
+      overlays = given.overlays or [ ];
+      given = { config = given ? config; overlays = given ? overlays; };
+    };
+
+  # Adds the lists of allowed packages to nixpkgs' configuration `theirs`. Predicates in `theirs` keep their effect.
+  withAllowed = theirs:
+    let
+      lists = kind: asked.allow.${kind} or { names = [ ]; patterns = [ ]; };
+      isListed = kind: name:
+        let list = lists kind; in elem (lower name) list.names || any (pattern: match pattern (lower name) != null) list.patterns;
+      # nixpkgs gives either `name`, or `pname` and `version`.
+      nameOf = package: package.name or "${package.pname or ""}-${package.version or ""}";
+      pnameOf = package: package.pname or (parseDrvName package.name).name;
+      isAllowed = kind: package:
+        any (isListed kind) (map unsafeDiscardStringContext [ (nameOf package) (pnameOf package) ]);
+      hasList = kind: lists kind != { names = [ ]; patterns = [ ]; };
+      predicate = kind: option: otherwise:
+        if hasList kind then { ${option} = package: isAllowed kind package || (theirs.${option} or otherwise) package; } else { };
+
+      # Older releases have no allowBrokenPredicate, but call handleEvalIssue with a message that names the package.
+      broken = predicate "broken" "allowBrokenPredicate" (_: false) // {
+        handleEvalIssue = reason: message:
+          let
+            plain = replaceStrings [ "‘" "’" "\n" ] [ "'" "'" " " ] message;
+            named = match "Package '([^']*)' in .*" plain;
+          in
+          if reason == "broken" && named != null && isAllowed "broken" { name = head named; } then true
+          else (theirs.handleEvalIssue or (_: throw)) reason message;
+      };
+      isAll = kind: elem ".*" (lists kind).patterns;
+    in
+    theirs // { allowUnfree = isAll "unfree" || theirs.allowUnfree or false; }
+    // predicate "unfree" "allowUnfreePredicate" (_: false)
+    // predicate "insecure" "allowInsecurePredicate" (package: elem (nameOf package) (theirs.permittedInsecurePackages or [ ]))
+    // (if isAll "broken" then { allowBroken = true; } else if hasList "broken" then broken else { });
 
   characters = text: genList (i: substring i 1 text) (stringLength text);
   lower = replaceStrings (characters "ABCDEFGHIJKLMNOPQRSTUVWXYZ") (characters "abcdefghijklmnopqrstuvwxyz");
 
-  # How `name` is spelt in `attrs`: exactly, else in the first attribute that differs only in case, else null.
+  # The attribute of `attrs` for `name`: an exact match, else the first that differs in case only, else "_7zz" for "7zz"
+  # (no part of an image name can begin with an underscore), else null.
   spelling = attrs: name:
-    let alike = filter (candidate: lower candidate == lower name) (attrNames attrs); in
-    if hasAttr name attrs then name
-    else if alike == [ ] then null
-    else head alike;
+    let
+      spelt = name:
+        let alike = filter (candidate: lower candidate == lower name) (attrNames attrs); in
+        if hasAttr name attrs then name
+        else if alike == [ ] then null
+        else head alike;
+      plain = spelt name;
+    in
+    if plain == null && match "[0-9].*" name != null then spelt "_${name}" else plain;
 
   isPackage = value: isAttrs value && (value.type or null) == "derivation";
 
@@ -49,7 +113,7 @@ let
 
   components = path: filter isString (split "\\." path);
 
-  # What a step of an alias candidate leads to from each of `sets`.
+  # What a step of a candidate leads to from each of `sets`.
   enter = sets: step: concatMap
     (attrs:
       if !optional false (isAttrs attrs) then [ ]
@@ -58,22 +122,28 @@ let
         else let spelt = spelling attrs step.name; in if spelt == null then [ ] else [ spelt ]))
     sets;
 
+  # The packages that a candidate leads to.
+  leadsTo = candidate: filter (value: optional false (isPackage value)) (map
+    (attrs: (optional { } (descend [ ] (components candidate.path) attrs)).value or null)
+    (foldl' enter [ set ] candidate.within));
+  aliases = { everywhere = [ ]; named = { }; } // asked.aliases or { };
+  candidatesEverywhere = concatMap leadsTo aliases.everywhere;
+
   # Whether the set has `package` under a blocked path, too. Names are compared first, as that instantiates nothing.
   isBlocked = name: package:
-    let
-      isIt = path: attrs: optional false (
-        let found = descend [ ] path attrs; in
-        found ? value && isPackage found.value && (found.value.name or null) == (package.name or null)
-        && found.value.drvPath == package.drvPath);
-    in
-    any (candidate: any (isIt (components candidate.path)) (foldl' enter [ set ] candidate.within)) ((asked.aliases or { }).${name} or [ ]);
+    let isIt = other: optional false ((other.name or null) == (package.name or null) && other.drvPath == package.drvPath); in
+    any isIt candidatesEverywhere || any isIt (concatMap leadsTo (aliases.named.${name} or [ ]));
 
-  # The last of these lines before an error tells which package it was.
-  resolving = name: trace "nixery-resolving ${name}";
+  at = step: name: trace "nixery-at ${step} ${name}";
 
-  find = name: resolving name (
+  find = name: at "looking" name (
     let found = descend [ ] (components name) set; in
-    if found ? problem then found // { requested = name; }
+    if !(tryEval (found.value or null)).success then at "thrown" name found.value
+    else if found ? problem then found // {
+      requested = name;
+      # All names are needed to know what "python3.11" was to be.
+      outermost = if found.within == "" then [ ] else attrNames set;
+    }
     else if isPackage found.value then
       if isBlocked name found.value then { problem = "blocked"; requested = name; }
       else if optional false (found.value.meta.unsupported or false) then { problem = "unsupported"; requested = name; inherit (found) attribute; }
@@ -82,8 +152,22 @@ let
       problem = if isAttrs found.value then "set" else "no package";
       requested = name;
       inherit (found) attribute;
-      names = if isAttrs found.value then attrNames found.value else [ ];
+      example = if isAttrs found.value && asked.examples then at "example" name (exampleIn found.value) else "";
     });
+
+  # The first package of `attrs` that an image name can spell; empty if the first few attributes are none.
+  exampleIn = attrs:
+    let
+      canBeTyped = name: match "_?[0-9].*|[a-zA-Z].*" name != null && match "[a-zA-Z0-9_-]*[a-zA-Z0-9]" name != null
+        && match ".*(___|-_|_-).*" name == null;
+      candidates = filter canBeTyped (attrNames attrs);
+      isGood = value: optional false (isPackage value && isString value.name && value.meta.available or true);
+      from = n:
+        if n == length candidates || n == 50 then ""
+        else if isGood attrs.${elemAt candidates n} then elemAt candidates n
+        else from (n + 1);
+    in
+    from 0;
 
   # What only informs must not fail an image.
   optional = fallback: value: let tried = tryEval value; in if tried.success then tried.value else fallback;
@@ -116,7 +200,7 @@ let
       meta = package.meta or { };
       priority = optional 5 (meta.priority or 5);
     in
-    resolving found.requested {
+    {
       inherit (found) requested attribute;
       inherit priority;
       drvPath = unsafeDiscardStringContext package.drvPath;
@@ -125,21 +209,26 @@ let
         path = unsafeDiscardStringContext (if package ? ${output} then package.${output} else package).outPath;
       }) (installed package);
       name = text package.name;
-      pname = text (package.pname or (builtins.parseDrvName package.name).name);
-      version = text (package.version or (builtins.parseDrvName package.name).version);
+      pname = text (package.pname or (parseDrvName package.name).name);
+      version = text (package.version or (parseDrvName package.name).version);
       description = text (meta.description or "");
       homepage = let given = optional "" (meta.homepage or ""); in text (if isList given then head given else given);
       mainProgram = text (meta.mainProgram or "");
       licenses = licenses meta;
     };
 
-  found = map find asked.names;
+  found = seq set (map find asked.names);
   problems = filter (result: result ? problem) found;
 in
 {
   inherit problems;
-  packages = if problems == [ ] then map describe found else [ ];
-  # Certificates go into every image that the set has them for.
-  cacert = if problems == [ ] && isAttrs set && isPackage (set.cacert or null)
-    then describe { requested = "cacert"; attribute = "cacert"; value = set.cacert; } else null;
+  packages = if problems == [ ] then map (found: at "describing" found.requested (describe found)) found else [ ];
+  # Certificates go into every image that the set has them for. One that throws must not fail all images.
+  cacert =
+    let
+      value = set.cacert or null;
+      described = describe { requested = "cacert"; attribute = "cacert"; inherit value; };
+    in
+    if problems != [ ] || !isAttrs set || !optional true (isPackage value) then null
+    else optional "throws" (at "describing" "cacert" (deepSeq described described));
 }

@@ -23,6 +23,9 @@ namespace {
 
 using std::chrono::seconds;
 
+constexpr std::size_t largest_token = 32u << 10;  // bytes; git gets it as one environment variable
+constexpr std::size_t largest_nixpkgs_config = 1u << 20;
+
 [[noreturn]] void refuse(std::string_view name, std::string_view value, std::string_view wanted) {
   throw Error(Failure::bad_config, fmt::format("{}: '{}' is not valid; {}", name, value, wanted));
 }
@@ -63,6 +66,22 @@ std::vector<std::string> words(std::string_view text) {
   return list;
 }
 
+// Names and globs of packages that nixpkgs is told to allow.
+nix::NameList package_names(std::string_view name, std::string_view text) {
+  nix::NameList list(words(text));
+  for (const std::string& glob : list.globs())
+    if (!nix::is_simple_glob(glob)) refuse(name, glob, "give names of packages, and globs of '*' and '?' alone");
+  return list;
+}
+
+std::string whole_file(std::string_view name, std::string_view path, std::size_t most) {
+  const auto text = os::read_if_exists(absolute(name, path));
+  if (!text) refuse(name, path, "that file cannot be read");
+  if (text->find_first_not_of(" \t\r\n") == text->npos) refuse(name, path, "that file is empty");
+  if (text->size() > most) refuse(name, path, fmt::format("that file is larger than {} KiB", most >> 10));
+  return *text;
+}
+
 struct Rule {
   const char* name;
   std::string fallback;
@@ -88,13 +107,12 @@ std::vector<Rule> rules() {
        "file with a token, or user:password, for a NIXERY_PKGS_REPO by http(s): read at start, shown nowhere",
        [](Config& c, std::string_view v) {
          if (v.empty()) return;
-         auto text = os::read_if_exists(absolute("NIXERY_PKGS_TOKEN_FILE", v));
-         if (!text) refuse("NIXERY_PKGS_TOKEN_FILE", v, "that file cannot be read");
-         while (!text->empty() && std::isspace(static_cast<unsigned char>(text->back()))) text->pop_back();
-         if (text->empty() || text->find('\n') != text->npos)
+         std::string text = whole_file("NIXERY_PKGS_TOKEN_FILE", v, largest_token);
+         while (std::isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
+         if (text.find('\n') != text.npos)
            refuse("NIXERY_PKGS_TOKEN_FILE", v, "it must hold one line: a token, or user:password");
          // What GitHub, GitLab and others take for a name where the token is all that counts.
-         c.source.credentials = text->find(':') == text->npos ? "x-access-token:" + *text : *text;
+         c.source.credentials = text.find(':') == text.npos ? "x-access-token:" + text : text;
        }},
       {"NIXERY_PKGS_PATH", "", "package source: a directory with nixpkgs or a set of its shape; the only tag is latest",
        [](Config& c, std::string_view v) {
@@ -164,14 +182,33 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) {
          c.nix.evaluation_memory = number("NIXERY_EVAL_MEMORY", v, 128, 1 << 20) << 20;
        }},
-      {"NIXPKGS_ALLOW_UNFREE", "0", "1 to serve packages with unfree licences too",
-       [](Config& c, std::string_view v) { c.nix.allow_unfree = yes_or_no("NIXPKGS_ALLOW_UNFREE", v); }},
+      {"NIXPKGS_ALLOW_UNFREE", "0", "1 to serve all packages with unfree licences, as NIXERY_ALLOW_UNFREE='*' does",
+       [](Config& c, std::string_view v) {
+         if (yes_or_no("NIXPKGS_ALLOW_UNFREE", v)) c.nix.nixpkgs.unfree = nix::NameList({"*"});
+       }},
+      {"NIXERY_ALLOW_UNFREE", "",
+       "packages that are served although their licence is unfree: names such as steam, or globs",
+       [](Config& c, std::string_view v) {
+         if (!v.empty() && c.nix.nixpkgs.unfree.empty()) c.nix.nixpkgs.unfree = package_names("NIXERY_ALLOW_UNFREE", v);
+       }},
+      {"NIXERY_ALLOW_INSECURE", "",
+       "packages that are served although nixpkgs knows of vulnerabilities: names, better with the version, such as "
+       "openssl-1.1.1w, or globs",
+       [](Config& c, std::string_view v) { c.nix.nixpkgs.insecure = package_names("NIXERY_ALLOW_INSECURE", v); }},
+      {"NIXERY_ALLOW_BROKEN", "", "packages that are served although nixpkgs marks them as broken: names or globs",
+       [](Config& c, std::string_view v) { c.nix.nixpkgs.broken = package_names("NIXERY_ALLOW_BROKEN", v); }},
+      {"NIXERY_NIXPKGS_CONFIG", "",
+       "Nix file with { config, overlays } for nixpkgs, or a function of { system, ... } to that; read at start, and "
+       "it may refer to no file beside it",
+       [](Config& c, std::string_view v) {
+         if (!v.empty()) c.nix.nixpkgs.config = whole_file("NIXERY_NIXPKGS_CONFIG", v, largest_nixpkgs_config);
+       }},
       {"NIXERY_SUBSTITUTE_ONLY", "0", "1 to serve only what binary caches have: never compile",
        [](Config& c, std::string_view v) { c.nix.substitute_only = yes_or_no("NIXERY_SUBSTITUTE_ONLY", v); }},
       {"NIXERY_BLOCKED", "",
        "attributes that are never served, also by another path to them: globs of their paths or package names, such as "
        "'steam* python2packages.*'",
-       [](Config& c, std::string_view v) { c.nix.blocked = words(v); }},
+       [](Config& c, std::string_view v) { c.nix.blocked = nix::NameList(words(v)); }},
       {"NIXERY_THREADS", "4", "threads that accept requests",
        [](Config& c, std::string_view v) { c.threads = static_cast<unsigned>(number("NIXERY_THREADS", v, 1, 256)); }},
       {"NIXERY_BUILDS", fmt::format("{}", 2 * cores),

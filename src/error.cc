@@ -20,6 +20,10 @@ bool is_refusal(Failure failure) {
     case Failure::unknown_package:
     case Failure::not_a_package:
     case Failure::unsupported_platform:
+    case Failure::unfree:
+    case Failure::insecure:
+    case Failure::broken:
+    case Failure::removed:
     case Failure::forbidden: return true;
     default: return false;
   }
@@ -35,6 +39,10 @@ const char* name_of(Failure failure) {
     case Failure::unknown_package: return "unknown_package";
     case Failure::not_a_package: return "not_a_package";
     case Failure::unsupported_platform: return "unsupported_platform";
+    case Failure::unfree: return "unfree";
+    case Failure::insecure: return "insecure";
+    case Failure::broken: return "broken";
+    case Failure::removed: return "removed";
     case Failure::forbidden: return "forbidden";
     case Failure::evaluation_failed: return "evaluation_failed";
     case Failure::build_failed: return "build_failed";

@@ -20,6 +20,10 @@ enum class Failure {
   unknown_package,       // no such attribute in the package set
   not_a_package,         // the attribute exists, but is no derivation
   unsupported_platform,  // the package set says so, or no builder supports it
+  unfree,                // nixpkgs refuses its license, and the operator has not allowed it
+  insecure,              // nixpkgs knows of vulnerabilities, and the operator has not allowed it
+  broken,                // nixpkgs marks it as broken, and the operator has not allowed it
+  removed,               // the package set says that it was removed or renamed
   forbidden,             // the operator refuses it: a commit off the allowed branches, a blocked attribute
   evaluation_failed,     // nix could not evaluate the package
   build_failed,          // nix could not realise it

@@ -41,6 +41,32 @@ void write_source(Writer& writer, const nix::Revision& revision) {
   writer.EndObject();
 }
 
+// The operator's settings for nixpkgs: they change what a name resolves to.
+void write_nixpkgs_parameters(Writer& writer, const nix::NixpkgsSettings& nixpkgs) {
+  const auto write = [&](std::string_view name, const nix::NameList& list) {
+    if (list.empty()) return;
+    json::key(writer, name);
+    writer.StartArray();
+    for (const auto* words : {&list.names(), &list.globs()})
+      for (const std::string& word : *words) json::string(writer, word);
+    writer.EndArray();
+  };
+  json::key(writer, "internalParameters");
+  writer.StartObject();
+  write("allowUnfree", nixpkgs.unfree);
+  write("allowInsecure", nixpkgs.insecure);
+  write("allowBroken", nixpkgs.broken);
+  writer.EndObject();
+}
+
+void write_nixpkgs_configuration(Writer& writer, const std::string& digest) {
+  writer.StartObject();
+  member(writer, "name", "nixpkgs configuration");
+  member(writer, "uri", "urn:nixery:nixpkgs-configuration:" + digest);
+  write_digest(writer, "sha256", digest);
+  writer.EndObject();
+}
+
 // A derivation's own path holds its hash, so it can be recognised without the file being published.
 void write_derivation(Writer& writer, const nix::Package& package) {
   if (package.drv_path.empty()) return;
@@ -76,9 +102,12 @@ void write_build_definition(Writer& writer, const Subject& subject) {
   writer.EndArray();
   member(writer, "platform", platform_text(subject.platform));
   writer.EndObject();
+  if (!subject.nixpkgs.is_default()) write_nixpkgs_parameters(writer, subject.nixpkgs);
   json::key(writer, "resolvedDependencies");
   writer.StartArray();
   write_source(writer, subject.revision);
+  if (const std::string digest = subject.nixpkgs.config_digest(); !digest.empty())
+    write_nixpkgs_configuration(writer, digest);
   for (const nix::Package& package : resolution.packages) write_derivation(writer, package);
   if (resolution.cacert) write_derivation(writer, *resolution.cacert);
   writer.EndArray();

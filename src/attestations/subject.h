@@ -29,6 +29,7 @@ struct Subject {
   const nix::Resolution& resolution;
   const nix::Revision& revision;
   const store::Closure& closure;
+  const nix::NixpkgsSettings& nixpkgs;
 };
 
 // A store path as SBOMs list it.

@@ -32,6 +32,7 @@ pipeline::PipelineSettings pipeline_settings(const Config& config, metrics::Metr
   pipeline::PipelineSettings settings;
   settings.nix = config.nix;
   settings.nix.attribute_names = config.layout.attribute_names();
+  settings.nix.scratch = config.layout.state;
   settings.nix.evaluations = &metrics.evaluations;
   settings.nix.faults = &metrics.nix_faults;
   settings.nix.probe = &probe;
@@ -87,11 +88,18 @@ reference::Reference RegistryParts::find(std::string_view name_and_tag) {
 
 bool RegistryParts::has_attribute(const reference::AttributePath& path, const std::stop_token& stop) const {
   try {
-    nix::resolve(config.nix, source->fetch(source->find("latest", stop), stop), {path}, config.platforms.front(),
-                 {{}, stop});
+    nix::resolve(pipeline.settings().nix, source->fetch(source->find("latest", stop), stop), {path},
+                 config.platforms.front(), {{}, stop});
     return true;
   } catch (const Error& error) {
-    return error.failure() == Failure::not_a_package || error.failure() == Failure::unsupported_platform;
+    switch (error.failure()) {
+      case Failure::not_a_package:
+      case Failure::unsupported_platform:
+      case Failure::unfree:
+      case Failure::insecure:
+      case Failure::broken: return true;
+      default: return false;
+    }
   }
 }
 

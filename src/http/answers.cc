@@ -30,11 +30,15 @@ Shape shape_of(Failure failure) {
     case Failure::unknown_package:
     case Failure::not_a_package:
     case Failure::unsupported_platform:
+    case Failure::removed:
     case Failure::unknown_manifest: return {404, "MANIFEST_UNKNOWN"};
     case Failure::unknown_blob: return {404, "BLOB_UNKNOWN"};
     case Failure::bad_query: return {400, "UNSUPPORTED"};
     case Failure::unknown_repository: return {404, "NAME_UNKNOWN"};
     case Failure::switched_off: return {404, "UNSUPPORTED"};
+    case Failure::unfree:
+    case Failure::insecure:
+    case Failure::broken:
     case Failure::forbidden: return {403, "DENIED"};
     case Failure::package_too_large:
     case Failure::evaluation_failed: return {422, "MANIFEST_INVALID"};

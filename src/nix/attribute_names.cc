@@ -8,6 +8,7 @@
 #include "log.h"
 #include "os/file.h"
 #include "reference/near_matches.h"
+#include "reference/reference.h"
 #include "text/ascii.h"
 #include "text/lines.h"
 
@@ -22,28 +23,61 @@ std::string listed(const std::vector<std::string>& names) {
   return text;
 }
 
-// As resolve.nix finds it: exactly, else the first that differs only in case.
+// As resolve.nix finds it: exactly, else the first that differs only in case, else that of "7zz" is "_7zz".
 const std::string* spelling(const std::vector<std::string>& names, std::string_view wanted) {
   if (const auto exact = std::find(names.begin(), names.end(), wanted); exact != names.end()) return &*exact;
   const auto alike =
       std::ranges::find_if(names, [&](const std::string& name) { return text::equal_ignoring_case(name, wanted); });
-  return alike == names.end() ? nullptr : &*alike;
+  if (alike != names.end()) return &*alike;
+  return !wanted.empty() && text::is_digit(wanted[0]) ? spelling(names, fmt::format("_{}", wanted)) : nullptr;
+}
+
+// "python3.11" for "python311": a path with its dots left out or replaced is the name of one attribute.
+std::vector<std::string> joined_matches(const std::string& path, const std::vector<std::string>& outermost) {
+  std::vector<std::string> matches;
+  if (path.find('.') == path.npos) return matches;
+  for (const std::string_view joint : {"", "_", "-"}) {
+    std::string joined;
+    for (const char c : path) c == '.' ? joined += joint : joined += c;
+    const std::string* found = spelling(outermost, joined);
+    const auto typed = found ? reference::spelling_of_attribute(*found) : std::nullopt;
+    if (typed && std::find(matches.begin(), matches.end(), *typed) == matches.end()) matches.push_back(*typed);
+  }
+  return matches;
+}
+
+// Those that an image name can spell, as it does.
+std::vector<std::string> typed(const std::vector<std::string>& names) {
+  std::vector<std::string> kept;
+  for (const std::string& name : names)
+    if (auto spelling = reference::spelling_of_attribute(name)) kept.push_back(*std::move(spelling));
+  return kept;
 }
 
 }  // namespace
 
-Error unknown_package(const std::string& requested, std::string_view within, const std::vector<std::string>& names) {
-  const std::string wanted =
-      within.empty() ? requested : requested.substr(std::min(within.size() + 1, requested.size()));
-  auto near = reference::near_matches(wanted.substr(0, wanted.find('.')), names);
-  for (std::string& name : near) name = text::lower_case(within.empty() ? name : fmt::format("{}.{}", within, name));
+Error unknown_package(const std::string& requested, std::string_view within, const std::vector<std::string>& names,
+                      const std::vector<std::string>& outermost) {
+  // As it was typed: its components are as many as those of `within`.
+  std::size_t start = 0;
+  for (auto dots = within.empty() ? 0 : std::count(within.begin(), within.end(), '.') + 1; dots > 0; --dots)
+    start = std::min(requested.find('.', start), requested.size() - 1) + 1;
+  const std::string wanted = requested.substr(start, requested.find('.', start) - start);
+
+  auto near = joined_matches(requested, outermost);
+  if (near.empty())
+    for (const std::string& name : reference::near_matches(wanted, typed(names)))
+      near.push_back(requested.substr(0, start) + name);
   std::string message = fmt::format("no package '{}'", requested);
   if (!near.empty()) message += fmt::format(": did you mean {}?", listed(near));
   return Error(Failure::unknown_package, message);
 }
 
-AttributeNames::AttributeNames(fs::path directory, const Revision& revision, const reference::Platform& platform)
-    : directory_(std::move(directory)), revision_(revision.url + " " + revision.id), system_(platform.nix_system) {}
+AttributeNames::AttributeNames(fs::path directory, const Revision& revision, const NixpkgsSettings& nixpkgs,
+                               const reference::Platform& platform)
+    : directory_(std::move(directory)),
+      revision_(fmt::format("{} {} {}", revision.url, revision.id, nixpkgs.config_digest())),
+      system_(platform.nix_system) {}
 
 fs::path AttributeNames::file_of(std::string_view within) const {
   return directory_ / image::KeyBuilder("attributes").add(revision_).add(system_).add(within).finish();
@@ -67,7 +101,10 @@ std::optional<std::string> AttributeNames::spelt(const std::string& path) const 
     if (!names) return std::nullopt;
     const std::size_t dot = std::min(path.find('.', start), path.size());
     const std::string* found = spelling(*names, std::string_view(path).substr(start, dot - start));
-    if (!found) throw unknown_package(path, within, *names);
+    if (!found) {
+      const auto outermost = within.empty() ? names : names_within({});
+      throw unknown_package(path, within, *names, outermost.value_or(std::vector<std::string>()));
+    }
     within += (within.empty() ? "" : ".") + *found;
     start = dot + 1;
   }
@@ -85,13 +122,11 @@ std::optional<std::vector<std::string>> AttributeNames::names(std::string_view s
 }
 
 void AttributeNames::remember(std::string_view within, const std::vector<std::string>& names) const {
-  // What is no attribute set has no names, and a name that holds a newline cannot be kept.
+  // What is no attribute set has no names. One that holds a newline, or is the mark of the end, nobody can ask for.
   if (directory_.empty() || names.empty()) return;
   std::string text;
-  for (const std::string& name : names) {
-    if (name.find('\n') != name.npos) return;
-    text += name + "\n";
-  }
+  for (const std::string& name : names)
+    if (!name.empty() && name != "." && name.find('\n') == name.npos) text += name + "\n";
   try {
     os::make_directories(directory_);
     os::write_file(file_of(within), "\n" + text + ".\n", false);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "error.h"
+#include "nix/nixpkgs_settings.h"
 #include "nix/source.h"
 #include "os/directory_limit.h"
 #include "reference/platform.h"
@@ -26,7 +27,8 @@ inline constexpr os::DirectoryLimit attribute_names_limit{1000, 256u << 20};
 class AttributeNames {
  public:
   // `directory` may be empty: then nothing is remembered.
-  AttributeNames(fs::path directory, const Revision& revision, const reference::Platform& platform);
+  AttributeNames(fs::path directory, const Revision& revision, const NixpkgsSettings& nixpkgs,
+                 const reference::Platform& platform);
 
   // Throws Error{unknown_package} for the first of `paths` that is known not to be there.
   void refuse_unknown(const std::vector<reference::AttributePath>& paths) const;
@@ -35,7 +37,8 @@ class AttributeNames {
   // Throws as refuse_unknown(), where it is known that there is no such set.
   std::optional<std::vector<std::string>> names(std::string_view set) const;
 
-  // `names` are all attributes of the set `within`, as it is spelt; the outermost where that is empty.
+  // `names` are all attributes of the set `within`, as it is spelt; the outermost where that is empty. Names that
+  // nobody can ask for are not kept.
   void remember(std::string_view within, const std::vector<std::string>& names) const;
 
  private:
@@ -50,7 +53,9 @@ class AttributeNames {
   const std::string system_;
 };
 
-// "no package 'crul': did you mean 'curl'?" `names` are those of the set `within` in which the look-up ended.
-Error unknown_package(const std::string& requested, std::string_view within, const std::vector<std::string>& names);
+// "no package 'crul': did you mean 'curl'?" `names` are those of the set `within` in which the look-up ended,
+// `outermost` those of the whole set. Names only what an image name can spell.
+Error unknown_package(const std::string& requested, std::string_view within, const std::vector<std::string>& names,
+                      const std::vector<std::string>& outermost);
 
 }  // namespace nixery::nix

@@ -1,10 +1,13 @@
 #include "nix/blocked.h"
 
 #include <algorithm>
+#include <set>
+#include <string_view>
 
 #include "nix/attribute_names.h"
 #include "nix/source.h"
 #include "text/ascii.h"
+#include "text/lines.h"
 
 namespace nixery::nix {
 
@@ -14,71 +17,71 @@ bool is_literal(std::string_view component) {
   return component.find_first_of("*?") == component.npos;
 }
 
-std::vector<std::string_view> components_of(std::string_view path) {
-  std::vector<std::string_view> components;
-  for (std::size_t start = 0; start <= path.size();) {
-    const std::size_t end = std::min(path.find('.', start), path.size());
-    components.push_back(path.substr(start, end - start));
-    start = end + 1;
-  }
-  return components;
+bool has_letters(std::string_view component) {
+  return component.find_first_not_of("*?") != component.npos;
 }
 
 AliasCandidate::Step step_for(std::string_view component) {
-  if (is_literal(component)) return {std::string(component), {}};
-  std::string pattern;
-  for (const char c : component) {
-    if (c == '*' || c == '?') {
-      pattern += c == '*' ? ".*" : ".";
-    } else {
-      if (std::string_view("+()|{}^$").find(c) != std::string_view::npos) pattern += '\\';
-      pattern += c;
+  return is_literal(component) ? AliasCandidate::Step{std::string(component), {}}
+                               : AliasCandidate::Step{{}, glob_pattern(component)};
+}
+
+// A blocked path as the sets that lead to it and its last component.
+struct BlockedPath {
+  std::vector<AliasCandidate::Step> within;
+  std::string last;
+};
+
+std::vector<BlockedPath> paths_of(const std::vector<std::string>& globs) {
+  std::vector<BlockedPath> paths;
+  for (const std::string& glob : globs) {
+    auto components = text::split(glob, '.');
+    BlockedPath path{{}, std::string(components.back())};
+    components.pop_back();
+    if (!is_simple_glob(glob) || !std::all_of(components.begin(), components.end(), has_letters)) continue;
+    for (const std::string_view component : components) path.within.push_back(step_for(component));
+    paths.push_back(std::move(path));
+  }
+  return paths;
+}
+
+// Of `name`: those that end as it does.
+std::vector<AliasCandidate> candidates_for(const std::vector<BlockedPath>& globs, std::string_view name) {
+  const std::string path = text::lower_case(name);
+  std::vector<std::string> ends;  // "python3.pkgs.requests", "pkgs.requests", "requests"
+  for (const std::string_view component : text::split(path, '.'))
+    ends.push_back(path.substr(static_cast<std::size_t>(component.data() - path.data())));
+
+  std::vector<AliasCandidate> candidates;
+  std::set<AliasCandidate> seen;
+  const auto add = [&](const std::vector<AliasCandidate::Step>& within, const std::string& at) {
+    AliasCandidate candidate{within, at};
+    if (seen.insert(candidate).second) candidates.push_back(std::move(candidate));
+  };
+  for (const auto& [within, last] : globs) {
+    if (is_literal(last)) continue;
+    for (const std::string& end : ends)
+      if (matches_glob(end, last)) add(within, end);
+    if (last.ends_with('*') && has_letters(last)) {
+      // It stands for what is in sets of such a name, too.
+      auto deeper = within;
+      deeper.push_back(step_for(last));
+      for (const std::string& end : ends) add(deeper, end);
     }
   }
-  return {{}, pattern};
+  return candidates;
 }
 
 }  // namespace
 
-bool is_blocked(const std::vector<std::string>& globs, std::string_view name) {
-  return std::any_of(globs.begin(), globs.end(), [&](const std::string& glob) {
-    return matches_glob(text::lower_case(name), text::lower_case(glob));
-  });
-}
-
-std::vector<AliasCandidate> alias_candidates_of(const std::vector<std::string>& globs, std::string_view name) {
-  const std::string path = text::lower_case(name);
-  std::vector<std::string_view> ends;  // "python3.pkgs.requests", "pkgs.requests", "requests"
-  for (const std::string_view component : components_of(path))
-    ends.push_back(std::string_view(path).substr(static_cast<std::size_t>(component.data() - path.data())));
-
-  std::vector<AliasCandidate> candidates;
-  const auto add = [&](std::vector<AliasCandidate::Step> within, std::string_view at) {
-    AliasCandidate candidate{std::move(within), std::string(at)};
-    if (std::find(candidates.begin(), candidates.end(), candidate) == candidates.end())
-      candidates.push_back(std::move(candidate));
-  };
-  for (const std::string& given : globs) {
-    const std::string glob = text::lower_case(given);
-    auto components = components_of(glob);
-    const std::string last(components.back());
-    components.pop_back();
-    if (glob.find_first_of("[\\") != glob.npos ||
-        std::any_of(components.begin(), components.end(),
-                    [](std::string_view component) { return component.find_first_not_of("*?") == component.npos; }))
-      continue;
-    std::vector<AliasCandidate::Step> within;
-    for (const std::string_view component : components) within.push_back(step_for(component));
-    for (const std::string_view end : ends)
-      if (matches_glob(end, last)) add(within, end);
-    if (is_literal(last)) {
-      add(within, last);
-    } else if (last.ends_with('*') && last.find_first_not_of("*?") != last.npos) {
-      // It stands for what is in sets of such a name, too.
-      within.push_back(step_for(last));
-      for (const std::string_view end : ends) add(within, end);
-    }
-  }
+AliasCandidates alias_candidates_of(const NameList& blocked, const std::vector<reference::AttributePath>& names) {
+  const auto globs = paths_of(blocked.globs());
+  AliasCandidates candidates;
+  for (const auto& paths : {paths_of(blocked.names()), globs})
+    for (const auto& [within, last] : paths)
+      if (is_literal(last)) candidates.everywhere.push_back({within, last});
+  for (const reference::AttributePath& name : names)
+    if (auto more = candidates_for(globs, name.text); !more.empty()) candidates.named[name.text] = std::move(more);
   return candidates;
 }
 

@@ -6,9 +6,13 @@
 // So an alias with a name of its own, of a package that is blocked by a glob of its set only, is not found out.
 #pragma once
 
+#include <compare>
+#include <map>
 #include <string>
-#include <string_view>
 #include <vector>
+
+#include "nix/name_list.h"
+#include "reference/reference.h"
 
 namespace nixery::nix {
 
@@ -16,18 +20,20 @@ namespace nixery::nix {
 struct AliasCandidate {
   struct Step {
     std::string name, pattern;  // one of them: an attribute, or an extended regular expression that attributes match
-    bool operator==(const Step&) const = default;
+    auto operator<=>(const Step&) const = default;
   };
   std::vector<Step> within;  // from the whole set on
   std::string path;          // "requests.dev"
-  bool operator==(const AliasCandidate&) const = default;
+  auto operator<=>(const AliasCandidate&) const = default;
 };
 
-// Case does not matter in either.
-bool is_blocked(const std::vector<std::string>& globs, std::string_view name);
+struct AliasCandidates {
+  std::vector<AliasCandidate> everywhere;                    // whatever is asked for
+  std::map<std::string, std::vector<AliasCandidate>> named;  // more of them for a name
+};
 
-// Those of the attribute path `name`. A glob with brackets, or of a set of which it gives no letter, has none: it
-// guards nothing but what it matches.
-std::vector<AliasCandidate> alias_candidates_of(const std::vector<std::string>& globs, std::string_view name);
+// Each once. A glob with brackets, or of a set of which it gives no letter, has none: it guards nothing but what it
+// matches.
+AliasCandidates alias_candidates_of(const NameList& blocked, const std::vector<reference::AttributePath>& names);
 
 }  // namespace nixery::nix

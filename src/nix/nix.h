@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "metrics/metrics.h"
+#include "nix/name_list.h"
+#include "nix/nixpkgs_settings.h"
 #include "nix/source.h"
 #include "reference/platform.h"
 #include "reference/reference.h"
@@ -29,9 +31,10 @@ struct NixSettings {
   std::chrono::seconds evaluation_limit{60};
   std::uint64_t evaluation_memory = 4ull << 30;  // bytes of address space
   std::chrono::seconds build_limit{3600};        // of one derivation
-  bool allow_unfree = false;
-  bool substitute_only = false;                 // take from binary caches, never compile
-  std::vector<std::string> blocked;             // globs of attribute paths and package names that nobody may have
+  bool substitute_only = false;                  // take from binary caches, never compile
+  NixpkgsSettings nixpkgs;
+  NameList blocked;                             // attribute paths and package names that nobody may have
+  fs::path scratch;                             // directory for files of an evaluation; empty: the system's own
   fs::path attribute_names;                     // directory for nix/attribute_names.h; empty: nothing is kept
   metrics::Evaluations* evaluations = nullptr;  // where they are counted; null: nowhere
   metrics::NixFaults* faults = nullptr;         // likewise
@@ -65,8 +68,8 @@ struct Resolution {
   std::optional<Package> cacert;  // where the set has it
 };
 
-// One evaluation of resolve.nix. Throws Error{unknown_package, not_a_package, unsupported_platform, evaluation_failed,
-// timed_out, forbidden, unavailable}.
+// One evaluation of resolve.nix. Throws Error{unknown_package, not_a_package, unfree, insecure, broken, removed,
+// unsupported_platform, evaluation_failed, timed_out, forbidden, unavailable, storage}.
 Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
                    const ProcessObserver& observer);

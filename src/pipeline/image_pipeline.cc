@@ -224,7 +224,8 @@ void ImagePipeline::attest(const ResolvedImage& image, const LayeredClosure& lay
                     platform_name(image.platform),
                     image.resolution,
                     image.source.revision,
-                    layered.closure},
+                    layered.closure,
+                    settings_.nix.nixpkgs},
                    settings_.builder_id);
 }
 

@@ -1,7 +1,6 @@
 #include "pipeline/keys.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "attestations/artifact.h"
 
@@ -36,6 +35,7 @@ std::string image_key(const ResolvedImage& image, const PipelineSettings& settin
       .add(image.reference.has_shell ? "shell" : "");
   // Added only if there is one, so that the keys of other images stay what they were.
   if (image.reference.declared) key.add("declared").add(image.reference.declared->hash);
+  if (!settings.nix.nixpkgs.is_default()) key.add("nixpkgs").add(settings.nix.nixpkgs.fingerprint());
   key.add(popularity);
   key.add(settings.documents ? fmt::format("documents {} {}", attestations::format_version, settings.builder_id) : "");
   for (const nix::Package* package : image.contents()) {
@@ -55,8 +55,8 @@ std::string settings_key(const PipelineSettings& settings, const std::string& so
       .add(fmt::format("{} {}", settings.max_layers, settings.plan.unit_size))
       .add(popularity)
       .add(source)
-      .add(settings.nix.allow_unfree ? "unfree" : "")
-      .add(fmt::format("{}", fmt::join(settings.nix.blocked, " ")))
+      .add(settings.nix.nixpkgs.fingerprint())
+      .add(settings.nix.blocked.str())
       .finish();
 }
 

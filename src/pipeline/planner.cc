@@ -144,7 +144,7 @@ std::vector<std::string> Planner::names_of(const nix::PinnedSource& source, cons
                                            const std::stop_token& stop) const {
   const auto& settings = pipeline_.settings();
   const reference::Platform& platform = settings.platforms.front();
-  const nix::AttributeNames known(settings.nix.attribute_names, source.revision, platform);
+  const nix::AttributeNames known(settings.nix.attribute_names, source.revision, settings.nix.nixpkgs, platform);
   auto names = known.names(set);
   if (!names) {
     try {
@@ -165,14 +165,10 @@ std::vector<std::string> Planner::pullable(const std::string& set, const std::ve
   const auto& blocked = pipeline_.settings().nix.blocked;
   std::vector<std::string> kept;
   for (const std::string& name : names) {
-    std::string lowered = text::lower_case(name);
-    if (!reference::is_repository(lowered) || lowered.find_first_of("./") != lowered.npos) continue;
-    if (name == "recurseForDerivations") continue;
-    if (std::any_of(blocked.begin(), blocked.end(), [&](const std::string& glob) {
-          return nix::matches_glob(name_in(set, lowered), text::lower_case(glob));
-        }))
-      continue;
-    kept.push_back(std::move(lowered));
+    auto typed = reference::spelling_of_attribute(name);
+    if (typed && name != "recurseForDerivations" && !blocked.has(name_in(set, name)) &&
+        !blocked.has(name_in(set, *typed)))
+      kept.push_back(*std::move(typed));
   }
   std::sort(kept.begin(), kept.end());
   kept.erase(std::unique(kept.begin(), kept.end()), kept.end());

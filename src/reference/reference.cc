@@ -109,6 +109,12 @@ const std::vector<AttributePath>& shell_packages() {
   return packages;
 }
 
+std::optional<std::string> spelling_of_attribute(std::string_view attribute) {
+  if (attribute.size() > 1 && attribute[0] == '_' && text::is_digit(attribute[1])) attribute.remove_prefix(1);
+  std::string lowered = text::lower_case(attribute);
+  return is_component(lowered) && lowered.find('.') == lowered.npos ? std::optional(std::move(lowered)) : std::nullopt;
+}
+
 Reference parse(std::string_view repository, std::string_view tag) {
   check_repository(repository);
   check_tag(tag);

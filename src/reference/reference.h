@@ -58,6 +58,10 @@ struct NameAndTag {
 // "name" -> its tag is latest; "name:tag". Neither is checked.
 NameAndTag split_tag(std::string_view name_and_tag);
 
+// How an image name spells an attribute of a set: in lower case, and "_7zz" as "7zz", since no part of an image name
+// begins with an underscore. nullopt if none can.
+std::optional<std::string> spelling_of_attribute(std::string_view attribute);
+
 // Throws Error{bad_name} or Error{bad_tag} with a message that says what is wrong with which part.
 Reference parse(std::string_view repository, std::string_view tag);
 // "name", "name:tag"; as parse().

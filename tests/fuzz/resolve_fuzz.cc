@@ -60,6 +60,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } catch (const Error& error) {
     require(fuzz::is_one_of(error.failure(),
                             {Failure::unknown_package, Failure::not_a_package, Failure::unsupported_platform,
+                             Failure::unfree, Failure::insecure, Failure::broken, Failure::removed, Failure::forbidden,
                              Failure::evaluation_failed, Failure::timed_out, Failure::unavailable}),
             "resolving fails as its header says", error.what());
   }

@@ -16,7 +16,7 @@ from registry import ROOT, Registry, wait_for
         ("crul", "latest", 404, "MANIFEST_UNKNOWN", ["no package 'crul'", "did you mean 'curl'"]),
         ("python3packages.request", "latest", 404, "MANIFEST_UNKNOWN", ["python3packages.requests"]),
         ("python3packages", "latest", 404, "MANIFEST_UNKNOWN", ["set of packages", "python3packages."]),
-        ("brokenpackage", "latest", 422, "MANIFEST_INVALID", ["brokenpackage", "marked as broken"]),
+        ("brokenpackage", "latest", 403, "DENIED", ["brokenpackage", "marked as broken", "NIXERY_ALLOW_BROKEN"]),
         ("unsupportedpackage", "latest", 404, "MANIFEST_UNKNOWN", ["unsupportedpackage", "not available", "x86_64-linux"]),
         ("importfromderivation", "latest", 422, "MANIFEST_INVALID", ["importfromderivation"]),
         ("failingpackage", "latest", 424, "MANIFEST_INVALID", ["the build failed", "failing-package", "this is the reason"]),

@@ -172,10 +172,11 @@ def test_the_image_s_package_set_has_nixery_and_what_nix_has_to_know(nix, direct
     words = [program("nix-build", "nix-bin"), "--no-out-link", str(ROOT / "nix/image.nix"), "--arg", "packages", str(directory / "nixpkgs")]
     made = subprocess.run(words, env=nix.env, capture_output=True, text=True)
     assert made.returncode == 0, made.stderr
-    request = json.dumps({"system": "x86_64-linux", "config": {}, "names": ["nixery", "nixery-registration", "nginx"]})
+    request = directory / "request.json"
+    request.write_text(json.dumps({"system": "x86_64-linux", "names": ["nixery", "nixery-registration", "nginx"]}))
     words = [program("nix-instantiate", "nix-bin"), "--eval", "--strict", "--json", "--read-write-mode", "--option", "restrict-eval", "true",
-             "-I", f"nixery-packages={made.stdout.strip()}", "-I", f"resolve={ROOT}/nix/resolve.nix", str(ROOT / "nix/resolve.nix"),
-             "--argstr", "request", request]  # fmt: skip
+             "-I", f"nixery-packages={made.stdout.strip()}", "-I", f"resolve={ROOT}/nix/resolve.nix",
+             "-I", f"nixery-request={request}", str(ROOT / "nix/resolve.nix")]  # fmt: skip
     done = subprocess.run(words, env={**nix.env, "NIX_PATH": ""}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     resolved = json.loads(done.stdout)

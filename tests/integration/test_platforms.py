@@ -82,7 +82,8 @@ def test_a_platform_that_ran_out_of_time_is_not_left_out(new_registry, directory
     shims, hang = directory / "shims", directory / "hang"
     shims.mkdir()
     (shims / "nix-instantiate").write_text(
-        f'#!/bin/sh\nif [ -e {hang} ]; then case "$*" in *aarch64-linux*) exec sleep 600 ;; esac; fi\n'
+        '#!/bin/sh\nfor word in "$@"; do case "$word" in nixery-request=*) request="${word#*=}" ;; esac; done\n'
+        f'if [ -e {hang} ] && grep -q aarch64-linux "$request"; then exec sleep 600; fi\n'
         f'exec {program("nix-instantiate", "nix-bin")} "$@"\n')  # fmt: skip
     (shims / "nix-instantiate").chmod(0o755)
     registry = new_registry(NIXERY_FAILURE_SECONDS="0", NIXERY_EVAL_TIMEOUT="15", PATH=f"{shims}:{os.environ['PATH']}", **BOTH)

@@ -51,8 +51,10 @@ struct Image {
     resolution.cacert->pname = "nss-cacert";
   }
 
+  nix::NixpkgsSettings nixpkgs;
+
   Subject subject() const {
-    return {"shell/curl", "latest", manifest, {"arm64", "linux", "v8"}, resolution, revision, closure};
+    return {"shell/curl", "latest", manifest, {"arm64", "linux", "v8"}, resolution, revision, closure, nixpkgs};
   }
 };
 
@@ -216,6 +218,25 @@ TEST_CASE("provenance names the reference, the revision and the derivations") {
   const auto& directory = local["predicate"]["buildDefinition"]["resolvedDependencies"][0];
   CHECK(json::string_or(directory["digest"], "nixeryContents", "") == std::string(64, 'a'));
   CHECK(json::string_or(local["predicate"]["runDetails"]["builder"], "id", "") == unnamed_builder);
+}
+
+TEST_CASE("provenance lists the settings for nixpkgs") {
+  Image image;
+  const auto plain = parsed(provenance_statement(image.subject(), ""));
+  CHECK(json::find(plain["predicate"]["buildDefinition"], "internalParameters") == nullptr);
+  image.nixpkgs.unfree = nix::NameList({"Steam", "nvidia-*"});
+  image.nixpkgs.insecure = nix::NameList({"openssl-1.1.1w"});
+  image.nixpkgs.config = "{ }";
+  const auto told = parsed(provenance_statement(image.subject(), ""));
+  const auto& definition = told["predicate"]["buildDefinition"];
+  CHECK(json::strings_at(definition["internalParameters"], "allowUnfree") ==
+        std::vector<std::string>{"steam", "nvidia-*"});
+  CHECK(json::strings_at(definition["internalParameters"], "allowInsecure") ==
+        std::vector<std::string>{"openssl-1.1.1w"});
+  CHECK(json::find(definition["internalParameters"], "allowBroken") == nullptr);
+  const auto& configuration = definition["resolvedDependencies"][1];
+  CHECK(json::string_or(configuration, "name", "") == "nixpkgs configuration");
+  CHECK(json::string_or(configuration["digest"], "sha256", "") == image::Digest::of("{ }").hex());
 }
 
 TEST_CASE("whatever a package set says of its packages, the documents are JSON and say it") {

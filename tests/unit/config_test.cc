@@ -3,6 +3,8 @@
 #include <doctest/doctest.h>
 #include <fmt/format.h>
 
+#include <set>
+
 #include "error.h"
 #include "os/file.h"
 #include "settings_file.h"
@@ -42,6 +44,36 @@ TEST_CASE("without settings: nixos-unstable, OCI, a hundred layers") {
   CHECK(loaded.config.format == image::Format::oci);
 }
 
+TEST_CASE("packages are allowed by name, and a configuration file for nixpkgs is read") {
+  CHECK(load({}).config.nix.nixpkgs.is_default());
+  const auto file = directory().path() / "nixpkgs.nix";
+  os::write_file(file, "{ config.allowAliases = false; }\n");
+  const auto nixpkgs = load({{"NIXERY_ALLOW_UNFREE", "steam, Nvidia-*"},
+                             {"NIXERY_ALLOW_INSECURE", "openssl-1.1.1w"},
+                             {"NIXERY_ALLOW_BROKEN", "*"},
+                             {"NIXERY_NIXPKGS_CONFIG", file.string()}})
+                           .config.nix.nixpkgs;
+  CHECK(nixpkgs.unfree.str() == "steam nvidia-*");
+  CHECK(nixpkgs.insecure.str() == "openssl-1.1.1w");
+  CHECK(nixpkgs.broken.str() == "*");
+  CHECK(nixpkgs.config == "{ config.allowAliases = false; }\n");
+  CHECK(load({{"NIXPKGS_ALLOW_UNFREE", "1"}, {"NIXERY_ALLOW_UNFREE", "steam"}}).config.nix.nixpkgs.unfree.str() == "*");
+
+  std::set<std::string> fingerprints;
+  for (const char* name : {"NIXERY_ALLOW_UNFREE", "NIXERY_ALLOW_INSECURE", "NIXERY_ALLOW_BROKEN"})
+    fingerprints.insert(load({{name, "x"}}).config.nix.nixpkgs.fingerprint());
+  fingerprints.insert(load({{"NIXERY_NIXPKGS_CONFIG", file.string()}}).config.nix.nixpkgs.fingerprint());
+  fingerprints.insert(load({}).config.nix.nixpkgs.fingerprint());
+  CHECK(fingerprints.size() == 5);
+
+  os::write_file(file, " \n");
+  refuses("NIXERY_NIXPKGS_CONFIG", file.string());
+  os::write_file(file, std::string((1u << 20) + 1, '#'));
+  refuses("NIXERY_NIXPKGS_CONFIG", file.string());
+  os::write_file(file, std::string((32u << 10) + 1, 't'));
+  refuses("NIXERY_PKGS_TOKEN_FILE", file.string());
+}
+
 TEST_CASE("a wrong value is refused by the name of its variable") {
   refuses("NIXERY_TREE", "relative/path");
   refuses("NIXERY_LISTEN", "9000");
@@ -56,6 +88,8 @@ TEST_CASE("a wrong value is refused by the name of its variable") {
   refuses("NIX_TIMEOUT", "-1");
   refuses("NIX_TIMEOUT", "60s");
   refuses("NIXPKGS_ALLOW_UNFREE", "maybe");
+  refuses("NIXERY_ALLOW_INSECURE", "openssl-1.[01]*");
+  refuses("NIXERY_NIXPKGS_CONFIG", "/no/such/file");
   refuses("NIXERY_HOPS", "10");
   refuses("NIXERY_RESOLVE_NIX", "/no/such/file");
 }

@@ -6,9 +6,11 @@
 #include <fstream>
 
 #include "error.h"
+#include "nix/attribute_names.h"
 #include "nix/blocked.h"
 #include "nix/git_source.h"
 #include "nix/path_source.h"
+#include "nix/request.h"
 #include "os/file.h"
 #include "os/process.h"
 #include "temporary_directory.h"
@@ -50,20 +52,84 @@ TEST_CASE("nix's error is found among its traces, in old and new clothes") {
   CHECK(nix::error_message("").empty());
 }
 
-TEST_CASE("what is blocked is suspected at the paths that end as a name does, and nowhere that costs a whole set") {
+TEST_CASE("what is blocked is looked for at the paths that end as a name does, and nowhere that costs a whole set") {
   using Step = nix::AliasCandidate::Step;
-  const auto suspects = [](std::vector<std::string> globs, std::string_view name) {
-    return nix::alias_candidates_of(globs, name);
+  using Candidates = std::vector<nix::AliasCandidate>;
+  const auto candidates = [](std::vector<std::string> globs, const std::string& name) {
+    auto all = nix::alias_candidates_of(nix::NameList(std::move(globs)), {{name}});
+    Candidates list = std::move(all.everywhere);
+    for (auto& candidate : all.named[name]) list.push_back(std::move(candidate));
+    return list;
   };
-  CHECK(suspects({"python2Packages.*"}, "python2.pkgs.Foo") ==
-        std::vector<nix::AliasCandidate>{{{Step{"python2packages", ""}}, "python2.pkgs.foo"},
-                                         {{Step{"python2packages", ""}}, "pkgs.foo"},
-                                         {{Step{"python2packages", ""}}, "foo"}});
-  CHECK(suspects({"a.b"}, "c.b.out") == std::vector<nix::AliasCandidate>{{{Step{"a", ""}}, "b"}});
-  CHECK(suspects({"g++*"}, "x") == std::vector<nix::AliasCandidate>{{{Step{"", "g\\+\\+.*"}}, "x"}});
-  CHECK(suspects({"*"}, "a.b") == std::vector<nix::AliasCandidate>{{{}, "a.b"}, {{}, "b"}});
-  CHECK(suspects({"*.b", "[ab]", "a.[b", "\\a"}, "c.b").empty());
-  CHECK(suspects({}, "a").empty());
+  CHECK(candidates({"python2Packages.*"}, "python2.pkgs.Foo") ==
+        Candidates{{{Step{"python2packages", ""}}, "python2.pkgs.foo"},
+                   {{Step{"python2packages", ""}}, "pkgs.foo"},
+                   {{Step{"python2packages", ""}}, "foo"}});
+  CHECK(candidates({"a.b"}, "c.b.out") == Candidates{{{Step{"a", ""}}, "b"}});
+  CHECK(candidates({"py*.b"}, "x") == Candidates{{{Step{"", "py.*"}}, "b"}});
+  CHECK(candidates({"g++*"}, "x") == Candidates{{{Step{"", "g\\+\\+.*"}}, "x"}});
+  CHECK(candidates({"*"}, "a.b") == Candidates{{{}, "a.b"}, {{}, "b"}});
+  CHECK(candidates({"*.b", "[ab]", "a.[b", "\\a"}, "c.b").empty());
+  CHECK(candidates({}, "a").empty());
+}
+
+TEST_CASE("thousands of blocked names are sent once, not once for each package") {
+  std::vector<std::string> words;
+  for (int i = 0; i < 5000; ++i) words.push_back("blocked-" + std::to_string(i));
+  std::vector<reference::AttributePath> names;
+  for (int i = 0; i < 64; ++i) names.push_back({"package" + std::to_string(i)});
+  nix::NixSettings settings;
+  settings.blocked = nix::NameList(words);
+  const std::string request = nix::request_json(settings, names, reference::platforms[0], nix::Examples::wanted);
+  CHECK(request.size() > (128u << 10));
+  CHECK(request.size() < (1u << 20));
+}
+
+TEST_CASE("names and globs are found without regard to case") {
+  const nix::NameList list({"Steam", "steam", "python2Packages.*", "_7zz", "a[bc]d"});
+  CHECK(list.names() == std::vector<std::string>{"_7zz", "steam"});
+  CHECK(list.str() == "_7zz steam a[bc]d python2packages.*");
+  for (const char* name : {"steam", "STEAM", "python2packages.requests", "_7zz", "acd"}) CHECK(list.has(name));
+  for (const char* name : {"steam2", "", "7zz", "python2packages", "ad"}) CHECK_FALSE(list.has(name));
+  CHECK_FALSE(nix::NameList().has(""));
+}
+
+TEST_CASE("near matches are names that can be typed") {
+  const std::vector<std::string> outermost = {"",          ".",    "curl",   "_7zz", "python311",
+                                              "nodejs_20", "go-1", "__curl", "b.d"};
+  const auto message = [&](const std::string& requested, std::string_view within = "",
+                           std::vector<std::string> names = {}) {
+    return std::string(nix::unknown_package(requested, within, within.empty() ? outermost : names, outermost).what());
+  };
+  CHECK(message("crul") == "no package 'crul': did you mean 'curl'?");
+  CHECK(message("7z") == "no package '7z': did you mean '7zz'?");
+  CHECK(message("x") == "no package 'x'");
+  CHECK(message("bd") == "no package 'bd'");
+  CHECK(message("python3.11", "python3", {"pkgs", "override", "1.1"}) ==
+        "no package 'python3.11': did you mean 'python311'?");
+  CHECK(message("nodejs.20", "nodejs", {"pkgs"}) == "no package 'nodejs.20': did you mean 'nodejs_20'?");
+  CHECK(message("go.1", "go", {"out"}) == "no package 'go.1': did you mean 'go-1'?");
+  CHECK(message("python3packages.request", "python3Packages", {"requests", "__functionArgs"}) ==
+        "no package 'python3packages.request': did you mean 'python3packages.requests'?");
+  CHECK(message("7x.packages.requets", "_7x.packages", {"requests"}) ==
+        "no package '7x.packages.requets': did you mean '7x.packages.requests'?");
+  CHECK(message("curl.x.y", "curl", {"__unfix__", ""}) == "no package 'curl.x.y'");
+}
+
+TEST_CASE("the names of a set are remembered though one of them cannot be written down, and per configuration") {
+  const test::TemporaryDirectory dir;
+  const nix::Revision revision{"r", "", false};
+  nix::NixpkgsSettings nixpkgs;
+  const nix::AttributeNames names(dir.path() / "names", revision, nixpkgs, reference::platforms[0]);
+  names.remember("", {"", ".", "curl", "a\nb", "_7zz", "python311", "python3"});
+  CHECK(names.names("") == std::vector<std::string>{"curl", "_7zz", "python311", "python3"});
+  CHECK_NOTHROW(names.refuse_unknown({{"curl"}, {"7zz"}, {"_7ZZ"}}));
+  CHECK_THROWS_WITH_AS(names.refuse_unknown({{"curls"}}), doctest::Contains("did you mean 'curl'"), Error);
+  names.remember("python3", {"pkgs"});
+  CHECK_THROWS_WITH_AS(names.refuse_unknown({{"python3.11"}}), doctest::Contains("did you mean 'python311'"), Error);
+  nixpkgs.config = "{ overlays = [ (final: prev: { curls = prev.curl; }) ]; }";
+  CHECK_NOTHROW(nix::AttributeNames(dir.path() / "names", revision, nixpkgs, reference::platforms[0])
+                    .refuse_unknown({{"curls"}}));
 }
 
 TEST_CASE("a directory knows only latest, and its revision is its contents, wherever it lies") {

@@ -137,7 +137,7 @@ TEST_CASE("a report is remembered like a failure, and found") {
 
 TEST_CASE("the names of a set are found in any case, and a set that is not there is refused") {
   const test::TemporaryDirectory dir;
-  const nix::AttributeNames names(dir.path() / "attributes", {"r", "u", false}, reference::platforms[0]);
+  const nix::AttributeNames names(dir.path() / "attributes", {"r", "u", false}, {}, reference::platforms[0]);
   CHECK_FALSE(names.names(""));
   names.remember("", {"curl", "python3Packages"});
   CHECK(names.names("") == std::vector<std::string>{"curl", "python3Packages"});
@@ -149,7 +149,7 @@ TEST_CASE("the names of a set are found in any case, and a set that is not there
 
 TEST_CASE("the files that keep names of sets are limited in number, and the newest stay") {
   const test::TemporaryDirectory dir;
-  const nix::AttributeNames names(dir.path(), {"r", "u", false}, reference::platforms[0]);
+  const nix::AttributeNames names(dir.path(), {"r", "u", false}, {}, reference::platforms[0]);
   names.remember("", {"hello"});
   const auto files = [&] { return std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()); };
   const auto most = static_cast<std::ptrdiff_t>(nix::attribute_names_limit.files);
