@@ -147,7 +147,7 @@ std::optional<Refusal> read_refusal(std::string_view standard_error) {
   if (const auto problem = read_problem(text, "")) return problem;
   const auto statement = read_statement(text);
   if (!statement) return std::nullopt;
-  const auto [derivation, problem, rest] = *statement;
+  const std::string_view derivation = statement->derivation, problem = statement->problem;
   const auto refusal = [&](Failure failure, std::string what) {
     return Refusal{failure, std::string(derivation), std::move(what)};
   };
@@ -155,7 +155,7 @@ std::optional<Refusal> read_refusal(std::string_view standard_error) {
     return refusal(Failure::unfree, fmt::format("has an unfree license ({})", quoted_part(problem)));
   if (problem.starts_with("is marked as broken")) return refusal(Failure::broken, "is marked as broken");
   if (problem.starts_with("is marked as insecure")) {
-    const std::string issues = vulnerabilities(rest);
+    const std::string issues = vulnerabilities(statement->rest);
     return refusal(Failure::insecure,
                    issues.empty() ? "is marked as insecure" : fmt::format("is marked as insecure ({})", issues));
   }
