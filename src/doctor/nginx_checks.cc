@@ -160,7 +160,8 @@ std::vector<Finding> check_registry(const Setup& setup) {
     answer = http_client::send(question);
   } catch (const Error& error) {
     // Another nginx than the system's, or one elsewhere, is not started so.
-    const bool is_the_systems = setup.url.empty() && setup.nginx.main_file == "/etc/nginx/nginx.conf";
+    const std::string& file = setup.nginx.main_file;  // empty: nginx's default
+    const bool is_the_systems = setup.url.empty() && (file.empty() || file == "/etc/nginx/nginx.conf");
     return {failure("registry", error.what(), "start nginx (systemctl start nginx), or give its address with --url",
                     is_the_systems ? restart_command({"nginx.service"}) : "")};
   }
