@@ -1,16 +1,27 @@
 #include "attestations/artifact.h"
 
 #include "attestations/cyclonedx.h"
-#include "attestations/manifest_json.h"
 #include "attestations/provenance.h"
 #include "attestations/spdx.h"
 
 namespace nixery::attestations {
 
+Artifact artifact_of(const image::ArtifactManifest& manifest) {
+  const std::string bytes = image::to_json(manifest);
+  return {{std::string(manifest.config.bytes), std::string(manifest.layer.bytes)},
+          bytes,
+          {image::MediaType::oci_manifest,
+           image::Digest::of(bytes),
+           bytes.size(),
+           manifest.annotations,
+           {},
+           std::string(manifest.artifact_type)}};
+}
+
 Artifact make_artifact(const Document& document, const image::Descriptor& subject) {
-  ManifestJson manifest;
+  image::ArtifactManifest manifest;
   manifest.artifact_type = document.media_type;
-  manifest.config = {empty_media_type, empty_config, {}};
+  manifest.config = {image::empty_media_type, image::empty_config, {}};
   manifest.layer = {document.media_type, document.bytes, {}};
   manifest.subject = &subject;
   manifest.annotations = document.annotations;

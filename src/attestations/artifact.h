@@ -25,6 +25,8 @@ struct Artifact {
   image::Descriptor descriptor;  // of the manifest, with its artifactType and its annotations
 };
 
+Artifact artifact_of(const image::ArtifactManifest& manifest);
+
 // `subject` is the descriptor of an image's manifest or of an index; type, digest and size are taken of it.
 Artifact make_artifact(const Document& document, const image::Descriptor& subject);
 

@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "attestations/manifest_json.h"
 #include "error.h"
+#include "image/parse.h"
 #include "json/json.h"
 #include "text/encoding.h"
 
@@ -24,17 +24,15 @@ std::string config_of(const image::Digest& payload) {
 // The signature of `payload` that the manifest holds, if it is one of this key.
 std::optional<std::string> signature_in(const std::string& manifest, const SigningKey& key,
                                         const std::string& payload) {
+  const image::Digest digest = image::Digest::of(payload);
   try {
-    const json::Document document = json::parse(manifest, "a signature's manifest");
-    const json::Value* layers = json::find(document, "layers");
-    if (!layers || !layers->IsArray()) return std::nullopt;
-    for (const json::Value& layer : layers->GetArray()) {
-      const json::Value* annotations = json::find(layer, "annotations");
-      if (!annotations || json::string_or(layer, "digest", "") != image::Digest::of(payload).str()) continue;
-      auto signature = text::base64_decode(json::string_or(*annotations, signature_annotation.data(), ""));
+    for (const image::ParsedDescriptor& layer : image::parse_manifest(manifest, image::Digest::of(manifest)).layers) {
+      const auto annotation = layer.annotations.find(std::string(signature_annotation));
+      if (layer.digest != digest || annotation == layer.annotations.end()) continue;
+      auto signature = text::base64_decode(annotation->second);
       if (signature && key.verify(payload, *signature)) return signature;
     }
-  } catch (const Error&) {  // no JSON
+  } catch (const Error&) {  // no manifest
   }
   return std::nullopt;
 }
@@ -74,17 +72,17 @@ Signature sign(const SigningKey& key, std::string_view docker_reference, const i
   for (auto manifest = published.begin(); !signature && manifest != published.end(); ++manifest)
     signature = signature_in(*manifest, key, payload);
   if (!signature) signature = key.sign(payload);
-  const DescribedBlob layer{
+  const image::DescribedBlob layer{
       simple_signing_media_type, payload, {{std::string(signature_annotation), text::base64(*signature)}}};
   const std::string config = config_of(image::Digest::of(payload));
 
-  ManifestJson tagged;
+  image::ArtifactManifest tagged;
   tagged.config = {image::name_of(image::MediaType::oci_config), config, {}};
   tagged.layer = layer;
 
-  ManifestJson referrer;
+  image::ArtifactManifest referrer;
   referrer.artifact_type = signature_artifact_type;
-  referrer.config = {empty_media_type, empty_config, {}};
+  referrer.config = {image::empty_media_type, image::empty_config, {}};
   referrer.layer = layer;
   referrer.subject = &subject;
   referrer.annotations = {{"org.opencontainers.image.created", std::string(created)}};

@@ -8,7 +8,7 @@
 #include "command/terminal.h"
 #include "command/terminal_style.h"
 #include "error.h"
-#include "image/links.h"
+#include "image/parse.h"
 #include "os/file.h"
 #include "pipeline/export.h"
 #include "pipeline/image_pipeline.h"
@@ -26,12 +26,12 @@ struct Totals {
 // Over all images of an index; a layer that two share counts twice.
 Totals totals_of(const tree::Tree& tree, const tree::StoredManifest& manifest) {
   Totals totals;
-  const auto links = image::links_of(manifest.bytes, manifest.digest);
-  for (const image::Link& layer : links.layers) {
+  const auto links = image::parse_manifest(manifest.bytes, manifest.digest);
+  for (const image::ParsedDescriptor& layer : links.layers) {
     ++totals.layers;
     totals.bytes += layer.size;
   }
-  for (const image::Link& member : links.members)
+  for (const image::ParsedDescriptor& member : links.members)
     if (const auto stored = tree.manifest(member.digest)) {
       const Totals of_member = totals_of(tree, *stored);
       totals.layers += of_member.layers;

@@ -4,6 +4,8 @@
 #include "command/command.h"
 #include "command/output.h"
 #include "command/settings.h"
+#include "error.h"
+#include "image/parse.h"
 #include "layer/recipe.h"
 #include "plan/popularity.h"
 #include "store/store_path.h"
@@ -14,17 +16,24 @@ namespace nixery::command {
 
 namespace {
 
+// The images that a manifest stands for: of an index, all its members. Nothing for one that is gone or damaged.
+void collect_images(const tree::Tree& tree, const image::Digest& digest,
+                    std::map<image::Digest, image::ParsedManifest>& images) {
+  const auto stored = tree.manifest(digest);
+  if (!stored || images.contains(digest)) return;
+  try {
+    auto manifest = image::parse_manifest(stored->bytes, digest);
+    for (const image::ParsedDescriptor& member : manifest.members) collect_images(tree, member.digest, images);
+    if (!manifest.is_index()) images.emplace(digest, std::move(manifest));
+  } catch (const Error&) {  // which `nixery verify` reports
+  }
+}
+
 // The packages in an image, from the recipes of its layers; each once, however many of its paths are there.
-std::set<std::string> packages_of(const tree::Tree& tree, const image::Digest& digest) {
+std::set<std::string> packages_of(const tree::Tree& tree, const image::ParsedManifest& image) {
   std::set<std::string> names;
-  const auto manifest = tree.manifest(digest);
-  if (!manifest) return names;
-  const auto document = json::parse(manifest->bytes, digest.str());
-  const json::Value* layers = json::find(document, "layers");
-  if (!layers || !layers->IsArray()) return names;
-  for (const json::Value& layer : layers->GetArray()) {
-    const auto blob = image::Digest::parse(json::string_or(layer, "digest", ""));
-    const auto recipe = blob ? layer::read_recipe(tree.layout(), *blob) : std::nullopt;
+  for (const image::ParsedDescriptor& layer : image.layers) {
+    const auto recipe = layer::read_recipe(tree.layout(), layer.digest);
     if (!recipe) continue;
     for (const layer::Segment& segment : recipe->segments)
       if (const auto path = store::StorePath::parse(segment.path)) names.emplace(plan::package_name(path->name()));
@@ -36,12 +45,13 @@ int run(const Arguments& arguments) {
   const Config config = load_settings(arguments).config;
   const tree::Tree tree(config.layout);
   // Two names of one image count once.
-  std::set<std::string> manifests;
-  tree::for_each_record(config.layout, [&](const tree::TagRecord& record) { manifests.insert(record.manifest); });
+  std::map<image::Digest, image::ParsedManifest> images;
+  tree::for_each_record(config.layout, [&](const tree::TagRecord& record) {
+    if (const auto digest = image::Digest::parse(record.manifest)) collect_images(tree, *digest, images);
+  });
   std::map<std::string, std::uint64_t> counts;
-  for (const std::string& manifest : manifests)
-    if (const auto digest = image::Digest::parse(manifest))
-      for (const std::string& name : packages_of(tree, *digest)) ++counts[name];
+  for (const auto& [digest, image] : images)
+    for (const std::string& name : packages_of(tree, image)) ++counts[name];
 
   print_json([&](json::Writer& writer) {
     for (const auto& [name, count] : counts) json::member(writer, name, count);
@@ -56,7 +66,8 @@ const Command popularity = {
     "",
     "count in how many of the built images each package is",
     "Prints a JSON object, package -> number of the images in the tree that hold it, for NIX_POPULARITY_URL: with it,\n"
-    "the layers that many images share are kept apart where there are not layers enough for all.\n",
+    "the layers that many images share are kept apart where there are not layers enough for all. An index counts as\n"
+    "one image for each of its platforms.\n",
     {{"--json", nullptr, "print JSON, as it does anyway"}, settings_option},
     "a number for each package, under its name",
     {{"nixery popularity >popularity.json", "count what has been built here"},

@@ -9,7 +9,7 @@
 
 #include "attestations/cyclonedx.h"
 #include "error.h"
-#include "image/links.h"
+#include "image/parse.h"
 #include "json/json.h"
 #include "layer/recipe.h"
 #include "os/file.h"
@@ -23,9 +23,15 @@ constexpr std::uint64_t largest_document = 16u << 20;  // bytes: what is larger 
 constexpr std::size_t most_paths = 20'000;             // of an image
 constexpr const char* title_prefix = "org.opencontainers.image.";
 
-std::optional<json::Document> document_of(const tree::Tree& tree, const image::Link& blob) {
+// nullopt also if it is damaged.
+std::optional<std::string> small_blob(const tree::Tree& tree, const image::ParsedDescriptor& blob) {
   if (blob.size > largest_document) return std::nullopt;
-  const auto text = os::read_if_exists(tree.layout().blob(blob.digest));
+  auto bytes = os::read_if_readable(tree.layout().blob(blob.digest));
+  return bytes && image::Digest::of(*bytes) == blob.digest ? std::move(bytes) : std::nullopt;
+}
+
+std::optional<json::Document> document_of(const tree::Tree& tree, const image::ParsedDescriptor& blob) {
+  const auto text = small_blob(tree, blob);
   if (!text) return std::nullopt;
   try {
     return json::parse(*text, blob.digest.str());
@@ -39,34 +45,13 @@ tree::StoredManifest manifest_of(const tree::Tree& tree, const image::Digest& di
   throw Error(Failure::unknown_manifest, fmt::format("the manifest {} is gone: pull the image again", digest.str()));
 }
 
-std::map<std::string, std::string> strings_in(const json::Value* object) {
-  std::map<std::string, std::string> strings;
-  if (object && object->IsObject())
-    for (const auto& member : object->GetObject())
-      if (member.value.IsString())
-        strings.emplace(std::string(member.name.GetString(), member.name.GetStringLength()),
-                        std::string(member.value.GetString(), member.value.GetStringLength()));
-  return strings;
-}
-
-// What its config says: labels and what each layer is.
-struct ConfigFacts {
-  std::string architecture, os;
-  std::map<std::string, std::string> labels;
-  std::vector<std::string> reasons;  // of each layer
-};
-ConfigFacts facts_of(const tree::Tree& tree, const image::Link& config) {
-  ConfigFacts facts;
-  const auto document = document_of(tree, config);
-  if (!document) return facts;
-  facts.architecture = json::string_or(*document, "architecture", "");
-  facts.os = json::string_or(*document, "os", "");
-  if (const json::Value* inner = json::find(*document, "config"))
-    facts.labels = strings_in(json::find(*inner, "Labels"));
-  if (const json::Value* history = json::find(*document, "history"); history && history->IsArray())
-    for (const json::Value& entry : history->GetArray())
-      facts.reasons.push_back(json::string_or(entry, "created_by", ""));
-  return facts;
+// Nothing is known of a config that is gone or damaged.
+image::ParsedConfig config_of(const tree::Tree& tree, const image::ParsedDescriptor& config) {
+  try {
+    if (const auto text = small_blob(tree, config)) return image::parse_config(*text, config.digest);
+  } catch (const Error&) {  // damaged
+  }
+  return {};
 }
 
 void write_map(json::Writer& writer, std::string_view key, const std::map<std::string, std::string>& strings) {
@@ -138,18 +123,19 @@ void write_packages_of_label(json::Writer& writer, std::string_view label) {
   }
 }
 
-void write_layers(json::Writer& writer, const tree::Tree& tree, const image::Links& links, const ConfigFacts& facts) {
+void write_layers(json::Writer& writer, const tree::Tree& tree, const image::ParsedManifest& links,
+                  const image::ParsedConfig& config) {
   std::size_t written = 0;
   json::key(writer, "layers");
   writer.StartArray();
   for (std::size_t i = 0; i < links.layers.size(); ++i) {
-    const image::Link& layer = links.layers[i];
+    const image::ParsedDescriptor& layer = links.layers[i];
     const auto recipe = layer::read_recipe(tree.layout(), layer.digest);
     writer.StartObject();
     json::member(writer, "digest", layer.digest.str());
     json::member(writer, "size", layer.size);
     if (recipe) json::member(writer, "unpacked", recipe->tar_size);
-    json::member(writer, "reason", i < facts.reasons.size() ? facts.reasons[i] : "");
+    json::member(writer, "reason", i < config.created_by.size() ? config.created_by[i] : "");
     json::key(writer, "paths");
     writer.StartArray();
     if (recipe)
@@ -168,16 +154,16 @@ void write_layers(json::Writer& writer, const tree::Tree& tree, const image::Lin
 
 struct Attached {
   image::Descriptor descriptor;
-  std::optional<image::Link> document;  // the one blob that it stands for
+  std::optional<image::ParsedDescriptor> document;  // the one blob that it stands for
 };
 
 std::vector<Attached> attached_to(const tree::Tree& tree, const image::Digest& subject) {
   std::vector<Attached> all;
   for (image::Descriptor& descriptor : tree::referrers_of(tree.layout(), subject)) {
-    std::optional<image::Link> document;
+    std::optional<image::ParsedDescriptor> document;
     try {
       if (const auto stored = tree.manifest(descriptor.digest))
-        if (auto links = image::links_of(stored->bytes, stored->digest); links.layers.size() == 1)
+        if (auto links = image::parse_manifest(stored->bytes, stored->digest); links.layers.size() == 1)
           document = links.layers.front();
     } catch (const Error&) {  // of its list it stays a part
     }
@@ -204,19 +190,19 @@ void write_attached(json::Writer& writer, std::string_view repository, const std
 }
 
 void write_image(json::Writer& writer, const tree::Tree& tree, std::string_view repository,
-                 const tree::StoredManifest& stored, const image::Links& links) {
-  const ConfigFacts facts = facts_of(tree, *links.config);
+                 const tree::StoredManifest& stored, const image::ParsedManifest& links) {
+  const image::ParsedConfig config = config_of(tree, *links.config);
   const auto attached = attached_to(tree, stored.digest);
   std::uint64_t size = links.config->size;
-  for (const image::Link& layer : links.layers) size += layer.size;
+  for (const image::ParsedDescriptor& layer : links.layers) size += layer.size;
 
   writer.StartObject();
   json::member(writer, "digest", stored.digest.str());
   json::member(writer, "mediaType", image::name_of(stored.type));
-  json::member(writer, "os", facts.os);
-  json::member(writer, "architecture", facts.architecture);
+  json::member(writer, "os", config.os);
+  json::member(writer, "architecture", config.architecture);
   json::member(writer, "size", size);
-  write_map(writer, "labels", facts.labels);
+  write_map(writer, "labels", config.labels);
   json::key(writer, "packages");
   writer.StartArray();
   const auto sbom = std::find_if(attached.begin(), attached.end(), [](const Attached& each) {
@@ -224,11 +210,11 @@ void write_image(json::Writer& writer, const tree::Tree& tree, std::string_view 
   });
   const auto document = sbom == attached.end() ? std::nullopt : document_of(tree, *sbom->document);
   if (!document || !write_packages_of_sbom(writer, *document)) {
-    const auto label = facts.labels.find("io.nixery.packages");
-    write_packages_of_label(writer, label == facts.labels.end() ? "" : label->second);
+    const auto label = config.labels.find("io.nixery.packages");
+    write_packages_of_label(writer, label == config.labels.end() ? "" : label->second);
   }
   writer.EndArray();
-  write_layers(writer, tree, links, facts);
+  write_layers(writer, tree, links, config);
   write_attached(writer, repository, attached);
   writer.EndObject();
 }
@@ -238,7 +224,7 @@ void write_image(json::Writer& writer, const tree::Tree& tree, std::string_view 
 std::string image_report(const tree::Tree& tree, std::string_view repository, std::string_view tag,
                          const image::Digest& manifest) {
   const auto stored = manifest_of(tree, manifest);
-  const auto links = image::links_of(stored.bytes, manifest);
+  const auto links = image::parse_manifest(stored.bytes, manifest);
   json::Buffer buffer;
   json::Writer writer(buffer);
   writer.StartObject();
@@ -253,9 +239,9 @@ std::string image_report(const tree::Tree& tree, std::string_view repository, st
   if (links.config) {
     write_image(writer, tree, repository, stored, links);
   } else {
-    for (const image::Link& member : links.members) {
+    for (const image::ParsedDescriptor& member : links.members) {
       const auto one = manifest_of(tree, member.digest);
-      if (const auto parts = image::links_of(one.bytes, one.digest); parts.config)
+      if (const auto parts = image::parse_manifest(one.bytes, one.digest); parts.config)
         write_image(writer, tree, repository, one, parts);
     }
   }
@@ -270,9 +256,9 @@ ImageSummary summary_of(const tree::Tree& tree, const image::Digest& manifest) {
   const auto stored = tree.manifest(manifest);
   if (!stored) return summary;
   try {
-    const auto links = image::links_of(stored->bytes, manifest);
-    for (const image::Link& member : links.members)
-      if (!member.architecture.empty()) summary.architectures.push_back(member.architecture);
+    const auto links = image::parse_manifest(stored->bytes, manifest);
+    for (const image::ParsedDescriptor& member : links.members)
+      if (!member.architecture().empty()) summary.architectures.emplace_back(member.architecture());
     if (!links.config && !links.members.empty()) {
       const auto architectures = summary.architectures;
       summary = summary_of(tree, links.members.front().digest);
@@ -282,14 +268,13 @@ ImageSummary summary_of(const tree::Tree& tree, const image::Digest& manifest) {
     if (!links.config) return summary;
     summary.size = links.config->size;
     summary.layers = links.layers.size();
-    for (const image::Link& layer : links.layers) summary.size += layer.size;
-    const auto annotations = strings_in(json::find(json::parse(stored->bytes, manifest.str()), "annotations"));
-    const auto told = [&](const char* name) {
-      const auto found = annotations.find(std::string(title_prefix) + name);
-      return found == annotations.end() ? std::string() : found->second;
+    for (const image::ParsedDescriptor& layer : links.layers) summary.size += layer.size;
+    const auto annotation = [&](const char* name) {
+      const auto found = links.annotations.find(std::string(title_prefix) + name);
+      return found == links.annotations.end() ? std::string() : found->second;
     };
-    summary.description = told("description");
-    summary.version = told("version");
+    summary.description = annotation("description");
+    summary.version = annotation("version");
   } catch (const Error&) {  // a manifest that somebody else put there
   }
   return summary;

@@ -47,6 +47,15 @@ void write_descriptor(Writer& writer, const Descriptor& descriptor) {
   writer.EndObject();
 }
 
+void write_blob(Writer& writer, const DescribedBlob& blob) {
+  writer.StartObject();
+  member(writer, "mediaType", blob.media_type);
+  member(writer, "digest", Digest::of(blob.bytes).str());
+  member(writer, "size", blob.bytes.size());
+  write_map(writer, "annotations", blob.annotations);
+  writer.EndObject();
+}
+
 // Sets are objects with empty values: {"80/tcp":{}}.
 void write_set(Writer& writer, std::string_view key, const std::vector<std::string>& names) {
   if (names.empty()) return;
@@ -125,6 +134,29 @@ std::string to_json(const Manifest& manifest) {
   for (const Descriptor& layer : manifest.layers) write_descriptor(writer, layer);
   writer.EndArray();
   if (manifest.format == Format::oci) write_map(writer, "annotations", manifest.annotations);
+  writer.EndObject();
+  return buffer.GetString();
+}
+
+std::string to_json(const ArtifactManifest& manifest) {
+  json::Buffer buffer;
+  Writer writer(buffer);
+  writer.StartObject();
+  json::key(writer, "schemaVersion");
+  writer.Int(2);
+  member(writer, "mediaType", name_of(MediaType::oci_manifest));
+  if (!manifest.artifact_type.empty()) member(writer, "artifactType", manifest.artifact_type);
+  json::key(writer, "config");
+  write_blob(writer, manifest.config);
+  json::key(writer, "layers");
+  writer.StartArray();
+  write_blob(writer, manifest.layer);
+  writer.EndArray();
+  if (manifest.subject) {
+    json::key(writer, "subject");
+    write_descriptor(writer, {manifest.subject->type, manifest.subject->digest, manifest.subject->size, {}, {}});
+  }
+  write_map(writer, "annotations", manifest.annotations);
   writer.EndObject();
   return buffer.GetString();
 }

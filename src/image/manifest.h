@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "image/digest.h"
@@ -59,9 +60,29 @@ struct Index {
   Annotations annotations;  // OCI only
 };
 
+// A blob that is described by its bytes, with a media type that may be any.
+struct DescribedBlob {
+  std::string_view media_type;
+  std::string_view bytes;
+  Annotations annotations;
+};
+
+// An OCI manifest of one layer that stands for a document (manifest.md, "Guidelines for Artifact Usage").
+struct ArtifactManifest {
+  std::string_view artifact_type;  // empty: none
+  DescribedBlob config, layer;
+  const Descriptor* subject = nullptr;
+  Annotations annotations;
+};
+
+// The config of what needs none (manifest.md, "Guidance for an Empty Descriptor").
+inline constexpr std::string_view empty_media_type = "application/vnd.oci.empty.v1+json";
+inline constexpr std::string_view empty_config = "{}";
+
 std::string to_json(const Config& config);
 std::string to_json(const Manifest& manifest);
 std::string to_json(const Index& index);
+std::string to_json(const ArtifactManifest& manifest);
 std::string to_json(const Descriptor& descriptor);
 
 MediaType manifest_type(Format format);

@@ -33,4 +33,13 @@ std::optional<MediaType> manifest_type_named(std::string_view name) {
   return std::nullopt;
 }
 
+bool is_compressed_layer(std::string_view media_type) {
+  return media_type == name_of(MediaType::oci_layer_gzip) || media_type == name_of(MediaType::oci_layer_zstd) ||
+         media_type == name_of(MediaType::docker_layer_gzip);
+}
+
+bool is_image_config(std::string_view media_type) {
+  return media_type == name_of(MediaType::oci_config) || media_type == name_of(MediaType::docker_config);
+}
+
 }  // namespace nixery::image

@@ -30,4 +30,8 @@ std::string_view extension_of(MediaType manifest_type);
 // nullopt for the names of all others.
 std::optional<MediaType> manifest_type_named(std::string_view name);
 
+// Of descriptors, whose media types may be any.
+bool is_compressed_layer(std::string_view media_type);
+bool is_image_config(std::string_view media_type);
+
 }  // namespace nixery::image

@@ -2,9 +2,8 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "image/digest.h"
+#include "image/parse.h"
 #include "json/json.h"
 #include "reference/declared.h"
 #include "text/ascii.h"
@@ -70,17 +69,6 @@ PullResult not_taken() {
   return make_result(State::not_taken, "Building", "the registry has not taken over what is declared yet");
 }
 
-std::uint64_t size_at(const json::Value& descriptor) {
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(0, json::integer_at(descriptor, "size").value_or(0)));
-}
-
-// The first manifest of an index; empty where it is none.
-std::string first_of_index(const json::Value& manifest) {
-  const json::Value* manifests = json::find(manifest, "manifests");
-  if (!manifests || !manifests->IsArray() || manifests->Empty()) return {};
-  return json::string_or((*manifests)[0], "digest", "");
-}
-
 // The registry's own answers, one after another.
 class Pulling {
  public:
@@ -89,28 +77,30 @@ class Pulling {
   PullResult pull(const std::optional<PullResult>& known) const {
     const http_client::Response response = ask("manifests", wanted_.tag);
     if (response.status != 200) return meaning_of(response, wanted_.declaration);
-    const std::string digest = response.header("Docker-Content-Digest");
-    if (!image::Digest::parse(digest)) return unavailable("the registry's answer has no Docker-Content-Digest");
-    if (known && known->state == State::built && known->digest == digest) return *known;
+    const std::string header = response.header("Docker-Content-Digest");
+    auto digest = image::Digest::parse(header);
+    if (!digest) return unavailable("the registry's answer has no Docker-Content-Digest");
+    if (known && known->state == State::built && known->digest == header) return *known;
 
-    json::Document manifest = json::parse(response.body, "the manifest");
-    if (const std::string first = first_of_index(manifest); !first.empty()) {
-      const http_client::Response of_platform = ask("manifests", first);
+    auto manifest = image::parse_manifest(response.body, *digest);
+    if (!manifest.members.empty()) {
+      digest = manifest.members.front().digest;
+      const http_client::Response of_platform = ask("manifests", digest->str());
       if (of_platform.status != 200) return passing(of_platform);
-      manifest = json::parse(of_platform.body, "the manifest");
+      manifest = image::parse_manifest(of_platform.body, *digest);
     }
-    const json::Value* config = json::find(manifest, "config");
-    const http_client::Response of_config = ask("blobs", config ? json::string_or(*config, "digest", "") : "");
+    if (!manifest.config) return unavailable(fmt::format("the manifest {} is no image's", digest->str()));
+    const http_client::Response of_config = ask("blobs", manifest.config->digest.str());
     if (of_config.status != 200) return passing(of_config);
-    if (declaration_in(json::parse(of_config.body, "the config")) != wanted_.declaration) return not_taken();
+    const auto labels = image::parse_config(of_config.body, manifest.config->digest).labels;
+    const auto declaration = labels.find(reference::declaration_label);
+    if ((declaration == labels.end() ? "" : declaration->second) != wanted_.declaration) return not_taken();
 
     PullResult pull = make_result(State::built, "Built", "");
-    pull.digest = digest;
-    pull.size = size_at(*config);
-    if (const json::Value* layers = json::find(manifest, "layers"); layers && layers->IsArray()) {
-      pull.layers = layers->Size();
-      for (const json::Value& layer : layers->GetArray()) pull.size += size_at(layer);
-    }
+    pull.digest = header;
+    pull.size = manifest.config->size;
+    pull.layers = manifest.layers.size();
+    for (const image::ParsedDescriptor& layer : manifest.layers) pull.size += layer.size;
     return pull;
   }
 
@@ -129,12 +119,6 @@ class Pulling {
       pull.retry_after = response.retry_after();
     }
     return pull;
-  }
-
-  static std::string declaration_in(const json::Value& config) {
-    const json::Value* of_containers = json::find(config, "config");
-    const json::Value* labels = of_containers ? json::find(*of_containers, "Labels") : nullptr;
-    return labels ? json::string_or(*labels, reference::declaration_label, "") : "";
   }
 
   const Wanted& wanted_;

@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "error.h"
-#include "image/links.h"
+#include "image/parse.h"
 #include "os/directory.h"
 #include "reference/reference.h"
 #include "tree/tree.h"
@@ -62,13 +62,13 @@ void read_links(const tree::Layout& layout, const Inventory& inventory, Manifest
   const auto bytes = os::read_if_exists(layout.manifest(manifest.digest, manifest.type));
   if (!bytes) return;  // it has gone
   try {
-    const image::Links links = image::links_of(*bytes, manifest.digest);
-    const auto add_blob = [&](const image::Link& link) {
+    const image::ParsedManifest links = image::parse_manifest(*bytes, manifest.digest);
+    const auto add_blob = [&](const image::ParsedDescriptor& link) {
       if (const auto blob = inventory.blob(link.digest)) manifest.blobs.push_back(*blob);
     };
     if (links.config) add_blob(*links.config);
-    for (const image::Link& layer : links.layers) add_blob(layer);
-    for (const image::Link& member : links.members)
+    for (const image::ParsedDescriptor& layer : links.layers) add_blob(layer);
+    for (const image::ParsedDescriptor& member : links.members)
       if (const auto number = inventory.manifest(member.digest)) manifest.members.push_back(*number);
     for (std::vector<Number>* numbers : {&manifest.blobs, &manifest.members}) {
       std::sort(numbers->begin(), numbers->end());  // an image may name a layer twice

@@ -10,7 +10,7 @@
 #include <thread>
 
 #include "error.h"
-#include "image/links.h"
+#include "image/parse.h"
 #include "layer/index.h"
 #include "maintenance/inventory.h"
 #include "maintenance/upkeep_lock.h"
@@ -169,12 +169,12 @@ class Verifier {
   void check_manifest(const tree::StoredManifest& stored) {
     std::string lacking;
     try {
-      const image::Links links = image::links_of(stored.bytes, stored.digest);
+      const image::ParsedManifest links = image::parse_manifest(stored.bytes, stored.digest);
       result_.bytes += stored.bytes.size();
       if (links.config) lacking = check_link(*links.config, "config");
-      for (const image::Link& layer : links.layers)
+      for (const image::ParsedDescriptor& layer : links.layers)
         if (lacking.empty()) lacking = check_link(layer, "layer");
-      for (const image::Link& member : links.members)
+      for (const image::ParsedDescriptor& member : links.members)
         if (lacking.empty() && !tree_.manifest(member.digest))
           lacking = fmt::format("it leads to the manifest {}, which is not there", member.digest.str());
     } catch (const Error& error) {
@@ -185,7 +185,7 @@ class Verifier {
   }
 
   // What is wrong with the blob; empty if nothing is.
-  std::string check_link(const image::Link& link, std::string_view role) {
+  std::string check_link(const image::ParsedDescriptor& link, std::string_view role) {
     const auto status = os::status_of(layout().blob(link.digest));
     if (status && status->size == link.size) return {};
     if (status)
@@ -300,8 +300,8 @@ class Verifier {
 
   bool all_there(const std::string& list, const image::Digest& subject) const {
     try {
-      const auto members = image::links_of(list, subject).members;
-      return std::all_of(members.begin(), members.end(), [&](const image::Link& member) {
+      const auto members = image::parse_manifest(list, subject).members;
+      return std::all_of(members.begin(), members.end(), [&](const image::ParsedDescriptor& member) {
         const auto stored = tree_.manifest(member.digest);
         return stored && stored->bytes.size() == member.size;
       });

@@ -110,6 +110,14 @@ std::optional<std::string> read_regular_file(const fs::path& path, std::size_t m
   return bytes;
 }
 
+std::optional<std::string> read_if_readable(const fs::path& path) {
+  try {
+    return read_if_exists(path);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 std::optional<Status> status_of(const fs::path& path) {
   struct stat info;
   if (lstat(path.c_str(), &info) != 0) {
@@ -121,7 +129,8 @@ std::optional<Status> status_of(const fs::path& path) {
                     : S_ISLNK(info.st_mode) ? Status::Kind::link
                                             : Status::Kind::other;
   return Status{kind, static_cast<std::uint64_t>(info.st_size),
-                Time(std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec))};
+                Time(std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec)),
+                info.st_mode & 0777u};
 }
 
 bool touch(const fs::path& path) {

@@ -27,6 +27,8 @@ std::optional<std::string> read_if_exists(const fs::path& path);
 // Likewise, of a regular file that is not a link and has at most `max_size` bytes; nullopt for anything else. For names
 // that come from outside: nothing that is opened blocks, and no device is read.
 std::optional<std::string> read_regular_file(const fs::path& path, std::size_t max_size);
+// Likewise, and nullopt too where the file is none or the disk does not give its bytes: for what can be made again.
+std::optional<std::string> read_if_readable(const fs::path& path);
 
 using Time = std::chrono::sys_time<std::chrono::nanoseconds>;
 
@@ -34,6 +36,7 @@ struct Status {
   enum class Kind { file, directory, link, other } kind;
   std::uint64_t size;  // bytes
   Time modified;
+  unsigned permissions = 0;  // 0777 at most
 };
 
 // Of the link itself, where it is one; nullopt where there is nothing of that name.

@@ -5,7 +5,7 @@
 #include "attestations/artifact.h"
 #include "attestations/signature.h"
 #include "error.h"
-#include "image/links.h"
+#include "image/parse.h"
 #include "tree/referrers.h"
 
 namespace nixery::pipeline {
@@ -36,7 +36,7 @@ void attach_documents(const tree::Tree& tree, const attestations::Subject& subje
 void attach_signatures(const tree::Tree& tree, const attestations::SigningKey& key, std::string_view identity,
                        std::string_view repository, const image::Digest& manifest) {
   const auto stored = manifest_of(tree, manifest);
-  for (const image::Link& member : image::links_of(stored.bytes, manifest).members)
+  for (const image::ParsedDescriptor& member : image::parse_manifest(stored.bytes, manifest).members)
     attach_signatures(tree, key, identity, repository, member.digest);
 
   const std::string tag = attestations::signature_tag(manifest);

@@ -5,11 +5,13 @@
 #include <vector>
 
 #include "error.h"
-#include "image/links.h"
 #include "image/manifest.h"
+#include "image/oci_layout.h"
+#include "image/parse.h"
 #include "json/json.h"
 #include "layer/tar.h"
 #include "os/file.h"
+#include "os/lock.h"
 
 namespace nixery::pipeline {
 
@@ -22,29 +24,35 @@ tree::StoredManifest manifest_of(const tree::Tree& tree, const image::Digest& di
   throw Error(Failure::unknown_manifest, fmt::format("no manifest {} in the tree", digest.str()));
 }
 
+bool has_size(const fs::path& file, std::uint64_t size) {
+  std::error_code absent;
+  const auto found = fs::file_size(file, absent);
+  return !absent && found == size;
+}
+
 // The manifest and all that it leads to, as blobs of the layout.
 tree::StoredManifest copy_into_layout(const tree::Tree& tree, const image::Digest& digest, const fs::path& blobs) {
-  auto manifest = manifest_of(tree, digest);
-  const auto links = image::links_of(manifest.bytes, digest);
-  for (const image::Link& member : links.members) copy_into_layout(tree, member.digest, blobs);
-  auto wanted = links.layers;
-  if (links.config) wanted.push_back(*links.config);
-  for (const image::Link& blob : wanted) {
-    if (fs::exists(blobs / blob.digest.hex())) continue;
+  auto stored = manifest_of(tree, digest);
+  const auto manifest = image::parse_manifest(stored.bytes, digest);
+  for (const image::ParsedDescriptor& member : manifest.members) copy_into_layout(tree, member.digest, blobs);
+  auto wanted = manifest.layers;
+  if (manifest.config) wanted.push_back(*manifest.config);
+  for (const image::ParsedDescriptor& blob : wanted) {
+    if (has_size(blobs / blob.digest.hex(), blob.size)) continue;
     os::PendingFile copy(blobs);
     copy.append(tree.layout().blob(blob.digest));
     copy.publish(blobs / blob.digest.hex());
   }
-  os::write_file(blobs / digest.hex(), manifest.bytes);
-  return manifest;
+  os::write_file(blobs / digest.hex(), stored.bytes);
+  return stored;
 }
 
 // An archive holds one image: of an index, the member for `architecture`.
-image::Links image_of(const tree::Tree& tree, const image::Digest& digest, std::string_view architecture) {
-  auto links = image::links_of(manifest_of(tree, digest).bytes, digest);
-  if (links.members.empty()) return links;
-  for (const image::Link& member : links.members)
-    if (member.architecture == architecture) return image_of(tree, member.digest, architecture);
+image::ParsedManifest image_of(const tree::Tree& tree, const image::Digest& digest, std::string_view architecture) {
+  auto manifest = image::parse_manifest(manifest_of(tree, digest).bytes, digest);
+  if (manifest.members.empty()) return manifest;
+  for (const image::ParsedDescriptor& member : manifest.members)
+    if (member.architecture() == architecture) return image_of(tree, member.digest, architecture);
   throw Error(Failure::unsupported_platform,
               fmt::format("{} has no image for {}: name the platform, as in arm64/…", digest.str(), architecture));
 }
@@ -66,16 +74,19 @@ void append_file(os::PendingFile& archive, const std::string& name, const fs::pa
 
 void export_oci_layout(const tree::Tree& tree, const image::Digest& digest, const std::string& name,
                        const fs::path& directory) {
+  const fs::path version = directory / "oci-layout", index = directory / "index.json";
+  if (const auto contents = os::read_if_exists(version)) image::check_layout_version(*contents, version.string());
   const auto manifest = copy_into_layout(tree, digest, directory / "blobs/sha256");
-  os::write_file(directory / "oci-layout", R"({"imageLayoutVersion":"1.0.0"})");
-  image::Index index;
-  index.manifests = {{manifest.type, digest, manifest.bytes.size(), {{"org.opencontainers.image.ref.name", name}}, {}}};
-  os::write_file(directory / "index.json", image::to_json(index));
+  if (!fs::exists(version)) os::write_file(version, image::layout_version_file);
+  const os::Lock lock(version);  // two exports at once would each leave out the other's image
+  os::write_file(
+      index, image::with_image(os::read_if_exists(index), {manifest.type, digest, manifest.bytes.size(), {}, {}}, name,
+                               index.string()));
 }
 
 void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, std::string_view architecture,
                            const std::string& name, const fs::path& file) {
-  const image::Links image = image_of(tree, digest, architecture);
+  const image::ParsedManifest image = image_of(tree, digest, architecture);
   if (!image.config) throw Error(Failure::corrupt, fmt::format("{} is no image's manifest", digest.str()));
   const image::Digest config = image.config->digest;
   json::Buffer buffer;
@@ -89,7 +100,7 @@ void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, 
   writer.EndArray();
   json::key(writer, "Layers");
   writer.StartArray();
-  for (const image::Link& layer : image.layers) json::string(writer, layer.digest.hex() + ".tar.gz");
+  for (const image::ParsedDescriptor& layer : image.layers) json::string(writer, layer.digest.hex() + ".tar.gz");
   writer.EndArray();
   writer.EndObject();
   writer.EndArray();
@@ -97,7 +108,7 @@ void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, 
 
   os::PendingFile archive(fs::absolute(file).parent_path());
   append_file(archive, config.hex() + ".json", tree.layout().blob(config));
-  for (const image::Link& layer : image.layers)
+  for (const image::ParsedDescriptor& layer : image.layers)
     append_file(archive, layer.digest.hex() + ".tar.gz", tree.layout().blob(layer.digest));
   append_header(archive, "manifest.json", index.size());
   archive.write(index);

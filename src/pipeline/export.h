@@ -9,8 +9,10 @@
 
 namespace nixery::pipeline {
 
-// OCI image-spec v1.1, image-layout.md, of an image or an index with all its members. `directory` is made; blobs that
-// are there already stay; `name` becomes the org.opencontainers.image.ref.name of the index's entry.
+// OCI image-spec v1.1, image-layout.md, of an image or an index with all its members. `directory` is made; blobs and
+// images that are in it already stay, but for an image of the same name; `name` becomes the
+// org.opencontainers.image.ref.name of the index's entry. Safe beside other exports into the directory. Throws
+// Error{bad_config} if the directory holds another version of the layout, or an index.json that is none.
 void export_oci_layout(const tree::Tree& tree, const image::Digest& manifest, const std::string& name,
                        const std::filesystem::path& directory);
 

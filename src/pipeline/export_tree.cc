@@ -12,7 +12,7 @@
 #include <string>
 
 #include "error.h"
-#include "image/links.h"
+#include "image/parse.h"
 #include "os/file.h"
 #include "tree/listing.h"
 #include "tree/referrers.h"
@@ -75,10 +75,10 @@ class Collector {
     auto manifest = tree_.manifest(digest);
     if (!manifest)
       throw_incomplete(Failure::unknown_manifest, name_, fmt::format("the manifest {} of {}", digest.str(), name_));
-    const image::Links links = image::links_of(manifest->bytes, digest);
-    for (const image::Link& member : links.members) take_manifest(member.digest);
+    const image::ParsedManifest links = image::parse_manifest(manifest->bytes, digest);
+    for (const image::ParsedDescriptor& member : links.members) take_manifest(member.digest);
     if (links.config) take_blob(links.config->digest);
-    for (const image::Link& layer : links.layers) take_blob(layer.digest);
+    for (const image::ParsedDescriptor& layer : links.layers) take_blob(layer.digest);
     selection_.manifests.push_back(*std::move(manifest));
     take_referrers(digest);
   }

@@ -33,6 +33,28 @@ def test_build_writes_an_oci_layout(registry, directory):
     assert "Hello" in check("chroot", str(directory / "bundle/rootfs"), "/bin/hello")
 
 
+def test_an_oci_layout_keeps_the_images_that_are_in_it(registry, directory):
+    for name in ("hello", "jq", "hello"):
+        registry.nixery("build", "--oci", str(directory / "oci"), name).check_returncode()
+    several = [subprocess.Popen([NIXERY, "build", "--oci", str(directory / "oci"), name], env=registry.env, stdout=subprocess.DEVNULL)
+               for name in ("curl", "shell/jq", "shell/hello")]  # fmt: skip
+    assert [each.wait() for each in several] == [0, 0, 0]
+    entries = json.loads((directory / "oci/index.json").read_text())["manifests"]
+    names = [entry["annotations"]["org.opencontainers.image.ref.name"] for entry in entries]
+    assert names[:2] == ["jq:latest", "hello:latest"]
+    assert sorted(names[2:]) == ["curl:latest", "shell/hello:latest", "shell/jq:latest"]
+    for name in ("hello", "jq", "curl"):
+        digest = json.loads(skopeo("inspect", f"oci:{directory}/oci:{name}:latest").stdout)["Digest"]
+        assert digest == registry.manifest(name).headers["Docker-Content-Digest"]
+
+
+def test_what_is_no_oci_layout_is_not_overwritten(registry, directory):
+    (directory / "index.json").write_text('{"mine": true}')
+    done = registry.nixery("build", "--oci", str(directory), "hello")
+    assert done.returncode == 1 and f"{directory}/index.json is no image index" in done.stderr
+    assert (directory / "index.json").read_text() == '{"mine": true}'
+
+
 def test_build_writes_an_archive_that_docker_loads(registry, docker, directory):
     registry.nixery("build", "--docker-archive", str(directory / "hello.tar"), "hello").check_returncode()
     docker.check("load", "-i", str(directory / "hello.tar"))

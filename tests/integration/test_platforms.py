@@ -52,6 +52,14 @@ def test_an_index_is_served_without_a_worker(both):
     assert both.worker_requests() == before
 
 
+def test_popularity_counts_the_images_of_an_index(new_registry):
+    registry = new_registry(**BOTH)
+    for name in ("hello", "jq", "arm64/jq"):
+        digest_of(registry.manifest(name))
+    counts = json.loads(registry.nixery("popularity").stdout)
+    assert counts["hello"] == 2 and counts["jq"] == 2 and counts["libc6"] == 4, counts
+
+
 def test_one_platform_gives_a_plain_manifest(new_registry):
     answer = new_registry(NIXERY_PLATFORMS="arm64").manifest("hello")
     assert answer.headers["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"

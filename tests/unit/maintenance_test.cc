@@ -8,7 +8,7 @@
 #include <thread>
 
 #include "attestations/signing_key.h"
-#include "image/links.h"
+#include "image/parse.h"
 #include "images.h"
 #include "maintenance/collect.h"
 #include "maintenance/last_run.h"
@@ -209,7 +209,7 @@ TEST_CASE("a signature in the form of a tag lives as long as what it signs, howe
   pipeline::attach_signatures(images.tree, key, "registry.example.org", "tool", image);
   const auto tag = "sha256-" + image.hex() + ".sig";
   const auto signature = *images.tree.digest_of_tag("tool", tag);
-  REQUIRE(image::links_of(images.tree.manifest(signature)->bytes, signature).subject == std::nullopt);
+  REQUIRE(image::parse_manifest(images.tree.manifest(signature)->bytes, signature).subject == std::nullopt);
   images.age(24 * 40);
   maintenance::Policy policy = older_than(24h);
   SUBCASE("while the image is used") {
