@@ -7,7 +7,8 @@ bool Error::transient() const {
     case Failure::too_busy:
     case Failure::still_building:
     case Failure::unavailable:
-    case Failure::storage: return true;
+    case Failure::storage:
+    case Failure::corrupt: return true;
     default: return false;
   }
 }

@@ -40,7 +40,7 @@ enum class Failure {
   bad_config,            // a setting is wrong; the message names it
   unavailable,           // the outside failed us: network, source, nix daemon; may pass
   storage,               // the tree or the state directory cannot be written or read
-  corrupt,               // bytes do not match their digest
+  corrupt,               // bytes do not match their digest: the operator has to repair the store or the tree
 };
 inline constexpr std::size_t failure_count = static_cast<std::size_t>(Failure::corrupt) + 1;  // it is the last one
 

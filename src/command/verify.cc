@@ -22,7 +22,7 @@ void print_text(const maintenance::Verification& found, bool repair) {
                text::plain_line(problem.message));
   fmt::print("{} blobs, {} manifests, {} tags, {} index entries; {} hashed", found.blobs, found.manifests, found.tags,
              found.index_entries, format_size(found.bytes));
-  if (found.evicted > 0) fmt::print("; {} layers are made again when they are asked for", found.evicted);
+  if (found.evicted > 0) fmt::print("; {} blobs that are gone are made again when they are asked for", found.evicted);
   if (found.problems.empty()) {
     fmt::print("\n{}\n", style.green("all is well"));
   } else {
@@ -73,7 +73,9 @@ int run(const Arguments& arguments) {
   maintenance::VerifyOptions options;
   options.repair = arguments.has("--repair");
   if (isatty(STDERR_FILENO)) options.on_progress = show_progress;
-  const auto found = maintenance::verify(load_settings_as_worker(arguments).config.layout, options);
+  const Config config = load_settings_as_worker(arguments).config;
+  options.signatures = !config.signing_key.empty();
+  const auto found = maintenance::verify(config.layout, options);
   arguments.json() ? print_found(found) : print_text(found, options.repair);
   return found.sound() ? 0 : 1;
 }
@@ -84,8 +86,9 @@ const Command verify = {
     "verify",
     "",
     "check every byte and every reference of the tree, and fix it",
-    "Hashes every blob and manifest of the tree against its name, and follows every tag, manifest, index, list of\n"
-    "referrers and record to its end. Safe beside pulls and builds.\n",
+    "Hashes every blob and manifest of the tree against its name, compares each layer's tar with the diff id in the\n"
+    "config, and follows every tag, manifest, index, list of referrers, signature and record to its end. Safe beside\n"
+    "pulls and builds.\n",
     {{"--repair", nullptr,
       "remove what is wrong or leads nowhere: pulls build it again; rebuild the index of layers from recipes"},
      json_option,

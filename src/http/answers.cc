@@ -47,11 +47,11 @@ Shape shape_of(Failure failure) {
     case Failure::still_building: return {429, "TOOMANYREQUESTS", 10};
     case Failure::too_busy: return {429, "TOOMANYREQUESTS", 15};
     case Failure::unavailable:
-    case Failure::storage: return {503, "UNAVAILABLE", 15};
+    case Failure::storage:
+    case Failure::corrupt: return {503, "UNAVAILABLE", 15};
     case Failure::unknown_route: return {404, "NAME_UNKNOWN"};
     case Failure::unsupported_method: return {405, "UNSUPPORTED"};
-    case Failure::bad_config:
-    case Failure::corrupt: return {500, "UNKNOWN"};
+    case Failure::bad_config: return {500, "UNKNOWN"};
   }
   return {500, "UNKNOWN"};
 }
@@ -67,7 +67,7 @@ Response base(int status, std::string_view content_type) {
 
 // The operator's business (paths, hosts) stays in the log; these failures are not the puller's to fix.
 bool for_operator_only(Failure failure) {
-  return failure == Failure::storage || failure == Failure::bad_config;
+  return failure == Failure::storage || failure == Failure::bad_config || failure == Failure::corrupt;
 }
 
 }  // namespace

@@ -127,7 +127,7 @@ HandlerResult Registry::manifest(const Request& request, std::string_view reposi
 
 HandlerResult Registry::blob(const Request& request, std::string_view text) const {
   const auto digest = parse_digest(text);
-  if (tree_.has_blob(digest))
+  if (tree_.has_blob(digest) || tree_.restore_blob(digest))
     if (auto file = FileBody::open(tree_.layout().blob(digest))) {  // a collection may have been quicker
       builder_.metrics().blobs.there.add();
       return answer_blob(digest, *std::move(file));

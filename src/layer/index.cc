@@ -10,6 +10,7 @@
 #include "os/directory.h"
 #include "os/file.h"
 #include "text/number.h"
+#include "tree/record_checksum.h"
 
 namespace nixery::layer {
 
@@ -40,12 +41,10 @@ std::string segment_key_of(Encoding encoding, int format, std::string_view path,
   return start_key("segment", encoding, format).add(path).add(nar_hash).finish();
 }
 
-// An index file is one line: a digest's hex, fields, and a word at the end that a torn write lacks.
-constexpr std::string_view line_end = " end\n";
+// A record is one line with a checksum (tree/record_checksum.h): a digest's hex and further fields.
+constexpr std::string_view layer_kind = "layer", segment_kind = "segment";
 
 std::optional<std::vector<std::string_view>> fields_of(std::string_view line, std::size_t count) {
-  if (!line.ends_with(line_end)) return std::nullopt;
-  line.remove_suffix(line_end.size());
   std::vector<std::string_view> fields;
   while (fields.size() + 1 < count) {
     const std::size_t space = line.find(' ');
@@ -88,27 +87,71 @@ void parse_library_field(std::string_view field, Segment& segment) {
 
 void write_segment(const tree::Layout& layout, const Recipe& recipe, const Segment& segment) {
   const std::string key = segment_key_of(recipe.encoding, recipe.format, segment.path, segment.nar_hash);
-  os::write_file(layout.segment(key),
-                 fmt::format("{} {} {} {} {} {}{}", recipe.blob.hex(), segment.offset, segment.length,
-                             segment.tar_length, segment.crc32, library_field(segment), line_end),
-                 false);
+  os::write_file(
+      layout.segment(key),
+      tree::line_with_checksum(segment_kind, key,
+                               fmt::format("{} {} {} {} {} {}", recipe.blob.hex(), segment.offset, segment.length,
+                                           segment.tar_length, segment.crc32, library_field(segment))),
+      false);
 }
 
 void write_layer(const tree::Layout& layout, const Recipe& recipe) {
-  os::write_file(
-      layout.group(layer_key_of(recipe)),
-      fmt::format("{} {} {} {}{}", recipe.blob.hex(), recipe.size, recipe.diff_id.hex(), recipe.tar_size, line_end),
-      false);
+  const std::string key = layer_key_of(recipe);
+  os::write_file(layout.group(key),
+                 tree::line_with_checksum(
+                     layer_kind, key,
+                     fmt::format("{} {} {} {}", recipe.blob.hex(), recipe.size, recipe.diff_id.hex(), recipe.tar_size)),
+                 false);
 }
 
 store::PathInfo path_info(const Segment& segment) {
   return {*store::StorePath::parse(segment.path), segment.nar_hash, 0, {}};
 }
 
+// The copy of a segment is checked against its bytes, but a layer's diff id is never computed again: only a recipe with
+// a checksum may make a layer's record.
 void write_entries(const tree::Layout& layout, const Recipe& recipe, bool replace) {
   for (const Segment& segment : recipe.segments)
     if (replace || !find_segment(layout, recipe.encoding, path_info(segment))) write_segment(layout, recipe, segment);
-  write_layer(layout, recipe);
+  if (recipe.is_checked) write_layer(layout, recipe);
+}
+
+std::optional<KnownLayer> parse_layer(std::string_view line) {
+  const auto fields = fields_of(line, 4);
+  if (!fields) return std::nullopt;
+  const auto blob = image::Digest::parse_hex((*fields)[0]), diff_id = image::Digest::parse_hex((*fields)[2]);
+  std::uint64_t size = 0, tar_size = 0;
+  if (!blob || !diff_id || !parse_number((*fields)[1], size) || !parse_number((*fields)[3], tar_size))
+    return std::nullopt;
+  return KnownLayer{*blob, size, *diff_id, tar_size};
+}
+
+// Without the path and its hash, of which the record's key is made.
+std::optional<KnownSegment> parse_segment(std::string_view line) {
+  const auto fields = fields_of(line, 6);
+  if (!fields) return std::nullopt;
+  const auto blob = image::Digest::parse_hex((*fields)[0]);
+  Segment segment;
+  parse_library_field((*fields)[5], segment);
+  if (!blob || !parse_number((*fields)[1], segment.offset) || !parse_number((*fields)[2], segment.length) ||
+      !parse_number((*fields)[3], segment.tar_length) || !parse_number((*fields)[4], segment.crc32))
+    return std::nullopt;
+  return KnownSegment{*blob, std::move(segment)};
+}
+
+// Whether the blob is there and long enough.
+bool fits(const tree::Layout& layout, const KnownSegment& known) {
+  const std::optional<std::uint64_t> size = size_of(layout.blob(known.blob));
+  return size && known.segment.offset <= *size && known.segment.length <= *size - known.segment.offset;
+}
+
+// A record that has no checksum is right if the recipe, which was written apart from it, says the same.
+bool is_proven_by_recipe(const tree::Layout& layout, const KnownLayer& layer) {
+  const std::optional<Recipe> recipe = read_recipe(layout, layer.blob);
+  if (!recipe || recipe->size != layer.size || recipe->diff_id != layer.diff_id || recipe->tar_size != layer.tar_size)
+    return false;
+  write_layer(layout, *recipe);  // with a checksum, so that this is asked once
+  return true;
 }
 
 void for_each_recipe(const tree::Layout& layout, const std::function<void(const Recipe&)>& use) {
@@ -134,32 +177,42 @@ std::string segment_key(Encoding encoding, const store::PathInfo& path) {
 }
 
 std::optional<KnownLayer> find_layer(const tree::Layout& layout, std::string_view key) {
-  const std::optional<std::string> line = os::read_if_exists(layout.group(key));
-  if (!line) return std::nullopt;
-  const auto fields = fields_of(*line, 4);
-  if (!fields) return std::nullopt;
-  const auto blob = image::Digest::parse_hex((*fields)[0]), diff_id = image::Digest::parse_hex((*fields)[2]);
-  std::uint64_t size = 0, tar_size = 0;
-  if (!blob || !diff_id || !parse_number((*fields)[1], size) || !parse_number((*fields)[3], tar_size))
-    return std::nullopt;
-  if (size_of(layout.blob(*blob)) != size || size_of(layout.recipe(*blob)).value_or(0) == 0) return std::nullopt;
-  return KnownLayer{*blob, size, *diff_id, tar_size};
+  const auto line = os::read_if_readable(layout.group(key));
+  const auto record = line ? tree::check_line(layer_kind, key, *line) : std::nullopt;
+  const auto known = record ? parse_layer(record->body) : std::nullopt;
+  if (!known || size_of(layout.blob(known->blob)) != known->size) return std::nullopt;
+  const bool usable = record->unchecked ? is_proven_by_recipe(layout, *known) : has_recipe(layout, known->blob);
+  return usable ? known : std::nullopt;
+}
+
+RecordState state_of_layer_record(const tree::Layout& layout, std::string_view key) {
+  const auto line = os::read_if_readable(layout.group(key));
+  if (!line || !line->ends_with(tree::record_line_end)) return RecordState::torn;
+  const auto record = tree::check_line(layer_kind, key, *line);
+  const auto known = record ? parse_layer(record->body) : std::nullopt;
+  if (!known) return RecordState::damaged;
+  if (size_of(layout.blob(known->blob)) != known->size || !has_recipe(layout, known->blob)) return RecordState::stale;
+  return !record->unchecked || is_proven_by_recipe(layout, *known) ? RecordState::sound : RecordState::damaged;
+}
+
+RecordState state_of_segment_record(const tree::Layout& layout, std::string_view key) {
+  const auto line = os::read_if_readable(layout.segment(key));
+  if (!line || !line->ends_with(tree::record_line_end)) return RecordState::torn;
+  const auto record = tree::check_line(segment_kind, key, *line);
+  const auto known = record ? parse_segment(record->body) : std::nullopt;
+  if (!known) return RecordState::damaged;
+  return fits(layout, *known) ? RecordState::sound : RecordState::stale;
 }
 
 std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
-  const std::optional<std::string> line = os::read_if_exists(layout.segment(segment_key(encoding, path)));
-  if (!line) return std::nullopt;
-  const auto fields = fields_of(*line, 6);
-  if (!fields) return std::nullopt;
-  const auto blob = image::Digest::parse_hex((*fields)[0]);
-  Segment segment{path.path.str(), path.nar_hash, {}, 0, 0, 0, 0};
-  parse_library_field((*fields)[5], segment);
-  if (!blob || !parse_number((*fields)[1], segment.offset) || !parse_number((*fields)[2], segment.length) ||
-      !parse_number((*fields)[3], segment.tar_length) || !parse_number((*fields)[4], segment.crc32))
-    return std::nullopt;
-  const std::optional<std::uint64_t> size = size_of(layout.blob(*blob));
-  if (!size || segment.offset > *size || segment.length > *size - segment.offset) return std::nullopt;
-  return KnownSegment{*blob, std::move(segment)};
+  const std::string key = segment_key(encoding, path);
+  const auto line = os::read_if_readable(layout.segment(key));
+  const auto record = line ? tree::check_line(segment_kind, key, *line) : std::nullopt;
+  auto known = record ? parse_segment(record->body) : std::nullopt;
+  if (!known || !fits(layout, *known)) return std::nullopt;
+  known->segment.path = path.path.str();
+  known->segment.nar_hash = path.nar_hash;
+  return known;
 }
 
 void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
@@ -202,7 +255,7 @@ std::size_t rebuild_index(const tree::Layout& layout) {
       return !find_segment(layout, recipe.encoding, path_info(segment));
     };
     const bool any = std::any_of(recipe.segments.begin(), recipe.segments.end(), lacking);
-    if (!any && find_layer(layout, layer_key_of(recipe))) return;
+    if (!any && (!recipe.is_checked || find_layer(layout, layer_key_of(recipe)))) return;
     write_entries(layout, recipe, false);  // the recipe is there, unless somebody has just found it to be wrong
     ++added;
   });

@@ -1,7 +1,8 @@
 // Where layers and segments are that were made before: STATE/groups and segments.
 //
-// A cache over the blobs and their recipes: it is written after those are, without waiting for the disk; whatever is
-// torn, stale or names a blob that is gone is passed over as if it were not there, and rebuild_index() makes it anew.
+// A cache over the blobs and their recipes: it is written after those are, without waiting for the disk; a record that
+// is torn or stale, that fails its checksum (tree/record_checksum.h) or names a blob that is gone counts as absent, and
+// rebuild_index() makes it again.
 //
 // All functions may be called from any thread and process at once.
 #pragma once
@@ -41,6 +42,16 @@ struct KnownSegment {
 // Only where the blob is there, as long as it should be, and with its recipe: else, make it anew.
 std::optional<KnownLayer> find_layer(const tree::Layout& layout, std::string_view layer_key);
 std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path);
+
+// A record as it lies there, for verification.
+enum class RecordState {
+  sound,
+  stale,    // it leads to a blob that is not there
+  torn,     // as a power cut leaves it
+  damaged,  // it fails its checksum or, without one, contradicts the recipe
+};
+RecordState state_of_layer_record(const tree::Layout& layout, std::string_view layer_key);
+RecordState state_of_segment_record(const tree::Layout& layout, std::string_view segment_key);
 
 // Writes the recipe, then the segments, then the layer. Segments that are known already are left as they are, unless
 // `replace`: for a layer whose known segments turned out wrong.

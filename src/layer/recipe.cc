@@ -11,12 +11,14 @@
 #include "os/file.h"
 #include "store/store_path.h"
 #include "text/encoding.h"
+#include "tree/record_checksum.h"
 
 namespace nixery::layer {
 
 namespace {
 
 constexpr std::size_t piece_size = 64 << 10;  // bytes of JSON that are written at once
+constexpr std::string_view record_kind = "recipe";
 
 // Names are bytes, JSON is UTF-8: what is not printable ASCII becomes %XX.
 std::string escape(std::string_view bytes) {
@@ -193,14 +195,29 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
 }
 
 std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Digest& blob) {
-  const std::optional<std::string> text = os::read_if_exists(layout.recipe(blob));
-  return text ? parse_recipe(*text, blob) : std::nullopt;
+  const auto text = os::read_if_readable(layout.recipe(blob));
+  const auto record = text ? tree::check_json(record_kind, blob.hex(), *text) : std::nullopt;
+  auto recipe = record ? parse_recipe(record->body, blob) : std::nullopt;
+  if (recipe) recipe->is_checked = !record->unchecked;
+  return recipe;
+}
+
+bool has_recipe(const tree::Layout& layout, const image::Digest& blob) {
+  const auto checked = tree::check_json_file(record_kind, blob.hex(), layout.recipe(blob));
+  return checked ? *checked : read_recipe(layout, blob).has_value();
 }
 
 void write_recipe(const tree::Layout& layout, const Recipe& recipe) {
   const tree::fs::path target = layout.recipe(recipe.blob);
   os::PendingFile file(target.parent_path());
-  write_json(recipe, [&](std::string_view piece) { file.write(piece); });
+  const auto write = [&](std::string_view piece) { file.write(piece); };
+  if (recipe.is_checked) {
+    tree::JsonWithChecksum record(record_kind, recipe.blob.hex(), write);
+    write_json(recipe, [&](std::string_view piece) { record.write(piece); });
+    record.finish();
+  } else {
+    write_json(recipe, write);
+  }
   file.publish(target, false);
 }
 

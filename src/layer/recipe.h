@@ -42,6 +42,7 @@ struct Recipe {
   EntryList entries;
   std::vector<Segment> segments;         // ascending by offset
   std::vector<std::string> failed_with;  // Encoding::library_here() of those that were found to give other bytes
+  bool is_checked = true;                // false: a version before this one wrote it, without a checksum
 };
 
 std::string_view name_of(Entry::Kind kind);
@@ -49,7 +50,10 @@ std::string_view name_of(Entry::Kind kind);
 // STATE/recipes/<blob>.json, keys in fixed order. Names in it that are no printable ASCII are %-escaped.
 std::string to_json(const Recipe& recipe);
 std::optional<Recipe> parse_recipe(std::string_view json, const image::Digest& blob);
+// nullopt also for one that fails its checksum.
 std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Digest& blob);
+// Whether read_recipe() has something: costs no parsing for a recipe with a checksum.
+bool has_recipe(const tree::Layout& layout, const image::Digest& blob);
 void write_recipe(const tree::Layout& layout, const Recipe& recipe);
 
 // Whether Writer::rebuild() may bring the blob back: there is a recipe, and the library here has not failed at it.

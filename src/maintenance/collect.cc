@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 
 #include "error.h"
 #include "maintenance/future_times.h"
@@ -146,6 +147,15 @@ void describe(const Inventory& inventory, const Selection& selection, Collection
   collection.left = selection.left;
 }
 
+// What manifests that stay lead to, although it is not there.
+std::set<image::Digest> missing_blobs(const Inventory& inventory, const Selection& selection) {
+  std::set<image::Digest> missing;
+  for (Number i = 0; i < inventory.manifests.size(); ++i)
+    if (!std::binary_search(selection.manifests.begin(), selection.manifests.end(), i))
+      missing.insert(inventory.manifests[i].missing.begin(), inventory.manifests[i].missing.end());
+  return missing;
+}
+
 }  // namespace
 
 Collection collect(const tree::Layout& layout, const Policy& policy, const fs::path& use_log, Mode mode) {
@@ -188,7 +198,7 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
       return (blob && !std::binary_search(selection.blobs.begin(), selection.blobs.end(), *blob)) ||
              (manifest && !std::binary_search(selection.manifests.begin(), selection.manifests.end(), *manifest));
     };
-    collection.state_files = remove_orphans(layout, stays, start, limits, mode);
+    collection.state_files = remove_orphans(layout, stays, missing_blobs(inventory, selection), start, limits, mode);
     return collection;
   }
 
@@ -196,12 +206,14 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
   list_manifests(layout, inventory);  // those, too, that were published meanwhile: they hold blobs of step 1
   read_links(layout, inventory);
   if (run.believed) reset_future_tags(layout, inventory, start, mode);
+  std::set<image::Digest> missing;
   {
     const tree::ExclusiveTreeLock alone(layout);
     update_times(layout, inventory);
     read_uses();  // the pulls of this minute, too, also those that other hosts know of
     const Selection selection = select(inventory, last_use, allowed, this_run().time);
     describe(inventory, selection, collection);
+    missing = missing_blobs(inventory, selection);
     Removal removal(layout, inventory, selection, collection);
     removal.remove();
   }
@@ -215,7 +227,7 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
   const auto stays = [&](const image::Digest& digest) {
     return os::status_of(layout.blob(digest)) || os::status_of(layout.manifest_dir(digest));
   };
-  collection.state_files = remove_orphans(layout, stays, start, limits, mode);
+  collection.state_files = remove_orphans(layout, stays, missing, start, limits, mode);
   write_if_possible("cannot keep the time of this collection", [&] { remember(layout, run); });
   return collection;
 }

@@ -52,19 +52,24 @@ void list_manifests(const tree::Layout& layout, std::vector<Manifest>& manifests
     const auto digest = image::Digest::parse_hex(dir.path().filename().string());
     if (!digest) return;
     for (const image::MediaType type : image::manifest_types)
-      if (const auto status = os::status_of(layout.manifest(*digest, type)))
-        manifests.push_back({*digest, type, status->size, status->modified, false, {}, {}, false, {}});
+      if (const auto status = os::status_of(layout.manifest(*digest, type));
+          status && status->kind == os::Status::Kind::file)
+        manifests.push_back({*digest, type, status->size, status->modified, false, {}, {}, {}, false, {}});
   });
   sort_once(manifests);
 }
 
-void read_links(const tree::Layout& layout, const Inventory& inventory, Manifest& manifest) {
-  const auto bytes = os::read_if_exists(layout.manifest(manifest.digest, manifest.type));
+void read_links(const tree::Layout& layout, const Inventory& inventory, Unreadable unreadable, Manifest& manifest) {
+  const fs::path file = layout.manifest(manifest.digest, manifest.type);
+  const auto bytes = unreadable == Unreadable::skip ? os::read_if_readable(file) : os::read_if_exists(file);
   if (!bytes) return;  // it has gone
   try {
     const image::ParsedManifest links = image::parse_manifest(*bytes, manifest.digest);
     const auto add_blob = [&](const image::ParsedDescriptor& link) {
-      if (const auto blob = inventory.blob(link.digest)) manifest.blobs.push_back(*blob);
+      if (const auto blob = inventory.blob(link.digest))
+        manifest.blobs.push_back(*blob);
+      else
+        manifest.missing.push_back(link.digest);
     };
     if (links.config) add_blob(*links.config);
     for (const image::ParsedDescriptor& layer : links.layers) add_blob(layer);
@@ -147,8 +152,8 @@ void list_tags(const tree::Layout& layout, Inventory& inventory) {
             [](const Tag& a, const Tag& b) { return std::tie(a.repository, a.tag) < std::tie(b.repository, b.tag); });
 }
 
-void read_links(const tree::Layout& layout, Inventory& inventory) {
-  for (Manifest& manifest : inventory.manifests) read_links(layout, inventory, manifest);
+void read_links(const tree::Layout& layout, Inventory& inventory, Unreadable unreadable) {
+  for (Manifest& manifest : inventory.manifests) read_links(layout, inventory, unreadable, manifest);
   list_tags(layout, inventory);
   attach_by_tags(inventory);
 }

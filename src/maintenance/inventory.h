@@ -30,9 +30,10 @@ struct Manifest {
   image::MediaType type;
   std::uint64_t size;
   os::Time time;
-  bool is_touched = false;       // since it was listed
-  std::vector<Number> blobs;     // config and layers, those that are there
-  std::vector<Number> members;   // of an index, those that are there
+  bool is_touched = false;             // since it was listed
+  std::vector<Number> blobs;           // config and layers, those that are there
+  std::vector<Number> members;         // of an index, those that are there
+  std::vector<image::Digest> missing;  // config and layers that are not there
   bool is_attached = false;      // to a subject, in the tree or not: which it names, or its tag "sha256-<hex>.sig" does
   std::vector<Number> subjects;  // those that are in the tree
 };
@@ -61,7 +62,10 @@ Inventory list_files(const tree::Layout& layout);
 void list_manifests(const tree::Layout& layout, Inventory& inventory);
 // Fills in the tags.
 void list_tags(const tree::Layout& layout, Inventory& inventory);
-// Fills in the tags, and the links, reading every manifest. A manifest that cannot be parsed has no links.
-void read_links(const tree::Layout& layout, Inventory& inventory);
+// A manifest that the disk does not give: who removes what nothing leads to has to stop there.
+enum class Unreadable { refuse, skip };
+// Fills in the tags, and the links, reading every manifest. A manifest that cannot be parsed, or is skipped, has no
+// links. Throws Error{storage}.
+void read_links(const tree::Layout& layout, Inventory& inventory, Unreadable unreadable = Unreadable::refuse);
 
 }  // namespace nixery::maintenance

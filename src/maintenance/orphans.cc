@@ -32,9 +32,9 @@ constexpr std::chrono::hours unneeded{30 * 24};   // recipes of blobs that are g
 
 class Sweeper {
  public:
-  Sweeper(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays, os::Time now,
-          const OrphanLimits& limits, Mode mode)
-      : layout_(layout), stays_(stays), now_(now), limits_(limits), mode_(mode) {}
+  Sweeper(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
+          const std::set<image::Digest>& missing, os::Time now, const OrphanLimits& limits, Mode mode)
+      : layout_(layout), stays_(stays), missing_(missing), now_(now), limits_(limits), mode_(mode) {}
 
   std::size_t sweep() {
     sweep_temporary_files(layout_.incoming());
@@ -46,6 +46,7 @@ class Sweeper {
     sweep_index(layout_.state / "groups");
     sweep_segments();
     sweep_recipes();
+    sweep_originals();
     sweep_logs();
     sweep_old(layout_.attribute_names(), unneeded);
     sweep_records();
@@ -128,7 +129,7 @@ class Sweeper {
   void sweep_index(const fs::path& dir) {
     os::for_each_entry(dir, [&](const auto& entry) {
       if (entry.path().filename().string().starts_with('.')) return;
-      const auto text = os::read_if_exists(entry.path());
+      const auto text = os::read_if_readable(entry.path());
       const auto digest = text ? image::Digest::parse_hex(text->substr(0, 64)) : std::nullopt;
       if (!digest || !stays_(*digest)) remove(entry.path());
     });
@@ -148,9 +149,22 @@ class Sweeper {
   void sweep_recipes() {
     os::for_each_entry(layout_.state / "recipes", [&](const auto& entry) {
       const auto digest = image::Digest::parse_hex(entry.path().stem().string());
-      if (digest && !stays_(*digest) && is_older(entry.path(), unneeded)) remove(entry.path());
+      if (digest && !is_needed(*digest) && is_older(entry.path(), unneeded)) remove(entry.path());
     });
   }
+
+  // Written just before the blob itself is.
+  void sweep_originals() {
+    os::for_each_entry(layout_.state / "originals", [&](const auto& shard) {
+      sweep_temporary_files(shard.path());
+      os::for_each_entry(shard.path(), [&](const auto& entry) {
+        const auto digest = image::Digest::parse_hex(entry.path().filename().string());
+        if (digest && !is_needed(*digest) && is_older(entry.path(), cancelled)) remove(entry.path());
+      });
+    });
+  }
+
+  bool is_needed(const image::Digest& blob) const { return missing_.contains(blob) || stays_(blob); }
 
   // Roots belong to the image of their key, or to a build under way, which holds the key's lock.
   void sweep_gc_roots() {
@@ -164,20 +178,20 @@ class Sweeper {
   }
 
   bool has_no_image(const std::string& key, const fs::path& roots) const {
-    const auto hex = os::read_if_exists(layout_.image(key));
-    const auto manifest = hex ? image::Digest::parse_hex(*hex) : std::nullopt;
+    const auto manifest = tree::read_image_record(layout_, key);
     return (!manifest || !stays_(*manifest)) && is_older(roots, manifest ? limits_.grace : cancelled);
   }
 
   // A build writes the record before the tag.
   void sweep_records() {
-    std::vector<tree::TagRecord> orphans;
-    tree::for_each_record(layout_, [&](const tree::TagRecord& record) {
-      if (!os::status_of(layout_.tag(record.repository, record.tag)) &&
-          is_older(layout_.record(record.repository, record.tag), cancelled))
-        orphans.push_back(record);
-    });
-    for (const tree::TagRecord& record : orphans) remove(layout_.record(record.repository, record.tag));
+    std::vector<fs::path> orphans;
+    const auto take = [&](std::string_view repository, std::string_view tag) {
+      const fs::path record = layout_.record(repository, tag);
+      if (!os::status_of(layout_.tag(repository, tag)) && is_older(record, cancelled)) orphans.push_back(record);
+    };
+    tree::for_each_record(layout_, [&](const tree::TagRecord& record) { take(record.repository, record.tag); });
+    tree::for_each_damaged_record(layout_, take);
+    for (const fs::path& record : orphans) remove(record);
   }
 
   // Of manifests that went in a collection that was cut off. Who publishes some holds the tree meanwhile.
@@ -230,6 +244,7 @@ class Sweeper {
 
   const tree::Layout& layout_;
   const std::function<bool(const image::Digest&)>& stays_;
+  const std::set<image::Digest>& missing_;
   const os::Time now_;
   const OrphanLimits limits_;
   const Mode mode_;
@@ -239,8 +254,9 @@ class Sweeper {
 }  // namespace
 
 std::size_t remove_orphans(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
-                           os::Time now, const OrphanLimits& limits, Mode mode) {
-  return Sweeper(layout, stays, now, limits, mode).sweep();
+                           const std::set<image::Digest>& missing, os::Time now, const OrphanLimits& limits,
+                           Mode mode) {
+  return Sweeper(layout, stays, missing, now, limits, mode).sweep();
 }
 
 }  // namespace nixery::maintenance

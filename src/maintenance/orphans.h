@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <functional>
 #include <optional>
+#include <set>
 
 #include "image/digest.h"
 #include "maintenance/collect.h"
@@ -23,8 +24,9 @@ struct OrphanLimits {
 };
 
 // To be called by who neither holds the tree nor is alone with it. `stays` tells whether a blob or a manifest is in the
-// tree. Returns how many files and directories went, or would.
+// tree; `missing` are blobs that are not, although manifests lead to them: what can bring them back stays, however old
+// it is. Returns how many files and directories went, or would.
 std::size_t remove_orphans(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
-                           os::Time now, const OrphanLimits& limits, Mode mode);
+                           const std::set<image::Digest>& missing, os::Time now, const OrphanLimits& limits, Mode mode);
 
 }  // namespace nixery::maintenance

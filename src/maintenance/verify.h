@@ -15,7 +15,7 @@
 namespace nixery::maintenance {
 
 struct Problem {
-  std::string what;       // "blob", "manifest", "tag", "referrers", "record", "index"
+  std::string what;       // "blob", "manifest", "tag", "referrers", "signature", "record", "index", "directory"
   std::string name;       // a digest, "shell/git:latest", or a file
   std::string message;    // what is wrong with it, and why that could not be repaired
   bool repaired = false;  // it is gone: the next pull builds it anew
@@ -24,8 +24,7 @@ struct Problem {
 struct Verification {
   std::size_t blobs = 0, manifests = 0, tags = 0, index_entries = 0;  // that were looked at
   std::uint64_t bytes = 0;                                            // that were hashed
-  std::size_t evicted =
-      0;  // layers that are not there, but will be made again from their recipe when they are asked for
+  std::size_t evicted = 0;  // blobs that are gone, and are made again when they are asked for: layers, configs
   std::vector<Problem> problems;
 
   bool sound() const;  // no problem, or all repaired
@@ -33,13 +32,15 @@ struct Verification {
 
 struct VerifyOptions {
   bool repair = false;
-  unsigned threads = 0;                                                    // that hash; 0: one for each core
+  bool signatures = false;  // every image that has a tag should have them
+  unsigned threads = 0;     // that hash; 0: one for each core
   std::function<void(std::uint64_t done, std::uint64_t all)> on_progress;  // bytes; by several threads, one at a time
 };
 
-// With `repair`: wrong bytes are removed, and so are an image that lacks something that no recipe can bring back, tags
-// and index entries that lead nowhere, and the tags of an image that lost something that was attached to it; lists of
-// referrers are written anew, and so is what the index of layers and segments lacks.
+// With `repair`: wrong bytes are removed, and so are an image that lacks something that neither a recipe nor a copy can
+// bring back or whose config is not true, tags that lead nowhere or contradict their records, damaged records, and the
+// tags of an image that lost something that was attached to it; lists of referrers are written again, and so is what
+// the index of layers and segments lacks.
 Verification verify(const tree::Layout& layout, const VerifyOptions& options);
 
 }  // namespace nixery::maintenance

@@ -73,6 +73,13 @@ std::string contents_hash(const fs::path& root, const std::vector<Entry>& entrie
   return "sha256:" + key.finish();
 }
 
+constexpr std::size_t id_size = std::string_view("sha256:").size() + 64;
+
+// With a checksum: the id becomes a part of keys and provenance.
+std::string memo_line(const std::string& stamp, const std::string& id) {
+  return fmt::format("{} {} {}\n", stamp, id, image::KeyBuilder("path memo").add(stamp).add(id).finish());
+}
+
 }  // namespace
 
 PathSource::PathSource(const SourceSettings& settings, const fs::path& directory, std::chrono::milliseconds good_for)
@@ -115,12 +122,13 @@ Revision PathSource::look() const {
   image::KeyBuilder stamps("stamps");
   for (const Entry& entry : entries) stamps.add(entry.name).add(entry.stamp);
   const std::string stamp = stamps.finish();
-  if (const auto memo = os::read_if_exists(memo_);
-      memo && memo->starts_with(stamp + " sha256:") && memo->ends_with('\n'))
-    return {memo->substr(stamp.size() + 1, memo->size() - stamp.size() - 2), "", true};
+  if (const auto memo = os::read_if_readable(memo_); memo && memo->size() > stamp.size() + id_size) {
+    std::string id = memo->substr(stamp.size() + 1, id_size);
+    if (*memo == memo_line(stamp, id)) return {std::move(id), "", true};
+  }
   const std::string id = contents_hash(location_, entries);
   try {
-    os::write_file(memo_, fmt::format("{} {}\n", stamp, id), false);
+    os::write_file(memo_, memo_line(stamp, id), false);
   } catch (const Error& error) {
     log::warning("cannot keep the hash of the package set", {{"error", error.what()}});
   }

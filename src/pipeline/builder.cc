@@ -155,7 +155,7 @@ std::size_t Builder::drop_outdated_tags() {
 }
 
 std::size_t Builder::refresh() {
-  return pipeline_.tags().drop_moved(source_, jobs_.stop_token());
+  return pipeline_.tags().drop_damaged() + pipeline_.tags().drop_moved(source_, jobs_.stop_token());
 }
 
 bool Builder::can_rebuild(const image::Digest& blob) const {

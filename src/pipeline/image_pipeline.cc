@@ -14,6 +14,7 @@
 #include "pipeline/compose.h"
 #include "pipeline/keys.h"
 #include "pipeline/layer_prefetch.h"
+#include "tree/records.h"
 #include "tree/tree_lock.h"
 
 namespace nixery::pipeline {
@@ -96,10 +97,8 @@ BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::Pinn
   }();
 
   // The same packages of the same revision may have been asked for under another name or tag.
-  const fs::path known = tree_.layout().image(image.key);
-  if (const auto hex = os::read_if_exists(known))
-    if (const auto digest = image::Digest::parse_hex(*hex); digest && tree_.touch_manifest(*digest))
-      return {*digest, image.source.revision, {}, true};
+  if (const auto known = tree::read_image_record(tree_.layout(), image.key); known && tree_.touch_manifest(*known))
+    return {*known, image.source.revision, {}, true};
 
   // Until the image leads to them, a collection must not remove Nix's roots (maintenance/orphans.h).
   const os::Lock roots(tree_.layout().key_lock(image.key), observer.stop, os::Lock::Mode::shared);
@@ -120,7 +119,7 @@ BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::Pinn
     timer.emplace(metrics_.publish);
     const Published published = publish(image, layered, root, layers);
     attest(image, layered, published);
-    os::write_file(known, published.manifest.hex(), false);
+    tree::write_image_record(tree_.layout(), image.key, published.manifest);
     return {published.manifest, image.source.revision, root.warnings, false};
   }
   throw Error(Failure::unavailable, "collections removed layers while the image was being published: try again");

@@ -9,24 +9,26 @@
 #include "error.h"
 #include "log.h"
 #include "pipeline/attach.h"
+#include "tree/tag_change.h"
 #include "tree/tree_lock.h"
 
 namespace nixery::pipeline {
 
 void PublishedTags::publish(const reference::Reference& reference, const image::Digest& manifest,
                             std::string_view revision, bool moving, const std::stop_token& stop) const {
-  if (tree_.digest_of_tag(reference.repository, reference.tag) == manifest && matches(reference)) return;
+  const tree::TagRecord record{
+      reference.repository, reference.tag,          std::string(revision),        moving,
+      manifest.str(),       reference.source_tag(), reference.declaration_hash(), settings_key_};
+  if (tree_.digest_of_tag(reference.repository, reference.tag) == manifest &&
+      tree::read_record(tree_.layout(), reference.repository, reference.tag) == record)
+    return;
   const tree::SharedTreeLock lock(tree_.layout(), stop);
   if (!tree_.touch_manifest(manifest))
     throw Error(Failure::unavailable,
                 fmt::format("the image {} was removed before it got its tag: try again", manifest.str()));
   if (settings_.signing_key)
     attach_signatures(tree_, *settings_.signing_key, settings_.signing_identity, reference.repository, manifest);
-  // The record comes first: a moving tag without one would never be refreshed.
-  tree::write_record(tree_.layout(),
-                     {reference.repository, reference.tag, std::string(revision), moving, manifest.str(),
-                      reference.source_tag(), reference.declaration_hash(), settings_key_});
-  tree_.publish_tag(reference.repository, reference.tag, manifest);
+  tree::publish_tag_with_record(tree_, record, manifest, stop);
 }
 
 bool PublishedTags::is_of_these_settings(const tree::TagRecord& record) const {
@@ -42,7 +44,8 @@ bool PublishedTags::matches(const reference::Reference& reference) const {
 std::optional<tree::TagRecord> PublishedTags::current(const reference::Reference& reference) const {
   const auto digest = tree_.digest_of_tag(reference.repository, reference.tag);
   if (!digest || !tree_.manifest(*digest) || !matches(reference)) return std::nullopt;
-  return tree::read_record(tree_.layout(), reference.repository, reference.tag);
+  auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag);
+  return record && record->manifest == digest->str() ? std::move(record) : std::nullopt;
 }
 
 // Empty if the tag is to stay.
@@ -60,19 +63,18 @@ std::string_view PublishedTags::reason_to_drop(const Declarations& declarations,
   return is_of_these_settings(record) ? "" : "it was built under other settings";
 }
 
-void PublishedTags::drop(const tree::TagRecord& record, std::string_view reason) const {
-  tree_.drop_tag(record.repository, record.tag);
-  tree::remove_record(tree_.layout(), record);
+bool PublishedTags::drop(const tree::TagRecord& record, std::string_view reason) const {
+  if (!tree::drop_tag_with_record(tree_, record)) return false;
   log::info("tag dropped", {{"repository", record.repository},
                             {"tag", record.tag},
                             {"revision", record.revision},
                             {"reason", std::string(reason)}});
+  return true;
 }
 
 bool PublishedTags::drop_if_outdated(const Declarations& declarations, const tree::TagRecord& record) const {
   const auto reason = reason_to_drop(declarations, record);
-  if (!reason.empty()) drop(record, reason);
-  return !reason.empty();
+  return !reason.empty() && drop(record, reason);
 }
 
 void PublishedTags::drop_if_outdated(const Declarations& declarations, const reference::Reference& reference) const {
@@ -107,8 +109,23 @@ std::size_t PublishedTags::drop_moved(nix::Source& source, const std::stop_token
     if (known == revisions.end()) known = revisions.emplace(record.source, revision_of(record.source)).first;
     if (known->second && *known->second != record.revision) moved.push_back(record);
   });
-  for (const tree::TagRecord& record : moved) drop(record, "its source moved");
-  return moved.size();
+  const auto dropped = std::count_if(moved.begin(), moved.end(),
+                                     [&](const tree::TagRecord& record) { return drop(record, "its source moved"); });
+  return static_cast<std::size_t>(dropped);
+}
+
+std::size_t PublishedTags::drop_damaged() const {
+  std::vector<std::pair<std::string, std::string>> damaged;
+  tree::for_each_damaged_record(tree_.layout(), [&](std::string_view repository, std::string_view tag) {
+    damaged.emplace_back(repository, tag);
+  });
+  std::size_t dropped = 0;
+  for (const auto& [repository, tag] : damaged) {
+    if (!tree::drop_tag_without_record(tree_, repository, tag)) continue;
+    ++dropped;
+    log::warning("tag dropped", {{"repository", repository}, {"tag", tag}, {"reason", "its record is damaged"}});
+  }
+  return dropped;
 }
 
 }  // namespace nixery::pipeline

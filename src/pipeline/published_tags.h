@@ -43,11 +43,13 @@ class PublishedTags {
   // Drops moving tags whose source has moved, or is not served any more; how many. A source that cannot be asked leaves
   // its tags as they are.
   std::size_t drop_moved(nix::Source& source, const std::stop_token& stop) const;
+  // Drops tags whose records are damaged, as nobody knows what they stand for; how many.
+  std::size_t drop_damaged() const;
 
  private:
   bool is_of_these_settings(const tree::TagRecord& record) const;
   std::string_view reason_to_drop(const Declarations& declarations, const tree::TagRecord& record) const;
-  void drop(const tree::TagRecord& record, std::string_view reason) const;
+  bool drop(const tree::TagRecord& record, std::string_view reason) const;
 
   const PipelineSettings& settings_;
   const std::string settings_key_;

@@ -73,6 +73,10 @@ fs::path Layout::image(std::string_view image_key) const {
   return os::join_below(state / "images", image_key);
 }
 
+fs::path Layout::original(const image::Digest& blob) const {
+  return state / "originals" / blob.hex().substr(0, 2) / blob.hex();
+}
+
 fs::path Layout::record(std::string_view repository, std::string_view tag) const {
   return os::join_below(records(), fmt::format("{}/_tags/{}.json", repository, tag));
 }

@@ -14,6 +14,7 @@
 //   groups/<64 hex>                              layer key -> digest of its blob
 //   segments/<2 hex>/<64 hex>                    segment key -> digest of a blob that holds it
 //   images/<64 hex>                              image key -> digest of its manifest
+//   originals/<2 hex>/<64 hex>                   copy of the small blob of that digest: see originals.h
 //   records/<repository>/_tags/<tag>.json        what a tag was built from
 //   sources/…  gcroots/…                         pinned package sets; nix's roots
 //   probe/build                                  the root of what Nix builds to show that it can: nix/build_probe.h
@@ -62,6 +63,7 @@ struct Layout {
   fs::path group(std::string_view layer_key) const;
   fs::path segment(std::string_view segment_key) const;
   fs::path image(std::string_view image_key) const;
+  fs::path original(const image::Digest& blob) const;
   fs::path records() const { return state / "records"; }
   fs::path record(std::string_view repository, std::string_view tag) const;
   fs::path sources() const { return state / "sources"; }

@@ -6,7 +6,7 @@
 #include <tuple>
 
 #include "error.h"
-#include "json/json.h"
+#include "image/parse.h"
 #include "os/file.h"
 #include "os/lock.h"
 
@@ -18,21 +18,22 @@ os::LockName lock_of(const Layout& layout, const image::Digest& subject) {
   return layout.key_lock(image::KeyBuilder("referrers").add(subject.hex()).finish());
 }
 
-std::optional<image::Descriptor> read_descriptor(const fs::path& file) {
-  const auto text = os::read_if_exists(file);
+// As the referrer's manifest says it, which proves itself by its digest; if that is not there, as the file says it.
+std::optional<image::Descriptor> read_descriptor(const Layout& layout, const fs::path& file) {
+  try {
+    if (const auto digest = image::Digest::parse_hex(file.stem().string()))
+      if (const auto stored = Tree(layout).manifest(*digest)) return image::referrer_descriptor(stored->bytes, *digest);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+
+  const auto text = os::read_if_readable(file);
   if (!text) return std::nullopt;
   try {
-    const auto document = json::parse(*text, file.string());
-    const auto type = image::manifest_type_named(json::string_or(document, "mediaType", ""));
-    const auto digest = image::Digest::parse(json::string_or(document, "digest", ""));
-    const auto size = json::integer_at(document, "size");
-    if (!type || !digest || !size || *size < 0) return std::nullopt;
-    image::Descriptor referrer{*type, *digest, static_cast<std::uint64_t>(*size),
-                               {},    {},      json::string_or(document, "artifactType", "")};
-    if (const json::Value* annotations = json::find(document, "annotations"); annotations && annotations->IsObject())
-      for (const auto& [name, value] : annotations->GetObject())
-        if (value.IsString()) referrer.annotations.emplace(name.GetString(), value.GetString());
-    return referrer;
+    const auto parsed = image::parse_descriptor(*text, file.string());
+    const auto type = image::manifest_type_named(parsed.media_type);
+    if (!type) return std::nullopt;
+    return image::Descriptor{*type, parsed.digest, parsed.size, parsed.annotations, {}, parsed.artifact_type};
   } catch (const Error&) {
     return std::nullopt;
   }
@@ -40,7 +41,7 @@ std::optional<image::Descriptor> read_descriptor(const fs::path& file) {
 
 // Leaves a file that holds these bytes already as it is, so that publishing again touches nothing.
 void replace(const Layout& layout, const fs::path& file, std::string_view bytes) {
-  if (os::read_if_exists(file) == bytes) return;
+  if (os::read_if_readable(file) == bytes) return;
   os::PendingFile pending(layout.incoming());
   pending.write(bytes);
   pending.publish(file);
@@ -67,7 +68,7 @@ std::vector<image::Descriptor> referrers_of(const Layout& layout, const image::D
   fs::directory_iterator entry(dir, code), end;
   for (; !code && entry != end; entry.increment(code)) {
     if (entry->path().extension() != ".json") continue;
-    auto referrer = read_descriptor(entry->path());
+    auto referrer = read_descriptor(layout, entry->path());
     if (referrer && referrer->digest.hex() == entry->path().stem()) referrers.push_back(*std::move(referrer));
   }
   if (code && code != std::errc::no_such_file_or_directory)

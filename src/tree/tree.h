@@ -31,10 +31,15 @@ class Tree {
   void prepare() const;
 
   bool has_blob(const image::Digest& digest) const;
-  image::Digest publish_blob(std::string_view bytes) const;  // small ones, such as configs
+  // Small ones, such as configs: a copy is kept in STATE (originals.h).
+  image::Digest publish_blob(std::string_view bytes) const;
+  // Whether a small blob that was published and lost can be, or was, published again from its copy.
+  bool can_restore_blob(const image::Digest& digest) const;
+  bool restore_blob(const image::Digest& digest) const;
 
+  // Removes what else lies in the manifest's directory under the name of another type.
   image::Digest publish_manifest(std::string_view bytes, image::MediaType type) const;
-  // nullopt where there is none, and where its bytes do not match the digest.
+  // nullopt where there is none, and where its bytes match neither the digest nor the type that its name says.
   std::optional<StoredManifest> manifest(const image::Digest& digest) const;
   // Renews a manifest that something is about to lead to. False where there is none, or its bytes are wrong.
   bool touch_manifest(const image::Digest& digest) const;

@@ -245,6 +245,7 @@ def test_blobs_that_cannot_be_read_hinder_no_build_and_are_found(new_registry, p
     assert registry.events("a blob cannot be read")
     assert "Input/output error" in registry.events("a blob cannot be read")[0]["error"]
 
+    shutil.rmtree(registry.state / "originals")  # as in a tree that an earlier version has built
     found = registry.nixery("verify", "--repair", "--json", **unreadable)
     assert found.returncode == 1
     problems = {problem["name"]: problem for problem in json.loads(found.stdout)["problems"] if problem["what"] == "blob"}
@@ -258,6 +259,23 @@ def test_blobs_that_cannot_be_read_hinder_no_build_and_are_found(new_registry, p
     for digest in layers:
         blob = registry.blob("p29", digest)
         assert blob.status == 200 and digest_of(blob.body) == digest
+
+
+def test_manifests_that_cannot_be_read_are_named_and_made_again(new_registry, packages, failing_disk):
+    registry = new_registry(NIXERY_PKGS_PATH=packages)
+    before = registry.manifest("p29").body
+    unreadable = {"LD_PRELOAD": str(failing_disk), "FAIL_READS": str(registry.tree / "manifests")}
+    found = registry.nixery("verify", "--json", **unreadable)
+    assert found.returncode == 1, found.stderr
+    manifests = {problem["name"]: problem["message"] for problem in json.loads(found.stdout)["problems"] if problem["what"] == "manifest"}
+    assert digest_of(before) in manifests
+    assert all("Input/output error" in message for message in manifests.values()), manifests
+    collected = registry.nixery("gc", "--grace", "0s", **unreadable)  # what the manifests lead to, nobody knows
+    assert collected.returncode == 1 and "Input/output error" in collected.stderr, collected
+    assert registry.nixery("verify").returncode == 0  # so nothing is lost
+    assert registry.nixery("verify", "--repair", **unreadable).returncode == 0
+    assert registry.manifest("p29").body == before
+    assert registry.nixery("verify").returncode == 0
 
 
 def test_nothing_wrong_is_served_and_nothing_is_lost_while_everything_is_killed_and_fails(new_registry, packages, failing_disk):

@@ -46,8 +46,16 @@ struct Shelf {
 
   image::Descriptor publish_referrer_of(const image::Digest& subject, std::string_view content,
                                         std::string type) const {
-    const auto digest = publish_image(content);
-    const image::Descriptor referrer{image::MediaType::oci_manifest, digest, tree.manifest(digest)->bytes.size(),
+    image::ArtifactManifest manifest_of_referrer;
+    manifest_of_referrer.artifact_type = type;
+    manifest_of_referrer.config = {"application/x", "config", {}};
+    manifest_of_referrer.layer = {type, content, {}};
+    manifest_of_referrer.annotations = {{"made-from", "x"}};
+    const std::string bytes = image::to_json(manifest_of_referrer);
+    tree.publish_blob("config");
+    tree.publish_blob(content);
+    const auto digest = tree.publish_manifest(bytes, image::MediaType::oci_manifest);
+    const image::Descriptor referrer{image::MediaType::oci_manifest, digest, bytes.size(),
                                      {{"made-from", "x"}},           {},     std::move(type)};
     tree::publish_referrers(tree, subject, {{referrer}});
     return referrer;

@@ -39,14 +39,27 @@ class Images {
   }
 
   image::Digest manifest_of(const std::vector<std::string>& layers, const image::Annotations& annotations) {
-    const std::string config = R"({"of":")" + (layers.empty() ? "" : layers.front()) + "\"}";
+    const std::string bytes = config_of(layers);
     image::Manifest manifest{image::Format::oci,
-                             {image::MediaType::oci_config, tree.publish_blob(config), config.size(), {}, {}},
+                             {image::MediaType::oci_config, tree.publish_blob(bytes), bytes.size(), {}, {}},
                              {},
                              annotations};
     for (const std::string& layer : layers)
-      manifest.layers.push_back({image::MediaType::oci_layer_gzip, tree.publish_blob(layer), layer.size(), {}, {}});
+      manifest.layers.push_back({image::MediaType::oci_layer_gzip, publish_layer(layer), layer.size(), {}, {}});
     return tree.publish_manifest(image::to_json(manifest), image::MediaType::oci_manifest);
+  }
+
+  static std::string config_of(const std::vector<std::string>& layers) {
+    image::Config config;
+    for (const std::string& layer : layers) config.layers.push_back({image::Digest::of(layer), "a layer"});
+    return image::to_json(config);
+  }
+
+  // Of layers no copy is kept.
+  image::Digest publish_layer(const std::string& layer) {
+    const auto digest = tree.publish_blob(layer);
+    fs::remove(tree.layout().original(digest));
+    return digest;
   }
 
   image::Digest add_index(const std::string& name, const std::vector<image::Digest>& members) {
@@ -54,12 +67,13 @@ class Images {
     for (const auto& member : members)
       index.manifests.push_back({image::MediaType::oci_manifest, member, tree.manifest(member)->bytes.size(), {}, {}});
     const auto digest = tree.publish_manifest(image::to_json(index), image::MediaType::oci_index);
+    tree::write_record(tree.layout(), {name, "latest", "r", false, digest.str()});
     tree.publish_tag(name, "latest", digest);
     return digest;
   }
 
   image::Digest attach(const image::Digest& subject, const std::string& document) {
-    const auto blob = tree.publish_blob(document);
+    const auto blob = publish_layer(document);
     const std::string bytes = R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":)"
                               R"({"mediaType":"application/vnd.oci.empty.v1+json","digest":")" +
                               tree.publish_blob("{}").str() +

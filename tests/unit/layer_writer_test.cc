@@ -82,6 +82,14 @@ void corrupt(const fs::path& file, const std::string& bytes) {
   std::ofstream(file, std::ios::binary) << bytes;
 }
 
+// A record as versions before checksums wrote it.
+std::string without_checksum(std::string record) {
+  if (const std::size_t mark = record.find(" sum:"); mark != std::string::npos)
+    return record.erase(mark, record.find(" end", mark) - mark);
+  const std::size_t mark = record.find(",\"checksum\":");
+  return record.erase(mark, record.rfind('}') - mark);
+}
+
 // A store path's contents, changed as nothing but a fault or another build changes them.
 void change(World& world, std::size_t path, const std::string& content, mode_t mode = 0444) {
   const std::string name = fmt::format("path-{}", path);
@@ -247,6 +255,87 @@ TEST_CASE("torn or wrong index entries are passed over") {
   wreck([](const std::string&) { return "{\"format\":1} 1 2 3 4 5 end\n"; });
 }
 
+TEST_CASE("a layer's records with a flipped bit say what they said, or nothing") {
+  const World world;
+  const tree::Layout layout = world.layout("t");
+  Writer writer(layout, world.options());
+  const std::vector<Contents> layers{{{}, {&world.infos[1], &world.infos[2]}}};
+  const LayerBlob blob = writer.write(layers, gzip_fast).layers[0];
+  const std::string key = layer_key(gzip_fast, layers[0]);
+  const auto known_segment = *find_segment(layout, gzip_fast, world.infos[1]);
+  const auto recipe = *read_recipe(layout, blob.digest);
+
+  const auto flip_each = [](const fs::path& file, const std::function<void(std::size_t)>& check) {
+    const std::string whole = read_file(file);
+    for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+      std::string bytes = whole;
+      bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
+      corrupt(file, bytes);
+      check(bit);
+    }
+    corrupt(file, whole);
+  };
+  const auto check_layer = [&](std::size_t bit) {
+    const auto known = find_layer(layout, key);
+    if (!known) return false;
+    CHECK_MESSAGE(known->blob == blob.digest, bit);
+    CHECK_MESSAGE(known->size == blob.size, bit);
+    CHECK_MESSAGE(known->diff_id == blob.diff_id, bit);
+    CHECK_MESSAGE(known->tar_size == blob.tar_size, bit);
+    return true;
+  };
+  std::size_t believed = 0;
+  flip_each(layout.group(key), [&](std::size_t bit) { believed += check_layer(bit); });
+  CHECK(believed == 0);
+  flip_each(layout.segment(segment_key(gzip_fast, world.infos[1])), [&](std::size_t bit) {
+    const auto known = find_segment(layout, gzip_fast, world.infos[1]);
+    believed += known.has_value();
+    if (known) CHECK_MESSAGE(known->blob == known_segment.blob, bit);
+    if (known) CHECK_MESSAGE(known->segment.offset == known_segment.segment.offset, bit);
+    if (known) CHECK_MESSAGE(known->segment.crc32 == known_segment.segment.crc32, bit);
+  });
+  CHECK(believed <= 8 * 5);  // where the mark itself is hit: then the bytes prove the segment when it is copied
+  flip_each(layout.recipe(blob.digest), [&](std::size_t bit) {
+    const auto read = read_recipe(layout, blob.digest);
+    if (read) CHECK_MESSAGE(read->diff_id == recipe.diff_id, bit);
+    if (read) CHECK_MESSAGE(read->segments == recipe.segments, bit);
+  });
+
+  SUBCASE("also as an earlier version wrote them, without a checksum") {
+    const std::string line = read_file(layout.group(key));
+    const std::string fields = without_checksum(line);
+    corrupt(layout.group(key), fields);
+    REQUIRE(check_layer(0));
+    CHECK(read_file(layout.group(key)) == line);  // from now on, with a checksum
+    for (std::size_t bit = 0; bit < 8 * fields.size(); ++bit) {
+      std::string bytes = fields;
+      bytes[bit / 8] = static_cast<char>(bytes[bit / 8] ^ (1 << bit % 8));
+      corrupt(layout.group(key), bytes);
+      check_layer(bit);
+    }
+  }
+  SUBCASE("a layer's record under another layer's key") {
+    const std::vector<Contents> other{{{}, {&world.infos[3]}}};
+    const LayerBlob of_other = writer.write(other, gzip_fast).layers[0];
+    corrupt(layout.group(key), read_file(layout.group(layer_key(gzip_fast, other[0]))));
+    CHECK_FALSE(find_layer(layout, key));
+    CHECK(writer.write(layers, gzip_fast).layers[0].digest == blob.digest);
+    CHECK(of_other.digest != blob.digest);
+  }
+  SUBCASE("a recipe without a checksum makes no layer's record, only those of segments") {
+    const std::string text = to_json(recipe);
+    drop_index(layout);
+    corrupt(layout.recipe(blob.digest), text.substr(0, text.find(blob.diff_id.hex())) + image::Digest::of("x").hex() +
+                                            text.substr(text.find(blob.diff_id.hex()) + 64));
+    CHECK(rebuild_index(layout) == 1);
+    CHECK(rebuild_index(layout) == 0);
+    const Written again = writer.write(layers, gzip_fast);
+    CHECK(again.layers[0].diff_id == blob.diff_id);
+    CHECK(again.stats.compressed == 0);
+    CHECK(read_recipe(layout, blob.digest)->diff_id == blob.diff_id);
+  }
+}
+
 TEST_CASE("a segment whose bytes are not those that were promised is made anew") {
   const World world;
   const tree::Layout layout = world.layout("t");
@@ -326,7 +415,7 @@ TEST_CASE("what a collection leaves is still copied, not compressed again") {
   writer.write(world.dealt(5), gzip_fast);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
   const auto stays = [&](const image::Digest& digest) { return fs::exists(layout.blob(digest)); };
-  maintenance::remove_orphans(layout, stays, std::chrono::system_clock::now(), {std::chrono::seconds(0), {}, true},
+  maintenance::remove_orphans(layout, stays, {}, std::chrono::system_clock::now(), {std::chrono::seconds(0), {}, true},
                               maintenance::Mode::real);
   const Written third = writer.write(world.dealt(3), gzip_fast);
   CHECK(third.stats.compressed == 0);
@@ -602,12 +691,12 @@ TEST_CASE("recipes and index entries without a CRC of the tar are used, and stay
   for (const fs::path& file : files_in(layout.state / "segments")) {
     std::string line = read_file(file);  // "<blob> <offset> <length> <tar length> <CRC> <CRC of the tar> libdeflate …"
     const std::size_t end = line.find(library) - 1, space = line.rfind(' ', end - 1);
-    os::write_file(file, line.erase(space, end - space), false);
+    os::write_file(file, without_checksum(line.erase(space, end - space)), false);
   }
   for (const fs::path& file : files_in(layout.state / "recipes")) {
     std::string json = read_file(file);
     const std::size_t at = json.find(",\"tar_crc32\":");
-    os::write_file(file, json.erase(at, json.find('}', at) - at), false);
+    os::write_file(file, without_checksum(json.erase(at, json.find('}', at) - at)), false);
   }
   const auto known = find_segment(layout, gzip_fast, world.infos[3]);
   REQUIRE(known);
@@ -617,7 +706,8 @@ TEST_CASE("recipes and index entries without a CRC of the tar are used, and stay
   CHECK(regrouped.stats.compressed == 0);
   CHECK(!read_recipe(layout, regrouped.layers[3].digest)->segments[0].tar_crc32);
   drop_index(layout);
-  CHECK(rebuild_index(layout) == 17);
+  CHECK(rebuild_index(layout) >= 5);
+  CHECK(rebuild_index(layout) == 0);
   CHECK(writer.write(world.dealt(2), gzip_fast).stats.compressed == 0);
 }
 

@@ -154,6 +154,23 @@ TEST_CASE("a directory knows only latest, and its revision is its contents, wher
   CHECK(failure_of(a, std::string(40, 'a')) == Failure::unknown_tag);
 }
 
+TEST_CASE("a directory's remembered revision with a flipped bit is its old self or is computed again") {
+  const test::TemporaryDirectory dir;
+  os::write_file(dir.path() / "set/default.nix", "{}");
+  const nix::SourceSettings settings{nix::SourceSettings::Kind::path, dir.path() / "set", {}, {}, {}, {}};
+  nix::PathSource source(settings, dir.path() / "state", std::chrono::milliseconds(0));
+  const auto id = source.find("latest").id;
+  const fs::path memo = fs::directory_iterator(dir.path() / "state")->path();
+  const std::string whole = os::read_if_exists(memo).value();
+  for (std::size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+    std::string flipped = whole;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
+    os::write_file(memo, flipped, false);
+    CHECK_MESSAGE(source.find("latest").id == id, bit);
+    CHECK(os::read_if_exists(memo) == whole);  // it is written again
+  }
+}
+
 TEST_CASE("a directory without default.nix is refused with the variable's name") {
   const test::TemporaryDirectory dir;
   const nix::SourceSettings settings{nix::SourceSettings::Kind::path, dir.path(), {}, {}, {}, {}};

@@ -1,0 +1,13 @@
+// Manifests and indexes: their bytes and their files' names, what they lead to, and whether their configs are true.
+#pragma once
+
+#include "maintenance/findings.h"
+#include "maintenance/verify_blobs.h"
+#include "tree/tree.h"
+
+namespace nixery::maintenance {
+
+// `diff_ids` are the real ones. Throws Error{storage}.
+void verify_manifests(Findings& findings, const tree::Tree& tree, const DiffIds& diff_ids);
+
+}  // namespace nixery::maintenance

@@ -1,0 +1,93 @@
+#include "maintenance/verify_tags.h"
+
+#include <optional>
+#include <system_error>
+
+#include "maintenance/inventory.h"
+#include "os/file.h"
+#include "reference/reference.h"
+#include "tree/records.h"
+#include "tree/tag_change.h"
+
+namespace nixery::maintenance {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+class Tags {
+ public:
+  Tags(Findings& findings, const tree::Tree& tree) : findings_(findings), tree_(tree) {
+    std::error_code absent;  // images that were copied here without their state
+    has_records_ = fs::is_directory(layout().records(), absent) && !fs::is_empty(layout().records(), absent);
+  }
+
+  void check() {
+    Inventory inventory = list_files(layout());
+    list_tags(layout(), inventory);
+    findings_.count(&Verification::tags, inventory.tags.size());
+    for (const Tag& tag : inventory.tags) check(tag);
+    check_records();
+  }
+
+ private:
+  const tree::Layout& layout() const { return tree_.layout(); }
+
+  void check(const Tag& tag) {
+    const fs::path link = layout().tag(tag.repository, tag.tag);
+    const std::string name = fmt::format("{}:{}", tag.repository, tag.tag);
+    const auto drop = [&] { tree_.drop_tag(tag.repository, tag.tag); };
+    const auto digest = tree_.digest_of_tag(tag.repository, tag.tag);
+    if (!os::status_of(link)) return;  // it is gone
+    if (!digest) return findings_.problem("tag", name, "it leads to no manifest", drop);
+    if (!tree_.manifest(*digest))
+      return findings_.problem("tag", name,
+                               fmt::format("it leads to the manifest {}, which is not there", digest->str()), drop);
+    std::error_code gone;
+    if (const fs::path target = fs::read_symlink(link, gone);
+        !gone && target != tree::Layout::tag_target(tag.repository, *digest))
+      findings_.problem("tag", name, fmt::format("it leads to {}, where the web server finds nothing", target.string()),
+                        [&] { tree_.publish_tag(tag.repository, tag.tag, *digest); });
+    if (!reference::is_digest_tag(tag.tag)) check_record(tag, name);
+  }
+
+  void check_record(const Tag& tag, const std::string& name) {
+    const auto record = tree::read_record(layout(), tag.repository, tag.tag);
+    if (record && tree::contradicts_record(tree_, tag.repository, tag.tag))
+      return findings_.problem(
+          "tag", name, fmt::format("it leads to another image than {}, which was built for it", record->manifest),
+          [&] { tree::drop_tag_with_record(tree_, *record); });
+    // Damaged ones are reported as such; the tag of a commit never moves.
+    if (record || !has_records_ || reference::is_commit(tag.tag) ||
+        os::status_of(layout().record(tag.repository, tag.tag)))
+      return;
+    findings_.problem("record", name, "the tag has no record: it would stay as it is when its source moves",
+                      [&] { tree::drop_tag_without_record(tree_, tag.repository, tag.tag); });
+  }
+
+  void check_records() {
+    tree::for_each_damaged_record(layout(), [&](std::string_view repository, std::string_view tag) {
+      findings_.problem("record", fmt::format("{}:{}", repository, tag), "it is damaged",
+                        [&] { tree::drop_tag_without_record(tree_, repository, tag); });
+    });
+    tree::for_each_record(layout(), [&](const tree::TagRecord& record) {
+      const auto manifest = image::Digest::parse(record.manifest);
+      if (tree_.digest_of_tag(record.repository, record.tag) || tree_.manifest(*manifest)) return;
+      findings_.harmless("record", fmt::format("{}:{}", record.repository, record.tag),
+                         "neither its tag nor its manifest is there",
+                         [&] { remove_file(layout().record(record.repository, record.tag)); });
+    });
+  }
+
+  Findings& findings_;
+  const tree::Tree& tree_;
+  bool has_records_;
+};
+
+}  // namespace
+
+void verify_tags(Findings& findings, const tree::Tree& tree) {
+  Tags(findings, tree).check();
+}
+
+}  // namespace nixery::maintenance
