@@ -6,6 +6,7 @@
 #include "nix/download.h"
 #include "os/file.h"
 #include "plan/popularity.h"
+#include "routes.h"
 #include "text/public_text.h"
 #include "text/url.h"
 
@@ -72,6 +73,7 @@ const tree::Tree& prepared(const tree::Tree& tree) {
 
 RegistryParts::RegistryParts(const Config& given)
     : config(given),
+      metrics(route_labels()),
       tree(config.layout),
       source(nix::make_source(config.source, config.layout.sources())),
       probe({config.layout.build_probe(), config.nix.substitute_only}),

@@ -8,6 +8,7 @@
 #include "os/signals.h"
 #include "pipeline/builder.h"
 #include "pipeline/planner.h"
+#include "routes.h"
 
 namespace nixery::command {
 
@@ -24,12 +25,12 @@ int run(const Arguments& arguments) {
                             {config.build_threads, config.queue_length, config.failure_memory});
   builder.drop_outdated_tags();
   pipeline::Planner planner(parts.pipeline, parts.tree, *parts.source, {1, config.queue_length, config.failure_memory});
-  const http::RegistrySettings registry_settings{config.hop, config.hops, config.catalog};
+  const registry_api::RegistryApi registry(builder, parts.tree, {config.hop, config.hops, config.catalog});
+  const web::Api web(builder, planner, parts.tree, {config.hop, config.catalog});
   if (listener.cgi) {
-    const http::Registry registry(builder, planner, parts.tree, registry_settings);
     // One request, one process: SIGTERM means it, and builds that the request began are carried through.
     os::unblock_termination();
-    http::serve_cgi(registry);
+    http::serve_cgi(Router({&registry, &web}));
     builder.wait_until_idle();
     return 0;
   }
@@ -40,10 +41,10 @@ int run(const Arguments& arguments) {
   const PeriodicTask collector = collecting(config);
   const DeclarationWatcher watcher(builder, parts);
   ProgressMeter meter(parts, builder, listener.origin);
-  http::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, parts.probe,
-                      {.min_free = config.min_free});
-  const http::Registry registry(builder, planner, parts.tree, registry_settings, &status);
-  http::serve(registry, status, parts.metrics, std::move(listener), {config.threads, config.max_waiting});
+  health::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, parts.probe,
+                        {.min_free = config.min_free});
+  http::serve(Router({&registry, &web, &status}), parts.metrics, std::move(listener),
+              {config.threads, config.max_waiting}, [&] { status.drain(); });
   builder.stop();  // before the refresher is waited for
   return 0;
 }

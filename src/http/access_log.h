@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdint>
 
+#include "http/handler.h"
 #include "http/message.h"
 #include "metrics/metrics.h"
 
@@ -23,10 +24,12 @@ struct ResponseStats {
 // Thread-safe.
 class AccessLog {
  public:
-  explicit AccessLog(metrics::Metrics& metrics) : metrics_(metrics) {}
+  // Both must outlive it.
+  AccessLog(const Handler& handler, metrics::Metrics& metrics) : handler_(handler), metrics_(metrics) {}
   void note(const Request& request, const ResponseStats& answered) const;
 
  private:
+  const Handler& handler_;
   metrics::Metrics& metrics_;
 };
 

@@ -6,6 +6,7 @@
 
 #include "cause.h"
 #include "json/json.h"
+#include "log.h"
 #include "text/encoding.h"
 #include "text/public_text.h"
 
@@ -56,7 +57,14 @@ Shape shape_of(Failure failure) {
   return {500, "UNKNOWN"};
 }
 
-Response base(int status, std::string_view content_type) {
+// The operator's business (paths, hosts) stays in the log; these failures are not the puller's to fix.
+bool for_operator_only(Failure failure) {
+  return failure == Failure::storage || failure == Failure::bad_config || failure == Failure::corrupt;
+}
+
+}  // namespace
+
+Response response_of_type(int status, std::string_view content_type) {
   Response response;
   response.status = status;
   response.header("Content-Type", std::string(content_type))
@@ -64,13 +72,6 @@ Response base(int status, std::string_view content_type) {
       .header("X-Content-Type-Options", "nosniff");
   return response;
 }
-
-// The operator's business (paths, hosts) stays in the log; these failures are not the puller's to fix.
-bool for_operator_only(Failure failure) {
-  return failure == Failure::storage || failure == Failure::bad_config || failure == Failure::corrupt;
-}
-
-}  // namespace
 
 std::string message_of(const Error& error) {
   if (for_operator_only(error.failure()))
@@ -103,35 +104,26 @@ Response answer_error(const Error& error, std::string_view declaration) {
   writer.EndArray();
   writer.EndObject();
 
-  Response response = base(shape.status, "application/json");
+  Response response = response_of_type(shape.status, "application/json");
   response.header("Cache-Control", "no-store");
   if (shape.retry_after > 0) response.header("Retry-After", fmt::format("{}", shape.retry_after));
-  if (shape.status == 405) response.header("Allow", "GET, HEAD");
   response.body = buffer.GetString();
   response.body += '\n';
   return response;
 }
 
-Response answer_manifest(const tree::StoredManifest& manifest) {
-  Response response = base(200, image::name_of(manifest.type));
-  response.header("Docker-Content-Digest", manifest.digest.str())
-      .header("ETag", fmt::format("\"{}\"", manifest.digest.str()))
-      .header("Cache-Control", "no-cache");
-  response.body = manifest.bytes;
-  return response;
+void log_failure(const Request& request, const Error& error) {
+  const auto level = error.failure() == Failure::storage ? log::Level::error : log::Level::warning;
+  log::write(level, "request failed", {{"path", request.path.substr(0, 300)}, {"error", std::string(error.what())}});
 }
 
-Response answer_blob(const image::Digest& digest, FileBody file) {
-  Response response = base(200, "application/octet-stream");
-  response.header("Docker-Content-Digest", digest.str())
-      .header("ETag", fmt::format("\"{}\"", digest.str()))
-      .header("Cache-Control", "public, max-age=31536000, immutable");
-  response.file = std::move(file);
-  return response;
+Response answer_unexpected(const Request& request, const std::exception& error) {
+  log_failure(request, Error(Failure::unavailable, error.what()));
+  return answer_error(Error(Failure::unavailable, "the registry could not answer: try again later"));
 }
 
 Response answer_json(std::string body) {
-  Response response = base(200, "application/json");
+  Response response = response_of_type(200, "application/json");
   response.body = std::move(body);
   return response;
 }
@@ -145,7 +137,7 @@ unsigned hop_of(const Request& request) {
 
 Response answer_redirect(const Request& request, unsigned hop) {
   const std::string query = with_query_parameter(request.query, hop_parameter, fmt::format("{}", hop));
-  Response response = base(307, "application/json");
+  Response response = response_of_type(307, "application/json");
   // The decoded path: whoever waits has passed the parsers, so nothing in it would have to be escaped again. The query
   // has its escapes already; what would end the header's line gets one.
   const auto is_visible = [](char c) { return c != ' ' && text::is_printable(c); };

@@ -1,10 +1,12 @@
 // What we say: the one place where failures become HTTP (OCI distribution-spec v1.1, "Error Codes").
 #pragma once
 
+#include <exception>
+#include <string>
+#include <string_view>
+
 #include "error.h"
 #include "http/message.h"
-#include "image/digest.h"
-#include "tree/tree.h"
 
 namespace nixery::http {
 
@@ -17,8 +19,13 @@ Response answer_error(const Error& error, std::string_view declaration = {});
 // What the puller is told of it: public_text(), or less where it is the operator's business alone.
 std::string message_of(const Error& error);
 
-Response answer_manifest(const tree::StoredManifest& manifest);
-Response answer_blob(const image::Digest& digest, FileBody file);
+// One line of the log.
+void log_failure(const Request& request, const Error& error);
+// For what is no Error: logs it, and says only that the registry could not answer.
+Response answer_unexpected(const Request& request, const std::exception& error);
+
+// With the headers that every response of the registry has.
+Response response_of_type(int status, std::string_view content_type);
 Response answer_json(std::string body);
 // 307 to the same address, one hop further; never cached.
 Response answer_redirect(const Request& request, unsigned hop);

@@ -1,4 +1,4 @@
-// What becomes of a request: an answer, a wait for a job, or an answer in pieces.
+// What becomes of a request: a response, a wait for a job, or a response in pieces.
 #pragma once
 
 #include <chrono>
@@ -13,18 +13,20 @@
 
 namespace nixery::http {
 
-// A request whose answer is being built. Both functions run on the one thread that answers all who wait: they must not
-// wait for anything themselves, such as a lock.
+// A request that waits for a job. Both functions run on the one thread that answers all who wait: they must not wait
+// for anything themselves, such as a lock.
 struct Waiting {
   Request request;
   std::shared_ptr<jobs::AnyJob> job;
   std::chrono::steady_clock::time_point deadline;
   std::function<Response()> when_finished;
-  std::function<std::string()> progress = {};  // of the job, for a message
-  std::function<Response()> when_late = {};    // at the deadline; empty: it is redirected to itself
+  std::function<Response()> when_late;  // at the deadline
 };
 
-// An answer that goes on for a while. `next` returns what is new, at once and perhaps nothing; nullopt at the end.
+// The response once the job has finished or the deadline has passed. Never throws: failures are responses.
+Response resume(const Waiting& waiting);
+
+// A response that goes on for a while. `next` returns what is new, at once and perhaps nothing; nullopt at the end.
 // It may throw, which is the end too.
 struct Streaming {
   Response head;  // with no body

@@ -73,6 +73,14 @@ Request read_request(const std::function<const char*(const char*)>& get) {
   return request;
 }
 
+std::string shown_host(const Request& request) {
+  const auto allowed = [](char c) {
+    return text::is_alnum(c) || std::string_view(".-:[]").find(c) != std::string_view::npos;
+  };
+  const bool shown = !request.host.empty() && request.host.size() <= 255 && text::all(request.host, allowed);
+  return shown ? request.host : "HOST";
+}
+
 std::string_view reason_phrase(int status) {
   switch (status) {
     case 200: return "OK";

@@ -30,6 +30,9 @@ struct Request {
 // CGI's variables (RFC 3875) and nginx's additions -> Request; `get` returns null for what is not set.
 Request read_request(const std::function<const char*(const char* name)>& get);
 
+// The host to show to people: the request's if it has only letters, digits, '.', '-', ':' and brackets, else "HOST".
+std::string shown_host(const Request& request);
+
 // The value of the first parameter called `name`, undecoded.
 std::optional<std::string_view> query_parameter(std::string_view query, std::string_view name);
 // The query with `name` set to `value`: replaced, or appended.

@@ -46,9 +46,8 @@ void PendingRequests::Wakeup::signal() const {
   [[maybe_unused]] const auto written = write(event.get(), &one, sizeof one);
 }
 
-PendingRequests::PendingRequests(const Registry& registry, std::size_t capacity, metrics::Gauge& waiting)
-    : registry_(registry),
-      capacity_(capacity),
+PendingRequests::PendingRequests(std::size_t capacity, metrics::Gauge& waiting)
+    : capacity_(capacity),
       waiting_(waiting),
       wakeup_(std::make_shared<const Wakeup>(Wakeup{opened(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK))})),
       events_(opened(epoll_create1(EPOLL_CLOEXEC))) {
@@ -69,7 +68,7 @@ PendingRequests::~PendingRequests() {
 void PendingRequests::answer(PendingRequest& request) const {
   const CauseScope scope(request.waiting.request.cause);
   try {
-    request.exchange.answer(registry_.resume(request.waiting));
+    request.exchange.answer(resume(request.waiting));
   } catch (const std::exception& error) {
     log::error("an answer broke off", {{"error", error.what()}});
   }

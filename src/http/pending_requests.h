@@ -16,8 +16,9 @@
 #include <thread>
 
 #include "http/fastcgi.h"
-#include "http/registry.h"
+#include "http/handler_result.h"
 #include "jobs/client_shares.h"
+#include "metrics/value.h"
 
 namespace nixery::http {
 
@@ -25,7 +26,7 @@ namespace nixery::http {
 class PendingRequests {
  public:
   // `waiting` always shows how many there are. Throws Error{unavailable} if there are no descriptors left.
-  PendingRequests(const Registry& registry, std::size_t capacity, metrics::Gauge& waiting);
+  PendingRequests(std::size_t capacity, metrics::Gauge& waiting);
   // Answers each request that still waits with a redirect to the same address, where another worker may take it.
   ~PendingRequests();
 
@@ -55,7 +56,6 @@ class PendingRequests {
   void take(Requests::iterator request, Requests& into);
   bool make_room_for(const std::string& client, Requests& evicted);
 
-  const Registry& registry_;
   const std::size_t capacity_;
   metrics::Gauge& waiting_;
   const std::shared_ptr<const Wakeup> wakeup_;

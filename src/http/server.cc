@@ -19,10 +19,10 @@ namespace nixery::http {
 namespace {
 
 // Whatever goes wrong with one request ends that one: it is closed unanswered, and the web server says so.
-void handle(Exchange exchange, const Registry& registry, PendingRequests& pending, EventStreams& streams) {
+void handle(Exchange exchange, const Handler& handler, PendingRequests& pending, EventStreams& streams) {
   const CauseScope scope(exchange.request().cause);
   try {
-    auto answer = registry.answer(exchange.request());
+    auto answer = handler.answer(exchange.request());
     if (auto* response = std::get_if<Response>(&answer)) {
       exchange.answer(*response);
     } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
@@ -35,25 +35,25 @@ void handle(Exchange exchange, const Registry& registry, PendingRequests& pendin
   }
 }
 
-void answer_all(Acceptor& acceptor, const Registry& registry, const AccessLog& access_log, PendingRequests& pending,
+void answer_all(Acceptor& acceptor, const Handler& handler, const AccessLog& access_log, PendingRequests& pending,
                 EventStreams& streams) {
   while (os::Fd connection = acceptor.next())
     if (auto exchange = Exchange::read(std::move(connection), &access_log))
-      handle(*std::move(exchange), registry, pending, streams);
+      handle(*std::move(exchange), handler, pending, streams);
 }
 
 }  // namespace
 
-void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, Listener listener,
-           const ServerSettings& settings) {
-  const AccessLog access_log(metrics);
-  PendingRequests pending(registry, settings.max_waiting, metrics.waiting);
+void serve(const Handler& handler, metrics::Metrics& metrics, Listener listener, const ServerSettings& settings,
+           const std::function<void()>& draining) {
+  const AccessLog access_log(handler, metrics);
+  PendingRequests pending(settings.max_waiting, metrics.waiting);
   EventStreams streams(settings.streams, metrics.streams);
   const std::string origin = listener.origin;
   Acceptor acceptor(std::move(listener));
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < settings.threads; ++i)
-    threads.emplace_back([&] { answer_all(acceptor, registry, access_log, pending, streams); });
+    threads.emplace_back([&] { answer_all(acceptor, handler, access_log, pending, streams); });
   log::info("serving", {{"listener", origin}});
 
   const int signal = os::wait_for_termination([] {
@@ -61,20 +61,20 @@ void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, 
               {{"signal", "SIGHUP"}, {"why", "declared images are followed by themselves, settings need a restart"}});
   });
   log::info("draining", {{"signal", strsignal(signal)}});
-  status.drain();
+  draining();
   // Before anybody is sent away: who comes back at once must not come back to us.
   acceptor.close();
   for (std::thread& thread : threads) thread.join();
 }
 
-void serve_cgi(const Registry& registry) {
+void serve_cgi(const Handler& handler) {
   const Request request = read_request([](const char* name) { return std::getenv(name); });
   const CauseScope scope(request.cause);
-  auto answer = registry.answer(request);
+  auto answer = handler.answer(request);
   Response response;
   if (auto* waiting = std::get_if<Waiting>(&answer)) {
     waiting->job->wait_until(waiting->deadline);
-    response = registry.resume(*waiting);
+    response = resume(*waiting);
   } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
     // One look: whoever follows comes back for the next.
     response = std::move(streaming->head);

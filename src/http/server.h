@@ -1,9 +1,12 @@
-// The FastCGI worker: threads that accept, a room where requests wait, and an orderly end.
+// The FastCGI worker: threads that answer requests, requests that wait, event streams, and an orderly end.
 #pragma once
 
+#include <functional>
+
 #include "http/event_streams.h"
+#include "http/handler.h"
 #include "http/listener.h"
-#include "http/registry.h"
+#include "metrics/metrics.h"
 
 namespace nixery::http {
 
@@ -13,13 +16,13 @@ struct ServerSettings {
   StreamLimits streams = {};
 };
 
-// Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread (os/signals.h). Then: it is not
-// ready any more, its socket is closed (and, where it made it, removed), running answers finish, waiting requests are
+// Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread (os/signals.h). Then: `draining`
+// is called, its socket is closed (and, where it made it, removed), running answers finish, waiting requests are
 // redirected to themselves, and streams end.
-void serve(const Registry& registry, Status& status, metrics::Metrics& metrics, Listener listener,
-           const ServerSettings& settings);
+void serve(const Handler& handler, metrics::Metrics& metrics, Listener listener, const ServerSettings& settings,
+           const std::function<void()>& draining);
 
 // Answers the one request of the environment (RFC 3875) on standard output and closes it; builds may go on.
-void serve_cgi(const Registry& registry);
+void serve_cgi(const Handler& handler);
 
 }  // namespace nixery::http

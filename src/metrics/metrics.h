@@ -6,35 +6,49 @@
 #include <cstddef>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "error.h"
 #include "metrics/value.h"
 
 namespace nixery::metrics {
 
-// The route of a request, as a label; http/routes.h maps paths to routes.
-enum class Route { base, manifest, blob, tags, catalog, referrers, api, events, page, metrics, health, ready, none };
-inline constexpr std::size_t route_count = static_cast<std::size_t>(Route::none) + 1;
-std::string_view name_of(Route route);  // "manifest"
-
-// By route and HTTP status.
+// Responses by route and HTTP status, and how long they took. A route is an index into `labels`, which must outlive it.
 class RequestCounts {
  public:
-  Counter& of(Route route, int status) {
-    return (*counts_)[static_cast<std::size_t>(route)][status < 0 || status >= statuses ? 0 : std::size_t(status)];
+  explicit RequestCounts(const std::vector<std::string_view>& labels = {})
+      : routes_(std::make_unique<OfRoute[]>(labels.size())), size_(labels.size()) {
+    for (std::size_t route = 0; route < size_; ++route) routes_[route].label = labels[route];
   }
-  template <typename Visit>  // (Route, int status, std::uint64_t)
-  void for_each(Visit&& visit) const {
-    for (std::size_t route = 0; route < route_count; ++route)
+
+  std::string_view label(std::size_t route) const { return routes_[route].label; }
+  void note(std::size_t route, int status, std::chrono::nanoseconds duration) {
+    routes_[route].counts[status < 0 || status >= statuses ? 0 : static_cast<std::size_t>(status)].add();
+    routes_[route].durations.observe(duration);
+  }
+
+  template <typename Visit>  // (std::string_view label, int status, std::uint64_t)
+  void for_each_count(Visit&& visit) const {
+    for (std::size_t route = 0; route < size_; ++route)
       for (int status = 0; status < statuses; ++status)
-        if (const auto count = (*counts_)[route][std::size_t(status)].value(); count > 0 || status == 200)
-          visit(static_cast<Route>(route), status, count);
+        if (const auto count = routes_[route].counts[static_cast<std::size_t>(status)].value();
+            count > 0 || status == 200)
+          visit(routes_[route].label, status, count);
+  }
+  template <typename Visit>  // (std::string_view label, const Histogram&)
+  void for_each_duration(Visit&& visit) const {
+    for (std::size_t route = 0; route < size_; ++route) visit(routes_[route].label, routes_[route].durations);
   }
 
  private:
   static constexpr int statuses = 600;
-  using Counts = std::array<std::array<Counter, statuses>, route_count>;
-  std::unique_ptr<Counts> counts_ = std::make_unique<Counts>();
+  struct OfRoute {
+    std::string_view label;
+    std::array<Counter, statuses> counts;
+    Histogram durations;
+  };
+  std::unique_ptr<OfRoute[]> routes_;
+  std::size_t size_;
 };
 
 // How it went for a request that nginx could not answer by itself.
@@ -70,8 +84,10 @@ struct Evaluations {
 };
 
 struct Metrics {
+  Metrics() = default;
+  explicit Metrics(const std::vector<std::string_view>& route_labels) : requests(route_labels) {}
+
   RequestCounts requests;
-  std::array<Histogram, route_count> request_durations;
   Counter response_bytes;
   Gauge waiting, streams;  // requests
 
@@ -82,6 +98,10 @@ struct Metrics {
   Histogram source, resolve, realise, layer, publish;  // their phases, also of builds that failed
   Evaluations evaluations;
   NixFaults nix_faults;  // builds and evaluations that failed of them
+
+  // A number that goes up whenever this worker may have seen a new image, built by itself or another worker: for lists
+  // of images that are cached.
+  std::uint64_t images_changed() const { return built.value() + found.value() + tags.there.value(); }
 };
 
 }  // namespace nixery::metrics

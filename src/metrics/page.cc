@@ -12,12 +12,13 @@ double seconds_of(std::chrono::system_clock::time_point time) {
 
 void requests(Exposition& page, const Metrics& metrics) {
   page.counter("nixery_requests_total", "Requests that this worker answered: what nginx could not serve by itself.");
-  metrics.requests.for_each([&](Route route, int status, std::uint64_t count) {
-    page.sample({{"route", name_of(route)}, {"status", std::to_string(status)}}, count);
+  metrics.requests.for_each_count([&](std::string_view route, int status, std::uint64_t count) {
+    page.sample({{"route", route}, {"status", std::to_string(status)}}, count);
   });
   page.histogram("nixery_request_duration_seconds", "From taking a request to its answer; waits on builds are in it.");
-  for (std::size_t i = 0; i < route_count; ++i)
-    page.sample({{"route", name_of(static_cast<Route>(i))}}, metrics.request_durations[i]);
+  metrics.requests.for_each_duration([&](std::string_view route, const Histogram& durations) {
+    page.sample({{"route", route}}, durations);
+  });
   page.counter("nixery_response_bytes_total", "Bytes of bodies that this worker handed to nginx.");
   page.sample({}, metrics.response_bytes.value());
   page.gauge("nixery_requests_waiting", "Requests that wait on a build now.");
@@ -144,25 +145,6 @@ void process(Exposition& page, const Process& process) {
 }
 
 }  // namespace
-
-std::string_view name_of(Route route) {
-  switch (route) {
-    case Route::base: return "base";
-    case Route::manifest: return "manifest";
-    case Route::blob: return "blob";
-    case Route::tags: return "tags";
-    case Route::catalog: return "catalog";
-    case Route::referrers: return "referrers";
-    case Route::api: return "api";
-    case Route::events: return "events";
-    case Route::page: return "page";
-    case Route::metrics: return "metrics";
-    case Route::health: return "health";
-    case Route::ready: return "ready";
-    case Route::none: return "none";
-  }
-  return {};
-}
 
 std::string_view name_of(NixFault fault) {
   switch (fault) {

@@ -7,8 +7,8 @@
 
 #include "check.h"
 #include "http/answers.h"
-#include "http/registry.h"
 #include "layer/index.h"
+#include "routes.h"
 #include "text/encoding.h"
 
 using namespace nixery;
@@ -140,8 +140,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   constexpr jobs::JobLimits nothing_runs{0, 1, std::chrono::seconds(30)};
   pipeline::Builder builder(house.pipeline, house.tree, house.source, house.writer, house.declared, nothing_runs);
   pipeline::Planner planner(house.pipeline, house.tree, house.source, nothing_runs);
-  const http::Registry registry(builder, planner, house.tree, {.hop = std::chrono::seconds(0), .hops = 3});
-  const auto answer = registry.answer(request);
+  const registry_api::RegistryApi registry(builder, house.tree, {.hop = std::chrono::seconds(0), .hops = 3});
+  const web::Api web(builder, planner, house.tree, {.evaluation_wait = std::chrono::seconds(0)});
+  const auto answer = Router({&registry, &web}).answer(request);
   if (const auto* response = std::get_if<http::Response>(&answer)) {
     check(request, *response);
     return 0;
@@ -151,7 +152,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   const auto& waiting = std::get<http::Waiting>(answer);
-  check(request, registry.resume(waiting));
+  check(request, http::resume(waiting));
   for (const Failure failure : {Failure::build_failed, Failure::evaluation_failed, Failure::storage}) {
     const Error error(failure, "it failed: " + std::string(rest), std::string(rest));
     check(request, http::answer_error(error));  // as when_finished() does for a job that failed

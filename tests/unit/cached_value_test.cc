@@ -1,4 +1,4 @@
-#include "http/cached_value.h"
+#include "jobs/cached_value.h"
 
 #include <doctest/doctest.h>
 
@@ -17,9 +17,9 @@ namespace {
 struct Counted {
   std::atomic<int> begun = 0, changes = 0;
   std::atomic<bool> open = true;
-  http::CachedValue<int> cache;
+  jobs::CachedValue<int> cache;
 
-  explicit Counted(http::CacheLimits limits)
+  explicit Counted(jobs::CacheLimits limits)
       : cache(
             [this] {
               const int number = ++begun;
@@ -45,7 +45,7 @@ struct Counted {
 };
 
 // As if computing had taken long, or no time at all.
-constexpr http::CacheLimits expensive{0ms, 0ms, 1'000'000, 0}, cheap{0ms, 1h, 0, 0};
+constexpr jobs::CacheLimits expensive{0ms, 0ms, 1'000'000, 0}, cheap{0ms, 1h, 0, 0};
 
 }  // namespace
 
@@ -99,7 +99,7 @@ TEST_CASE("while a value is computed no caller is blocked: the others get the la
 
 TEST_CASE("a value that cannot be computed is an error of the job, and the next caller tries again") {
   std::atomic<bool> fails = true;
-  http::CachedValue<int> cache(
+  jobs::CachedValue<int> cache(
       [&]() -> int {
         if (fails.exchange(false)) throw Error(Failure::storage, "no");
         return 7;

@@ -7,7 +7,6 @@
 
 #include "http/answers.h"
 #include "http/message.h"
-#include "http/routes.h"
 #include "jobs/job_queue.h"
 #include "os/process.h"
 
@@ -119,26 +118,4 @@ TEST_CASE("what we start is told of the trace, and not of the one that we were s
 TEST_CASE("an answer's head has the request's id") {
   CHECK(http::head_of({}, "r-1").find("\r\nX-Request-Id: r-1\r\n") != std::string::npos);
   CHECK(http::head_of({}).find("X-Request-Id") == std::string::npos);
-}
-
-TEST_CASE("each address has its route, and what it names") {
-  using metrics::Route;
-  const auto route = [](std::string_view path) { return http::match_route(path).route; };
-  const auto manifest = http::match_route("/v2/a/manifests/b/manifests/latest");
-  CHECK(manifest.route == Route::manifest);
-  CHECK(manifest.repository == "a/manifests/b");
-  CHECK(manifest.reference == "latest");
-  CHECK(route("/v2/a/blobs/sha256:00") == Route::blob);
-  CHECK(route("/v2/") == Route::base);
-  CHECK(route("/v2/_catalog") == Route::catalog);
-  CHECK(route("/v2/a/tags/list") == Route::tags);
-  CHECK(route("/v2/a/tags/other") == Route::none);
-  CHECK(route("/v2/a/referrers/sha256:00") == Route::referrers);
-  CHECK(route("/api/plan/a") == Route::api);
-  CHECK(route("/api/events/a") == Route::events);
-  CHECK(route("/metrics") == Route::metrics);
-  CHECK(route("/healthz") == Route::health);
-  CHECK(route("/readyz") == Route::ready);
-  CHECK(route("/metrics/") == Route::none);
-  CHECK(route("/v2/manifests/x") == Route::none);
 }

@@ -1,4 +1,4 @@
-#include "http/discovery.h"
+#include "registry_api/discovery.h"
 
 #include <doctest/doctest.h>
 
@@ -163,7 +163,7 @@ TEST_CASE("a list of tags has the repository's name and says where it goes on") 
   const Shelf shelf;
   for (const char* tag : {"a", "b", "c"}) shelf.tag("shell/git", tag);
   const auto list = [&](std::string_view query) {
-    return answer([&] { return http::tags_list(shelf.tree, "shell/git", query); });
+    return answer([&] { return registry_api::tags_page(shelf.tree, "shell/git", query); });
   };
   CHECK(list("").body == R"({"name":"shell/git","tags":["a","b","c"]})");
   CHECK(header_of(list(""), "Content-Type") == "application/json");
@@ -187,13 +187,13 @@ TEST_CASE("a page of no sense is 400, a repository that was never built 404") {
   const Shelf shelf;
   shelf.tag("git", "latest");
   const auto list = [&](std::string_view name, std::string_view query) {
-    return answer([&] { return http::tags_list(shelf.tree, name, query); });
+    return answer([&] { return registry_api::tags_page(shelf.tree, name, query); });
   };
   for (const char* query : {"n=-1", "n=", "n", "n=x", "n=1x", "n=%zz", "n=1.0", "last=%4"}) {
     CAPTURE(query);
     CHECK(list("git", query).status == 400);
     CHECK(code_of(list("git", query)) == "UNSUPPORTED");
-    CHECK(answer([&] { return http::catalog(nullptr, query); }).status == 400);
+    CHECK(answer([&] { return registry_api::catalog_page(nullptr, query); }).status == 400);
   }
   CHECK(list("curl", "").status == 404);
   CHECK(code_of(list("curl", "")) == "NAME_UNKNOWN");
@@ -209,7 +209,7 @@ TEST_CASE("the catalog lists what has been built") {
   const auto list = [&](std::string_view query) {
     return answer([&] {
       const Names all = tree::repositories(shelf.tree.layout());
-      return http::catalog(&all, query);
+      return registry_api::catalog_page(&all, query);
     });
   };
   CHECK(list("").body == R"({"repositories":[]})");
@@ -217,7 +217,7 @@ TEST_CASE("the catalog lists what has been built") {
   CHECK(names_in(list(""), "repositories") == Names{"a", "a-b", "a/b"});
   CHECK(header_of(list("n=1&last=a"), "Link") == "</v2/_catalog?n=1&last=a-b>; rel=\"next\"");
   CHECK(names_in(list("n=1&last=a%2Db"), "repositories") == Names{"a/b"});
-  const auto later = answer([] { return http::catalog(nullptr, ""); });
+  const auto later = answer([] { return registry_api::catalog_page(nullptr, ""); });
   CHECK(later.status == 429);
   CHECK_FALSE(header_of(later, "Retry-After").empty());
 }
@@ -230,7 +230,7 @@ TEST_CASE("pages put together are the whole list") {
     Names seen;
     std::string query = std::string("n=") + n;
     for (std::size_t pages = 0; !query.empty() && pages < 100; ++pages) {
-      const auto page = http::tags_list(shelf.tree, "git", query);
+      const auto page = registry_api::tags_page(shelf.tree, "git", query);
       for (auto& tag : names_in(page, "tags")) seen.push_back(tag);
       const std::string link = header_of(page, "Link");
       query = link.empty() ? "" : link.substr(link.find('?') + 1, link.find('>') - link.find('?') - 1);
@@ -242,7 +242,7 @@ TEST_CASE("pages put together are the whole list") {
 TEST_CASE("any well-formed digest has a list of referrers, a malformed one is 400") {
   const Shelf shelf;
   const auto list = [&](std::string_view digest) {
-    return answer([&] { return http::referrers(shelf.tree, digest, ""); });
+    return answer([&] { return registry_api::referrers_list(shelf.tree, digest, ""); });
   };
   for (const std::string& digest :
        {"sha256:" + std::string(64, 'a'), "sha512:" + std::string(128, 'a'), shelf.manifest.str()}) {
@@ -264,7 +264,9 @@ TEST_CASE("referrers are listed by type, then digest, and filtered by type") {
   const auto spdx = shelf.publish_referrer_of(shelf.manifest, "spdx", "application/spdx+json");
   const auto one = shelf.publish_referrer_of(shelf.manifest, "one", "application/a"),
              two = shelf.publish_referrer_of(shelf.manifest, "two", "application/a");
-  const auto list = [&](std::string_view query) { return http::referrers(shelf.tree, shelf.manifest.str(), query); };
+  const auto list = [&](std::string_view query) {
+    return registry_api::referrers_list(shelf.tree, shelf.manifest.str(), query);
+  };
 
   Names a{one.digest.str(), two.digest.str()};
   std::sort(a.begin(), a.end());
@@ -356,7 +358,7 @@ TEST_CASE("an export has all that the images lead to and nothing else") {
 
   const tree::Tree copied(tree::Layout{copy, {}});
   CHECK(copied.manifest(*copied.digest_of_tag("git", "latest"))->digest == git);
-  CHECK(http::referrers(shelf.tree, git.str(), "").body ==
+  CHECK(registry_api::referrers_list(shelf.tree, git.str(), "").body ==
         os::read_if_exists(tree::referrers_index_file(copied.layout(), git)));
   CHECK(copied.has_blob(image::Digest::of("sbom")));
 

@@ -60,7 +60,6 @@ TEST_CASE("what will fail again is a 4xx with its message; what may pass has Ret
   CHECK(http::answer_error(Error(Failure::unavailable, "x")).status == 503);
   CHECK(http::answer_error(Error(Failure::storage, "x")).status == 503);
   CHECK(http::answer_error(Error(Failure::build_failed, "x")).status == 424);
-  CHECK(header_of(http::answer_error(Error(Failure::unsupported_method, "x")), "Allow") == "GET, HEAD");
 }
 
 TEST_CASE("a failed build's message ends with its log; the operator's troubles stay in his") {

@@ -58,18 +58,23 @@ TEST_CASE("a histogram's buckets hold what took as long or less, the last one al
 }
 
 TEST_CASE("nothing that several threads count is lost") {
-  metrics::Metrics counted;
+  metrics::Metrics counted({"a", "b"});
   {
     std::vector<std::jthread> threads;
     for (int i = 0; i < 4; ++i)
       threads.emplace_back([&] {
         for (int n = 0; n < 10'000; ++n) {
-          counted.requests.of(metrics::Route::manifest, 404).add();
+          counted.requests.note(1, 404, 20ms);
           counted.build_duration.observe(20ms);
         }
       });
   }
-  CHECK(counted.requests.of(metrics::Route::manifest, 404).value() == 40'000);
+  counted.requests.for_each_count([](std::string_view route, int status, std::uint64_t count) {
+    if (status == 404) CHECK((route == "b" && count == 40'000));
+  });
+  counted.requests.for_each_duration([](std::string_view route, const metrics::Histogram& durations) {
+    CHECK(durations.read().buckets[1] == (route == "b" ? 40'000 : 0));
+  });
   CHECK(counted.build_duration.read().buckets[1] == 40'000);
   CHECK(counted.build_duration.read().seconds == doctest::Approx(800));
 }
@@ -86,8 +91,8 @@ TEST_CASE("a timer observes how long it lived, also where something is thrown") 
 }
 
 TEST_CASE("the page tells what was counted and measured, each family once") {
-  metrics::Metrics counted;
-  counted.requests.of(metrics::Route::blob, 206).add(3);
+  metrics::Metrics counted({"manifest", "blob"});
+  counted.requests.note(1, 206, 1s);
   counted.failed[static_cast<std::size_t>(Failure::build_failed)].add(2);
   counted.tags.joined.add();
   metrics::Readings readings;
@@ -99,7 +104,7 @@ TEST_CASE("the page tells what was counted and measured, each family once") {
   const std::string text = metrics::page(counted, readings);
   for (const char* line :
        {"nixery_build_info{version=\"1.2\"} 1", "nixery_worker_info{listener=\"unix:/run/\\\"x\\\"\"} 1",
-        "nixery_requests_total{route=\"blob\",status=\"206\"} 3",
+        "nixery_requests_total{route=\"blob\",status=\"206\"} 1",
         "nixery_requests_total{route=\"blob\",status=\"200\"} 0", "nixery_builds_total{outcome=\"build_failed\"} 2",
         "nixery_builds_total{outcome=\"built\"} 0", "nixery_lookups_total{kind=\"tag\",result=\"joined\"} 1",
         "nixery_tree_blobs 7", "nixery_tree_blob_bytes 900", "nixery_tree_counted_timestamp_seconds 1700000000",
@@ -119,8 +124,10 @@ TEST_CASE("what is not known is not told") {
 }
 
 TEST_CASE("a status that is none does not break the counting") {
-  metrics::RequestCounts counts;
-  counts.of(metrics::Route::none, -1).add();
-  counts.of(metrics::Route::none, 600).add();
-  CHECK(counts.of(metrics::Route::none, 0).value() == 2);
+  metrics::RequestCounts counts({"a"});
+  counts.note(0, -1, 1s);
+  counts.note(0, 600, 1s);
+  std::uint64_t odd = 0;
+  counts.for_each_count([&](std::string_view, int status, std::uint64_t count) { odd += status == 0 ? count : 0; });
+  CHECK(odd == 2);
 }

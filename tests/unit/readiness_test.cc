@@ -1,4 +1,4 @@
-#include "http/readiness.h"
+#include "health/readiness.h"
 
 #include <doctest/doctest.h>
 
@@ -11,15 +11,15 @@
 #include "logged.h"
 
 using namespace nixery;
-using http::Readiness;
-using http::ReadinessCheck;
+using health::Readiness;
+using health::ReadinessCheck;
 
 namespace {
 
 using Result = std::optional<std::string>;
 
 std::string faults(Readiness& readiness) {
-  return http::faults_in(readiness.latest());
+  return health::faults_in(readiness.latest());
 }
 
 void wait_until(const std::function<bool()>& condition) {
@@ -27,10 +27,10 @@ void wait_until(const std::function<bool()>& condition) {
 }
 
 // Checks that run all the time, so that a test waits for none.
-constexpr http::ReadinessSettings eager{.every = std::chrono::seconds(0),
-                                        .fresh = std::chrono::seconds(0),
-                                        .probe_every = std::chrono::seconds(0),
-                                        .probe_again = std::chrono::seconds(0)};
+constexpr health::ReadinessSettings eager{.every = std::chrono::seconds(0),
+                                          .fresh = std::chrono::seconds(0),
+                                          .probe_every = std::chrono::seconds(0),
+                                          .probe_again = std::chrono::seconds(0)};
 
 }  // namespace
 
@@ -47,7 +47,7 @@ TEST_CASE("a worker is not ready before its checks have ended once, and who asks
   go = true;
   go.notify_all();
   wait_until([&] { return faults(readiness).empty(); });
-  CHECK(http::readiness_report(readiness.latest()) == R"({"ready":true,"checks":{"tree":{"ok":true}}})");
+  CHECK(health::readiness_report(readiness.latest()) == R"({"ready":true,"checks":{"tree":{"ok":true}}})");
 }
 
 TEST_CASE("checks that have run for too long count as failed until they end") {

@@ -5,8 +5,6 @@
 
 #include <chrono>
 
-#include "http/compose_page.h"
-#include "http/image_report.h"
 #include "image/manifest.h"
 #include "json/json.h"
 #include "nix/attribute_names.h"
@@ -17,6 +15,8 @@
 #include "tree/failures.h"
 #include "tree/recent.h"
 #include "tree/tree.h"
+#include "web/compose_page.h"
+#include "web/image_report.h"
 
 using namespace nixery;
 namespace fs = std::filesystem;
@@ -43,7 +43,7 @@ http::Response compose(std::string query, std::string host = "registry.example.o
   request.query = std::move(query);
   request.host = std::move(host);
   request.scheme = std::move(scheme);
-  return http::compose_page(request);
+  return web::compose_page(request);
 }
 
 }  // namespace
@@ -193,24 +193,24 @@ TEST_CASE("an image is summed up from its manifest") {
                                  {{image::MediaType::oci_layer_gzip, shelf.tree.publish_blob("layer"), 5, {}, {}}},
                                  {{"org.opencontainers.image.version", "8.7"}}};
   const auto digest = shelf.tree.publish_manifest(image::to_json(manifest), image::MediaType::oci_manifest);
-  const auto one = http::summary_of(shelf.tree, digest);
+  const auto one = web::summary_of(shelf.tree, digest);
   CHECK((one.size == 6 && one.layers == 1 && one.version == "8.7"));
   image::Index index{image::Format::oci,
                      {{image::MediaType::oci_manifest, digest, 1, {}, image::PlatformName{"amd64", "linux", ""}}},
                      {}};
   const auto whole = shelf.tree.publish_manifest(image::to_json(index), image::MediaType::oci_index);
-  CHECK(http::summary_of(shelf.tree, whole).architectures == std::vector<std::string>{"amd64"});
-  CHECK(http::summary_of(shelf.tree, whole).size == 6);
-  CHECK(http::summary_of(shelf.tree, image::Digest::of("gone")).size == 0);
+  CHECK(web::summary_of(shelf.tree, whole).architectures == std::vector<std::string>{"amd64"});
+  CHECK(web::summary_of(shelf.tree, whole).size == 6);
+  CHECK(web::summary_of(shelf.tree, image::Digest::of("gone")).size == 0);
 
   // Without config, SBOM and recipes it is a report all the same.
-  const auto report = json::parse(http::image_report(shelf.tree, "curl", "latest", digest), "the report");
+  const auto report = json::parse(web::image_report(shelf.tree, "curl", "latest", digest), "the report");
   CHECK(json::find(report, "images")->Size() == 1);
-  const auto both = json::parse(http::image_report(shelf.tree, "curl", "latest", whole), "the report");
+  const auto both = json::parse(web::image_report(shelf.tree, "curl", "latest", whole), "the report");
   CHECK(json::find(both, "images")->Size() == 1);
   CHECK(json::string_or((*json::find(both, "images"))[0], "digest", "") == digest.str());
   CHECK(json::find(both, "referrers"));
-  CHECK_THROWS_AS(http::image_report(shelf.tree, "curl", "latest", image::Digest::of("gone")), Error);
+  CHECK_THROWS_AS(web::image_report(shelf.tree, "curl", "latest", image::Digest::of("gone")), Error);
 }
 
 TEST_CASE("an answer that comes in pieces does not say how long it is") {

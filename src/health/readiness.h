@@ -15,7 +15,7 @@
 #include "nix/build_probe.h"
 #include "tree/layout.h"
 
-namespace nixery::http {
+namespace nixery::health {
 
 struct ReadinessCheck {
   std::string name;
@@ -75,4 +75,4 @@ class Readiness {
   std::jthread checking_, probing_;  // last: they use the rest
 };
 
-}  // namespace nixery::http
+}  // namespace nixery::health

@@ -1,4 +1,4 @@
-#include "http/compose_page.h"
+#include "web/compose_page.h"
 
 #include <fmt/format.h>
 
@@ -10,7 +10,7 @@
 #include "text/encoding.h"
 #include "text/public_text.h"
 
-namespace nixery::http {
+namespace nixery::web {
 
 namespace {
 
@@ -29,7 +29,7 @@ std::string escaped(std::string_view text) {
 
 // A field of a form (application/x-www-form-urlencoded).
 std::string field(std::string_view query, std::string_view name) {
-  std::string value(query_parameter(query, name).value_or(""));
+  std::string value(http::query_parameter(query, name).value_or(""));
   std::replace(value.begin(), value.end(), '+', ' ');
   if (auto decoded = text::percent_decode(value)) return *std::move(decoded);
   throw Error(Failure::bad_query, fmt::format("the field '{}' has a malformed %-escape", name));
@@ -92,9 +92,9 @@ std::string command(std::string_view what, std::string_view line) {
   return fmt::format("<h2>{}</h2>\n<pre class=\"command\"><code>{}</code></pre>\n", what, escaped(line));
 }
 
-std::string commands_for(const Composed& composed, const Request& request) {
-  const std::string image =
-      fmt::format("{}/{}{}", shown_host(request), composed.name, composed.tag == "latest" ? "" : ":" + composed.tag);
+std::string commands_for(const Composed& composed, const http::Request& request) {
+  const std::string image = fmt::format("{}/{}{}", http::shown_host(request), composed.name,
+                                        composed.tag == "latest" ? "" : ":" + composed.tag);
   const std::string_view program = composed.has_shell ? " bash" : "";
   const bool plain = request.scheme == "http";  // clients want to be told
   return fmt::format("<p>This image is <code>{}</code>. The first pull builds it.</p>\n", escaped(image)) +
@@ -109,16 +109,8 @@ std::string commands_for(const Composed& composed, const Request& request) {
 
 }  // namespace
 
-std::string shown_host(const Request& request) {
-  const auto allowed = [](char c) {
-    return text::is_alnum(c) || std::string_view(".-:[]").find(c) != std::string_view::npos;
-  };
-  const bool shown = !request.host.empty() && request.host.size() <= 255 && text::all(request.host, allowed);
-  return shown ? request.host : "HOST";
-}
-
-Response compose_page(const Request& request) {
-  Response response;
+http::Response compose_page(const http::Request& request) {
+  http::Response response;
   response.header("Content-Type", "text/html; charset=utf-8");
   try {
     response.body = page("Your image", commands_for(compose(request.query), request));
@@ -130,4 +122,4 @@ Response compose_page(const Request& request) {
   return response;
 }
 
-}  // namespace nixery::http
+}  // namespace nixery::web

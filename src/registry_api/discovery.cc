@@ -1,4 +1,4 @@
-#include "http/discovery.h"
+#include "registry_api/discovery.h"
 
 #include <fmt/format.h>
 
@@ -15,13 +15,13 @@
 #include "tree/listing.h"
 #include "tree/referrers.h"
 
-namespace nixery::http {
+namespace nixery::registry_api {
 
 namespace {
 
 // Decoded. A '+' is itself and no space: media types have the one and never the other.
 std::optional<std::string> parameter(std::string_view query, std::string_view name) {
-  const auto value = query_parameter(query, name);
+  const auto value = http::query_parameter(query, name);
   if (!value) return std::nullopt;
   if (auto decoded = text::percent_decode(*value)) return decoded;
   throw Error(Failure::bad_query, fmt::format("the parameter '{}' has a malformed %-escape", name));
@@ -46,8 +46,8 @@ PageRequest read_page_request(std::string_view query) {
 
 // {<about>,"<key>":[<the page of `names`>]}, and where the next one is.
 template <typename About>
-Response answer_page(const std::vector<std::string>& names, const PageRequest& page, std::string_view address,
-                     std::string_view key, About&& about) {
+http::Response answer_page(const std::vector<std::string>& names, const PageRequest& page, std::string_view address,
+                           std::string_view key, About&& about) {
   const auto first = page.after.empty() ? names.begin() : std::upper_bound(names.begin(), names.end(), page.after);
   const auto left = static_cast<std::size_t>(names.end() - first);
   const auto end = first + static_cast<std::ptrdiff_t>(std::min(page.size, left));
@@ -62,7 +62,7 @@ Response answer_page(const std::vector<std::string>& names, const PageRequest& p
   writer.EndArray();
   writer.EndObject();
 
-  Response response = answer_json(buffer.GetString());
+  http::Response response = http::answer_json(buffer.GetString());
   response.header("Cache-Control", "no-cache");
   // Names hold nothing that would have to be escaped in a query.
   if (end != first && end != names.end())
@@ -78,7 +78,7 @@ bool is_sha512(std::string_view text) {
 
 }  // namespace
 
-Response tags_list(const tree::Tree& tree, std::string_view name, std::string_view query) {
+http::Response tags_page(const tree::Tree& tree, std::string_view name, std::string_view query) {
   reference::check_repository(name);
   const PageRequest page = read_page_request(query);
   auto tags = tree::tags(tree.layout(), name);
@@ -91,14 +91,14 @@ Response tags_list(const tree::Tree& tree, std::string_view name, std::string_vi
                      [&](json::Writer& writer) { json::member(writer, "name", name); });
 }
 
-Response catalog(const std::vector<std::string>* repositories, std::string_view query) {
+http::Response catalog_page(const std::vector<std::string>* repositories, std::string_view query) {
   const PageRequest page = read_page_request(query);
   if (!repositories)
     throw Error(Failure::too_busy, "the list of what has been built is being made: try again in a while");
   return answer_page(*repositories, page, "/v2/_catalog", "repositories", [](json::Writer&) {});
 }
 
-Response referrers(const tree::Tree& tree, std::string_view digest_text, std::string_view query) {
+http::Response referrers_list(const tree::Tree& tree, std::string_view digest_text, std::string_view query) {
   std::vector<image::Descriptor> list;
   if (const auto subject = image::Digest::parse(digest_text)) {
     list = tree::referrers_of(tree.layout(), *subject);
@@ -109,7 +109,7 @@ Response referrers(const tree::Tree& tree, std::string_view digest_text, std::st
   if (!type.empty())
     std::erase_if(list, [&](const image::Descriptor& referrer) { return referrer.artifact_type != type; });
 
-  Response response;
+  http::Response response;
   response.header("Content-Type", std::string(image::name_of(image::MediaType::oci_index)))
       .header("Docker-Distribution-API-Version", "registry/2.0")
       .header("X-Content-Type-Options", "nosniff")
@@ -119,4 +119,4 @@ Response referrers(const tree::Tree& tree, std::string_view digest_text, std::st
   return response;
 }
 
-}  // namespace nixery::http
+}  // namespace nixery::registry_api

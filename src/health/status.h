@@ -9,11 +9,11 @@
 
 #include <functional>
 
-#include "http/handler_result.h"
-#include "http/readiness.h"
+#include "health/readiness.h"
+#include "http/message.h"
 #include "metrics/page.h"
 
-namespace nixery::http {
+namespace nixery::health {
 
 // Thread-safe, if `read` is.
 class Status {
@@ -24,9 +24,9 @@ class Status {
          ReadinessSettings settings)
       : metrics_(metrics), read_(std::move(read)), readiness_(std::move(layout), probe, settings) {}
 
-  Response metrics() const;
-  Response health() const;
-  Response ready();
+  http::Response metrics() const;
+  http::Response health() const;
+  http::Response ready();
 
   // The end has begun: it is no longer ready.
   void drain() { readiness_.drain(); }
@@ -37,4 +37,4 @@ class Status {
   Readiness readiness_;
 };
 
-}  // namespace nixery::http
+}  // namespace nixery::health

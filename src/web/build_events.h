@@ -19,7 +19,7 @@
 #include "text/lines.h"
 #include "tree/tree.h"
 
-namespace nixery::http {
+namespace nixery::web {
 
 // {"reference":…,"state":…,…}. The states: "absent" (nobody asked for it), "queued", "building", "built", "failed".
 // "log" holds the last lines while it is being built and where it failed.
@@ -50,4 +50,4 @@ class BuildEvents {
   bool over_ = false;
 };
 
-}  // namespace nixery::http
+}  // namespace nixery::web

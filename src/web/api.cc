@@ -1,19 +1,19 @@
-#include "http/api.h"
+#include "web/api.h"
 
 #include <fmt/format.h>
 
 #include "error.h"
 #include "http/answers.h"
-#include "http/build_events.h"
-#include "http/image_report.h"
 #include "json/json.h"
 #include "reference/reference.h"
 #include "text/encoding.h"
 #include "text/public_text.h"
 #include "tree/failures.h"
 #include "tree/recent.h"
+#include "web/build_events.h"
+#include "web/image_report.h"
 
-namespace nixery::http {
+namespace nixery::web {
 
 namespace {
 
@@ -24,7 +24,7 @@ constexpr std::size_t listed_at_once = 50;
 constexpr std::size_t longest_search = 100;  // characters
 
 // What browsers may do with what we say: nothing but to hand it to the page that asked.
-Response guarded(Response response) {
+http::Response guarded(http::Response response) {
   response.header("Cache-Control", "no-store")
       .header("Content-Security-Policy",
               "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
@@ -33,64 +33,43 @@ Response guarded(Response response) {
   return response;
 }
 
-Response answer(std::string body) {
-  return guarded(answer_json(std::move(body)));
+http::Response answer(std::string body) {
+  return guarded(http::answer_json(std::move(body)));
 }
 
-Response answer_later(std::string body) {
-  Response response = answer(std::move(body));
+http::Response answer_later(std::string body) {
+  http::Response response = answer(std::move(body));
   response.status = 202;
   response.header("Retry-After", "2");
   return response;
 }
 
-// "/api/plan/shell/git:latest" -> "shell/git:latest" for "plan"; nullopt for other routes.
-std::optional<std::string_view> name_behind(std::string_view path, std::string_view route) {
-  const std::string prefix = fmt::format("/api/{}/", route);
-  if (!path.starts_with(prefix)) return std::nullopt;
-  return path.substr(prefix.size());
-}
-
 }  // namespace
 
-HandlerResult Api::answer(const Request& request) const {
-  const std::string_view path = request.path;
-  const auto find = [this](std::string_view name_and_tag) {
-    const auto [name, tag] = reference::split_tag(name_and_tag);
-    return builder_.find(name, tag);
-  };
-  if (path == "/api/search") return search(request);
-  if (path == "/api/images") return images(request);
-  if (path == "/api/failures") return failures();
-  if (const auto name = name_behind(path, "plan")) return plan(request, find(*name));
-  if (const auto name = name_behind(path, "image")) return image(find(*name));
-  if (const auto name = name_behind(path, "build")) return http::answer(build_state(builder_, tree_, find(*name)));
-  if (const auto name = name_behind(path, "events")) return events(find(*name));
-  throw Error(Failure::unknown_route, "there is nothing at this address under /api/");
+reference::Reference Api::find(std::string_view image) const {
+  const auto [name, tag] = reference::split_tag(image);
+  return builder_.find(name, tag);
 }
 
-HandlerResult Api::search(const Request& request) const {
-  const auto text = text::percent_decode(query_parameter(request.query, "q").value_or(""));
+http::HandlerResult Api::search(const http::Request& request) const {
+  const auto text = text::percent_decode(http::query_parameter(request.query, "q").value_or(""));
   if (!text) throw Error(Failure::bad_query, "the parameter 'q' has a malformed %-escape");
   if (text->size() > longest_search)
     throw Error(Failure::bad_query, fmt::format("the parameter 'q' is longer than {} characters", longest_search));
   const auto matches = planner_.search(*text, found_at_once, request.client);
-  if (matches.known || !matches.lookup) return http::answer(matches_json(*text, matches));
+  if (matches.known || !matches.lookup) return answer(matches_json(*text, matches));
 
   const auto later = [this, text = *text] { return answer_later(matches_json(text, {})); };
-  return Waiting{request,
-                 matches.lookup,
-                 Clock::now() + settings_.evaluation_wait,
-                 [this, lookup = matches.lookup, text = *text, client = request.client, later] {
-                   const auto error = lookup->error();
-                   if (error && error->failure() == Failure::unknown_package)
-                     return http::answer(matches_json(text, {{}, false, nullptr, true}));  // in no such set is nothing
-                   if (error) return guarded(answer_error(*error));
-                   const auto found = planner_.search(text, found_at_once, client);
-                   return found.known ? http::answer(matches_json(text, found)) : later();
-                 },
-                 {},
-                 later};
+  return http::Waiting{request, matches.lookup, Clock::now() + settings_.evaluation_wait,
+                       [this, lookup = matches.lookup, text = *text, client = request.client, later] {
+                         const auto error = lookup->error();
+                         if (error && error->failure() == Failure::unknown_package)
+                           return answer(matches_json(text, {{}, false, nullptr, true}));  // in no such set is nothing
+                         if (error) return guarded(http::answer_error(*error));
+                         const auto found = planner_.search(text, found_at_once, client);
+                         return found.known ? answer(matches_json(text, found)) : later();
+                       },
+                       later};
 }
 
 std::string Api::matches_json(const std::string& text, const pipeline::Planner::Matches& matches) const {
@@ -121,22 +100,20 @@ std::string Api::matches_json(const std::string& text, const pipeline::Planner::
   });
 }
 
-HandlerResult Api::plan(const Request& request, const reference::Reference& reference) const {
+http::HandlerResult Api::plan(const http::Request& request, std::string_view image) const {
+  const auto reference = find(image);
   const auto job = planner_.start_plan(reference, request.client);
-  return Waiting{request,
-                 job,
-                 Clock::now() + settings_.evaluation_wait,
-                 [job] {
-                   const auto result = *job->result();
-                   return result.error ? guarded(answer_error(*result.error)) : http::answer(*result.value);
-                 },
-                 {},
-                 [job, reference] {
-                   return answer_later(json::object([&](json::Writer& writer) {
-                     json::member(writer, "reference", fmt::format("{}:{}", reference.repository, reference.tag));
-                     json::member(writer, "text", text::public_text(job->state().snapshot().text()));
-                   }));
-                 }};
+  return http::Waiting{request, job, Clock::now() + settings_.evaluation_wait,
+                       [job] {
+                         const auto result = *job->result();
+                         return result.error ? guarded(http::answer_error(*result.error)) : answer(*result.value);
+                       },
+                       [job, reference] {
+                         return answer_later(json::object([&](json::Writer& writer) {
+                           json::member(writer, "reference", fmt::format("{}:{}", reference.repository, reference.tag));
+                           json::member(writer, "text", text::public_text(job->state().snapshot().text()));
+                         }));
+                       }};
 }
 
 void Api::check_lists() const {
@@ -144,25 +121,22 @@ void Api::check_lists() const {
     throw Error(Failure::switched_off, "this registry does not list what it has: pull any image by its name");
 }
 
-HandlerResult Api::images(const Request& request) const {
+http::HandlerResult Api::images(const http::Request& request) const {
   check_lists();
   const auto list = listed_.get();
-  if (!list.job) return http::answer(*list.value);
+  if (!list.job) return answer(*list.value);
   const auto last = [this] {
-    if (const auto value = listed_.last()) return http::answer(*value);
+    if (const auto value = listed_.last()) return answer(*value);
     return answer_later(json::object([](json::Writer& writer) {
       json::member(writer, "text", "the list of images is being made for the first time");
     }));
   };
-  return Waiting{request,
-                 list.job,
-                 Clock::now() + settings_.evaluation_wait,
-                 [job = list.job, last] {
-                   if (const auto error = job->error()) return guarded(answer_error(*error));
-                   return last();
-                 },
-                 {},
-                 last};
+  return http::Waiting{request, list.job, Clock::now() + settings_.evaluation_wait,
+                       [job = list.job, last] {
+                         if (const auto error = job->error()) return guarded(http::answer_error(*error));
+                         return last();
+                       },
+                       last};
 }
 
 std::string Api::make_list() const {
@@ -188,17 +162,18 @@ std::string Api::make_list() const {
   });
 }
 
-Response Api::image(const reference::Reference& reference) const {
+http::Response Api::image(std::string_view image) const {
+  const auto reference = find(image);
   const auto digest = tree_.digest_of_tag(reference.repository, reference.tag);
   if (!digest || !builder_.tag_matches(reference))
     throw Error(Failure::unknown_tag, fmt::format("'{}:{}' is not built yet: an image is built when it is pulled",
                                                   reference.repository, reference.tag));
-  return http::answer(image_report(tree_, reference.repository, reference.tag, *digest));
+  return answer(image_report(tree_, reference.repository, reference.tag, *digest));
 }
 
-Response Api::failures() const {
+http::Response Api::failures() const {
   check_lists();
-  return http::answer(json::object([&](json::Writer& writer) {
+  return answer(json::object([&](json::Writer& writer) {
     json::key(writer, "failures");
     writer.StartArray();
     for (const tree::FailureRecord& record : tree::recent_failures(tree_.layout(), listed_at_once)) {
@@ -215,14 +190,18 @@ Response Api::failures() const {
   }));
 }
 
-HandlerResult Api::events(const reference::Reference& reference) const {
-  Response head;
+http::Response Api::build(std::string_view image) const {
+  return answer(build_state(builder_, tree_, find(image)));
+}
+
+http::Streaming Api::events(std::string_view image) const {
+  http::Response head;
   head.streamed = true;
   head.header("Content-Type", "text/event-stream")
       .header("X-Content-Type-Options", "nosniff")
       .header("X-Accel-Buffering", "no");  // else nginx would keep it until it has enough
-  const auto feed = std::make_shared<BuildEvents>(builder_, tree_, reference);
-  return Streaming{guarded(std::move(head)), [feed] { return feed->next(); }};
+  const auto feed = std::make_shared<BuildEvents>(builder_, tree_, find(image));
+  return {guarded(std::move(head)), [feed] { return feed->next(); }};
 }
 
-}  // namespace nixery::http
+}  // namespace nixery::web

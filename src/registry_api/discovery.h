@@ -14,20 +14,20 @@
 #include "http/message.h"
 #include "tree/tree.h"
 
-namespace nixery::http {
+namespace nixery::registry_api {
 
 // Names on a page where the client does not say. One that does gets as many as it asks for, as the specification wants.
 inline constexpr std::size_t default_page = 10'000;
 
 // /v2/<name>/tags/list. Throws Error{bad_name}, and Error{unknown_repository} where nothing has been built.
-Response tags_list(const tree::Tree& tree, std::string_view name, std::string_view query);
+http::Response tags_page(const tree::Tree& tree, std::string_view name, std::string_view query);
 
 // /v2/_catalog: a page of `repositories`, which is tree::repositories(); null: they are still being looked for. Throws
 // Error{too_busy} then.
-Response catalog(const std::vector<std::string>* repositories, std::string_view query);
+http::Response catalog_page(const std::vector<std::string>* repositories, std::string_view query);
 
 // /v2/<name>/referrers/<digest>, filtered by artifactType where the query has one. An empty list for any well-formed
 // digest that nothing refers to, SHA-512 too. Throws Error{bad_digest}.
-Response referrers(const tree::Tree& tree, std::string_view digest_text, std::string_view query);
+http::Response referrers_list(const tree::Tree& tree, std::string_view digest_text, std::string_view query);
 
-}  // namespace nixery::http
+}  // namespace nixery::registry_api

@@ -1,4 +1,4 @@
-#include "http/readiness.h"
+#include "health/readiness.h"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 #include "quantity.h"
 #include "text/public_text.h"
 
-namespace nixery::http {
+namespace nixery::health {
 
 namespace {
 
@@ -167,4 +167,4 @@ void Readiness::drain() {
   draining_ = true;
 }
 
-}  // namespace nixery::http
+}  // namespace nixery::health

@@ -18,25 +18,20 @@
 #include <string>
 #include <string_view>
 
-#include "http/cached_value.h"
 #include "http/handler_result.h"
+#include "jobs/cached_value.h"
 #include "pipeline/builder.h"
 #include "pipeline/planner.h"
 #include "tree/tree.h"
 
-namespace nixery::http {
-
-// Goes up whenever this worker may have published an image: for lists of them that are kept.
-inline std::uint64_t images_changed(metrics::Metrics& metrics) {
-  return metrics.built.value() + metrics.found.value() + metrics.requests.of(metrics::Route::manifest, 200).value();
-}
+namespace nixery::web {
 
 struct ApiSettings {
   std::chrono::seconds evaluation_wait{20};  // with an evaluation
   bool lists = true;                         // whether images and failures answer
 };
 
-// Thread-safe.
+// Thread-safe. Every function throws Error; `image` is "name[:tag]", of any bytes.
 class Api {
  public:
   Api(pipeline::Builder& builder, pipeline::Planner& planner, const tree::Tree& tree, ApiSettings settings)
@@ -44,24 +39,22 @@ class Api {
         planner_(planner),
         tree_(tree),
         settings_(settings),
-        listed_([this] { return make_list(); }, [this] { return images_changed(builder_.metrics()); },
+        listed_([this] { return make_list(); }, [this] { return builder_.metrics().images_changed(); },
                 {std::chrono::seconds(3)}) {}
   Api(const Api&) = delete;
 
-  // Whether the path is one of ours.
-  static bool owns(std::string_view path) { return path.starts_with("/api/"); }
-  // Throws every Error.
-  HandlerResult answer(const Request& request) const;
+  http::HandlerResult search(const http::Request& request) const;
+  http::HandlerResult plan(const http::Request& request, std::string_view image) const;
+  http::HandlerResult images(const http::Request& request) const;
+  http::Response image(std::string_view image) const;
+  http::Response failures() const;
+  http::Response build(std::string_view image) const;
+  http::Streaming events(std::string_view image) const;
 
  private:
-  HandlerResult search(const Request& request) const;
+  reference::Reference find(std::string_view image) const;
   std::string matches_json(const std::string& text, const pipeline::Planner::Matches& matches) const;
-  HandlerResult plan(const Request& request, const reference::Reference& reference) const;
-  HandlerResult images(const Request& request) const;
   std::string make_list() const;
-  Response image(const reference::Reference& reference) const;
-  Response failures() const;
-  HandlerResult events(const reference::Reference& reference) const;
   void check_lists() const;
 
   pipeline::Builder& builder_;
@@ -69,7 +62,7 @@ class Api {
   const tree::Tree& tree_;
   const ApiSettings settings_;
 
-  mutable CachedValue<std::string> listed_;  // to make it, one walks the tree
+  mutable jobs::CachedValue<std::string> listed_;  // to make it, one walks the tree
 };
 
-}  // namespace nixery::http
+}  // namespace nixery::web

@@ -13,7 +13,7 @@
 
 #include "jobs/job_queue.h"
 
-namespace nixery::http {
+namespace nixery::jobs {
 
 struct CacheLimits {
   std::chrono::milliseconds min_age{0};    // for which it is served, if nothing is known to have changed
@@ -33,17 +33,17 @@ class CachedValue {
 
   struct Result {
     std::shared_ptr<const Value> value;  // the last one; null if there is none yet
-    std::shared_ptr<jobs::AnyJob> job;   // computes a new one, for which this caller should wait; null: `value` will do
+    std::shared_ptr<AnyJob> job;         // computes a new one, for which this caller should wait; null: `value` will do
   };
   // If the value is stale, the first caller has it computed and waits for that; until then, others get the last one, or
   // wait, too, if there is none.
   Result get() {
     if (auto fresh = fresh_value()) return {std::move(fresh), nullptr};
-    jobs::Submission how{};
+    Submission how{};
     auto job = jobs_.submit(
         "", "value", [this](Nothing&, const std::stop_token&) { return refresh(); }, &how);
     auto value = last();
-    if (value && how != jobs::Submission::started) job = nullptr;
+    if (value && how != Submission::started) job = nullptr;
     return {std::move(value), std::move(job)};
   }
 
@@ -90,7 +90,7 @@ class CachedValue {
   std::uint64_t seen_ = 0;
   Clock::time_point computed_at_{};
   Clock::duration cost_{};
-  jobs::JobQueue<Nothing, Nothing> jobs_{{1, 1, std::chrono::seconds(0)}};  // last: its thread uses the rest
+  JobQueue<Nothing, Nothing> jobs_{{1, 1, std::chrono::seconds(0)}};  // last: its thread uses the rest
 };
 
-}  // namespace nixery::http
+}  // namespace nixery::jobs

@@ -1,4 +1,4 @@
-#include "http/build_events.h"
+#include "web/build_events.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -19,7 +19,7 @@
 #include "text/utf8.h"
 #include "tree/failures.h"
 
-namespace nixery::http {
+namespace nixery::web {
 
 namespace {
 
@@ -58,7 +58,7 @@ Look failed_with(const Error& error) {
   Look look;
   look.state = State::failed;
   look.failure = nixery::name_of(error.failure());
-  look.message = message_of(error);
+  look.message = http::message_of(error);
   return look;
 }
 
@@ -224,4 +224,4 @@ std::optional<std::string> BuildEvents::next() {
   return events;
 }
 
-}  // namespace nixery::http
+}  // namespace nixery::web

@@ -10,7 +10,7 @@
 #include "image/digest.h"
 #include "tree/tree.h"
 
-namespace nixery::http {
+namespace nixery::web {
 
 // {"reference":…,"digest":…,"signature":…,"images":[…]}, one image for each platform. `repository` and `tag` must have
 // passed the reference parser. Throws Error{unknown_manifest} where the manifest is gone, Error{corrupt}.
@@ -26,4 +26,4 @@ struct ImageSummary {
 };
 ImageSummary summary_of(const tree::Tree& tree, const image::Digest& manifest);
 
-}  // namespace nixery::http
+}  // namespace nixery::web

@@ -1,14 +1,14 @@
-#include "http/status.h"
+#include "health/status.h"
 
 #include "http/answers.h"
 #include "metrics/exposition.h"
 
-namespace nixery::http {
+namespace nixery::health {
 
 namespace {
 
-Response answer(int status, std::string body) {
-  Response response = answer_json(std::move(body) + "\n");
+http::Response answer(int status, std::string body) {
+  http::Response response = http::answer_json(std::move(body) + "\n");
   response.status = status;
   response.header("Cache-Control", "no-store");
   return response;
@@ -16,20 +16,20 @@ Response answer(int status, std::string body) {
 
 }  // namespace
 
-Response Status::metrics() const {
-  Response response;
+http::Response Status::metrics() const {
+  http::Response response;
   response.header("Content-Type", std::string(metrics::Exposition::content_type)).header("Cache-Control", "no-store");
   response.body = metrics::page(metrics_, read_());
   return response;
 }
 
-Response Status::health() const {
+http::Response Status::health() const {
   return answer(200, R"({"alive":true})");
 }
 
-Response Status::ready() {
+http::Response Status::ready() {
   const auto checks = readiness_.latest();
   return answer(faults_in(checks).empty() ? 200 : 503, readiness_report(checks));
 }
 
-}  // namespace nixery::http
+}  // namespace nixery::health

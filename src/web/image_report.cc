@@ -1,4 +1,4 @@
-#include "http/image_report.h"
+#include "web/image_report.h"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,7 @@
 #include "os/file.h"
 #include "tree/referrers.h"
 
-namespace nixery::http {
+namespace nixery::web {
 
 namespace {
 
@@ -280,4 +280,4 @@ ImageSummary summary_of(const tree::Tree& tree, const image::Digest& manifest) {
   return summary;
 }
 
-}  // namespace nixery::http
+}  // namespace nixery::web

@@ -6,13 +6,10 @@
 
 #include "http/message.h"
 
-namespace nixery::http {
+namespace nixery::web {
 
 // "packages" are parted by spaces, commas or slashes; "platform", "encoding", "shell" and "tag" may be empty or
 // missing. A form that names no image is answered 400 with a page that says what is wrong.
-Response compose_page(const Request& request);
+http::Response compose_page(const http::Request& request);
 
-// What `name` would be pulled as: letters, digits, '.', '-', ':' and brackets of the request's host, else "HOST".
-std::string shown_host(const Request& request);
-
-}  // namespace nixery::http
+}  // namespace nixery::web
