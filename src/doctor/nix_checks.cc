@@ -30,6 +30,20 @@ std::string reason_of(const os::ProcessResult& outcome) {
 // What is asked for cannot be there; that Nix says so proves that its store can be read.
 constexpr const char* absent_path = "/nix/store/00000000000000000000000000000000-nixery-doctor";
 
+// What lets the worker reach nix-daemon, or starts that; empty where it is not this machine's own.
+std::string daemon_command(const Setup& setup, const fs::path& socket) {
+  const auto wall = os::barrier(setup.worker, socket);
+  struct stat status {};
+  if (wall || (stat(socket.c_str(), &status) == 0 && !os::may(setup.worker, socket, {.read = true, .write = true}))) {
+    const fs::path& closed = wall ? *wall : socket;
+    if (stat(closed.c_str(), &status) != 0 || status.st_gid == 0) return {};
+    const std::string restart = setup.unit ? restart_command({unit_name}) : "";
+    return fmt::format("usermod -aG {} {}{}{}", os::group_name(status.st_gid), setup.worker.name,
+                       restart.empty() ? "" : " && ", restart);
+  }
+  return socket == "/nix/var/nix/daemon-socket/socket" ? restart_command({"nix-daemon.socket"}) : "";
+}
+
 Finding check_own_store(const Setup& setup, const std::string& other) {
   const fs::path state = nix::state_directory();
   const std::string use_daemon = fmt::format(
@@ -53,22 +67,9 @@ Finding check_own_store(const Setup& setup, const std::string& other) {
   if (outcome.error_tail.find("is not valid") != std::string::npos)
     return ok("nix.store", other.empty() ? fmt::format("{} opens the store itself, without a daemon", setup.worker.name)
                                          : fmt::format("the store is {}", other));
+  // Nix takes a daemon whose socket the worker may not see for none.
   return failure("nix.store", fmt::format("{} cannot open Nix's store: {}", setup.worker.name, reason_of(outcome)),
-                 use_daemon);
-}
-
-// What lets the worker reach nix-daemon, or starts that; empty where it is not this machine's own.
-std::string daemon_command(const Setup& setup, const fs::path& socket) {
-  const auto wall = os::barrier(setup.worker, socket);
-  struct stat status {};
-  if (wall || (stat(socket.c_str(), &status) == 0 && !os::may(setup.worker, socket, {.read = true, .write = true}))) {
-    const fs::path& closed = wall ? *wall : socket;
-    if (stat(closed.c_str(), &status) != 0 || status.st_gid == 0) return {};
-    const std::string restart = setup.unit ? restart_command({unit_name}) : "";
-    return fmt::format("usermod -aG {} {}{}{}", os::group_name(status.st_gid), setup.worker.name,
-                       restart.empty() ? "" : " && ", restart);
-  }
-  return socket == "/nix/var/nix/daemon-socket/socket" ? restart_command({"nix-daemon.socket"}) : "";
+                 use_daemon, daemon_command(setup, state / "daemon-socket/socket"));
 }
 
 std::vector<Finding> check_building(const Setup& setup, bool by_daemon) {
