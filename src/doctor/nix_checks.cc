@@ -32,10 +32,10 @@ constexpr const char* absent_path = "/nix/store/00000000000000000000000000000000
 
 // What lets the worker reach nix-daemon, or starts that; empty where it is not this machine's own.
 std::string daemon_command(const Setup& setup, const fs::path& socket) {
-  const auto wall = os::barrier(setup.worker, socket);
+  const auto barrier = os::barrier(setup.worker, socket);
   struct stat status {};
-  if (wall || (stat(socket.c_str(), &status) == 0 && !os::may(setup.worker, socket, {.read = true, .write = true}))) {
-    const fs::path& closed = wall ? *wall : socket;
+  if (barrier || (stat(socket.c_str(), &status) == 0 && !os::may(setup.worker, socket, {.read = true, .write = true}))) {
+    const fs::path& closed = barrier ? *barrier : socket;
     if (stat(closed.c_str(), &status) != 0 || status.st_gid == 0) return {};
     const std::string restart = setup.unit ? restart_command({unit_name}) : "";
     return fmt::format("usermod -aG {} {}{}{}", os::group_name(status.st_gid), setup.worker.name,
