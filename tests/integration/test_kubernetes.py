@@ -98,7 +98,7 @@ class FakeRegistry:
             status, failure, message = answer
             detail = {"failure": failure, "declaration": declaration}
             return say(status, {"errors": [{"code": "X", "message": message, "detail": detail}]})
-        say(200, {"config": {"digest": CONFIG, "size": 10}, "layers": [{"size": 100}, {"size": 200}]},
+        say(200, {"config": {"digest": CONFIG, "size": 10}, "layers": [{"digest": DIGEST, "size": size} for size in (100, 200)]},
             Docker_Content_Digest=self.digest)  # fmt: skip
 
 
