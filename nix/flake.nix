@@ -1,4 +1,4 @@
-# Here, and not at the top, because that is kept small: use it as  git+https://HOST/nixery?dir=nix
+# In a subdirectory: use it as  git+https://HOST/nixery?dir=nix
 {
   description = "Container registry that builds an image from its name when it is pulled";
 

@@ -1,4 +1,4 @@
-# For NixOS: the registry at a host name, with nginx before it.
+# NixOS module: the registry at a host name, behind nginx.
 #
 #   imports = [ nixery.nixosModules.default ];
 #   services.nixery = { enable = true; hostName = "registry.example.org"; settings.NIXERY_CHANNEL = "nixos-unstable"; };
@@ -13,7 +13,7 @@ let
   useLog = "/var/log/nginx/nixery-use.log";
   snippets = "${cfg.package}/share/nixery/nginx";
   sources = builtins.filter (name: cfg.settings ? ${name}) [ "NIXERY_CHANNEL" "NIXERY_PKGS_REPO" "NIXERY_PKGS_PATH" ];
-  # The units and nginx's configuration name these, too.
+  # The units and nginx's configuration contain these values, too.
   fixed = builtins.filter (name: cfg.settings ? ${name}) [ "NIXERY_TREE" "NIXERY_STATE" "NIXERY_LISTEN" "NIXERY_USE_LOG" ];
   text = value: if value == true then "1" else if value == false then "0" else toString value;
 in
@@ -32,7 +32,7 @@ in
       type = types.nullOr types.str;
       default = null;
       example = "registry.example.org";
-      description = "nginx's virtual host that has the registry; null: nginx is left alone.";
+      description = "nginx's virtual host for the registry; null: nginx is not configured.";
     };
 
     settings = mkOption {
@@ -57,7 +57,7 @@ in
     users.users.nixery = { isSystemUser = true; group = "nixery"; home = "/var/lib/nixery"; };
     users.groups = { nixery = { }; nix-users = { }; };  # the unit is a member of nix-users, which is Debian's
 
-    # The package's own units, with what is different here.
+    # The package's own units, with changes for NixOS.
     systemd.packages = [ cfg.package ];
     systemd.sockets.nixery = {
       wantedBy = [ "sockets.target" ];
@@ -70,7 +70,7 @@ in
         // (if cfg.hostName == null then { } else { NIXERY_USE_LOG = useLog; });
       serviceConfig = if cfg.hostName == null then { } else { SupplementaryGroups = [ nginx.group ]; };
     };
-    # As packaging/systemd/tmpfiles.conf has it: nginx reads the one, and nobody the other.
+    # Like packaging/systemd/tmpfiles.conf: nginx may read the tree, nobody else the state.
     systemd.tmpfiles.rules = [
       "d /var/lib/nixery 0755 nixery nixery -"
       "d /var/lib/nixery/tree 0755 nixery nixery -"

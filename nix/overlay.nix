@@ -1,11 +1,11 @@
-# What Nixery's own image needs beyond a package set. For nixpkgs, and for nix/debian-packages with nixery in it.
+# Additions to a package set for Nixery's own image: for nixpkgs, and for nix/debian-packages with nixery.
 final: previous:
 
 {
   nixery = if previous ? stdenv then final.callPackage ./package.nix { }
     else previous.nixery or (throw "this package set has no nixery: generate it with --deb");
 
-  # What Nix has to know of that image's store paths, of this package's among them:
+  # Registration of that image's store paths, including this package's, in Nix's database:
   #   nix-store --register-validity </share/nixery/registration
   nixery-registration =
     let
@@ -20,7 +20,7 @@ final: previous:
       PATH = "${final.coreutils}/bin";
       inherit packages;
       exportReferencesGraph = concatLists (genList (i: [ "graph-${toString i}" (elemAt packages i) ]) (length packages));
-      # A record is a path, its derivation, how many paths it refers to, and these.
+      # A record is a path, its derivation, the number of its references, and the references.
       args = [ "-c" ''
         mkdir -p $out/share/nixery
         { cat graph-*; printf '%s\n\n%s\n' $out $(wc -w <<<"$packages"); printf '%s\n' $packages; } >$out/share/nixery/registration

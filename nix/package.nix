@@ -15,9 +15,9 @@ stdenv.mkDerivation {
   mesonFlags = [ "-Dtests=false" ];
   postPatch = "patchShebangs packaging";
 
-  # The programs that a worker runs, and where it finds whom to trust; a service's own PATH goes first.
+  # The programs that a worker runs, and its CA certificates; a service's own PATH takes precedence.
   postInstall = ''
-    mv $out/share/zsh/vendor-completions $out/share/zsh/site-functions  # the one is Debian's name, the other nixpkgs'
+    mv $out/share/zsh/vendor-completions $out/share/zsh/site-functions  # Debian's name -> nixpkgs' name
     wrapProgram $out/bin/nixery --suffix PATH : ${lib.makeBinPath [ nix git openssh ]} \
       --set-default SSL_CERT_FILE ${cacert}/etc/ssl/certs/ca-bundle.crt
   '';

@@ -1,5 +1,5 @@
-# Names -> packages, in one evaluation. Names come in as data and are only ever compared with attribute names, so none
-# of them can be read as code.
+# Names -> packages, in one evaluation. Names are data and are only compared with attribute names, never evaluated as
+# code.
 #
 #   nix-instantiate --eval --strict --json --read-write-mode -I nixery-packages=SET -I nixery-request=FILE resolve.nix
 #
@@ -12,7 +12,7 @@
 # result:   { packages = [ … ]; problems = [ … ]; cacert }           packages is empty if there are problems;
 #           cacert: as a package; null if the set has none; "throws" if it cannot be evaluated
 #
-# SET is nixpkgs, or anything of its shape: an attribute set of derivations, or a function to one.
+# SET is nixpkgs or a similar set: an attribute set of derivations, or a function that returns one.
 #
 # The last line "trace: nixery-at STEP NAME" on standard error says where a failed evaluation was. STEP is
 #   looking     the attribute is looked up       thrown    the attribute, or a set on the way to it, is a `throw`
@@ -102,7 +102,7 @@ let
 
   isPackage = value: isAttrs value && (value.type or null) == "derivation";
 
-  # Walks down from `value` along the components `rest`; `done` are those behind us, as they are spelt.
+  # Walks down from `value` along the components `rest`; `done` are the visited ones, in the set's spelling.
   descend = done: rest: value:
     if rest == [ ] then { attribute = concatStringsSep "." done; inherit value; }
     else if !isAttrs value then { problem = "unknown"; names = [ ]; within = concatStringsSep "." done; }
@@ -129,7 +129,7 @@ let
   aliases = { everywhere = [ ]; named = { }; } // asked.aliases or { };
   candidatesEverywhere = concatMap leadsTo aliases.everywhere;
 
-  # Whether the set has `package` under a blocked path, too. Names are compared first, as that instantiates nothing.
+  # Whether `package` also has a blocked path. Names are compared first, which instantiates nothing.
   isBlocked = name: package:
     let isIt = other: optional false ((other.name or null) == (package.name or null) && other.drvPath == package.drvPath); in
     any isIt candidatesEverywhere || any isIt (concatMap leadsTo (aliases.named.${name} or [ ]));
@@ -169,7 +169,7 @@ let
     in
     from 0;
 
-  # What only informs must not fail an image.
+  # Optional metadata must not make an image fail.
   optional = fallback: value: let tried = tryEval value; in if tried.success then tried.value else fallback;
   text = value: let tried = optional null value; in if isString tried then unsafeDiscardStringContext tried else "";
 
@@ -180,7 +180,7 @@ let
     in
     filter (license: license != "") (map name (if isList given then given else [ given ]));
 
-  # meta.outputsToInstall is what a person gets who installs the package; a container needs no manuals.
+  # meta.outputsToInstall are the outputs for interactive installation; a container needs no manuals.
   installed = package:
     let
       meta = package.meta or { };
@@ -223,7 +223,7 @@ in
 {
   inherit problems;
   packages = if problems == [ ] then map (found: at "describing" found.requested (describe found)) found else [ ];
-  # Certificates go into every image that the set has them for. One that throws must not fail all images.
+  # Every image gets CA certificates if the set has them. One that throws must not fail all images.
   cacert =
     let
       value = set.cacert or null;

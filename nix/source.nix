@@ -1,4 +1,4 @@
-# What the package and the image are made of, so that a change elsewhere builds nothing anew.
+# The files that the package and the image depend on, so that other changes cause no rebuild.
 let
   hasPrefix = prefix: text: builtins.substring 0 (builtins.stringLength prefix) text == prefix;
   removePrefix = prefix: text: builtins.substring (builtins.stringLength prefix) (-1) text;
@@ -8,7 +8,7 @@ let
     "/packaging/completions" "/packaging/container" "/packaging/image" "/packaging/man"
     "/packaging/monitoring" "/packaging/systemd"
   ];
-  # A directory on the way to a part is one too.
+  # Directories above a part are included.
   isPart = path: builtins.any (part: part == path || hasPrefix "${part}/" path || hasPrefix "${path}/" part) parts;
 in
 builtins.path {

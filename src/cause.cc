@@ -17,7 +17,7 @@ bool is_zero(std::string_view text) {
 }  // namespace
 
 std::optional<TraceParent> TraceParent::parse(std::string_view text) {
-  constexpr std::size_t length = 55;  // of version 00, and of what later ones begin with
+  constexpr std::size_t length = 55;  // length of version 00, with which later versions begin
   if (text.size() < length || text[2] != '-' || text[35] != '-' || text[52] != '-') return std::nullopt;
   const std::string_view version = text.substr(0, 2), trace = text.substr(3, 32), span = text.substr(36, 16),
                          flags = text.substr(53, 2), rest = text.substr(length);

@@ -1,10 +1,10 @@
-// What a thread is working for: a request, or the build that it began, and the trace that its client keeps of it.
+// The cause of a thread's work: a request, or the build that it started, and the client's trace.
 //
-// Every line of the log carries it (log.h), and so do error answers; what we start gets the trace: Nix by
-// TRACEPARENT in its environment, other servers by the header of that name.
+// Log lines (log.h) and error responses contain it. The trace is passed on: to Nix as TRACEPARENT in the environment,
+// to other servers as the header of that name.
 //
-// It belongs to the thread and is no argument, as it would otherwise stand in the signature of everything that may log
-// or start something. A thread works for one cause at a time. Who hands work to another thread hands it over too.
+// It is thread-local, because as an argument it would be in the signature of every function that logs or starts a
+// process. A thread works for one cause at a time. Code that passes work to another thread passes the cause, too.
 #pragma once
 
 #include <optional>
@@ -13,29 +13,29 @@
 
 namespace nixery {
 
-// W3C Trace Context, "traceparent". We record no spans, so it is handed on as it came.
+// W3C Trace Context, "traceparent". Nixery records no spans, so it is passed on unchanged.
 struct TraceParent {
   std::string trace_id;  // 32 hex
   std::string span_id;   // 16 hex: the client's span
   std::string flags;     // 2 hex
 
-  // nullopt for what is malformed, or all zeros. Of a later version, the part that we know is taken.
+  // nullopt for what is malformed, or all zeros. Of a later version, the known part is used.
   static std::optional<TraceParent> parse(std::string_view text);
   std::string str() const;  // "00-<trace_id>-<span_id>-<flags>"
 };
 
 struct Cause {
-  std::string request;  // the web server's id of it; empty where there is none
+  std::string request;  // the web server's request id; may be empty
   std::optional<TraceParent> trace;
 };
 
-// An id of up to 128 letters, digits and a few signs that mean nothing in a header or in JSON; else empty.
+// Returns an id of up to 128 letters, digits and a few characters that are safe in headers and JSON; otherwise empty.
 std::string checked_request_id(std::string_view text);
 
-// This thread's; empty outside of every CauseScope.
+// This thread's cause; empty outside of a CauseScope.
 const Cause& current_cause();
 
-// From here to the end of the scope, this thread works for `cause`.
+// Sets this thread's cause to `cause` until the end of the scope.
 class CauseScope {
  public:
   explicit CauseScope(Cause cause);

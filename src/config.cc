@@ -90,7 +90,7 @@ struct Rule {
   const char* documented_default = nullptr;  // instead of `fallback` where that depends on the machine
 };
 
-// In the order in which people meet them.
+// In order of importance.
 std::vector<Rule> rules() {
   const auto cores = std::max(1U, std::thread::hardware_concurrency());
   return {
@@ -111,7 +111,7 @@ std::vector<Rule> rules() {
          while (std::isspace(static_cast<unsigned char>(text.back()))) text.pop_back();
          if (text.find('\n') != text.npos)
            refuse("NIXERY_PKGS_TOKEN_FILE", v, "it must hold one line: a token, or user:password");
-         // What GitHub, GitLab and others take for a name where the token is all that counts.
+         // GitHub, GitLab and others accept this user name with a token.
          c.source.credentials = text.find(':') == text.npos ? "x-access-token:" + text : text;
        }},
       {"NIXERY_PKGS_PATH", "", "package source: a directory with nixpkgs or a set of its shape; the only tag is latest",
@@ -120,14 +120,14 @@ std::vector<Rule> rules() {
            c.source.kind = nix::SourceSettings::Kind::path, c.source.location = absolute("NIXERY_PKGS_PATH", v);
        }},
       {"NIXERY_ALLOWED_BRANCHES", "",
-       "branches that may be served, and whose commits may; globs for git, of tags too (default: *); names for a "
-       "channel, which itself always may (default: any channel, and commits of the channel and master)",
+       "branches that are served, with their commits; for git, globs of branches and tags (default: *); for a channel, "
+       "names of further channels and branches (default: any channel, and commits of the channel and master)",
        [](Config& c, std::string_view v) { c.source.allowed_branches = words(v); }},
       {"NIXERY_TREE", "/var/lib/nixery/tree", "the directory that nginx serves",
        [](Config& c, std::string_view v) { c.layout.tree = absolute("NIXERY_TREE", v); }},
       {"NIXERY_STATE", default_state, "locks, logs, recipes, sources, nix's roots; never served",
        [](Config& c, std::string_view v) { c.layout.state = absolute("NIXERY_STATE", v); }},
-      {"NIXERY_IMAGES", "", "directory of declared images, a JSON file each; it is read again whenever it changes",
+      {"NIXERY_IMAGES", "", "directory of declared images, one JSON file each; reloaded when it changes",
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.images = absolute("NIXERY_IMAGES", v);
        }},
@@ -141,7 +141,7 @@ std::vector<Rule> rules() {
          c.listen = v;
        }},
       {"NIXERY_PLATFORMS", std::string(reference::host_platform().meta_package),
-       "platforms of names that do not say one: amd64, arm64, or both, which makes every image an index of the two",
+       "platforms of names without one: amd64, arm64, or both, which makes every image an index of the two",
        [](Config& c, std::string_view v) {
          for (const std::string& word : words(v)) {
            const auto platform = reference::platform_of_meta_package(word);
@@ -163,7 +163,7 @@ std::vector<Rule> rules() {
            refuse("NIXERY_ENCODING", v, "give gzip or zstd, with -fast, -balanced or -small");
          c.encoding = v;
        }},
-      {"NIXERY_MAX_LAYERS", "100", "layers of an image, at most (1 to 125)",
+      {"NIXERY_MAX_LAYERS", "100", "most layers of an image (1 to 125)",
        [](Config& c, std::string_view v) {
          c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 1, 125));
        }},
@@ -172,13 +172,13 @@ std::vector<Rule> rules() {
        "which paths come together, where NIXERY_MAX_LAYERS is below 30, and which keep a layer, where there are too "
        "many",
        [](Config& c, std::string_view v) { c.popularity = v; }},
-      {"NIX_TIMEOUT", "3600", "seconds that one derivation may build",
+      {"NIX_TIMEOUT", "3600", "time limit of the build of one derivation, in seconds",
        [](Config& c, std::string_view v) { c.nix.build_limit = seconds(number("NIX_TIMEOUT", v, 1, 1'000'000)); }},
-      {"NIXERY_EVAL_TIMEOUT", "60", "seconds that an evaluation may take",
+      {"NIXERY_EVAL_TIMEOUT", "60", "time limit of an evaluation, in seconds",
        [](Config& c, std::string_view v) {
          c.nix.evaluation_limit = seconds(number("NIXERY_EVAL_TIMEOUT", v, 1, 86'400));
        }},
-      {"NIXERY_EVAL_MEMORY", "4096", "MiB of address space that an evaluation may take",
+      {"NIXERY_EVAL_MEMORY", "4096", "memory limit of an evaluation: MiB of address space",
        [](Config& c, std::string_view v) {
          c.nix.evaluation_memory = number("NIXERY_EVAL_MEMORY", v, 128, 1 << 20) << 20;
        }},
@@ -203,16 +203,17 @@ std::vector<Rule> rules() {
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.nix.nixpkgs.config = whole_file("NIXERY_NIXPKGS_CONFIG", v, largest_nixpkgs_config);
        }},
-      {"NIXERY_SUBSTITUTE_ONLY", "0", "1 to serve only what binary caches have: never compile",
+      {"NIXERY_SUBSTITUTE_ONLY", "0", "1 to serve only packages from binary caches and never compile",
        [](Config& c, std::string_view v) { c.nix.substitute_only = yes_or_no("NIXERY_SUBSTITUTE_ONLY", v); }},
       {"NIXERY_BLOCKED", "",
-       "attributes that are never served, also by another path to them: globs of their paths or package names, such as "
+       "attributes that are never served, not even by another path: globs of attribute paths or package names, such as "
        "'steam* python2packages.*'",
        [](Config& c, std::string_view v) { c.nix.blocked = nix::NameList(words(v)); }},
       {"NIXERY_THREADS", "4", "threads that accept requests",
        [](Config& c, std::string_view v) { c.threads = static_cast<unsigned>(number("NIXERY_THREADS", v, 1, 256)); }},
       {"NIXERY_BUILDS", fmt::format("{}", 2 * cores),
-       "images built at the same time; most of that is waiting for nix, which has limits of its own. The last free "
+       "images built at the same time; most of that time is spent waiting for nix, which has its own limits. The last "
+       "free "
        "slot "
        "is reserved for a client with no running build",
        [](Config& c, std::string_view v) {
@@ -225,97 +226,94 @@ std::vector<Rule> rules() {
        },
        "the number of cores"},
       {"NIXERY_COMPRESSORS", "0",
-       "threads that compress layers, for all builds together; 0: one for each core, as many as work in 96 MiB",
+       "threads that compress layers, shared by all builds; 0: one for each core, as many as fit in 96 MiB",
        [](Config& c, std::string_view v) {
          c.compressors = static_cast<unsigned>(number("NIXERY_COMPRESSORS", v, 0, 256));
        }},
-      {"NIXERY_QUEUE", "100", "images that may wait to be built; further ones are told to come back",
+      {"NIXERY_QUEUE", "100", "images that can wait to be built; further requests get 429 and Retry-After",
        [](Config& c, std::string_view v) {
          c.queue_length = static_cast<unsigned>(number("NIXERY_QUEUE", v, 0, 100'000));
        }},
-      {"NIXERY_MAX_WAITING", "600", "requests that may wait on builds",
+      {"NIXERY_MAX_WAITING", "600", "requests that can wait for builds",
        [](Config& c, std::string_view v) {
          c.max_waiting = static_cast<unsigned>(number("NIXERY_MAX_WAITING", v, 1, 900));
        }},
-      {"NIXERY_HOP_SECONDS", "20", "seconds that a request waits on a build before it is redirected to itself",
+      {"NIXERY_HOP_SECONDS", "20", "seconds that a request waits for a build before it is redirected to the same URL",
        [](Config& c, std::string_view v) { c.hop = seconds(number("NIXERY_HOP_SECONDS", v, 1, 3600)); }},
-      {"NIXERY_HOPS", "9", "such redirects of one request; clients follow ten at most",
+      {"NIXERY_HOPS", "9", "such redirects of one request; clients follow at most ten",
        [](Config& c, std::string_view v) { c.hops = static_cast<unsigned>(number("NIXERY_HOPS", v, 0, 9)); }},
-      {"NIXERY_CATALOG", "1",
-       "0 to keep the lists of what has been built, and of what failed, to yourself (/v2/_catalog, the web page)",
+      {"NIXERY_CATALOG", "1", "0 to hide the lists of built images and of failures (/v2/_catalog, the web page)",
        [](Config& c, std::string_view v) { c.catalog = yes_or_no("NIXERY_CATALOG", v); }},
-      {"NIXERY_SBOM", "1", "0 to attach no SPDX and CycloneDX documents and no provenance to images",
+      {"NIXERY_SBOM", "1", "0 to attach no SPDX, CycloneDX and provenance documents to images",
        [](Config& c, std::string_view v) { c.sbom = yes_or_no("NIXERY_SBOM", v); }},
-      {"NIXERY_BUILDER_ID", "", "URI that names this registry in provenance, as its builder",
+      {"NIXERY_BUILDER_ID", "", "URI of this registry as the builder in provenance",
        [](Config& c, std::string_view v) {
          if (!v.empty() && (v.find(':') == v.npos || v.find_first_of(" \t\"<>") != v.npos))
            refuse("NIXERY_BUILDER_ID", v, "give a URI, such as https://registry.example.org/builder");
          c.builder_id = v;
        }},
-      {"NIXERY_SIGNING_KEY", "", "PEM file of an ECDSA P-256 key, not encrypted: images are signed, as cosign does",
+      {"NIXERY_SIGNING_KEY", "", "PEM file of an unencrypted ECDSA P-256 key: images are signed in cosign's format",
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.signing_key = absolute("NIXERY_SIGNING_KEY", v);
        }},
       {"NIXERY_SIGNING_IDENTITY", "",
-       "what clients write before an image's name, such as registry.example.org: stands in signatures, for policies "
-       "that compare it",
+       "host name in signatures, as clients write it before an image's name, such as registry.example.org; some "
+       "policies compare it",
        [](Config& c, std::string_view v) { c.signing_identity = v; }},
-      {"NIXERY_FAILURE_SECONDS", "30", "seconds for which a failure is remembered rather than tried again",
+      {"NIXERY_FAILURE_SECONDS", "30", "seconds for which a failure is cached before the next attempt",
        [](Config& c, std::string_view v) {
          c.failure_memory = seconds(number("NIXERY_FAILURE_SECONDS", v, 0, 86'400));
        }},
-      {"NIXERY_REFRESH_SECONDS", "300", "seconds between looks whether a moving tag's source has moved; 0: never",
+      {"NIXERY_REFRESH_SECONDS", "300", "seconds between checks whether the source of a moving tag has moved; 0: never",
        [](Config& c, std::string_view v) { c.refresh = seconds(number("NIXERY_REFRESH_SECONDS", v, 0, 31'536'000)); }},
-      {"NIXERY_GC_SECONDS", "0", "seconds between collections of images that were not used for long; 0: only by hand",
+      {"NIXERY_GC_SECONDS", "0", "seconds between garbage collections; 0: only by hand (nixery gc)",
        [](Config& c, std::string_view v) { c.gc_interval = seconds(number("NIXERY_GC_SECONDS", v, 0, 31'536'000)); }},
-      {"NIXERY_GC_MAX_AGE", "",
-       "a collection removes images that were last pulled longer ago, such as 30d; empty: none",
+      {"NIXERY_GC_MAX_AGE", "", "a collection removes images whose last pull is longer ago, such as 30d; empty: none",
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.gc.max_age = duration("NIXERY_GC_MAX_AGE", v);
        }},
       {"NIXERY_GC_MAX_SIZE", "",
-       "while the tree is larger, such as 50G, a collection removes the images that were not pulled for longest; "
+       "while the tree is larger, such as 50G, a collection removes the least recently pulled images; "
        "empty: no limit",
        [](Config& c, std::string_view v) {
          if (v.empty()) return;
          c.gc.max_size = parse_size(v);
          if (!c.gc.max_size) refuse("NIXERY_GC_MAX_SIZE", v, "give a size such as 500M, 50G or 2T");
        }},
-      {"NIXERY_GC_GRACE", "1h", "what was pulled or built since then, no collection removes",
+      {"NIXERY_GC_GRACE", "1h", "collections keep images that were pulled or built within this time",
        [](Config& c, std::string_view v) { c.gc.grace = duration("NIXERY_GC_GRACE", v); }},
-      {"NIXERY_GC_KEEP", "", "images that no collection removes: globs of repository or repository:tag, or digests",
+      {"NIXERY_GC_KEEP", "", "images that collections keep: globs of repository or repository:tag, or digests",
        [](Config& c, std::string_view v) { c.gc.keep = words(v); }},
-      {"NIXERY_USE_LOG", "",
-       "log of pulls that nginx writes (nixery-use.conf), from which collections know an image's last use",
+      {"NIXERY_USE_LOG", "", "nginx's log of pulls (nixery-use.conf), from which collections take an image's last use",
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.use_log = absolute("NIXERY_USE_LOG", v);
        }},
       {"NIXERY_MIN_FREE", "1G",
-       "disk space below which, in the tree or the state, /readyz says that the worker is not ready",
+       "free disk space of the tree and the state below which /readyz reports the worker as not ready",
        [](Config& c, std::string_view v) {
          const auto size = parse_size(v);
          if (!size) refuse("NIXERY_MIN_FREE", v, "give a size such as 500M or 5G, or 0");
          c.min_free = *size;
        }},
       {"NIXERY_LOG_LEVEL", "info",
-       "lines of the log: error, warning, info (with what was built), or debug (with every request of a worker)",
+       "log level: error, warning, info (with each build), or debug (with each request of a worker)",
        [](Config& c, std::string_view v) {
          const auto level = log::level_of(v);
          if (!level) refuse("NIXERY_LOG_LEVEL", v, "give error, warning, info or debug");
          c.log_level = *level;
        }},
-      {"NIXERY_CHANNEL_URL", "https://channels.nixos.org/{channel}/git-revision", "where a channel's commit is told",
+      {"NIXERY_CHANNEL_URL", "https://channels.nixos.org/{channel}/git-revision", "URL of a channel's commit",
        [](Config& c, std::string_view v) { c.source.channel_url = v; }},
-      {"NIXERY_ARCHIVE_URL", "https://github.com/NixOS/nixpkgs/archive/{revision}.tar.gz",
-       "where a commit's archive is", [](Config& c, std::string_view v) { c.source.archive_url = v; }},
+      {"NIXERY_ARCHIVE_URL", "https://github.com/NixOS/nixpkgs/archive/{revision}.tar.gz", "URL of a commit's archive",
+       [](Config& c, std::string_view v) { c.source.archive_url = v; }},
       {"NIXERY_COMPARE_URL", "https://api.github.com/repos/NixOS/nixpkgs/compare/{revision}...{branch}",
-       "what tells whether a commit is on a branch", [](Config& c, std::string_view v) { c.source.compare_url = v; }},
+       "URL that compares a commit with a branch", [](Config& c, std::string_view v) { c.source.compare_url = v; }},
       {"NIXERY_KEPT_REVISIONS", "20",
-       "package sets of a channel or git repository that are kept on disk; a nixpkgs takes some 300 MB",
+       "package sets of a channel or git repository that are kept on disk; one nixpkgs takes about 300 MB",
        [](Config& c, std::string_view v) {
          c.source.kept_revisions = number("NIXERY_KEPT_REVISIONS", v, 1, 1'000'000);
        }},
-      {"NIXERY_RESOLVE_NIX", NIXERY_DATADIR "/resolve.nix", "the expression that looks packages up",
+      {"NIXERY_RESOLVE_NIX", NIXERY_DATADIR "/resolve.nix", "Nix expression that looks up packages",
        [](Config& c, std::string_view v) {
          c.nix.resolve_nix = absolute("NIXERY_RESOLVE_NIX", v);
          if (access(c.nix.resolve_nix.c_str(), R_OK) != 0) refuse("NIXERY_RESOLVE_NIX", v, "that file cannot be read");
@@ -371,26 +369,26 @@ std::vector<std::string> strange_settings(const std::vector<Setting>& known, con
       {"NIXERY_STORAGE_BACKEND", "images are kept in the directory NIXERY_TREE, which nginx serves"},
       {"STORAGE_PATH", "images are kept in the directory NIXERY_TREE, which nginx serves"},
       {"GCS_BUCKET", "images are kept in the directory NIXERY_TREE; put a CDN before nginx"},
-      {"WEB_DIR", "nginx serves the web page: see nixery-web.conf"},
+      {"WEB_DIR", "nginx serves the web page (nixery-web.conf)"},
   };
   std::vector<std::string> settings;
   for (const Setting& setting : known) settings.push_back(setting.name);
 
-  std::vector<std::string> told;
+  std::vector<std::string> sentences;
   for (const std::string& name : names) {
     if (const auto there = elsewhere.find(name); there != elsewhere.end()) {
-      told.push_back(fmt::format("{} is a setting of the Go Nixery; here, {}", name, there->second));
+      sentences.push_back(fmt::format("{} is a setting of the Go Nixery; here, {}", name, there->second));
       continue;
     }
-    // The controller's own, what web servers hand over, and what the tests are told.
+    // Settings of the controller, variables that web servers pass, and settings of the tests.
     if (!name.starts_with("NIXERY_") || name.starts_with("NIXERY_CONTROLLER_") || name.starts_with("NIXERY_TEST_") ||
         name == "NIXERY_REQUEST_ID" || name == "NIXERY_BIN" || std::ranges::find(settings, name) != settings.end())
       continue;
     const auto near = reference::near_matches(name, settings, 1);
-    told.push_back(fmt::format("{} is no setting of nixery{}", name,
-                               near.empty() ? "; `nixery config` lists them" : ": did you mean " + near[0] + "?"));
+    sentences.push_back(fmt::format("{} is not a setting of nixery{}", name,
+                                    near.empty() ? "; `nixery config` lists them" : ": did you mean " + near[0] + "?"));
   }
-  return told;
+  return sentences;
 }
 
 }  // namespace nixery

@@ -18,25 +18,25 @@
 
 namespace nixery {
 
-inline constexpr const char* default_state = "/var/lib/nixery/state";  // NIXERY_STATE where it is not set
+inline constexpr const char* default_state = "/var/lib/nixery/state";  // NIXERY_STATE if it is not set
 
 struct Config {
   tree::Layout layout;
   std::filesystem::path images;  // directory of declared images; empty: none
   nix::SourceSettings source;
   nix::NixSettings nix;
-  std::vector<reference::Platform> platforms;  // of names that do not say one; at least one, each once
+  std::vector<reference::Platform> platforms;  // of names without a platform; at least one, no duplicates
   image::Format format = image::Format::oci;
   std::string encoding;        // name of a layer::Encoding
-  unsigned max_layers = 100;   // of an image, the root file system's among them
+  unsigned max_layers = 100;   // of an image, including the root file system's
   std::string popularity;      // file or URL with package -> count; empty: none
   std::string listen;          // "unix:/path" or "host:port"
   unsigned threads = 0;        // that accept requests
   unsigned build_threads = 0;  // builds at the same time
-  unsigned evaluations = 0;    // of them, that evaluate
-  unsigned compressors = 0;    // threads that compress, for all of them
-  unsigned queue_length = 0;   // builds that may wait
-  unsigned max_waiting = 0;    // requests that may wait on builds
+  unsigned evaluations = 0;    // evaluations at the same time
+  unsigned compressors = 0;    // threads that compress, shared by all builds
+  unsigned queue_length = 0;   // builds that can wait in the queue
+  unsigned max_waiting = 0;    // requests that can wait for builds
   std::chrono::seconds hop{20};
   unsigned hops = 9;
   bool catalog = true;
@@ -49,11 +49,11 @@ struct Config {
   std::chrono::seconds gc_interval{0};  // 0: never
   maintenance::Policy gc;
   std::filesystem::path use_log;  // the web server's; empty: none
-  std::uint64_t min_free = 0;     // bytes of disk with less of which it is not ready
+  std::uint64_t min_free = 0;     // bytes of free disk below which the worker is not ready
   log::Level log_level = log::Level::info;
 };
 
-// One setting as it stands, for `nixery config`.
+// A setting with its effective value, for `nixery config`.
 struct Setting {
   std::string name;   // "NIXERY_TREE"
   std::string value;  // effective; credentials left out
@@ -68,14 +68,14 @@ struct LoadedConfig {
 
 using Environment = std::function<const char*(const char* name)>;
 
-// Throws Error{bad_config} that names the variable, what was given and what is allowed.
+// Throws Error{bad_config} with the variable, its value and what is allowed.
 LoadedConfig load_config(const Environment& environment);
 
-// For documentation, in the order in which people meet them. The same on every machine.
+// For documentation, in order of importance. The same on every machine.
 std::vector<SettingDescription> described_settings();
 
-// A sentence for each of `names` (of environment variables) that looks like a setting and is none: mistyped, or of the
-// Go Nixery.
+// A sentence for each of `names` (of environment variables) that looks like a setting but is not one: misspelt, or a
+// setting of the Go Nixery.
 std::vector<std::string> strange_settings(const std::vector<Setting>& known, const std::vector<std::string>& names);
 
 }  // namespace nixery

@@ -29,14 +29,14 @@ const Name& name_of(Level level) {
   return names[static_cast<std::size_t>(level)];
 }
 
-// systemd says which file the access_log reads; a pipe or a file that it was exchanged for is another one.
+// Whether standard error is still the journal's socket, which systemd names in JOURNAL_STREAM.
 bool is_journal() {
-  static const bool access_log = [] {
+  static const bool result = [] {
     const char* stream = std::getenv("JOURNAL_STREAM");
     struct stat info {};
     return stream && fstat(STDERR_FILENO, &info) == 0 && fmt::format("{}:{}", info.st_dev, info.st_ino) == stream;
   }();
-  return access_log;
+  return result;
 }
 
 }  // namespace
@@ -74,7 +74,8 @@ void write(Level level, std::string_view event, Fields fields) {
   }
   writer.EndObject();
   buffer.Put('\n');
-  // One write, so that lines of several threads and workers do not mix; a full or closed log must not stop us.
+  // One write, so that lines of several threads and workers do not mix. Errors are ignored: a full or closed log must
+  // not stop the worker.
   [[maybe_unused]] const auto written = ::write(STDERR_FILENO, buffer.GetString(), buffer.GetSize());
 }
 

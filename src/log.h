@@ -1,7 +1,7 @@
-// One line of JSON per event on standard error, for journald and friends:
+// Logs one line of JSON per event to standard error, for journald and similar collectors:
 // {"time":"2026-01-02T03:04:05Z","level":"info","event":"image built","reference":"shell/git:latest","request":"…"}.
-// What the thread works for (cause.h) is added to each: "request", "trace_id", "span_id". Where standard error is the
-// access_log, the line has its priority in front (sd-daemon(3)). Thread-safe.
+// The thread's cause (cause.h) is added to each line: "request", "trace_id", "span_id". If standard error is the
+// systemd journal, the line begins with its priority (sd-daemon(3)). Thread-safe.
 #pragma once
 
 #include <initializer_list>
@@ -13,14 +13,14 @@
 namespace nixery::log {
 
 enum class Level {
-  error,    // a fault of the registry itself: an operator should look
-  warning,  // something failed, and it was dealt with
-  info,     // what was built, dropped, collected
-  debug     // every request that a worker answers
+  error,    // a fault of the registry itself that an operator should look into
+  warning,  // something failed and was handled
+  info,     // images built, tags removed, garbage collected
+  debug     // every request that the worker answers
 };
 
 std::optional<Level> level_of(std::string_view name);  // "warning"
-// Lines beyond `level` are left out. Until it is set: info.
+// Omits lines above `level`. Default: info.
 void set_level(Level level);
 bool shows(Level level);
 

@@ -40,7 +40,7 @@ int help(Words words) {
 }
 
 int run(Words words) {
-  // A web server that starts a CGI program gives it no words.
+  // A web server starts a CGI program without arguments.
   if (words.empty() && std::getenv("GATEWAY_INTERFACE")) return serve.run({});
   if (words.empty() || is_help(words[0]) || words[0] == "help") return help(words.empty() ? words : words.subspan(1));
   if (words[0] == "--version") return version.run({});
@@ -64,8 +64,8 @@ void report_lost_output() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  nixery::os::open_standard_descriptors();  // first: or the next file that is opened would be standard output
-  std::signal(SIGPIPE, SIG_IGN);            // a peer that hangs up is an error of one write, not our end
+  nixery::os::open_standard_descriptors();  // first, or else the next file that is opened would become standard output
+  std::signal(SIGPIPE, SIG_IGN);            // a closed connection must fail one write, not end the process
   const std::vector<std::string_view> words(argv + 1, argv + argc);
   try {
     const int status = run(words);
@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
                                error.failure() == nixery::Failure::storage;
     if (of_the_set_up && isatty(STDERR_FILENO)) fmt::print(stderr, "`nixery doctor` checks the whole set-up.\n");
   } catch (const std::exception& error) {
-    if (std::ferror(stdout)) {  // thrown by fmt::print()
+    if (std::ferror(stdout)) {  // thrown by fmt::print() on a write error
       report_lost_output();
       return 1;
     }

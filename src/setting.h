@@ -1,4 +1,4 @@
-// How a setting is documented: by `nixery config --markdown`, packaging/SETTINGS.md, the manual and help.
+// Documentation of a setting, for `nixery config --markdown`, packaging/SETTINGS.md, the manual and help.
 #pragma once
 
 #include <string>

@@ -23,7 +23,7 @@ std::string_view without_blanks_behind(std::string_view text) {
   return text.substr(0, text.find_last_not_of(blanks) + 1);
 }
 
-// Takes text from its front.
+// Consumes text from the front.
 class Reader {
  public:
   explicit Reader(std::string_view text) : rest_(text) {}
@@ -43,7 +43,7 @@ class Reader {
     while (!done() && !is_one_of(next(), line_ends))
       if (take() == '\\' && !done()) take();
   }
-  // Up to '=', which is taken, too; empty for a line that has none.
+  // Reads up to '=' and consumes it; empty if the line has none.
   std::string_view name() {
     const auto end = std::min(rest_.find_first_of("=\n\r"), rest_.size());
     const std::string_view name = rest_.substr(0, end);
@@ -51,7 +51,7 @@ class Reader {
     if (done() || take() != '=') return {};
     return without_blanks_behind(name);
   }
-  // Up to the line's end: quoted parts and bare ones, one after the other.
+  // Reads to the end of the line: any sequence of quoted and bare parts.
   std::string value() {
     std::string value;
     for (;;) {
@@ -94,10 +94,10 @@ class Reader {
     return part;
   }
 
-  // Quotes within are what they look like.
+  // Quotes inside a bare part are literal.
   std::string bare() {
     std::string part;
-    std::size_t kept = 0;  // up to here, blanks count
+    std::size_t kept = 0;  // length without trailing blanks
     while (!done() && !is_one_of(next(), line_ends)) {
       char c = take();
       const bool escaped = c == '\\' && !done();

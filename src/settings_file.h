@@ -1,4 +1,4 @@
-// A file with environment variables, as systemd's EnvironmentFile= takes it.
+// Parses a file of environment variables in the format of systemd's EnvironmentFile=.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace nixery {
 
-// NAME=VALUE lines. Comments begin with # or ;. Values may be quoted, by " with \ before what is special there, or by
-// '; quoted ones may hold line ends, and a \ at a line's end joins the next. Lines of any other shape are left out.
+// NAME=VALUE lines. Comments begin with # or ;. Values may be quoted with " (\ escapes special characters) or with '.
+// Quoted values may span lines, and a \ at the end of a line continues it. Other lines are ignored.
 std::vector<std::pair<std::string, std::string>> parse_settings_file(std::string_view text);
 
 }  // namespace nixery

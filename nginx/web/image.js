@@ -22,8 +22,8 @@ function attachedList(referrers, signature) {
   const rows = referrers.map((each) => element("li", {},
     element("a", { href: each.document ?? each.manifest }, kinds[each.type] ?? each.type),
     element("span", { class: "hint" }, each.size === undefined ? "" : `${bytes(each.size)} · `, element("a", { href: each.manifest }, "manifest"))));
-  if (signature) rows.push(element("li", {}, element("a", { href: signature }, "Signature under a tag"), element("span", { class: "hint" }, "where cosign looks for it first")));
-  return rows.length ? element("ul", { class: "rows" }, ...rows) : element("p", { class: "hint" }, "Nothing is attached.");
+  if (signature) rows.push(element("li", {}, element("a", { href: signature }, "Signature tag"), element("span", { class: "hint" }, "used by cosign first")));
+  return rows.length ? element("ul", { class: "rows" }, ...rows) : element("p", { class: "hint" }, "No attached documents.");
 }
 
 const card = (title, ...content) => element("section", { class: "card" }, element("h2", {}, title), ...content);
@@ -38,8 +38,8 @@ function pageOf(image, several) {
     several ? element("h2", {}, `${image.os}/${image.architecture}`) : null,
     facts([bytes(image.size), "to pull"], [layers.length, "layers"], ...(paths ? [[paths.toLocaleString("en"), "store paths"]] : []), [`${image.os}/${image.architecture}`, "platform"]),
     card("Packages", packagesOf(image)),
-    card("Layers", treemap(layers, `${plural(layers.length, "layer")}, ${bytes(image.size)} in all; the list below tells of each`), element("p", { class: "hint" }, "By compressed size."),
-      element("details", {}, element("summary", {}, "One by one"), layerBars(layers))),
+    card("Layers", treemap(layers, `${plural(layers.length, "layer")}, ${bytes(image.size)} in total; see the list below`), element("p", { class: "hint" }, "By compressed size."),
+      element("details", {}, element("summary", {}, "List of layers"), layerBars(layers))),
     card("Attached", attachedList(image.referrers)));
 }
 
@@ -66,7 +66,7 @@ async function show() {
       element("p", { class: "digest" }, element("code", {}, report.digest)),
       commandBox(commands(repository, tag, repository.split("/").includes("shell") ? "bash" : "").docker),
       ...report.images.map((image) => pageOf(image, several)));
-    if (report.referrers?.length || report.signature) body.append(card(several ? "Attached to the whole" : "Signature", attachedList(report.referrers ?? [], report.signature)));
+    if (report.referrers?.length || report.signature) body.append(card(several ? "Attached to the index" : "Signature", attachedList(report.referrers ?? [], report.signature)));
   } catch (error) {
     body.replaceChildren();
     const problem = document.getElementById("problem");

@@ -1,9 +1,9 @@
-// What was built last and what failed, on the start page.
+// The lists of recent builds and failures on the start page.
 import { ago, ask, bytes, element, imagePage, plural, reference, since } from "./parts.js";
 
 const find = (id) => document.getElementById(id);
 
-// What is open or focused in a list stays as it is for as long as the list does.
+// A list is only replaced when it changes, so that open and focused elements stay.
 const lastAnswers = new Map();
 
 async function showList(id, path, rows, none) {

@@ -1,4 +1,4 @@
-// The start page: composing an image, what it would hold, its build, and what was built last.
+// The start page: composes an image, shows its plan and its build, and lists recent builds.
 import { showLists } from "./lists.js";
 import { ask, bytes, commands, element, facts, imagePage, layerBars, layerName, legend, makeCopier, pathName, pause, plural, reference, refusal, treemap } from "./parts.js";
 
@@ -8,7 +8,7 @@ const input = find("packages");
 const matches = find("matches");
 const packages = [];  // chosen, in that order
 
-// ---- The image that the form stands for ----
+// ---- The image in the form ----
 
 const component = /^[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*$/;
 
@@ -16,7 +16,7 @@ function composed() {
   const data = new FormData(form);
   const shell = data.get("shell") === "1";
   const encoding = data.get("encoding");
-  // In the first place zstd and gzip would choose the encoding.
+  // As the first part, zstd and gzip would choose the encoding.
   const ordered = [...packages].sort((a, b) => Number(/^(?:zstd|gzip)$/.test(a)) - Number(/^(?:zstd|gzip)$/.test(b)));
   const parts = [encoding, data.get("platform"), shell ? "shell" : "", ...ordered].filter(Boolean);
   return { name: parts.join("/"), tag: data.get("tag").trim() || "latest", program: shell ? "bash" : "", empty: packages.length === 0 && !shell };
@@ -34,7 +34,7 @@ function show() {
   history.replaceState(null, "", packages.length ? `?${query}` : location.pathname);
 }
 
-// What was shown of another image is not shown of this one.
+// Hides the results of the previous image.
 let shownFor = "";
 function forget() {
   shownFor = composed().name;
@@ -57,7 +57,7 @@ function announce(text) {
 function choose(text) {
   for (const name of text.toLowerCase().split(/[\s,/]+/).filter(Boolean)) {
     if (!component.test(name)) {
-      complain(`“${name}” cannot be a package's name: letters and digits, joined by single dots, underscores or dashes.`);
+      complain(`“${name}” is not a valid package name: use letters and digits, joined by single dots, underscores or dashes.`);
       continue;
     }
     if (!packages.includes(name)) packages.push(name);
@@ -94,7 +94,7 @@ function search() {
     searching = new AbortController();
     try {
       const found = await ask(`/api/search?q=${encodeURIComponent(text)}`, {
-        signal: searching.signal, whenLate: () => showNote("Reading the names of the packages…"),
+        signal: searching.signal, whenLate: () => showNote("Loading package names…"),
       });
       showMatches(text, found);
     } catch (error) {
@@ -129,7 +129,7 @@ function marked(name, text) {
 }
 
 function showMatches(text, found) {
-  if (found.packages.length === 0) return showNote(`No package is called like “${text}”.`);
+  if (found.packages.length === 0) return showNote(`No package matches “${text}”.`);
   matches.replaceChildren(...found.packages.map((each, i) => element("li",
     { id: `match-${i}`, role: "option", "aria-selected": "false", "data-name": each.name },
     element("span", {}, ...marked(each.name, text)), element("span", { class: "version" }, each.version), element("span", { class: "about" }, each.description))));
@@ -170,7 +170,7 @@ function onKey(event) {
   event.preventDefault();
 }
 
-// ---- What it would hold ----
+// ---- The plan ----
 
 let planning = null;
 
@@ -190,14 +190,14 @@ function planOf(plan, several) {
     const layers = shownLayers(plan);
     const there = layers.filter((layer) => layer.there).reduce((sum, layer) => sum + layer.size, 0);
     box.append(facts([bytes(plan.closureBytes), "unpacked"], [plan.closurePaths.toLocaleString("en"), "store paths"], [layers.length, "layers"],
-      [bytes(plan.closureBytes - there), "not in this registry yet"]));
-    box.append(treemap(layers, `${plural(layers.length, "layer")}, ${bytes(plan.closureBytes)} in all; the list below tells of each`));
-    box.append(legend(layers, "in this registry already, as part of other images", "new"));
+      [bytes(plan.closureBytes - there), "new to this registry"]));
+    box.append(treemap(layers, `${plural(layers.length, "layer")}, ${bytes(plan.closureBytes)} in total; see the list below`));
+    box.append(legend(layers, "already in this registry, from other images", "new"));
     box.append(element("details", {}, element("summary", {}, "Packages"), element("div", { class: "scroll" }, list)));
-    box.append(element("details", {}, element("summary", {}, "Layers, one by one"), layerBars(layers)));
+    box.append(element("details", {}, element("summary", {}, "List of layers"), layerBars(layers)));
   } else {
     box.append(facts([plan.toBuildCount.toLocaleString("en"), "to build"], [plan.toFetchCount.toLocaleString("en"), "to fetch"]));
-    box.append(element("p", { class: "hint" }, plan.download ? `${plan.download}. ` : "", "The layers can be told once Nix has all of it: build the image."));
+    box.append(element("p", { class: "hint" }, plan.download ? `${plan.download}. ` : "", "The layers are known once Nix has all store paths: build the image."));
     box.append(element("div", { class: "scroll" }, list));
   }
   return box;
@@ -223,9 +223,9 @@ async function showPlan() {
   }
 }
 
-// ---- Its build ----
+// ---- The build ----
 
-let showing = null;  // of the build that is shown: aborted, it says nothing more
+let showing = null;  // AbortController of the shown build
 let clock = 0;
 
 function endBuild() {
@@ -272,7 +272,7 @@ function landed(image) {
   const bar = find("bar");
   bar.max = 1;
   bar.value = 1;
-  find("build-text").replaceChildren("Built. ", element("a", { href: imagePage(image.name, image.tag) }, "See what is in it"), ", or pull it.");
+  find("build-text").replaceChildren("Built. ", element("a", { href: imagePage(image.name, image.tag) }, "See its contents"), ", or pull it.");
   showLists();
   if (!find("plan").hidden) showPlan();
 }
@@ -287,8 +287,8 @@ function failed(message) {
   showLists();
 }
 
-// Pulling is what builds. It is redirected to itself while that takes; 429 says that it takes longer still: then the
-// events tell of the end, and where there are none, pulling again does.
+// A pull starts the build and follows its redirects. A 429 means that the build takes longer: then the events report
+// its end, or without events, another pull.
 async function pull(image, signal, isFollowed) {
   for (;;) {
     const response = await fetch(`/v2/${image.name}/manifests/${image.tag}`, {
@@ -304,13 +304,13 @@ async function pull(image, signal, isFollowed) {
 }
 
 function startBuild() {
-  if (showing) return complain("A build is shown already: this one can begin when that has ended.");
+  if (showing) return complain("Another build is running: start this one when it has ended.");
   const image = composed();
   complain("");
   find("build").hidden = false;
   find("start-build").disabled = true;
   find("log").textContent = "";
-  find("build-text").textContent = "Asking for it…";
+  find("build-text").textContent = "Starting…";
   find("phases").classList.remove("failed");
   showPhase("queued");
   find("bar").removeAttribute("value");
@@ -320,7 +320,7 @@ function startBuild() {
   clock = setInterval(tick, 1000);
   showing = new AbortController();
   const { signal } = showing;
-  // The first end that is heard of is the end, and aborts the rest.
+  // The first reported end aborts the other requests.
   const once = (end) => (...words) => { if (!signal.aborted) end(...words); };
   const succeed = once(() => landed(image)), fail = once(failed);
 

@@ -1,4 +1,4 @@
-// What both pages are made of. Text only ever becomes text nodes: nothing that a server says is read as HTML.
+// Helpers of both pages. Text only becomes text nodes: nothing from a server is parsed as HTML.
 
 /** element("p", {class: "hint", hidden: true}, "text", child…) */
 export function element(name, attributes = {}, ...children) {
@@ -57,14 +57,14 @@ export class Refusal extends Error {
 }
 
 export async function refusal(response) {
-  let message = `The registry answered ${response.status}.`;
+  let message = `The registry responded with status ${response.status}.`;
   try {
     message = (await response.json()).errors[0].message;
   } catch { /* no JSON: the status has to do */ }
   return new Refusal(response.status, message);
 }
 
-/** JSON of /api/…; `whenLate(json)` is called for each 202, then it asks again. */
+/** JSON of /api/…; `whenLate(json)` is called for each 202, then it retries. */
 export async function ask(path, { signal, whenLate } = {}) {
   for (;;) {
     const response = await fetch(path, { signal, headers: { Accept: "application/json" } });
@@ -116,7 +116,7 @@ export function makeCopier(button, text) {
     try {
       await navigator.clipboard.writeText(text());
       button.textContent = "Copied";
-    } catch {  // not allowed where the page did not come by https
+    } catch {  // not allowed unless the page was loaded by https
       const range = document.createRange();
       range.selectNodeContents(button.parentElement.querySelector("code"));
       getSelection().removeAllRanges();
@@ -127,8 +127,8 @@ export function makeCopier(button, text) {
   });
 }
 
-// Rectangles of areas in proportion to `weights`, descending, as square as can be (Bruls, Huizing, van Wijk:
-// "Squarified Treemaps").
+// Rectangles with areas proportional to `weights`, in descending order, as square as possible (Bruls, Huizing, van
+// Wijk: "Squarified Treemaps").
 function squarify(weights, x, y, width, height) {
   const places = [];
   let rest = weights.reduce((sum, weight) => sum + weight, 0);
@@ -216,7 +216,7 @@ export function pathName(path) {
   return path.replace(/^\/nix\/store\/[^-]*-/, "");
 }
 
-/** What a layer is called, of its paths' names and why it is one: "alone: 41 MB", "krb5-1.20 with 3 paths that it needs: 1.9 MB". */
+/** The name of a layer, from its paths' names and its reason: "alone: 41 MB", "krb5-1.20 with 3 paths that it needs: 1.9 MB". */
 export function layerName(reason, names) {
   return names.length === 1 ? names[0] : reason.replace(/:? *[\d.]+ [kMG]?B$/, "");
 }

@@ -1,5 +1,5 @@
-// What is attached to an image: an OCI image manifest that stands for one document (image-spec v1.1, manifest.md,
-// "Guidelines for Artifact Usage", and `subject`).
+// An artifact attached to an image: an OCI image manifest for one document (image-spec v1.1, manifest.md, "Guidelines
+// for Artifact Usage", and `subject`).
 //
 // Publish an artifact's blobs, then its manifest, then its descriptor in the subject's list of referrers.
 #pragma once
@@ -27,7 +27,7 @@ struct Artifact {
 
 Artifact artifact_of(const image::ArtifactManifest& manifest);
 
-// `subject` is the descriptor of an image's manifest or of an index; type, digest and size are taken of it.
+// `subject` describes an image's manifest or an index; its type, digest and size are used.
 Artifact make_artifact(const Document& document, const image::Descriptor& subject);
 
 // SPDX, CycloneDX and provenance.

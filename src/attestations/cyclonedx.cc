@@ -26,7 +26,7 @@ void write_hash(Writer& writer, std::string_view hex) {
   writer.EndArray();
 }
 
-// Either single licences, or one expression of all of them: the format takes no mixture.
+// Either single licences or one expression: the format allows no mixture.
 void write_licenses(Writer& writer, const std::vector<std::string>& given) {
   if (given.empty()) return;
   std::vector<License> licenses;
@@ -142,7 +142,7 @@ void write_dependencies(Writer& writer, const std::vector<Component>& components
   writer.EndArray();
 }
 
-// A closure is complete by its nature: nothing in the image can refer to a store path that is not listed.
+// A closure is complete by definition: no path in the image refers to an unlisted store path.
 void write_completeness(Writer& writer) {
   json::key(writer, "compositions");
   writer.StartArray();
@@ -174,7 +174,7 @@ std::string cyclonedx_document(const Subject& subject) {
   writer.EndArray();
   write_dependencies(writer, components);
   write_completeness(writer);
-  // Unique to the document, so it is made of all that has been written. Hence the last place.
+  // Unique to the document, so it is computed last, from everything written before.
   const std::string serial = "urn:uuid:" + uuid_of({buffer.GetString(), buffer.GetSize()});
   member(writer, "serialNumber", serial);
   writer.EndObject();

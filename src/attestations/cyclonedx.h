@@ -1,9 +1,8 @@
 // A software bill of materials in CycloneDX 1.5's JSON (cyclonedx.org/docs/1.5/json).
 //
-// The image is metadata.component; each store path is a component whose bom-ref is the path. Packages that were asked
-// for are of type "application", with the licence and homepage that the set gives; others are of type "library". A
-// path's SHA-256 is that of its NAR (the property nix:hash_of says so). `dependencies` are Nix's references, all of
-// them.
+// The image is metadata.component; each store path is a component whose bom-ref is the path. Requested packages have
+// type "application", with the licence and homepage from the package set; others have type "library". A path's SHA-256
+// is that of its NAR (see the property nix:hash_of). `dependencies` are all of Nix's references.
 #pragma once
 
 #include <string>

@@ -18,7 +18,7 @@ bool is_id_character(char c) {
   return text::is_alnum(c) || c == '.' || c == '-';
 }
 
-// Names that differ must not share a reference, so what spelling loses is restored by a hash.
+// Different names must not share a reference, so a hash is added to names that had to be changed.
 std::string ref_for(std::string_view name) {
   const bool plain = text::all(name, is_id_character) && name.size() <= 60;
   if (plain && name.starts_with(ref_prefix) && name.size() > ref_prefix.size()) return std::string(name);
@@ -43,8 +43,8 @@ bool is_operator(std::string_view token) {
   return token == "AND" || token == "OR" || token == "WITH";
 }
 
-// Annex D.4: WITH binds closest, then AND, then OR. Fails on what has not that shape; a word that is no identifier of
-// the list becomes a LicenseRef.
+// Annex D.4: WITH binds closest, then AND, then OR. Fails on malformed text; a word that is not a listed identifier
+// becomes a LicenseRef.
 class Parser {
  public:
   explicit Parser(std::string_view text) : tokens_(tokens_of(text)) {}
@@ -54,7 +54,7 @@ class Parser {
     if (!text || next_ != tokens_.size()) return std::nullopt;
     license_.expression = *std::move(text);
     if (tokens_.size() > 1 || tokens_[0].ends_with('+')) license_.kind = License::Kind::expression;
-    // Some identifiers of the list end in a plus of their own.
+    // Some listed identifiers end in a plus.
     if (tokens_.size() == 1 && spdx_license(tokens_[0])) license_.kind = License::Kind::identifier;
     return std::move(license_);
   }

@@ -1,4 +1,4 @@
-// Licences as package sets write them, turned into what SBOMs may hold: SPDX licence expressions (SPDX 2.3, annex D).
+// Converts the licences of package sets into SPDX licence expressions (SPDX 2.3, annex D) for SBOMs.
 #pragma once
 
 #include <map>
@@ -8,24 +8,24 @@
 
 namespace nixery::attestations {
 
-// Licences outside SPDX's list: "LicenseRef-nix-unfree" -> "unfree", the name that the set gives.
+// Licences outside SPDX's list: "LicenseRef-nix-unfree" -> "unfree", the package set's name.
 using LicenseRefs = std::map<std::string, std::string>;
 
 struct License {
   enum class Kind {
-    identifier,  // one of the list: "MIT"
+    identifier,  // a listed identifier: "MIT"
     expression,  // several, or with an exception: "MIT OR GPL-2.0-only"
     other,       // anything else
   };
   Kind kind = Kind::other;
-  std::string expression;  // valid in any case; a LicenseRef where the list has no such licence
+  std::string expression;  // always valid; uses LicenseRefs for unlisted licences
   LicenseRefs refs;        // those in `expression`
 };
 
-// One entry of a package's meta.license: an identifier, an expression, or a name that only the set knows.
+// Parses one entry of a package's meta.license: an identifier, an expression, or a name of the package set.
 License license_of(std::string_view given);
 
-// All of them apply: joined by AND. Empty for none.
+// Joins expressions with AND. Empty for none.
 std::string joined_expression(const std::vector<License>& licenses);
 
 }  // namespace nixery::attestations

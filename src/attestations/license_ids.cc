@@ -9,7 +9,7 @@ namespace nixery::attestations {
 
 namespace {
 
-// Identifiers are facts; as a list they come from the SPDX licence list 3.27.0, deprecated ones included.
+// From the SPDX licence list 3.27.0, including deprecated identifiers.
 constexpr std::string_view licenses = R"(
 0BSD 3D-Slicer-1.0 AAL Abstyles AdaCore-doc Adobe-2006 Adobe-Display-PostScript Adobe-Glyph Adobe-Utopia ADSL AFL-1.1
 AFL-1.2 AFL-2.0 AFL-2.1 AFL-3.0 Afmparse AGPL-1.0 AGPL-1.0-only AGPL-1.0-or-later AGPL-3.0 AGPL-3.0-only

@@ -1,5 +1,5 @@
-// Which words are identifiers of the SPDX licence list (spdx.org/licenses). Compared without regard to case, as SPDX
-// 2.3, annex D.2, asks; what is returned is spelt as in the list.
+// Looks up identifiers of the SPDX licence list (spdx.org/licenses). Ignores case (SPDX 2.3, annex D.2) and returns the
+// list's spelling.
 #pragma once
 
 #include <optional>
@@ -10,6 +10,6 @@ namespace nixery::attestations {
 inline constexpr std::string_view license_list_version = "3.27";
 
 std::optional<std::string_view> spdx_license(std::string_view text);    // "mit" -> "MIT"
-std::optional<std::string_view> spdx_exception(std::string_view text);  // what may stand behind WITH
+std::optional<std::string_view> spdx_exception(std::string_view text);  // an operand of WITH
 
 }  // namespace nixery::attestations

@@ -19,7 +19,7 @@ void write_digest(Writer& writer, std::string_view algorithm, std::string_view v
   writer.EndObject();
 }
 
-// A commit of a repository, an archive of a commit, or a directory of the operator's (which has no URL).
+// A commit of a repository, an archive of a commit, or a local directory (which has no URL).
 void write_source(Writer& writer, const nix::Revision& revision) {
   const bool commit = is_commit(revision.id);
   constexpr std::string_view contents = "sha256:";
@@ -35,7 +35,7 @@ void write_source(Writer& writer, const nix::Revision& revision) {
   if (commit) {
     write_digest(writer, "gitCommit", revision.id);
   } else if (revision.id.starts_with(contents)) {
-    // Not a hash of one file, so no "sha256": of a list of the directory's files and their contents.
+    // Not "sha256", because it is not the hash of one file but of a list of the directory's files and contents.
     write_digest(writer, "nixeryContents", std::string_view(revision.id).substr(contents.size()));
   }
   writer.EndObject();
@@ -67,7 +67,7 @@ void write_nixpkgs_configuration(Writer& writer, const std::string& digest) {
   writer.EndObject();
 }
 
-// A derivation's own path holds its hash, so it can be recognised without the file being published.
+// A derivation's path contains its hash, so the file itself need not be published.
 void write_derivation(Writer& writer, const nix::Package& package) {
   if (package.drv_path.empty()) return;
   writer.StartObject();

@@ -13,7 +13,7 @@ namespace {
 
 using json::member;
 
-// The least that readers of images take for a config, for those that know the tag form treat it as an image.
+// A minimal image config, because clients of the tag form read the artifact as an image.
 std::string config_of(const image::Digest& payload) {
   image::Config config;
   config.created = created;
@@ -21,7 +21,7 @@ std::string config_of(const image::Digest& payload) {
   return image::to_json(config);
 }
 
-// The signature of `payload` that the manifest holds, if it is one of this key.
+// The signature of `payload` in the manifest, if it was made with this key.
 std::optional<std::string> signature_in(const std::string& manifest, const SigningKey& key,
                                         const std::string& payload) {
   const image::Digest digest = image::Digest::of(payload);

@@ -1,11 +1,11 @@
-// A signature that `cosign verify --key` accepts (sigstore/cosign, specs/SIGNATURE_SPEC.md): the ECDSA signature of a
-// simple-signing payload, which names the manifest's digest.
+// A signature for `cosign verify --key` (sigstore/cosign, specs/SIGNATURE_SPEC.md): the ECDSA signature of a
+// simple-signing payload with the manifest's digest.
 //
 // It is published in both forms that cosign looks for:
 //   tagged     an image manifest under the tag "sha256-<hex>.sig" of the image's repository
 //   referrer   the same layer in an artifact manifest whose subject is the image (OCI 1.1)
-// Signatures of equal key, reference and digest differ: one that is published is used again (`published`), so that
-// workers and rebuilds do not pile up signatures of one image.
+// ECDSA signatures of the same input differ. A published one is therefore reused (`published`), so that workers and
+// rebuilds do not add more signatures of the same image.
 #pragma once
 
 #include <string>
@@ -23,21 +23,21 @@ inline constexpr std::string_view simple_signing_media_type = "application/vnd.d
 inline constexpr std::string_view signature_annotation = "dev.cosignproject.cosign/signature";
 
 struct Signature {
-  Artifact tagged;  // no referrer: it has no subject
+  Artifact tagged;  // not a referrer: it has no subject
   Artifact referrer;
 };
 
-// `docker_reference` is the repository's name as clients write it, such as "registry.example.org/shell/curl", and ends
-// up in the payload only. cosign compares the digest alone; podman's and CRI-O's policies compare this name too.
-// `subject` may be an image's manifest or an index. `published` are manifests, of either form, that may hold a
-// signature of the same key, reference and digest: the first valid one is used again, and equal bytes come out. Any
-// bytes may be among them. Throws Error{unavailable} if OpenSSL fails.
+// `docker_reference` is the repository's name as clients write it, such as "registry.example.org/shell/curl"; only the
+// payload contains it. cosign compares the digest alone; podman's and CRI-O's policies compare this name too. `subject`
+// may be an image's manifest or an index. `published` are existing manifests of either form. The first valid signature
+// of the same key, reference and digest in them is reused, which gives equal bytes. They may hold arbitrary bytes.
+// Throws Error{unavailable} if OpenSSL fails.
 Signature sign(const SigningKey& key, std::string_view docker_reference, const image::Descriptor& subject,
                const std::vector<std::string>& published = {});
 
 std::string signature_tag(const image::Digest& subject);  // "sha256-<hex>.sig"
 
-// What is signed, byte for byte.
+// The exact bytes that are signed.
 std::string simple_signing_payload(std::string_view docker_reference, const image::Digest& digest);
 
 }  // namespace nixery::attestations

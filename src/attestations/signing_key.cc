@@ -42,7 +42,7 @@ DigestContext new_context() {
 
 int no_passphrase(char*, int, int, void*) {
   return -1;
-}  // or OpenSSL would ask on the terminal
+}  // otherwise OpenSSL would prompt on the terminal
 
 [[noreturn]] void refuse(std::string_view what, std::string_view why) {
   ERR_clear_error();
@@ -63,7 +63,7 @@ SigningKey SigningKey::from_file(const std::filesystem::path& file) {
   } catch (const Error& error) {
     refuse(file.string(), error.what());
   }
-  if (!pem) refuse(file.string(), "there is no such file");
+  if (!pem) refuse(file.string(), "the file does not exist");
   struct Wipe {
     std::string& text;
     ~Wipe() { OPENSSL_cleanse(text.data(), text.size()); }
@@ -79,7 +79,7 @@ SigningKey SigningKey::from_pem(std::string_view pem, std::string_view what) {
   auto impl = std::make_shared<Impl>();
   impl->key.reset(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_passphrase, nullptr));
   EVP_PKEY* const key = impl->key.get();
-  if (!key) refuse(what, "that is no private key in PEM");
+  if (!key) refuse(what, "it is not a private key in PEM");
   char group[32] = "";
   if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC || EVP_PKEY_get_group_name(key, group, sizeof group, nullptr) != 1 ||
       std::string_view(group) != SN_X9_62_prime256v1)
@@ -87,7 +87,7 @@ SigningKey SigningKey::from_pem(std::string_view pem, std::string_view what) {
   const KeyContext context(EVP_PKEY_CTX_new(key, nullptr));
   const Bio text(BIO_new(BIO_s_mem()));
   if (!context || EVP_PKEY_check(context.get()) != 1 || !text || PEM_write_bio_PUBKEY(text.get(), key) != 1)
-    refuse(what, "the key's parts do not belong together");
+    refuse(what, "the key's private and public parts do not match");
   char* bytes = nullptr;
   const long size = BIO_get_mem_data(text.get(), &bytes);
   impl->public_pem.assign(bytes, static_cast<std::size_t>(size));

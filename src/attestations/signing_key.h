@@ -1,7 +1,7 @@
-// An ECDSA key on P-256 (FIPS 186-4), which is what cosign's own key pairs are.
+// An ECDSA key on P-256 (FIPS 186-4), like cosign's own key pairs.
 //
 // Keys are made with `openssl ecparam -genkey -name prime256v1 -noout -out key.pem`, in SEC 1 or PKCS #8. Encrypted
-// ones, cosign's among them, are not supported: nobody is there to type a passphrase.
+// keys, such as cosign's, are not supported because a server cannot prompt for a passphrase.
 #pragma once
 
 #include <filesystem>
@@ -14,18 +14,18 @@ namespace nixery::attestations {
 // Thread-safe once made; copies share the key.
 class SigningKey {
  public:
-  // Throws Error{bad_config} that names the file: unreadable, encrypted, no key, or not on P-256.
+  // Throws Error{bad_config} that names the file if it is unreadable, encrypted, not a key, or not on P-256.
   static SigningKey from_file(const std::filesystem::path& file);
   // `what` names the text in messages.
   static SigningKey from_pem(std::string_view pem, std::string_view what);
 
-  // ECDSA of the SHA-256 of `message`, in DER: another signature on each call. Throws Error{unavailable} if OpenSSL
-  // fails.
+  // ECDSA of the SHA-256 of `message`, in DER; each call gives a different signature. Throws Error{unavailable} if
+  // OpenSSL fails.
   std::string sign(std::string_view message) const;
-  // Whether `signature`, in DER, is one of this key and of `message`. Any bytes may be given.
+  // Whether `signature`, in DER, is this key's signature of `message`. Accepts any bytes.
   bool verify(std::string_view message, std::string_view signature) const;
 
-  // "-----BEGIN PUBLIC KEY-----…": what verifiers need (cosign verify --key).
+  // "-----BEGIN PUBLIC KEY-----…", for verifiers (cosign verify --key).
   std::string public_key_pem() const;
 
  private:

@@ -18,7 +18,7 @@ using json::Writer;
 constexpr std::string_view image_id = "SPDXRef-image";
 constexpr std::string_view unknown = "NOASSERTION";
 
-// Letters, digits, dots and dashes only (clause 7.2). The path's hash, which stays as it is, makes it unique.
+// Only letters, digits, dots and dashes (clause 7.2). The path's unchanged hash makes it unique.
 std::string id_of(const store::StorePath& path) {
   std::string id = "SPDXRef-" + std::string(path.base_name());
   std::replace_if(
@@ -47,7 +47,7 @@ void write_purl(Writer& writer, std::string_view purl) {
   writer.EndArray();
 }
 
-// What SPDX wants said of every package, even if it is unknown (clauses 7.5 to 7.17).
+// Required fields whose values are unknown (clauses 7.5 to 7.17).
 void write_unknowns(Writer& writer, std::string_view declared_license) {
   member(writer, "supplier", unknown);
   member(writer, "downloadLocation", unknown);
@@ -164,7 +164,7 @@ std::string spdx_document(const Subject& subject) {
   writer.EndArray();
   write_license_refs(writer, refs);
   write_relationships(writer, components);
-  // Clause 6.5: unique to the document, so it is made of all that has been written. Hence the last place.
+  // Clause 6.5: unique to the document, so it is computed last, from everything written before.
   const std::string namespace_of_all = "urn:uuid:" + uuid_of({buffer.GetString(), buffer.GetSize()});
   member(writer, "documentNamespace", namespace_of_all);
   writer.EndObject();

@@ -18,7 +18,7 @@ constexpr std::array<std::string_view, 14> usual_outputs = {"bin",    "data", "d
                                                             "devman", "doc",  "getent", "info",    "lib",
                                                             "man",    "out",  "static", "terminfo"};
 
-// purl-spec, "Character encoding". Qualifiers may hold a few more characters as they are; all may be encoded.
+// purl-spec, "Character encoding". Qualifiers allow a few more characters unencoded, but encoding them is valid.
 std::string encoded(std::string_view text) {
   return text::percent_encode(text);
 }
@@ -37,7 +37,7 @@ std::string nix_purl(const Component& component, std::string_view origin, std::s
   if (!origin.empty()) purl += encoded(origin) + "/";
   purl += encoded(component.package ? std::string_view(component.package->attribute) : component.name);
   if (!component.version.empty()) purl += "@" + encoded(component.version);
-  // Qualifiers are in the order of their names.
+  // Qualifiers are sorted by name.
   if (!commit.empty()) fmt::format_to(std::back_inserter(purl), "?commit={}", commit);
   if (!component.output.empty() && component.output != "out")
     fmt::format_to(std::back_inserter(purl), "{}output={}", commit.empty() ? '?' : '&', encoded(component.output));
@@ -121,7 +121,7 @@ std::string image_purl(const Subject& subject) {
 
 std::string uuid_of(std::string_view bytes) {
   std::string hex = image::Digest::of(bytes).hex();
-  hex[12] = '8';                         // version: made by a rule of one's own
+  hex[12] = '8';                         // version 8: custom
   hex[16] = "89ab"[(hex[16] % 16) & 3];  // variant
   return fmt::format("{}-{}-{}-{}-{}", hex.substr(0, 8), hex.substr(8, 4), hex.substr(12, 4), hex.substr(16, 4),
                      hex.substr(20, 12));

@@ -18,8 +18,8 @@ const Option& find_option(const Command& command, std::string_view name) {
     names.emplace_back(option.name);
   }
   const auto near = reference::near_matches(name, names, 1);
-  if (!near.empty()) throw Misuse{fmt::format("there is no option '{}': did you mean '{}'?", name, near[0])};
-  throw Misuse{fmt::format("there is no option '{}'; `nixery help {}` lists them", name, command.name)};
+  if (!near.empty()) throw Misuse{fmt::format("unknown option '{}': did you mean '{}'?", name, near[0])};
+  throw Misuse{fmt::format("unknown option '{}'; `nixery help {}` lists them", name, command.name)};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The words behind a command's name, read by what the command says that it takes.
+// Parses the arguments of a command by the command's declaration.
 #pragma once
 
 #include <optional>
@@ -14,20 +14,20 @@ using Words = std::span<const std::string_view>;
 
 struct Command;
 
-// Thrown for wrong words: the sentence and the command's synopsis are shown, and the exit status is 2.
+// Thrown for wrong arguments: the message and the command's synopsis are printed, and the exit status is 2.
 struct Misuse {
   std::string reason;
 };
 
-// Views into the words: those must live longer.
+// Holds views into the words, which must outlive it.
 class Arguments {
  public:
-  // "--name VALUE" and "--name=VALUE" are the same; behind "--" is no option. Throws Misuse for an option that the
-  // command does not have (with the one that was probably meant), and for a value that lacks or is too much.
+  // "--name VALUE" and "--name=VALUE" are equivalent; "--" ends the options. Throws Misuse for an unknown option (with
+  // the nearest known one) and for a missing or superfluous value.
   static Arguments parse(const Command& command, Words words);
 
   bool has(std::string_view option) const;
-  // The last one given.
+  // The last value given.
   std::optional<std::string_view> value(std::string_view option) const;
   std::vector<std::string_view> values(std::string_view option) const;
   std::string value_or(std::string_view option, std::string_view fallback) const;
@@ -40,7 +40,7 @@ class Arguments {
   std::vector<std::string_view> operands_;
 };
 
-// The one operand of commands about an image. Throws Misuse for none, and for several.
+// The only operand of commands about one image. Throws Misuse for none or several.
 std::string_view the_one_image(const Arguments& arguments);
 
 }  // namespace nixery::command

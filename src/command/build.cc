@@ -23,7 +23,7 @@ struct Totals {
   std::uint64_t bytes = 0;
 };
 
-// Over all images of an index; a layer that two share counts twice.
+// Totals over all images of an index; a shared layer counts for each.
 Totals totals_of(const tree::Tree& tree, const tree::StoredManifest& manifest) {
   Totals totals;
   const auto links = image::parse_manifest(manifest.bytes, manifest.digest);
@@ -56,7 +56,7 @@ void print_built(const std::string& name, const pipeline::BuiltImage& built, con
   });
 }
 
-// Checked before a build of minutes, as the worker's user may not write everywhere.
+// Checked before a long build, because the worker's user cannot write everywhere.
 void require_writable(const std::filesystem::path& directory) {
   std::filesystem::path there = std::filesystem::absolute(directory);
   std::error_code absent;
@@ -106,8 +106,8 @@ int run(const Arguments& arguments) {
 const Command build = {
     "build",
     "REF",
-    "build an image without any server",
-    "Builds the image into the tree (NIXERY_TREE), as a pull of it would. REF is a name as for docker pull, without "
+    "build an image without a server",
+    "Builds the image into the tree (NIXERY_TREE), like a pull. REF is a name as for docker pull, without "
     "the\n"
     "host: shell/git, arm64/curl, python3packages.requests:nixos-23.11, or a declared image. Progress is shown on\n"
     "standard error: one line on a terminal, a line for each step elsewhere.\n",
@@ -116,7 +116,7 @@ const Command build = {
      {"--oci", "DIR", "also write it into an OCI layout directory, for skopeo, podman, umoci"},
      {"--docker-archive", "FILE", "also write it into an archive for docker load"}},
     "reference, digest, mediaType, revision, layers, bytes, warnings",
-    {{"nixery build shell/git", "into the tree; the first pull then waits for nothing"},
+    {{"nixery build shell/git", "into the tree; the first pull then does not wait"},
      {"nixery build --oci ./image shell/curl", "also into ./image, for skopeo copy oci:./image …"}},
     "",
     {"plan", "export", "serve"},

@@ -1,7 +1,7 @@
-// The commands of the program, one file each. What a command takes is declared once, in its Command: its help, the
-// manual page, the completions and the reading of its words all come from there.
+// The commands of the program, one file each. A command declares its options and operands once, in its Command: help,
+// manual page, completions and argument parsing are derived from that.
 //
-// Exit status: 0 done, 1 failed, 2 used wrongly. With --json, standard output has JSON and nothing else: the result, or
+// Exit status: 0 done, 1 failed, 2 used wrongly. With --json, standard output has only JSON: the result, or
 // {"error":{"failure":…,"message":…,"detail":…}}, where `failure` is a name of error.h's or "misuse".
 #pragma once
 
@@ -16,8 +16,8 @@ namespace nixery::command {
 
 struct Option {
   const char* name;     // "--oci"
-  const char* value;    // what stands behind it: "DIR"; null where nothing does
-  const char* meaning;  // with its default, if it has one
+  const char* value;    // its value: "DIR"; null if it takes none
+  const char* meaning;  // including its default, if any
   bool repeatable = false;
 };
 
@@ -28,13 +28,13 @@ struct Example {
 
 struct Command {
   const char* name;
-  const char* operands;     // "DIR REF…"; empty where it takes options only
+  const char* operands;     // "DIR REF…"; empty if it takes only options
   const char* summary;      // one line of the list of commands
   const char* description;  // sentences in lines of 110 columns or less
   std::vector<Option> options;
-  const char* json_keys;  // of what --json prints, as help shows them; empty where there is no --json
+  const char* json_keys;  // keys of the --json output, for help; empty if it has no --json
   std::vector<Example> examples;
-  const char* status;                // what 0 and 1 mean, where it is more than "done" and "failed"; else empty
+  const char* status;                // meaning of 0 and 1 if not just "done" and "failed"; else empty
   std::vector<const char*> related;  // names of commands
   int (*run)(const Arguments& arguments);
 };
@@ -42,16 +42,16 @@ struct Command {
 extern const Command serve, build, plan, export_images, popularity, images, gc, verify, doctor, controller, config,
     version;
 
-// All of them, in the order of the list.
+// All commands, in the order of `nixery help`.
 std::span<const Command* const> all_commands();
-// nullptr where there is none of that name.
+// nullptr if there is no command of that name.
 const Command* find_command(std::string_view name);
-// ": did you mean 'build'?", or what to do where nothing is near.
+// ": did you mean 'build'?", or a hint at `nixery help`.
 std::string near_command(std::string_view name);
 
 // "nixery build [--json] [--oci DIR] REF"
 std::string synopsis_of(const Command& command);
-// What `nixery help` and `nixery help COMMAND` print.
+// Print the output of `nixery help` and `nixery help COMMAND`.
 void print_overview();
 void print_help(const Command& command);
 

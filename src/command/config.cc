@@ -46,7 +46,7 @@ void print_reference() {
 }
 
 int run(const Arguments& arguments) {
-  if (arguments.json() && arguments.has("--markdown")) throw Misuse{"--json and --markdown are two forms: give one"};
+  if (arguments.json() && arguments.has("--markdown")) throw Misuse{"give either --json or --markdown"};
   if (arguments.has("--markdown")) return print_reference(), 0;
   const auto loaded = load_settings(arguments);
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
@@ -65,15 +65,15 @@ int run(const Arguments& arguments) {
 const Command config = {
     "config",
     "",
-    "show the settings: their values and where each comes from",
-    "Prints every setting with its effective value, whether it is from the environment or the default, and what it\n"
-    "means. Credentials are left out. Variables that look like settings and are none are told on standard error.\n",
+    "show the settings: their values and origins",
+    "Prints every setting with its effective value, its origin (environment or default) and its meaning. Credentials\n"
+    "are left out. Standard error lists variables that look like settings but are not.\n",
     {json_option,
      settings_option,
      {"--markdown", nullptr, "print every setting, its default and meaning: packaging/SETTINGS.md"}},
     "an object for each setting, under its name: value, origin (environment or default), description",
-    {{"nixery config", "what is set here, and what everything means"},
-     {"NIXERY_MAX_LAYERS=20 nixery config --json", "for a program; also a way to check a value"}},
+    {{"nixery config", "show all settings"},
+     {"NIXERY_MAX_LAYERS=20 nixery config --json", "as JSON; also checks a value"}},
     "0 if every setting is valid, 1 if not",
     {"doctor", "serve"},
     run};

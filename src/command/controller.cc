@@ -16,7 +16,7 @@ namespace {
 
 using namespace kubernetes;
 
-constexpr unsigned reconcilers = 4;  // threads that write files and statuses
+constexpr unsigned reconcilers = 4;  // threads that write files and status
 
 std::string collection_path(const Settings& settings) {
   if (settings.only_namespace.empty()) return fmt::format("/apis/{}/niximages", api_version);
@@ -54,7 +54,7 @@ int run(const Arguments&) {
       settings, client, [&] { return !elects || election.leads(); }, stop);
   const Collection collection{collection_path(settings)};
   const Observer observer = reconciler.observer();
-  reconciler.take_files();  // before any thread starts: what it throws ends us here
+  reconciler.take_files();  // before any thread starts: an exception ends the process here
 
   std::vector<std::thread> threads;
   if (elects) threads.emplace_back([&] { election.run(stop, [&] { reconciler.resync(); }); });
@@ -71,7 +71,7 @@ int run(const Arguments&) {
   return 0;
 }
 
-// A line for each setting.
+// One line for each setting.
 std::string describe_settings() {
   std::string text;
   for (const SettingDescription& setting : described_settings())
@@ -81,9 +81,9 @@ std::string describe_settings() {
 }
 
 const std::string description =
-    "Follows the NixImages of the cluster that KUBECONFIG names, or else of the one that the pod is in. Writes each\n"
-    "as a declared image into NIXERY_IMAGES, pulls it from the registry, which builds it, and keeps its status. Needs\n"
-    "no Nix. Settings are environment variables:\n" +
+    "Watches the NixImages of the cluster in KUBECONFIG, or else of the pod's own cluster. Writes each as a declared\n"
+    "image into NIXERY_IMAGES, pulls it from the registry, which builds it, and updates its status. Needs no Nix.\n"
+    "Settings are environment variables:\n" +
     describe_settings();
 
 }  // namespace
@@ -91,14 +91,14 @@ const std::string description =
 const Command controller = {
     "controller",
     "",
-    "keep Kubernetes' NixImage objects: declared images that the cluster knows",
+    "reconcile Kubernetes' NixImage objects with declared images",
     description.c_str(),
     {},
     "",
-    {{"NIXERY_CONTROLLER_REGISTRY=http://127.0.0.1:8080 nixery controller", "beside a registry of the same host"},
+    {{"NIXERY_CONTROLLER_REGISTRY=http://127.0.0.1:8080 nixery controller", "with a registry on the same host"},
      {"KUBECONFIG=~/.kube/config NIXERY_CONTROLLER_NAMESPACE=team nixery controller",
       "from outside, for one namespace"}},
-    "0 after SIGTERM, 1 if it cannot begin",
+    "0 after SIGTERM, 1 if it cannot start",
     {"images", "serve"},
     run};
 

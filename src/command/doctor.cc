@@ -67,7 +67,8 @@ std::string counted(std::size_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
-// In lines of at most `width` columns, all but the first behind `indent` spaces. Text of one byte a column.
+// Wraps to lines of at most `width` columns and indents all but the first by `indent` spaces. Expects one byte per
+// column.
 std::string wrapped(std::string_view text, std::size_t indent, std::size_t width) {
   std::string lines;
   std::size_t column = indent;
@@ -91,7 +92,7 @@ std::string wrapped(std::string_view text, std::size_t indent, std::size_t width
 
 void print_text(const std::vector<Finding>& findings, const Count& count) {
   const TerminalStyle style = TerminalStyle::of(STDOUT_FILENO);
-  // A pipe's reader wants a finding a line.
+  // In a pipe, each finding is one line.
   const std::size_t width = isatty(STDOUT_FILENO) ? std::max<std::size_t>(60, columns_of(STDOUT_FILENO)) : SIZE_MAX;
   const auto coloured = [&](Verdict verdict, const std::string& text) {
     return verdict == Verdict::ok        ? style.green(text)
@@ -103,18 +104,18 @@ void print_text(const std::vector<Finding>& findings, const Count& count) {
                style.bold(fmt::format("{:20}", finding.name)), wrapped(text::plain_line(finding.seen), 30, width));
     if (!finding.fix.empty())
       fmt::print("{:30}{} {}\n", "", style.dim("fix:"), wrapped(text::plain_line(finding.fix), 36, width));
-    // In one piece, so that it can be copied.
+    // Not wrapped, so that it can be copied.
     if (!finding.command.empty()) fmt::print("{:30}{} {}\n", "", style.dim("run:"), text::plain_line(finding.command));
   }
   if (count.failures + count.warnings == 0)
-    fmt::print("\n{}\n", style.green("all is well"));
+    fmt::print("\n{}\n", style.green("no problems found"));
   else
     fmt::print("\n{}, {}\n",
                coloured(count.failures ? Verdict::failure : Verdict::ok, counted(count.failures, "failure")),
                coloured(count.warnings ? Verdict::warning : Verdict::ok, counted(count.warnings, "warning")));
 }
 
-// The unit, where what is checked is its worker: by its file of settings, or where none are given.
+// The systemd unit if its worker is checked: if its settings file is given, or no settings at all.
 std::optional<doctor::ServiceUnit> unit_of(const Arguments& arguments, bool nothing_set) {
   auto unit = doctor::find_unit(doctor::unit_name);
   const auto file = arguments.value("--settings");
@@ -125,30 +126,31 @@ std::optional<doctor::ServiceUnit> unit_of(const Arguments& arguments, bool noth
   return std::nullopt;
 }
 
-// As whom the worker runs: whom --user names, else whom find_worker() finds.
+// The worker's user: --user, or else the result of find_worker().
 os::User worker_of(const Arguments& arguments, const doctor::Setup& setup, std::vector<Finding>& findings) {
   const os::User we = os::current_user();
   doctor::Worker worker;
   if (const auto name = arguments.value("--user")) {
     const auto user = os::user_named(std::string(*name));
-    if (!user) throw Misuse{fmt::format("--user: this machine knows no user '{}'", *name)};
+    if (!user) throw Misuse{fmt::format("--user: there is no user '{}' on this machine", *name)};
     worker = {*user, "as --user says"};
   } else {
     worker = doctor::find_worker(setup.config().layout.state, setup.unit);
   }
   if (!os::can_become(worker.user)) {
-    findings.push_back(
-        doctor::warning("user", fmt::format("the worker's user is {}, but this runs as {}", worker.user.name, we.name),
-                        fmt::format("run it as root or as {}: what it says of rights and of Nix is true of {} only",
-                                    worker.user.name, we.name)));
+    findings.push_back(doctor::warning(
+        "user", fmt::format("the worker's user is {}, but doctor runs as {}", worker.user.name, we.name),
+        fmt::format("run it as root or as {}: its findings on permissions and Nix hold for {} only", worker.user.name,
+                    we.name)));
     return we;
   }
   os::User user = os::with_groups_of_running(std::move(worker.user), "nixery");
-  findings.push_back(doctor::ok(
-      "user", worker.origin.empty() ? fmt::format("nothing says as whom the worker runs; taken to be {} (--user "
-                                                  "names another)",
-                                                  user.name)
-                                    : fmt::format("the worker is taken to run as {}, {}", user.name, worker.origin)));
+  findings.push_back(
+      doctor::ok("user", worker.origin.empty()
+                             ? fmt::format("cannot find the worker's user; assuming {} (--user "
+                                           "names another)",
+                                           user.name)
+                             : fmt::format("assuming that the worker runs as {}, {}", user.name, worker.origin)));
   return user;
 }
 
@@ -166,7 +168,7 @@ int run(const Arguments& arguments) {
       std::ranges::none_of(read.loaded.settings, [](const Setting& s) { return s.from_environment; });
   if (nothing_set && access(packaged_settings, F_OK) == 0)
     findings.push_back(doctor::warning(
-        "settings.file", fmt::format("nothing is set here, though the worker may have what {} says", packaged_settings),
+        "settings.file", fmt::format("no setting is given, but the worker may use those of {}", packaged_settings),
         fmt::format("nixery doctor --settings {}", packaged_settings)));
 
   const auto setup = std::make_shared<doctor::Setup>();
@@ -192,21 +194,23 @@ int run(const Arguments& arguments) {
 const Command doctor = {
     "doctor",
     "",
-    "check the set-up, and say how to fix what is wrong",
-    "Looks at the settings, Nix, the package source, the two directories, nginx, the workers' socket and the registry\n"
-    "itself, and says of each finding what to do and, where one line for root's shell does it, which. It changes only\n"
-    "Nix's store, where one tiny path is built; nginx is asked what `nginx -T` does, a worker whether it is ready. "
-    "Run\n"
-    "by root, it looks with the eyes of the worker's user and, where files and the socket are concerned, of nginx's.\n",
+    "check the set-up, and show how to fix problems",
+    "Checks the settings, Nix, the package source, the two directories, nginx, the workers' socket and the registry\n"
+    "itself. Each finding has a fix and, if one command of root's shell suffices, that command. Doctor changes "
+    "nothing\n"
+    "except Nix's store, into which it builds one tiny path; it runs `nginx -T` and asks a worker whether it is "
+    "ready.\n"
+    "If root runs it, it checks as the worker's user and, for files and the socket, also as nginx's user.\n",
     {json_option,
      settings_option,
-     {"--user", "NAME", "as whom the worker runs; default: as the one that runs, or as its unit says"},
-     {"--url", "URL", "where the registry answers; default: where nginx's configuration says"},
-     {"--nginx-conf", "FILE", "nginx's main file; default: that of the nginx that runs, or nginx's own default"},
-     {"--deadline", "TIME", "how long a check may take, at most; default: 20s"}},
+     {"--user", "NAME", "the worker's user; default: that of the running worker, or of its unit"},
+     {"--url", "URL", "the registry's URL; default: from nginx's configuration"},
+     {"--nginx-conf", "FILE",
+      "nginx's main configuration file; default: that of the running nginx, or nginx's own default"},
+     {"--deadline", "TIME", "time limit of one check; default: 20s"}},
     "healthy, failures, warnings, findings (name, verdict: ok, warning or failure, seen, fix, command)",
-    {{"sudo nixery doctor --settings /etc/nixery/nixery.env", "the Debian package's worker, and all around it"},
-     {"nixery doctor --url https://registry.example.org", "ask the registry where its clients do"}},
+    {{"sudo nixery doctor --settings /etc/nixery/nixery.env", "the Debian package's worker and its environment"},
+     {"nixery doctor --url https://registry.example.org", "check the registry at its public URL"}},
     "0 if nothing fails (there may be warnings), 1 if something does",
     {"config", "verify", "serve"},
     run};

@@ -50,7 +50,7 @@ void print_exported(const Options& options, const pipeline::ExportedTree& export
 
 int run(const Arguments& arguments) {
   const Options options = options_of(arguments);
-  // Without the parts that build: the tree may belong to another user, and is only read.
+  // Only reads the tree, which may belong to another user.
   const tree::Tree tree(load_settings(arguments).config.layout);
   const auto exported = pipeline::export_tree(tree, options.references, std::filesystem::absolute(options.directory));
   if (arguments.json()) return print_exported(options, exported), 0;
@@ -68,16 +68,17 @@ const Command export_images = {
     "export",
     "DIR REF…",
     "copy built images out of the tree, for a host with only a web server",
-    "Brings what a web server needs to serve the images into DIR, in the tree's own layout: tags, manifests, configs,\n"
-    "layers, and what refers to them (SBOMs, signatures). On the tree's file system the layers are hard links. DIR "
-    "may\n"
-    "be served meanwhile; what is there already stays, so run it again to add images or to finish what was cut off.\n"
-    "Each REF must be in the tree: run `nixery build REF` first. Builds nothing and needs no nix.\n",
+    "Copies all files of the images into DIR, in the tree's own layout: tags, manifests, configs, layers and "
+    "referrers\n"
+    "(SBOMs, signatures). A web server can serve DIR, even during the export. On the tree's file system the layers "
+    "are\n"
+    "hard links. Existing files stay: run it again to add images or to finish an interrupted export. Each REF must be\n"
+    "in the tree: run `nixery build REF` first. Builds nothing and needs no Nix.\n",
     {json_option, settings_option},
     "directory, images (reference, digest), tags, manifests, blobs, bytes, addedBytes",
     {{"nixery export /srv/images shell/git",
       "one image into /srv/images; set $nixery_tree to it and reload nginx there"},
-     {"nixery export --json /mnt/usb shell/git team/toolbox:v1", "two, onto a disk that travels"}},
+     {"nixery export --json /mnt/usb shell/git team/toolbox:v1", "two images onto a removable disk"}},
     "",
     {"build", "verify"},
     run};

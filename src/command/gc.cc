@@ -17,7 +17,7 @@ namespace {
 
 std::chrono::seconds duration(std::string_view option, std::string_view text) {
   if (const auto value = parse_duration(text)) return *value;
-  throw Misuse{fmt::format("{}: '{}' is no duration: give one such as 90s, 15m, 12h or 30d", option, text)};
+  throw Misuse{fmt::format("{}: '{}' is not a duration: give one such as 90s, 15m, 12h or 30d", option, text)};
 }
 
 maintenance::Policy policy_of(const Arguments& arguments, maintenance::Policy policy) {
@@ -26,7 +26,7 @@ maintenance::Policy policy_of(const Arguments& arguments, maintenance::Policy po
   if (const auto size = arguments.value("--max-size")) {
     policy.max_size = parse_size(*size);
     if (!policy.max_size)
-      throw Misuse{fmt::format("--max-size: '{}' is no size: give one such as 500M, 50G or 2T", *size)};
+      throw Misuse{fmt::format("--max-size: '{}' is not a size: give one such as 500M, 50G or 2T", *size)};
   }
   for (const std::string_view name : arguments.values("--keep")) policy.keep.emplace_back(name);
   return policy;
@@ -51,9 +51,9 @@ void print_text(bool dry_run, const maintenance::Collection& done) {
                image.reason == maintenance::DroppedImage::Reason::age ? "too old" : "the tree is too large");
   if (done.clock_jumped)
     fmt::print(
-        "The clock jumped since the last run, so nothing was removed for its age. If the clock is right, age counts\n"
-        "again once it has run on for a day. If you are sure of it now, remove NIXERY_STATE/collected and run this "
-        "again.\n");
+        "The clock jumped since the last run, so no image was removed by age. If the clock stays consistent for a "
+        "day,\n"
+        "age counts again. If you are sure that it is right, remove NIXERY_STATE/collected and run this again.\n");
   fmt::print("{}{} images ({} tags, {} manifests, {} blobs): {}; {} files of state; {} stay in the tree\n",
              dry_run ? "would remove " : "removed ", done.images.size(), done.tags, done.manifests, done.blobs,
              format_size(done.freed), done.state_files, format_size(done.left));
@@ -102,28 +102,29 @@ int run(const Arguments& arguments) {
 const Command gc = {
     "gc",
     "",
-    "remove images that were not pulled for long, and what only they needed",
-    "Removes from the tree the images that were last used longer ago than --max-age and, while the tree is larger "
-    "than\n"
-    "--max-size, those that were not used for longest; then what only they needed: layers, SBOMs, signatures, build\n"
-    "logs, nix's roots (after which nix-collect-garbage can free the store). Safe beside pulls and builds.\n"
-    "The last use is the last pull of the manifest as the web server logs it (NIXERY_USE_LOG, nginx/nixery-use.conf);\n"
-    "without that log, when it was built. A name that is kept keeps what it stands for now; what is pinned by its\n"
-    "digest, keep by that: sha256:…\n"
-    "`nixery serve` does the same from time to time if NIXERY_GC_SECONDS is set.\n",
-    {{"--dry-run", nullptr, "show what would be removed, and remove nothing"},
+    "remove images that have not been pulled for long, and their data",
+    "Removes from the tree the images whose last use is longer ago than --max-age and, while the tree is larger than\n"
+    "--max-size, the least recently used ones. Then removes all that only they needed: layers, SBOMs, signatures, "
+    "build\n"
+    "logs, Nix's roots (nix-collect-garbage can then free the store). Safe during pulls and builds.\n"
+    "The last use is the last pull of the manifest in the web server's log (NIXERY_USE_LOG, nginx/nixery-use.conf), "
+    "or\n"
+    "without that log, the time of the build. A kept name keeps its present image; to keep an image that is pinned by\n"
+    "digest, give the digest: sha256:…\n"
+    "`nixery serve` does the same periodically if NIXERY_GC_SECONDS is set.\n",
+    {{"--dry-run", nullptr, "show what would be removed without removing it"},
      json_option,
      settings_option,
      {"--max-age", "TIME", "such as 12h or 30d; default: NIXERY_GC_MAX_AGE"},
      {"--max-size", "SIZE", "such as 500M or 50G; default: NIXERY_GC_MAX_SIZE"},
-     {"--grace", "TIME", "what was used or made since then always stays; default: NIXERY_GC_GRACE"},
+     {"--grace", "TIME", "keep images that were used or built within this time; default: NIXERY_GC_GRACE"},
      {"--keep", "NAME",
-      "images of that repository, repository:tag or digest stay, with those of NIXERY_GC_KEEP; * is anything", true}},
+      "keep images of that repository, repository:tag or digest, besides NIXERY_GC_KEEP; * matches anything", true}},
     "dryRun, images (names, manifest, lastUse, reason), tags, manifests, blobs, freedBytes, leftBytes, stateFiles, "
     "clockJumped",
     {{"nixery gc --dry-run --max-age 30d", "images not pulled for a month; nothing is removed"},
      {"sudo nixery gc --settings /etc/nixery/nixery.env --max-size 50G --keep 'team/*'",
-      "on the Debian package's host: down to 50 GB, but nothing of team/"}},
+      "on the Debian package's host: down to 50 GB, except images of team/"}},
     "",
     {"verify", "doctor"},
     run};

@@ -78,15 +78,15 @@ int run(const Arguments& arguments) {
 
 const Command images = {"images",
                         "",
-                        "list the declared images, and what is wrong with their files",
-                        "Reads the directory NIXERY_IMAGES as the registry does: lists the names that it declares, "
-                        "what is wrong with which\n"
-                        "file and field, and the names that are packages too.\n",
+                        "list the declared images and the problems in their files",
+                        "Reads the directory NIXERY_IMAGES like the registry. Lists the declared names, problems with "
+                        "their file and\n"
+                        "field, and names that are also packages.\n",
                         {json_option, settings_option},
                         "images (name, tag, file, contents, platform, hash), errors, warnings",
-                        {{"nixery images", "what is declared"},
-                         {"NIXERY_IMAGES=$PWD/images nixery images", "check files before they are rolled out"}},
-                        "0 if every file is good, 1 if not (names that are packages too are only warned of)",
+                        {{"nixery images", "list the declared images"},
+                         {"NIXERY_IMAGES=$PWD/images nixery images", "check files before deploying them"}},
+                        "0 if every file is valid, 1 if not (a name that is also a package is only a warning)",
                         {"build", "controller", "doctor"},
                         run};
 

@@ -20,7 +20,7 @@ void report_failure(const char* failure, const std::string& message, const std::
     });
   std::fflush(stdout);
   fmt::print(stderr, "{} {}\n", TerminalStyle::of(STDERR_FILENO).red("nixery:"), text::plain_text(message));
-  // A program has it already, and may log both.
+  // With --json the program has it already and may log both outputs.
   if (!detail.empty() && !as_json) fmt::print(stderr, "\n{}\n", text::plain_text(detail));
 }
 

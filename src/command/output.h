@@ -1,4 +1,4 @@
-// What commands print for programs: --json, in one way for all of them.
+// The --json output of all commands.
 #pragma once
 
 #include <cstdio>
@@ -19,8 +19,8 @@ void print_json(Write&& write) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
-// A failure, for the person (on standard error) and, if it was asked for, for the program (on standard output).
-// `failure` is a name of error.h's, or "misuse".
+// Prints a failure to standard error and, with --json, also to standard output. `failure` is a name of error.h, or
+// "misuse".
 void report_failure(const char* failure, const std::string& message, const std::string& detail, bool as_json);
 
 }  // namespace nixery::command

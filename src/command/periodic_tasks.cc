@@ -47,8 +47,8 @@ PeriodicTask collecting(const Config& config) {
 
 namespace {
 
-constexpr std::string_view no_record = "cannot take in the log of pulls";
-// Logs are rotated once a day, or, where they grow fast, each hour: of two rotations between two looks one is lost.
+constexpr std::string_view no_record = "cannot read the log of pulls";
+// Logs are rotated daily, or hourly if they grow fast. Of two rotations between two reads, one would be lost.
 constexpr std::chrono::hours between_records{1};
 
 }  // namespace
@@ -93,7 +93,7 @@ void DeclarationWatcher::look() {
   logged_ = std::move(problems);
 }
 
-// Evaluating takes a while: one name a round, and each only once, so that changes are not kept waiting.
+// Evaluation is slow, so each round evaluates one name, and each name only once: changes are not delayed.
 bool DeclarationWatcher::ask_of_one(const pipeline::Declarations& declarations) {
   if (declarations.generation() != seen_) return false;
   for (const auto& path : declarations.first_parts())

@@ -1,4 +1,4 @@
-// What a worker does periodically, independent of requests.
+// Periodic tasks of a worker, independent of requests.
 #pragma once
 
 #include <chrono>
@@ -16,9 +16,8 @@
 
 namespace nixery::command {
 
-// Calls `work` when `first` has passed, and then each time `every` has since it returned, in a thread of its own, until
-// it is destroyed; never where `every` is 0. What work throws is logged behind `failing`, and the next time comes all
-// the same.
+// Calls `work` on its own thread: after `first`, and then `every` after each return, until it is destroyed. Never if
+// `every` is 0. An exception of `work` is logged as the event `failing`; the next run is not affected.
 class PeriodicTask {
  public:
   PeriodicTask(std::chrono::seconds first, std::chrono::seconds every, std::string failing, std::function<void()> work);
@@ -29,20 +28,20 @@ class PeriodicTask {
   const std::chrono::seconds first_, every_;
   const std::string failing_;
   const std::function<void()> work_;
-  mutable std::mutex mutex_;  // for waiting alone
+  mutable std::mutex mutex_;  // only for waiting
   mutable std::condition_variable_any stopped_;
   std::jthread thread_;  // last: it uses the rest
 };
 
-// Looks whether moving tags have moved.
+// Checks whether moving tags have moved.
 PeriodicTask refreshing(pipeline::Builder& builder, std::chrono::seconds every);
 
-// Collects garbage, beside the workers that may do so on other hosts. The first time is when it is due, counted from
-// what was collected before this process began.
+// Collects garbage; workers on other hosts may do so, too. The first run is due one interval after the last collection,
+// even if that was before this process started.
 PeriodicTask collecting(const Config& config);
 
-// Takes the web server's log of pulls in, whether anything is collected here or not: at once, every hour, and once more
-// when it is destroyed. So no collection misses what the log says, though it is rotated, or is lost with a container.
+// Reads the web server's log of pulls even if this worker does not collect garbage: at once, every hour, and in the
+// destructor. So collections know all pulls, even if the log is rotated or lost with a container.
 class PullRecorder {
  public:
   explicit PullRecorder(const Config& config);
@@ -55,7 +54,7 @@ class PullRecorder {
   const PeriodicTask task_;
 };
 
-// Applies changes of the declared images without waiting for a request, and logs what is wrong with them.
+// Applies changes of the declared images without waiting for a request, and logs their problems.
 class DeclarationWatcher {
  public:
   DeclarationWatcher(pipeline::Builder& builder, RegistryParts& parts);

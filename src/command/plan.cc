@@ -33,7 +33,7 @@ void print_text(const pipeline::ResolvedImage& image, const nix::Missing& missin
              missing.to_fetch.size(), missing.download.empty() ? "" : " (" + text::plain_line(missing.download) + ")");
   for (const std::string& path : missing.to_build) fmt::print("  build {}\n", text::plain_line(path));
   for (const std::string& path : missing.to_fetch) fmt::print("  fetch {}\n", text::plain_line(path));
-  fmt::print("the layers can be planned once all is there: run `nixery build`\n");
+  fmt::print("the layers can be planned when all paths are in the store: run `nixery build`\n");
 }
 
 void print_layers(const pipeline::PlanReport& report) {
@@ -72,7 +72,7 @@ int run(const Arguments& arguments) {
   const auto reference = parts.find(name);
   pipeline::Progress nobody_watches;
   const auto source = parts.pipeline.pin(reference, nobody_watches, {});
-  // Of an index, every member.
+  // For an index: every member.
   const auto platforms = reference.platform ? std::vector{*reference.platform} : parts.config.platforms;
   for (const reference::Platform& platform : platforms) {
     auto wanted = reference;
@@ -87,16 +87,16 @@ int run(const Arguments& arguments) {
 const Command plan = {
     "plan",
     "REF",
-    "show what an image would hold and why; build nothing",
-    "Shows the packages with their versions, what nix would have to build or fetch, and, once all of it is in the\n"
-    "store, the layers: what each holds, why it is a layer of its own, and whether the tree has it already. Where a\n"
-    "name stands for several platforms, one after the other; --json then prints a line of JSON for each.\n",
+    "show an image's contents and layers without building it",
+    "Shows the packages with their versions and the store paths that Nix would have to build or fetch. If all paths\n"
+    "are in the store, also shows the layers: contents, reason, and whether the tree has it already. For several\n"
+    "platforms, shows one after the other; --json then prints one line of JSON for each.\n",
     {json_option, settings_option},
-    "reference, system, encoding, revision, packages, toBuildCount, toFetchCount, toBuild, toFetch, download; once\n"
-    "  all is in the store also closurePaths, closureBytes, layers (bytes, reason, inTree, paths, and\n"
-    "  withRootFileSystem where that has no layer of its own)",
-    {{"nixery plan shell/git", "packages, what is to be built or fetched, layers"},
-     {"nixery plan --json shell/git | jq .packages", "the same for a program"}},
+    "reference, system, encoding, revision, packages, toBuildCount, toFetchCount, toBuild, toFetch, download; if\n"
+    "  all paths are in the store also closurePaths, closureBytes, layers (bytes, reason, inTree, paths, and\n"
+    "  withRootFileSystem if that has no layer of its own)",
+    {{"nixery plan shell/git", "packages, missing store paths, layers"},
+     {"nixery plan --json shell/git | jq .packages", "the packages as JSON"}},
     "",
     {"build", "popularity"},
     run};

@@ -29,7 +29,7 @@ void collect_images(const tree::Tree& tree, const image::Digest& digest,
   }
 }
 
-// The packages in an image, from the recipes of its layers; each once, however many of its paths are there.
+// The packages in an image, from the recipes of its layers; each once, even with several paths.
 std::set<std::string> packages_of(const tree::Tree& tree, const image::ParsedManifest& image) {
   std::set<std::string> names;
   for (const image::ParsedDescriptor& layer : image.layers) {
@@ -44,7 +44,7 @@ std::set<std::string> packages_of(const tree::Tree& tree, const image::ParsedMan
 int run(const Arguments& arguments) {
   const Config config = load_settings(arguments).config;
   const tree::Tree tree(config.layout);
-  // Two names of one image count once.
+  // An image with several names counts once.
   std::map<image::Digest, image::ParsedManifest> images;
   tree::for_each_record(config.layout, [&](const tree::TagRecord& record) {
     if (const auto digest = image::Digest::parse(record.manifest)) collect_images(tree, *digest, images);
@@ -64,14 +64,14 @@ int run(const Arguments& arguments) {
 const Command popularity = {
     "popularity",
     "",
-    "count in how many of the built images each package is",
+    "count in how many built images each package occurs",
     "Prints a JSON object, package -> number of the images in the tree that hold it, for NIX_POPULARITY_URL: with it,\n"
     "the layers that many images share are kept apart where there are not layers enough for all. An index counts as\n"
     "one image for each of its platforms.\n",
-    {{"--json", nullptr, "print JSON, as it does anyway"}, settings_option},
+    {{"--json", nullptr, "print JSON, which is the default"}, settings_option},
     "a number for each package, under its name",
-    {{"nixery popularity >popularity.json", "count what has been built here"},
-     {"NIX_POPULARITY_URL=$PWD/popularity.json nixery plan shell/git", "what it would change"}},
+    {{"nixery popularity >popularity.json", "count the images in this tree"},
+     {"NIX_POPULARITY_URL=$PWD/popularity.json nixery plan shell/git", "show the plan with these counts"}},
     "",
     {"plan", "config"},
     run};

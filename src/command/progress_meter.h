@@ -1,4 +1,4 @@
-// What /metrics reports besides counters: the state at this moment.
+// The values of /metrics that are no counters: the present state.
 #pragma once
 
 #include <chrono>

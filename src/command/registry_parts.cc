@@ -25,7 +25,7 @@ plan::Popularity load_popularity(const std::string& place) {
   }
   const std::string file = place.starts_with("file://") ? place.substr(7) : place;
   const auto text = os::read_if_exists(file);
-  if (!text) throw Error(Failure::bad_config, fmt::format("NIX_POPULARITY_URL: there is no file {}", file));
+  if (!text) throw Error(Failure::bad_config, fmt::format("NIX_POPULARITY_URL: the file {} does not exist", file));
   return plan::parse_popularity(*text, "NIX_POPULARITY_URL");
 }
 

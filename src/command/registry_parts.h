@@ -1,4 +1,4 @@
-// What every command that builds needs, put together once from the settings.
+// The objects that every building command needs, made from the settings.
 #pragma once
 
 #include <memory>
@@ -27,9 +27,10 @@ struct RegistryParts {
   const pipeline::ImagePipeline pipeline;
   pipeline::DeclaredSet declared;
 
-  // What a name stands for: a declared image, or packages.
+  // Resolves a name: a declared image, or packages.
   reference::Reference find(std::string_view name_and_tag);
-  // Whether the package set of tag latest has the attribute, if only as a set. Evaluates it; failures count as no.
+  // Whether the package set of tag latest has the attribute, even if it is only a set. Evaluates it; failures count as
+  // no.
   bool has_attribute(const reference::AttributePath& path, const std::stop_token& stop = {}) const;
 };
 

@@ -28,7 +28,7 @@ int run(const Arguments& arguments) {
   const registry_api::RegistryApi registry(builder, parts.tree, {config.hop, config.hops, config.catalog});
   const web::Api web(builder, planner, parts.tree, {config.hop, config.catalog});
   if (listener.cgi) {
-    // One request, one process: SIGTERM means it, and builds that the request began are carried through.
+    // A CGI process serves one request: SIGTERM ends it, and builds that the request started are completed.
     os::unblock_termination();
     http::serve_cgi(Router({&registry, &web}));
     builder.wait_until_idle();
@@ -45,7 +45,7 @@ int run(const Arguments& arguments) {
                         {.min_free = config.min_free});
   http::serve(Router({&registry, &web, &status}), parts.metrics, std::move(listener),
               {config.threads, config.max_waiting}, [&] { status.drain(); });
-  builder.stop();  // before the refresher is waited for
+  builder.stop();  // before joining the refresh thread
   return 0;
 }
 
@@ -55,17 +55,16 @@ const Command serve = {
     "serve",
     "",
     "answer the web server's FastCGI requests (or one CGI request)",
-    "Accepts FastCGI requests on NIXERY_LISTEN, on the socket that systemd or spawn-fcgi hands over, or, started as a\n"
-    "plain CGI program, answers one request and exits. SIGTERM drains: nobody listens any more (a socket of its own\n"
-    "is removed), running answers finish, requests that wait for builds are redirected to themselves, builds are\n"
-    "resumed when they are asked for again.\n"
+    "Accepts FastCGI requests on NIXERY_LISTEN or on a socket passed by systemd or spawn-fcgi. Started as a plain CGI\n"
+    "program, it answers one request and exits. SIGTERM drains the worker: it stops listening (and removes its own\n"
+    "socket), finishes running responses, redirects requests that wait for builds to the same URL, and stops builds,\n"
+    "which resume with the next request.\n"
     "Settings are environment variables: see `nixery config`.\n",
     {settings_option},
     "",
-    {{"NIXERY_CHANNEL=nixos-unstable nixery serve",
-      "nixpkgs' channel, on the socket that nginx/nixery-http.conf names"},
+    {{"NIXERY_CHANNEL=nixos-unstable nixery serve", "nixpkgs' channel, on the socket in nginx/nixery-http.conf"},
      {"NIXERY_PKGS_PATH=/srv/nixpkgs NIXERY_LISTEN=127.0.0.1:9000 nixery serve", "a checkout, on a port"}},
-    "0 after SIGTERM or when the CGI request is answered, 1 if it cannot begin",
+    "0 after SIGTERM or when the CGI request is answered, 1 if it cannot start",
     {"doctor", "config"},
     run};
 

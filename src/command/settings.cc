@@ -21,17 +21,16 @@ void act_as_owner(const std::filesystem::path& state) {
   if (geteuid() != 0 || stat(state.c_str(), &status) != 0 || status.st_uid == 0) return;
   const auto owner = os::with_groups_of_running(os::user_of(status.st_uid), "nixery");
   if (!os::can_become(owner))
-    throw Error(Failure::unavailable,
-                fmt::format("{} belongs to {}, and this root may not act as other users: run this as {}, so that the "
-                            "worker can open what is made there",
-                            state.string(), owner.name, owner.name));
+    throw Error(Failure::unavailable, fmt::format("{} belongs to {}, and this root user cannot change to other users: "
+                                                  "run this as {}, so that the worker can open the files made there",
+                                                  state.string(), owner.name, owner.name));
   os::become(owner);
-  umask(022);  // as the worker's: nginx reads the tree
+  umask(022);  // like the worker's: nginx must be able to read the tree
   setenv("USER", owner.name.c_str(), 1);
   setenv("LOGNAME", owner.name.c_str(), 1);
   if (!owner.home.empty()) setenv("HOME", owner.home.c_str(), 1);
-  fmt::print(stderr, "{} acting as {}, to whom {} belongs\n", TerminalStyle::of(STDERR_FILENO).dim("nixery:"),
-             owner.name, state.string());
+  fmt::print(stderr, "{} acting as {}, the owner of {}\n", TerminalStyle::of(STDERR_FILENO).dim("nixery:"), owner.name,
+             state.string());
 }
 
 }  // namespace
@@ -40,7 +39,7 @@ void take_settings_file(const Arguments& arguments) {
   const auto file = arguments.value("--settings");
   if (!file) return;
   const auto text = os::read_if_exists(std::string(*file));
-  if (!text) throw Misuse{fmt::format("--settings: there is no file {}", *file)};
+  if (!text) throw Misuse{fmt::format("--settings: the file {} does not exist", *file)};
   for (const auto& [name, value] : parse_settings_file(*text)) setenv(name.c_str(), value.c_str(), 1);
 }
 
@@ -48,7 +47,7 @@ LoadedConfig load_settings(const Arguments& arguments) {
   take_settings_file(arguments);
   LoadedConfig loaded = load_config([](const char* name) { return std::getenv(name); });
   log::set_level(loaded.config.log_level);
-  // It may hold a password, and nothing that we start needs it.
+  // It may hold a password, and no child process needs it.
   unsetenv("NIXERY_PKGS_REPO");
   return loaded;
 }

@@ -1,4 +1,4 @@
-// The settings of a command: the environment's, and before them those of the file that --settings names.
+// The settings of a command: those of the file given by --settings, then those of the environment.
 #pragma once
 
 #include <string>
@@ -9,22 +9,22 @@
 
 namespace nixery::command {
 
-inline constexpr Option settings_option = {
-    "--settings", "FILE", "variables that the worker has, a line NAME=VALUE each: /etc/nixery/nixery.env"};
+inline constexpr Option settings_option = {"--settings", "FILE",
+                                           "the worker's settings, one NAME=VALUE per line: /etc/nixery/nixery.env"};
 
-// What that file says counts as if it were in the environment, for us and for what we start. Throws Misuse where there
-// is no such file.
+// Puts the variables of that file into the environment, also for child processes. Throws Misuse if the file does not
+// exist.
 void take_settings_file(const Arguments& arguments);
 
 // Throws as load_config() does.
 LoadedConfig load_settings(const Arguments& arguments);
 
-// The same for who writes into STATE by hand. STATE is the worker's, and what root made there, a lock among it, the
-// worker could not open again: so root becomes STATE's owner, for good, and says so on standard error. Before any
-// thread has begun. Throws Error{unavailable} for a root that may not become others.
+// The same for commands that write into STATE. The worker could not open files that root made there, such as locks; so
+// root changes to STATE's owner, irrevocably, and reports that on standard error. Call it before any thread starts.
+// Throws Error{unavailable} if root cannot change to another user.
 LoadedConfig load_settings_as_worker(const Arguments& arguments);
 
-// What in the environment looks like a setting and is none (config.h).
+// Variables in the environment that look like settings but are not (config.h).
 std::vector<std::string> strange_settings_of_environment(const std::vector<Setting>& known);
 
 }  // namespace nixery::command

@@ -16,7 +16,7 @@ namespace nixery::command {
 namespace {
 
 constexpr std::chrono::milliseconds redraw{100};
-// A derivation may build for minutes without a word; the seconds go on meanwhile.
+// A build may be silent for minutes; the elapsed seconds are updated meanwhile.
 constexpr std::chrono::seconds second{1};
 
 }  // namespace
@@ -72,7 +72,7 @@ void ProgressLine::show(const pipeline::Snapshot& snapshot) {
     if (new_phase || told_at_ - drawn_at_ >= redraw) draw();
     return;
   }
-  // A log wants each step once, not each percent.
+  // In a log, each step is one line; percentages are not repeated.
   if (!new_phase && (snapshot.step.empty() || snapshot.step == step_)) return;
   step_ = snapshot.step;
   if (snapshot.phase != pipeline::Phase::finished) fmt::print(stderr, "{}\n", text::plain_line(snapshot.text()));

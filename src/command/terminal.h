@@ -1,5 +1,4 @@
-// Progress as a person sees it: one line that is rewritten on a terminal, plain lines elsewhere, both on standard
-// error.
+// Shows progress on standard error: one rewritten line on a terminal, plain lines elsewhere.
 #pragma once
 
 #include <condition_variable>
@@ -13,13 +12,13 @@
 
 namespace nixery::command {
 
-// 80 where it does not say.
+// 80 if it is unknown.
 std::size_t columns_of(int terminal);
 
 class ProgressLine {
  public:
   enum class Style { terminal, lines, silent };
-  // Lines, too, on a terminal that can rewrite none (TERM=dumb).
+  // Plain lines also on a terminal that cannot rewrite a line (TERM=dumb).
   static Style style_for_standard_error();
 
   explicit ProgressLine(Style style);

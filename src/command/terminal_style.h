@@ -1,4 +1,4 @@
-// Colours, for people at a terminal: never in a pipe, a file or a log.
+// Colours for terminals: never in a pipe, a file or a log.
 #pragma once
 
 #include <functional>
@@ -7,15 +7,15 @@
 
 namespace nixery::command {
 
-// Whether to colour what goes to a terminal (or not to one). NO_COLOR, set to anything, says never; then
-// CLICOLOR_FORCE, set to anything but 0, says always; then a terminal is coloured unless TERM is "dumb" or empty.
+// Whether to use colours. NO_COLOR, set to any value, disables them; otherwise CLICOLOR_FORCE, set to anything but 0,
+// enables them; otherwise a terminal has colours unless TERM is "dumb" or empty.
 bool wants_colours(bool is_terminal, const std::function<const char*(const char* name)>& environment);
 
-// What is coloured is made plain first (text/plain_text.h), whether there are colours or not.
+// Text is made plain first (text/plain_text.h), with or without colours.
 class TerminalStyle {
  public:
   explicit TerminalStyle(bool coloured) : coloured_(coloured) {}
-  // For what is printed on that descriptor, by the environment.
+  // The style for output to that descriptor, by the environment.
   static TerminalStyle of(int descriptor);
 
   std::string bold(std::string_view text) const { return wrapped("1", text); }

@@ -24,13 +24,13 @@ void print_text(const maintenance::Verification& found, bool repair) {
              found.index_entries, format_size(found.bytes));
   if (found.evicted > 0) fmt::print("; {} blobs that are gone are made again when they are asked for", found.evicted);
   if (found.problems.empty()) {
-    fmt::print("\n{}\n", style.green("all is well"));
+    fmt::print("\n{}\n", style.green("no problems found"));
   } else {
     const auto left = std::count_if(found.problems.begin(), found.problems.end(),
                                     [](const maintenance::Problem& problem) { return !problem.repaired; });
     fmt::print("\n{}{}\n", style.yellow(fmt::format("{} problems", found.problems.size())),
-               !repair ? "; `nixery verify --repair` removes what is wrong, so that it is built again when it is pulled"
-               : left == 0 ? ", all repaired: what was removed is built again when it is pulled"
+               !repair     ? "; `nixery verify --repair` removes the damaged parts, and the next pull builds them again"
+               : left == 0 ? ", all repaired: the next pull builds the removed parts again"
                            : fmt::format(", of which {} could not be repaired", left));
   }
 }
@@ -60,7 +60,7 @@ void print_found(const maintenance::Verification& found) {
   });
 }
 
-// A line that is rewritten as bytes are hashed.
+// Rewrites one line as bytes are hashed.
 void show_progress(std::uint64_t done, std::uint64_t all) {
   static std::uint64_t shown = 0;
   if (done - shown < all / 200 + 1 && done != all) return;
@@ -85,18 +85,19 @@ int run(const Arguments& arguments) {
 const Command verify = {
     "verify",
     "",
-    "check every byte and every reference of the tree, and fix it",
+    "check every byte and every reference of the tree, and repair it",
     "Hashes every blob and manifest of the tree against its name, compares each layer's tar with the diff id in the\n"
     "config, and follows every tag, manifest, index, list of referrers, signature and record to its end. Safe beside\n"
     "pulls and builds.\n",
     {{"--repair", nullptr,
-      "remove what is wrong or leads nowhere: pulls build it again; rebuild the index of layers from recipes"},
+      "remove damaged files and dangling references, which pulls build again; rebuild the index of layers from "
+      "recipes"},
      json_option,
      settings_option},
     "sound, blobs, manifests, tags, indexEntries, evicted, bytes, problems (what, name, message, repaired)",
-    {{"nixery verify", "after a crash of the machine, or for a disk that one does not trust"},
-     {"nixery verify --repair", "removes what is wrong; pulls build it again, to the same digests"}},
-    "0 if all is well, or has been repaired, 1 if there are problems",
+    {{"nixery verify", "after a crash of the machine, or for an unreliable disk"},
+     {"nixery verify --repair", "removes damaged parts; pulls build them again with the same digests"}},
+    "0 if there are no problems or all were repaired, 1 otherwise",
     {"gc", "doctor"},
     run};
 

@@ -9,7 +9,7 @@
 
 namespace nixery::image {
 
-// "sha256:<64 lower-case hex>". Made only by parse(), of() or Sha256::finish(), so a wrong one cannot exist.
+// "sha256:<64 lower-case hex>". Made only by parse(), of() or Sha256::finish(), so an invalid digest cannot exist.
 class Digest {
  public:
   static std::optional<Digest> parse(std::string_view text);      // "sha256:ab12…"
@@ -27,7 +27,7 @@ class Digest {
   std::string hex_;
 };
 
-// A running SHA-256 (FIPS 180-4), OpenSSL's. One thread at a time.
+// An incremental SHA-256 (FIPS 180-4) by OpenSSL. Not thread-safe.
 class Sha256 {
  public:
   Sha256();
@@ -36,7 +36,7 @@ class Sha256 {
   ~Sha256();
 
   void update(std::string_view bytes);
-  Digest finish();  // once; then only destruction is left
+  Digest finish();  // call it once; afterwards the object is unusable
 
  private:
   struct Context;

@@ -1,5 +1,5 @@
-// Config, manifest and index as JSON bytes: OCI image-spec v1.1 (config.md, manifest.md, image-index.md) or Docker
-// v2 schema 2. Keys stand in a fixed order and nothing depends on clock or host, so equal values give equal bytes.
+// Config, manifest and index as JSON bytes: OCI image-spec v1.1 (config.md, manifest.md, image-index.md) or Docker v2
+// schema 2. Keys are in a fixed order and nothing depends on clock or host, so equal values give equal bytes.
 #pragma once
 
 #include <cstdint>

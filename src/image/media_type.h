@@ -1,4 +1,4 @@
-// The media types that we serve, each with the file extension under which nginx knows it (nginx/nixery-http.conf).
+// The media types that are served, each with its file extension in nginx's table (nginx/nixery-http.conf).
 #pragma once
 
 #include <array>
@@ -22,12 +22,12 @@ enum class MediaType {
 // "application/vnd.oci.image.manifest.v1+json"
 std::string_view name_of(MediaType type);
 
-// The four kinds of manifest, which lie in the tree under these extensions: "oci-manifest", "oci-index",
-// "docker-manifest", "docker-list".
+// The four kinds of manifest, with their file extensions in the tree: "oci-manifest", "oci-index", "docker-manifest",
+// "docker-list".
 inline constexpr std::array manifest_types = {MediaType::oci_manifest, MediaType::oci_index, MediaType::docker_manifest,
                                               MediaType::docker_manifest_list};
 std::string_view extension_of(MediaType manifest_type);
-// nullopt for the names of all others.
+// nullopt for any other name.
 std::optional<MediaType> manifest_type_named(std::string_view name);
 
 // Of descriptors, whose media types may be any.

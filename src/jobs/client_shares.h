@@ -1,5 +1,5 @@
-// How many places each client holds at a gate that has a limited number of them, and who gives one up when all are
-// taken. The rule is the same at every gate: connections, requests that wait, event streams, queued jobs, running jobs.
+// Counts how many of a limited number of slots each client holds, and chooses the client that gives one up when all are
+// taken. The same rule applies to connections, pending requests, event streams, queued jobs and running jobs.
 #pragma once
 
 #include <cstddef>
@@ -18,14 +18,14 @@ std::string client_of_address(std::string_view address);
 class ClientShares {
  public:
   void add(const std::string& client);
-  // One place of a client that has some.
+  // Releases one slot of a client that holds some.
   void remove(const std::string& client);
 
   std::size_t of(const std::string& client) const;
   std::size_t total() const { return total_; }
 
-  // The clients that can give a place to `client` and still hold more than it did: those with at least two more, the
-  // one with most first. If there is none, `client` has its share already.
+  // The clients that hold at least two slots more than `client`, most first: they can give one up and still hold more
+  // than `client` did. If there are none, `client` has its share already.
   std::vector<std::string> above_share_of(const std::string& client) const;
 
  private:

@@ -12,8 +12,8 @@
 
 namespace nixery::jobs {
 
-// Each client has a line of the keys that it asked for. A key that several clients asked for stands in each of their
-// lines until one of them reaches it. Not thread-safe.
+// Each client has its own queue ("line") of keys. A key that several clients submitted is in each of their lines until
+// it is popped from one. Not thread-safe.
 class FairQueue {
  public:
   struct Entry {
@@ -26,7 +26,7 @@ class FairQueue {
   // waited longest for its turn. The last free worker of several is reserved for a client with no running job: nullopt
   // if only other clients wait.
   std::optional<Entry> pop(const ClientShares& running, bool is_last_worker);
-  // Makes room for a key of `client`: evicts the newest key of the client with the most queued keys, from every line.
+  // Frees a slot for a key of `client`: evicts the newest key of the client with the most queued keys, from every line.
   // nullopt if no client has at least two more queued keys than `client`.
   std::optional<std::string> evict_for(const std::string& client);
 
@@ -42,7 +42,7 @@ class FairQueue {
   std::list<Line>::iterator line_of(const std::string& client);
   void remove(const std::string& key);
 
-  std::list<Line> lines_;  // the first line's turn is next
+  std::list<Line> lines_;  // the first line is next
   ClientShares shares_;    // of the keys in the lines
   std::set<std::string> waiting_;
 };

@@ -51,7 +51,7 @@ void AnyJob::run(const std::stop_token& stop) {
   } catch (const Error& failure) {
     error = std::make_shared<const Error>(failure);
   } catch (const std::exception& failure) {
-    // Its text may name what clients must not see.
+    // The text may contain details that clients must not see.
     log::error("job failed", {{"error", failure.what()}});
     error = shared_error(Failure::storage, "the registry failed at this: its log says why", failure.what());
   }
@@ -92,7 +92,7 @@ void AnyJob::finish(std::shared_ptr<const Error> error) {
   for (const auto& callback : callbacks) callback();
 }
 
-// What may succeed later is worth another try at once.
+// A transient failure is retried at once.
 bool AnyJob::is_cacheable() const {
   const std::lock_guard lock(mutex_);
   return error_ ? !error_->transient() : caches_value_;
@@ -115,7 +115,7 @@ AnyJobQueue::~AnyJobQueue() {
   }
   changed_.notify_all();
   for (std::thread& worker : workers_) worker.join();
-  // Nothing runs them any more, and their callers must not wait for ever.
+  // The workers have ended; fail the remaining jobs so that their callers do not wait for ever.
   while (auto entry = queue_.pop({}, false)) dispatched_.push_back({entry->client, jobs_.at(entry->key)});
   for (const Dispatched& entry : dispatched_)
     entry.job->finish(shared_error(Failure::unavailable, "the registry is shutting down: try again"));
@@ -166,12 +166,12 @@ std::shared_ptr<AnyJob> AnyJobQueue::submit(const std::string& client, const std
   return job;
 }
 
-// One client that takes all of several workers would delay every other until its slowest job is done.
+// If one client took all workers, every other client would wait for its slowest job.
 bool AnyJobQueue::is_last_worker() const {
   return limits_.running > 1 && running_ + 1 == limits_.running;
 }
 
-// Gives free workers to those whose turn it is; the caller holds the mutex.
+// Assigns free workers to the next jobs. The caller holds the mutex.
 void AnyJobQueue::dispatch() {
   while (running_ < limits_.running) {
     auto entry = queue_.pop(running_for_, is_last_worker());

@@ -1,11 +1,11 @@
 // Background jobs: coalesced by key, fair between clients, bounded in number, stoppable.
 //
 // A job belongs to no caller. It runs on a worker thread of its queue, continues after every caller has gone, and gives
-// the same result to all callers that asked for its key meanwhile. Failures that will happen again are cached for a
+// the same result to all callers that submitted its key meanwhile. Failures that will happen again are cached for a
 // while.
 //
-// Knows nothing of what a job does: `Value` is what it results in, `State` (default-constructible, thread-safe) is what
-// callers may look at while it runs.
+// Independent of what a job does: `Value` is its result, `State` (default-constructible, thread-safe) is what callers
+// can observe while it runs.
 #pragma once
 
 #include <chrono>
@@ -29,11 +29,10 @@
 
 namespace nixery::jobs {
 
-// Completion hooks of one job, at most: further ones are not run.
+// Most completion hooks of one job; further ones are not run.
 inline constexpr std::size_t max_completion_hooks = 1000;
 
-// How submit() found its job: it was started (or queued) now, it was queued or running already, or it has finished and
-// its result is cached.
+// Whether submit() started (or queued) a new job, found one that was queued or running, or found a cached result.
 enum class Submission { started, coalesced, cached };
 
 struct JobLimits {
@@ -42,7 +41,7 @@ struct JobLimits {
   std::chrono::seconds result_lifetime{30};  // for which a result is cached
 };
 
-// A job as those see it who only wait for its end. Thread-safe.
+// A job without its value type: for code that only waits for its end. Thread-safe.
 class AnyJob {
  public:
   AnyJob(std::string key, bool caches_value) : key_(std::move(key)), caches_value_(caches_value) {}
@@ -53,9 +52,9 @@ class AnyJob {
   bool finished() const;
   // False if the job has not finished by the deadline.
   bool wait_until(std::chrono::steady_clock::time_point deadline) const;
-  // Calls `callback` once, on the thread that finishes the job; at once if it has finished.
+  // Calls `callback` once, on the thread that finishes the job; immediately if it has finished.
   void on_finished(std::function<void()> callback);
-  // Why it failed; null while it runs and after a success.
+  // The failure; null while it runs and after a success.
   std::shared_ptr<const Error> error() const;
 
  protected:
@@ -106,7 +105,7 @@ class AnyJobQueue {
  protected:
   ~AnyJobQueue();  // stops, and waits for the running jobs
 
-  // `accept` takes an existing job of that key, or says that a new one is needed; `make` makes that.
+  // `accept` takes an existing job of that key or returns that a new one is needed; `make` creates it.
   std::shared_ptr<AnyJob> submit(const std::string& client, const std::string& key,
                                  const std::function<bool(AnyJob&)>& accept,
                                  const std::function<std::shared_ptr<AnyJob>()>& make, Submission* how);
@@ -178,22 +177,22 @@ class JobQueue : public AnyJobQueue {
   using Work = typename JobType::Work;
   using Result = JobResult<Value>;
 
-  // What a caller wants done besides, on the job's thread, after it has succeeded and before it counts as finished;
-  // once for each `name`. Must not throw.
+  // Work of a caller that runs on the job's thread after success and before the job counts as finished; once for each
+  // `name`. Must not throw.
   struct CompletionHook {
     std::string name;
     std::function<void(const Value&)> run;
   };
 
-  // `caches_values`: successes are cached as long as failures are.
+  // `caches_values`: successes are cached, too, for the same time as failures.
   explicit JobQueue(JobLimits limits, bool caches_values = false)
       : AnyJobQueue(limits), caches_values_(caches_values) {}
 
-  // The job of that key: the one that is queued or running, one whose result is cached, or a new one that does `work`
-  // when it is the turn of `client` (client_of_address()), or of another client that asks for it before. When the queue
-  // is full, the newest job of the client with the most queued jobs is evicted and fails with too_busy; throws
-  // Error{too_busy} if no client has more than its share. `how` may be null. `hook` is run only by a job that exists
-  // already, and may be empty.
+  // Returns the job of that key: queued, running or cached, or a new one. The new one runs `work` when it is the turn
+  // of `client` (client_of_address()) or of another client that has submitted the key meanwhile. When the queue is
+  // full, the newest job of the client with the most queued jobs is evicted and fails with too_busy; throws
+  // Error{too_busy} if no client has more than its share. `how` may be null. `hook` may be empty; only an existing job
+  // runs it.
   std::shared_ptr<JobType> submit(const std::string& client, const std::string& key, Work work,
                                   Submission* how = nullptr, CompletionHook hook = {}) {
     const auto accept = [&](AnyJob& any) {

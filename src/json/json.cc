@@ -53,7 +53,7 @@ void key(Writer& writer, std::string_view key) {
 }
 
 void string(Writer& writer, std::string_view value) {
-  // JSON is UTF-8, and what nix prints need not be.
+  // JSON must be UTF-8; Nix's output need not be.
   const std::string valid = text::valid_utf8(value);
   writer.String(valid.data(), static_cast<rapidjson::SizeType>(valid.size()));
 }

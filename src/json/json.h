@@ -1,4 +1,5 @@
-// Reading JSON (RFC 8259) with errors that a person can act on. Writing is RapidJSON's Writer, keys in a fixed order.
+// Reads JSON (RFC 8259) with error messages that give the position. Writing uses RapidJSON's Writer, with keys in a
+// fixed order.
 #pragma once
 
 #include <rapidjson/document.h>
@@ -22,7 +23,7 @@ using Writer = rapidjson::Writer<Buffer>;
 // Throws Error{bad_config}: "<what>: byte 17: <reason>". Nesting is bounded by RapidJSON's iterative parser.
 Document parse(std::string_view text, std::string_view what);
 
-// A member of an object, if it is there and of the type asked for.
+// A member of an object; null if it is missing or of another type.
 const Value* find(const Value& object, const char* key);
 std::optional<std::string> string_at(const Value& object, const char* key);
 std::string string_or(const Value& object, const char* key, std::string_view fallback);

@@ -11,12 +11,12 @@ namespace nixery::kubernetes {
 
 namespace {
 
-constexpr std::uint64_t largest_body = 8u << 20;  // of one page of a list; an object has at most 3 MiB
+constexpr std::uint64_t largest_body = 8u << 20;  // bytes of one page of a list; an object has at most 3 MiB
 
 // As kubectl: the token in the file, which is replaced now and then, before one that was written down once.
 std::string token_of(const ClusterAccess& access) {
   if (access.token_file.empty()) return access.token;
-  std::string token, problem = fmt::format("there is no token in {}", access.token_file.string());
+  std::string token, problem = fmt::format("{} contains no token", access.token_file.string());
   try {
     token = os::read_if_exists(access.token_file).value_or("");
   } catch (const Error& error) {

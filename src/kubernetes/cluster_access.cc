@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* service_account = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-// A document of libyaml's, read only. Aliases are resolved by libyaml: nodes may be shared.
+// A libyaml document, read only. libyaml resolves aliases, so nodes may be shared.
 class Yaml {
  public:
   Yaml(std::string_view text, std::string_view file) : file_(file) {
@@ -155,7 +155,7 @@ ClusterAccess find_cluster(const Environment& environment) {
   if (!kubeconfig || !*kubeconfig) return of_service_account(environment);
   const fs::path file = kubeconfig;
   const auto text = os::read_if_exists(file);
-  if (!text) throw Error(Failure::bad_config, fmt::format("KUBECONFIG: there is no file {}", file.string()));
+  if (!text) throw Error(Failure::bad_config, fmt::format("KUBECONFIG: the file {} does not exist", file.string()));
   return parse_kubeconfig(*text, file.string(), fs::absolute(file).parent_path());
 }
 

@@ -1,5 +1,5 @@
-// The files of declared images that stand for NixImages: niximage.<namespace>.<name>.json, and, for names without a
-// namespace, niximage..<name>.json. Other files of the directory are never touched.
+// The declared-image files of NixImages: niximage.<namespace>.<name>.json, and, for names without a namespace,
+// niximage..<name>.json. Other files of the directory are never touched.
 #pragma once
 
 #include <atomic>
@@ -13,20 +13,21 @@
 
 namespace nixery::kubernetes {
 
-// Thread-safe, but for one file's being written by two threads. Of several processes with one directory, one writes:
-// two that do not know of a change at the same time would undo each other's work. The others' calls do nothing.
+// Thread-safe, except that two threads must not write the same file. Of several processes with one directory, only one
+// writes, because two that observe changes at different times would overwrite each other's files. The calls of the
+// others do nothing.
 class DeclaredFiles {
  public:
   // Makes the directory.
   explicit DeclaredFiles(std::filesystem::path directory);
 
-  // Whether the directory is this process's to write, from now on if not before. For one thread.
+  // Tries to become the writer of the directory; true if this process is. Not thread-safe.
   bool take();
 
-  // True if the file was not there, or said something else. Throws Error{storage}, as the others.
+  // True if the file was missing or had other contents. Throws Error{storage}, as do the other functions.
   bool write(std::string_view namespace_name, std::string_view name, std::string_view text);
   void remove(std::string_view namespace_name, std::string_view name);
-  // Removes the files of our kind of which `wanted`, given a file's name, is not true.
+  // Removes the controller's files for whose names `wanted` is false.
   void keep_only(const std::function<bool(const std::string& file)>& wanted);
 
   static std::string file_name(std::string_view namespace_name, std::string_view name);

@@ -11,10 +11,10 @@ namespace nixery::kubernetes {
 
 namespace {
 
-constexpr double most_events = 25;              // of an object at once
-constexpr double events_per_second = 1.0 / 60;  // and then
+constexpr double most_events = 25;              // burst of events of one object
+constexpr double events_per_second = 1.0 / 60;  // after the burst
 
-// Trying again will not help.
+// Whether a retry cannot succeed.
 bool is_final(const ApiError& error) {
   return error.status == 400 || error.status == 403 || error.status == 422;
 }
@@ -55,7 +55,7 @@ void EventRecorder::record(const NixImage& image) {
     client_.request("POST", fmt::format("/apis/events.k8s.io/v1/namespaces/{}/events", image.namespace_name),
                     event_json(image, *event, identity_));
   } catch (const ApiError& error) {
-    if (error.status != 409 && !is_final(error)) throw;  // 409: an earlier try has come through
+    if (error.status != 409 && !is_final(error)) throw;  // 409: an earlier attempt succeeded
     if (error.status != 409) log::warning("cannot record an event", {{"image", image.key()}, {"error", error.what()}});
   }
   const std::lock_guard lock(mutex_);

@@ -1,4 +1,4 @@
-// Events of NixImages: one for each change that people care about, recorded after the status, and rate-limited for each
+// Records Events of NixImages: one for each relevant change, after the status is written, with a rate limit for each
 // object.
 #pragma once
 
@@ -20,8 +20,8 @@ class EventRecorder {
   // `identity`: of this instance of the controller.
   EventRecorder(const ApiClient& client, std::string identity) : client_(client), identity_(std::move(identity)) {}
 
-  // Notes an event if `wanted` differs from the object's status by more than mere
-  // progress. At most one of an object waits: the newest.
+  // Notes an event if `wanted` differs from the object's status by more than progress. Keeps only the newest pending
+  // event of an object.
   void note(const NixImage& image, const PullResult& pull, const Status& wanted);
   // Records the pending event. Throws ApiError for a transient failure; the event stays pending under the same name.
   void record(const NixImage& image);
@@ -37,7 +37,7 @@ class EventRecorder {
 
   const ApiClient& client_;
   const std::string identity_;
-  std::mutex mutex_;  // guards what follows; never held while the server is asked
+  std::mutex mutex_;  // guards what follows; never held during a request
   std::map<std::string, PendingEvent> pending_;
 };
 

@@ -10,15 +10,15 @@
 
 namespace nixery::kubernetes {
 
-// The conditions and the rest for an state; transition times are left out. `built`: what was built of the same
-// declaration before, if it was.
+// The status for a pull result, without transition times. `built`: the last successful build of the same declaration,
+// if any.
 Status status_of(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built,
                  const std::string& reference);
 
 // What an earlier controller reported as built.
 std::optional<PullResult> built_by(const Status& status);
 
-// Whether nothing is known yet but that it goes on.
+// Whether the result only says that the build is in progress.
 bool is_progress(const PullResult& pull);
 
 const Condition* find_condition(const Status& status, std::string_view type);

@@ -46,7 +46,7 @@ std::string held_lease(const json::Value* lease, const std::string& namespace_na
                        const std::string& identity, seconds duration, const std::string& now) {
   const bool ours = lease && text_of_spec(*lease, "holderIdentity") == identity;
   const std::string acquired = ours ? text_of_spec(*lease, "acquireTime") : "";
-  // Given back, it has changed hands once the next one takes it.
+  // A released lease changes hands only when the next holder acquires it.
   const bool changes_hands = !ours && !identity.empty();
   const std::int64_t transitions = lease ? number_of_spec(*lease, "leaseTransitions") + (changes_hands ? 1 : 0) : 0;
   json::Buffer buffer;
@@ -129,7 +129,7 @@ void LeaderElection::run(const std::stop_token& stop, const std::function<void()
         log::info("leading", {{"lease", fmt::format("{}/{}", namespace_, name_)}, {"identity", identity_}});
         gained();
       }
-      if (!leads_now && led) log::warning("not leading any longer", {{"identity", identity_}});
+      if (!leads_now && led) log::warning("lost leadership", {{"identity", identity_}});
       led = leads_now;
       last_error.clear();
     } catch (const Error& error) {
@@ -153,7 +153,7 @@ void LeaderElection::release(const ApiClient& client) {
                    held_lease(&lease, namespace_, name_, "", seconds(1), micro_timestamp_now()), json_type,
                    times_.request);
   } catch (const Error& error) {
-    log::warning("cannot give the lease back", {{"error", error.what()}});
+    log::warning("cannot release the lease", {{"error", error.what()}});
   }
 }
 

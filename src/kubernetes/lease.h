@@ -1,4 +1,4 @@
-// Leader election by a coordination.k8s.io Lease: of several controllers one writes status.
+// Leader election by a coordination.k8s.io Lease: only one of several controllers writes status.
 #pragma once
 
 #include <atomic>
@@ -15,17 +15,17 @@
 namespace nixery::kubernetes {
 
 struct LeaseTimes {
-  std::chrono::seconds duration{15};        // after which a silent holder has lost it
-  std::chrono::seconds renew_deadline{10};  // after which a holder that cannot renew believes so itself
+  std::chrono::seconds duration{15};        // after which a holder that does not renew has lost the lease
+  std::chrono::seconds renew_deadline{10};  // after which a holder that cannot renew stops leading
   milliseconds retry{2000};
-  std::chrono::seconds request{5};  // the longest that one request may take: so that a second one is in time
+  std::chrono::seconds request{5};  // time limit of one request, so that a second attempt is in time
 };
 
-// What a candidate knows of the lease. Expiry is measured by the candidate's own clock, from when it saw the lease
-// change: clocks of different hosts are never compared. Not thread-safe.
+// A candidate's view of the lease. Expiry is measured with the candidate's own clock from the last observed change, so
+// clocks of different hosts are never compared. Not thread-safe.
 class LeaseView {
  public:
-  // `holder` may be empty: the lease is free. `duration` is what the holder has promised.
+  // `holder` may be empty: the lease is free. `duration` is the holder's lease duration.
   void observe(const std::string& holder, const std::string& renewed, std::chrono::seconds duration,
                Clock::time_point now);
   bool may_take(const std::string& identity, Clock::time_point now) const;
@@ -50,9 +50,9 @@ class LeaderElection {
   // Thread-safe. False as soon as another instance may hold the lease.
   bool leads() const;
 
-  // Until `stop` is true; `gained` is called in this thread each time the lease becomes ours.
+  // Runs until stop is requested. Calls `gained` in this thread each time this process acquires the lease.
   void run(const std::stop_token& stop, const std::function<void()>& gained);
-  // Gives the lease back, so that the next one need not wait. `client`: one that has not been stopped.
+  // Releases the lease, so that the next holder need not wait. `client` must not have been stopped.
   void release(const ApiClient& client);
 
  private:
@@ -66,8 +66,8 @@ class LeaderElection {
   std::atomic<Clock::rep> held_until_{0};
 };
 
-// The lease's JSON with `identity` as its holder, or without a holder where that is empty; `lease` is what the server
-// has, or null.
+// The lease's JSON with `identity` as its holder, or without a holder if that is empty. `lease` is the server's current
+// lease, or null.
 std::string held_lease(const json::Value* lease, const std::string& namespace_name, const std::string& name,
                        const std::string& identity, std::chrono::seconds duration, const std::string& now);
 

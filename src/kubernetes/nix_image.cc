@@ -73,7 +73,7 @@ NixImage parse_nix_image(const json::Value& object) {
   NixImage image;
   image.namespace_name = json::string_or(*metadata, "namespace", "");
   image.name = json::string_or(*metadata, "name", "");
-  // These become a path: what Kubernetes would never let through must not get further here.
+  // These become a path, so names that Kubernetes would not allow are refused here, too.
   const auto is_name_letter = [](char c) { return text::is_lower(c) || text::is_digit(c) || c == '-' || c == '.'; };
   for (const std::string& part : {image.namespace_name, image.name})
     if (part.empty() || part[0] == '.' || !text::all(part, is_name_letter))
@@ -101,7 +101,7 @@ Declaration declare(const NixImage& image, const std::string& name) {
   if (image.name.size() > max_object_name)
     throw Error(Failure::bad_config, fmt::format("the object's name has more than {} characters", max_object_name));
   if (image.data.empty())
-    throw Error(Failure::bad_config, fmt::format("data: it is missing, or longer than {} bytes of JSON", max_data));
+    throw Error(Failure::bad_config, fmt::format("data: it is missing, or its JSON is longer than {} bytes", max_data));
   const json::Document data = json::parse(image.data, "data");
   if (!data.IsObject()) throw Error(Failure::bad_config, "data: it must be an object");
   const std::string text = json::object([&](json::Writer& writer) {

@@ -13,7 +13,7 @@ namespace nixery::kubernetes {
 
 inline constexpr const char* api_version = "k8s.nixos.org/v1alpha";
 inline constexpr const char* field_manager = "nixery-controller";
-inline constexpr std::size_t max_object_name = 128;  // so that the image's name and the file's stay short enough
+inline constexpr std::size_t max_object_name = 128;  // keeps the image's name and the file's name short enough
 inline constexpr std::size_t max_message = 4096;     // bytes of a condition's; Kubernetes allows 32768
 inline constexpr std::size_t max_data = 32 << 10;    // bytes of `data` as JSON: a cluster has many of them
 
@@ -31,7 +31,7 @@ struct Condition {
 struct Status {
   std::int64_t observed_generation = 0;
   std::vector<Condition> conditions;  // Resolved, Built, Ready, in this order
-  std::string digest, reference;      // empty: not there
+  std::string digest, reference;      // empty: not set
   std::optional<std::uint64_t> size, layers;
   std::string last_error;
 
@@ -43,33 +43,34 @@ struct NixImage {
   std::string version;  // its resourceVersion
   std::int64_t generation = 0;
   std::string created;  // "2026-01-02T03:04:05Z": sorts by time
-  std::string tag;      // latest where the object says nothing
-  // The field `data`, as JSON, and its hash; both empty where it is missing, or too large to be declared.
+  std::string tag;      // default: latest
+  // The field `data`, as JSON, and its hash; both are empty if it is missing or too large.
   std::string data, data_hash;
   Status status;
 
   std::string key() const { return namespace_name + "/" + name; }
-  // Keeps the hash alone.
+  // Drops `data` and keeps the hash.
   void leave_data() { std::string().swap(data); }
   bool has_left_data() const { return data.empty() && !data_hash.empty(); }
 };
 
-// Throws Error{bad_config} for what has no name or namespace. `data` is not looked at: see declared_json().
+// Throws Error{bad_config} if the object has no name or namespace. Does not check `data`: declare() does.
 NixImage parse_nix_image(const json::Value& object);
 
-// The file of a declared image (reference/declared.h), and the hash by which the registry knows it.
+// The file of a declared image (reference/declared.h), and its hash in the registry.
 struct Declaration {
   std::string text, hash;
 };
-// Of this name, checked as the registry does. Throws Error{bad_config} with what is wrong with the object's data.
+// Makes the declaration under this name and checks it as the registry does. Throws Error{bad_config} with the problem
+// in the object's data.
 Declaration declare(const NixImage& image, const std::string& name);
 
-// For the status subresource, as a server-side apply: all fields that we own, and no others. With the resourceVersion
-// that we have seen, so that it conflicts where the object is another one by now, or has changed (a uid alone is not
-// looked at there): what a controller that has lost its Lease still had on its way is not written over its successor's.
+// Server-side apply of the status subresource, with exactly the fields that the controller owns. It contains the
+// observed resourceVersion, so that it conflicts if the object was changed or replaced (the uid alone is not checked
+// there). A late request of a controller that lost its Lease therefore does not overwrite its successor's status.
 std::string status_patch(const NixImage& image, const Status& status);
 
-// `wanted` with the transition times of `current` where a condition's status is the same, and else `now`.
+// `wanted`, with the transition times of `current` for conditions of unchanged status and `now` for others.
 Status with_transitions(Status wanted, const Status& current, const std::string& now);
 
 // An Event of events.k8s.io/v1. Its name is chosen here, so that a retry creates no second one.
@@ -84,7 +85,7 @@ struct Event {
 Event event_of(const NixImage& image, bool warning, const std::string& reason, const std::string& note);
 std::string event_json(const NixImage& image, const Event& event, const std::string& instance);
 
-// At most `most` bytes, never ending within a character.
+// Truncates to at most `most` bytes, at a character boundary.
 std::string shortened(std::string_view text, std::size_t most);
 
 std::string timestamp_now();        // seconds

@@ -26,7 +26,7 @@ std::vector<std::string> Quota::add(const NixImage& image) {
   }
   created_[key] = image.created;
   namespaces_[image.namespace_name].emplace(image.created, key);
-  // If it is not too many itself, it has pushed out the one that is the first of these now.
+  // If it is within the quota itself, it displaced the image that is now the first one over it.
   const std::string pushed = first_over(image.namespace_name);
   if (pushed.empty() || pushed == key || is_over(key)) return {};
   return {pushed};

@@ -1,4 +1,4 @@
-// How many images a namespace may have: the oldest ones count. Pure; every controller comes to the same.
+// Limits the images of a namespace: the oldest ones are allowed. Pure; every controller computes the same.
 #pragma once
 
 #include <map>
@@ -14,21 +14,21 @@ namespace nixery::kubernetes {
 // Not thread-safe.
 class Quota {
  public:
-  // Images of a namespace; 0: any number.
+  // Limit of images in a namespace; 0: none.
   explicit Quota(unsigned most) : most_(most) {}
 
-  // Both return the keys of other images that have become too many by it, or no longer are.
+  // Both return the keys of other images that came to exceed the quota by it, or no longer do.
   std::vector<std::string> add(const NixImage& image);
   std::vector<std::string> remove(const std::string& key);
   void clear();
 
-  // Whether it is not among the oldest. Of those of one second the names decide.
+  // Whether it exceeds the quota. Images of the same second are ordered by name.
   bool is_over(const std::string& key) const;
   unsigned most() const { return most_; }
 
  private:
-  using Age = std::pair<std::string, std::string>;  // when it was created, and its key
-  // The first that is too many; empty where none is.
+  using Age = std::pair<std::string, std::string>;  // creation time and key
+  // The first image over the quota; empty if none is.
   std::string first_over(const std::string& namespace_name) const;
 
   unsigned most_;

@@ -15,11 +15,11 @@ namespace {
 using std::chrono::seconds;
 using State = PullResult::State;
 
-constexpr milliseconds least_wait{500}, most_wait{30'000};  // after failures of the API server
-constexpr milliseconds least_pull_wait{1000};               // after those of the registry, and up to
-constexpr milliseconds least_poll{250};                     // between two looks at a build
+constexpr milliseconds least_wait{500}, most_wait{30'000};  // back-off after failures of the API server
+constexpr milliseconds least_pull_wait{1000};               // back-off after failures of the registry, up to
+constexpr milliseconds least_poll{250};                     // least time between two requests about a build
 constexpr milliseconds most_wait_unavailable{15'000}, most_wait_refused{300'000}, most_wait_failed{1'800'000};
-constexpr seconds long_for_taking{60};  // until a declaration that the registry has not taken is a failure
+constexpr seconds long_for_taking{60};  // after which a declaration that the registry has not loaded is a failure
 
 std::string without_scheme(const std::string& url) {
   const auto host = url.find("://") + 3;
@@ -50,7 +50,7 @@ Observer Reconciler::observer() {
     try {
       return parse_nix_image(object);
     } catch (const Error& error) {
-      log::warning("an object is left out", {{"object", key_of(object)}, {"error", error.what()}});
+      log::warning("ignoring an invalid object", {{"object", key_of(object)}, {"error", error.what()}});
       return std::nullopt;
     }
   };
@@ -73,8 +73,8 @@ Observer Reconciler::observer() {
     remove_strays(listing_);
     const std::lock_guard lock(mutex_);
     listed_ = true;
-    // What was written after its page was read is newer than the list. All else is as the list says, also where its
-    // version is older: then the server has been restored from a backup.
+    // An object that was written after its page was read is newer than the list. Everything else is as the list says,
+    // even if its version is older: then the server was restored from a backup.
     for (auto& [key, image] : listing_) {
       const auto at = images_.find(key);
       if (!kept_.contains(key) || at == images_.end() || at->second.uid != image.uid ||
@@ -100,7 +100,7 @@ Observer Reconciler::observer() {
       if (const auto at = images_.find(other); at != images_.end()) at->second.leave_data();
       queue_.add(other);
     }
-    // Our own writes are known from their answers, and come by here late: what they say of before is not news.
+    // The responses to our own writes are newer than their watch events, which therefore are ignored.
     const auto at = images_.find(key);
     if (at != images_.end() && at->second.uid == image->uid && is_older(image->version, at->second.version)) return;
     keep(std::move(*image));
@@ -116,7 +116,7 @@ Observer Reconciler::observer() {
   return observer;
 }
 
-// Files of objects that are not there any longer.
+// Removes the files of deleted objects.
 void Reconciler::remove_strays(const std::map<std::string, NixImage>& images) {
   std::set<std::string> files;
   for (const auto& [key, image] : images) {
@@ -134,11 +134,11 @@ void Reconciler::take_files() {
     if (!listed_) return;
     images = images_;
   }
-  // Also where a list has done so: that may have been just before the files were ours.
+  // Even if a list has done so: that may have been before this process became the writer.
   remove_strays(images);
   resync();
   files_are_ours_ = true;
-  log::info("writing the files from now on", {{"directory", settings_.images.string()}});
+  log::info("this process now writes the files", {{"directory", settings_.images.string()}});
 }
 
 void Reconciler::resync() {
@@ -159,8 +159,8 @@ void Reconciler::work() {
       const std::lock_guard lock(mutex_);
       failing_.erase(*key);
     } catch (const ApiError& error) {
-      // The object has changed, or has gone, which the watch is about to report. (Or a server that has just started
-      // does not know its resources yet: then it is tried again.)
+      // The object has changed, or has gone, which the watch is about to report. (Or a starting server does not know
+      // its resources yet: then it is retried.)
       if (error.status != 409 && error.status != 404) report(*key, error.what());
       queue_.add_after_failure(*key, error.retry_after.value_or(seconds(0)));
     } catch (const std::exception& error) {
@@ -171,7 +171,7 @@ void Reconciler::work() {
   }
 }
 
-// Once, until it goes well again.
+// Logs an error once, until it succeeds again.
 void Reconciler::report(const std::string& key, const char* error) {
   if (stop_.stop_requested()) return;
   const std::lock_guard lock(mutex_);
@@ -214,7 +214,7 @@ bool Reconciler::is_over(const std::string& key) {
   return quota_.is_over(key);
 }
 
-// The caller has the mutex.
+// The caller holds the mutex.
 void Reconciler::keep(NixImage image) {
   const std::string key = image.key();
   if (quota_.is_over(key)) image.leave_data();
@@ -263,7 +263,7 @@ void Reconciler::reconcile(const std::string& key) {
   record(*image, state, built);
 }
 
-// Writes or removes the object's files, and has it pulled when it is time.
+// Writes or removes the object's files, and schedules its pull.
 PullResult Reconciler::result_of(const NixImage& image, bool over, std::optional<PullResult>& built) {
   const std::string key = image.key();
   const auto without_files = [&](const std::string& reason, const std::string& message) {
@@ -325,15 +325,14 @@ void Reconciler::pull(const std::string& key) {
 
   const std::lock_guard lock(mutex_);
   const auto at = known_.find(key);
-  if (at == known_.end() || at->second.serial != serial) return;  // it is about something else by now
+  if (at == known_.end() || at->second.serial != serial) return;  // the declaration has changed meanwhile
   ObservedImage& known = at->second;
   const auto now = Clock::now();
   if (pulled.state == State::not_taken && now > known.written + long_for_taking)
-    pulled = make_result(
-        State::unavailable, "NotTakenOver",
-        fmt::format("the registry at {} does not serve what is declared here as {}:{}: NIXERY_IMAGES must be "
-                    "its directory too, and no other file may declare that name",
-                    settings_.registry, wanted.name, wanted.tag));
+    pulled = make_result(State::unavailable, "NotTakenOver",
+                         fmt::format("the registry at {} does not serve what is declared here as {}:{}: both must use "
+                                     "the same NIXERY_IMAGES, and no other file may declare that name",
+                                     settings_.registry, wanted.name, wanted.tag));
   const auto after_failures = [&](milliseconds most) {
     const auto own = back_off(known.failures++, least_pull_wait, most, random_part());
     return std::max<milliseconds>(own, pulled.retry_after.value_or(seconds(0)));
@@ -367,13 +366,13 @@ void Reconciler::record(const NixImage& image, const PullResult& pull, const std
   if (!leads_()) return;
   // Until there is a new result, the status of this generation stands: after a restart, and while the image is built
   // again.
-  const bool told_of_it = image.status.observed_generation == image.generation && !image.status.conditions.empty();
-  if (!is_progress(pull) || !told_of_it) {
-    const auto there = built || !told_of_it ? built : built_by(image.status);
+  const bool is_reported = image.status.observed_generation == image.generation && !image.status.conditions.empty();
+  if (!is_progress(pull) || !is_reported) {
+    const auto there = built || !is_reported ? built : built_by(image.status);
     const Status wanted =
         with_transitions(status_of(image, pull, there, reference_of(image)), image.status, timestamp_now());
     if (wanted != image.status) {
-      events_.note(image, pull, wanted);  // before, as the answer may be lost of what is written
+      events_.note(image, pull, wanted);  // before writing, because the response to the write may be lost
       const std::string path = fmt::format("/apis/{}/namespaces/{}/niximages/{}/status?fieldManager={}&force=true",
                                            api_version, image.namespace_name, image.name, field_manager);
       const http_client::Response response = client_.request("PATCH", path, status_patch(image, wanted), apply_type);

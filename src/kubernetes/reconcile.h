@@ -1,15 +1,15 @@
 // Reconciles each NixImage: writes its file, pulls its image, updates its status.
 //
 //   watch ──> listed/changed/deleted ──> the objects, and a queue of their keys
-//   reconcile(key): file ── the registry reads it          (threads of work())
-//        └──> pull(key): what the registry says of it      (threads of pull(), which wait for builds)
+//   reconcile(key): write the file for the registry     (threads of work())
+//        └──> pull(key): the registry's result             (threads of pull(), which wait for builds)
 //                └──> reconcile(key): status, Event
 //
-// Finalizers are not needed: a deleted object's file is removed when the watch reports it, or, if no controller ran to
-// hear it, by the next complete list. What has been built stays in the tree, as after every other change.
+// Finalizers are not needed: a deleted object's file is removed when the watch reports it, or, if no controller was
+// running, by the next complete list. Built images stay in the tree, as after every other change.
 //
-// Of the objects that are over their namespace's quota, of which there may be any number, `data` is not kept: where one
-// moves up, it is asked for again.
+// There may be any number of objects over their namespace's quota, so their `data` is not kept in memory. It is fetched
+// again when such an object comes within the quota.
 #pragma once
 
 #include <functional>
@@ -32,32 +32,32 @@
 
 namespace nixery::kubernetes {
 
-// Thread-safe; work() and pull() are for threads of the caller's.
+// Thread-safe; work() and pull() run on the caller's threads.
 class Reconciler {
  public:
-  // `leads`: whether status and events are ours to write.
+  // `leads`: whether this process writes status and events.
   Reconciler(const Settings& settings, const ApiClient& client, std::function<bool()> leads,
              const std::stop_token& stop);
 
   Observer observer();
   void resync();
-  // Writes the directory's files from now on, unless another controller does. To be called again and again, by one
-  // thread at a time; what it throws is tried again by the next call.
+  // Starts to write the directory's files, unless another controller does. Call it periodically, from one thread at a
+  // time; after an exception the next call retries.
   void take_files();
-  // Until stop() has been called.
+  // Runs until stop() is called.
   void work();
   void pull();
   void stop();
 
  private:
-  // What this process knows of an object whose file is there.
+  // What this process knows of an object whose file exists.
   struct ObservedImage {
     std::string uid, data_hash;
     std::string declaration;          // its hash
-    std::uint64_t serial = 0;         // of this declaration: another one for each change
-    Clock::time_point written;        // its file, or when it was seen to be there
-    std::optional<PullResult> pull;   // the last answer to a pull of it
-    std::optional<PullResult> built;  // the last that said it was built
+    std::uint64_t serial = 0;         // changes with each new declaration
+    Clock::time_point written;        // when the file was written or first seen
+    std::optional<PullResult> pull;   // the last result of a pull
+    std::optional<PullResult> built;  // the last successful result
     Clock::time_point next_pull;
     unsigned failures = 0;
   };
@@ -85,16 +85,16 @@ class Reconciler {
   EventRecorder events_;
   WorkQueue queue_, pulls_;
 
-  // The list that is being received; the follower's own.
+  // The list that is being received; used by the watching thread only.
   std::map<std::string, NixImage> listing_;
   Quota listing_quota_;
 
-  bool files_are_ours_ = false;  // and as they should be; take_files()'s own
+  bool files_are_ours_ = false;  // and complete; used by take_files() only
 
   std::mutex mutex_;  // guards what follows; never held during a request
   bool listed_ = false;
   std::map<std::string, NixImage> images_;
-  std::set<std::string> kept_;  // keys of what has come by other ways since the last list began
+  std::set<std::string> kept_;  // keys of objects that arrived otherwise since the last list began
   Quota quota_;
   std::map<std::string, ObservedImage> known_;
   std::set<std::string> failing_;

@@ -28,7 +28,7 @@ constexpr const char* manifest_types =
     "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
 
-// "unknown_package" -> "UnknownPackage"; nothing but letters and digits, as conditions want it.
+// "unknown_package" -> "UnknownPackage": only letters and digits, as conditions require.
 std::string reason_of(std::string_view failure) {
   std::string reason;
   bool begins = true;
@@ -39,7 +39,7 @@ std::string reason_of(std::string_view failure) {
   return reason;
 }
 
-// Of the distribution-spec's error body, with our detail.
+// The distribution-spec's error body, with Nixery's detail.
 struct ErrorBody {
   std::string message, reason, declaration;
 };
@@ -66,10 +66,10 @@ PullResult unavailable(const std::string& message) {
 }
 
 PullResult not_taken() {
-  return make_result(State::not_taken, "Building", "the registry has not taken over what is declared yet");
+  return make_result(State::not_taken, "Building", "the registry has not loaded this declaration yet");
 }
 
-// The registry's own answers, one after another.
+// Follows the registry's responses from the tag to the image.
 class Pulling {
  public:
   Pulling(const Wanted& wanted, const std::stop_token& stop) : wanted_(wanted), stop_(stop) {}
@@ -79,7 +79,7 @@ class Pulling {
     if (response.status != 200) return meaning_of(response, wanted_.declaration);
     const std::string header = response.header("Docker-Content-Digest");
     auto digest = image::Digest::parse(header);
-    if (!digest) return unavailable("the registry's answer has no Docker-Content-Digest");
+    if (!digest) return unavailable("the registry's response has no Docker-Content-Digest");
     if (known && known->state == State::built && known->digest == header) return *known;
 
     auto manifest = image::parse_manifest(response.body, *digest);
@@ -110,12 +110,12 @@ class Pulling {
                std::string(manifest_types) + ", */*", longest_hop, stop_);
   }
 
-  // What belongs to a tag that was there a moment ago is collected, or made again.
+  // A manifest of an existing tag may be missing briefly, because it is collected or built again.
   static PullResult passing(const http_client::Response& response) {
     PullResult pull = make_result(State::building, "Building", "the image is being built again");
     pull.retry_after = std::chrono::seconds(2);
     if (response.status >= 500 || response.status == 401 || response.status == 403) {
-      pull = unavailable(fmt::format("the registry answers with HTTP status {}", response.status));
+      pull = unavailable(fmt::format("the registry responds with HTTP status {}", response.status));
       pull.retry_after = response.retry_after();
     }
     return pull;
@@ -133,14 +133,14 @@ PullResult meaning_of(const http_client::Response& response, const std::string& 
     pull.retry_after = response.retry_after();
     return pull;
   };
-  const std::string status = fmt::format("the registry answers with HTTP status {}", response.status);
+  const std::string status = fmt::format("the registry responds with HTTP status {}", response.status);
   const std::string& message = error.message.empty() ? status : error.message;
   const std::string location = response.header("Location");
   switch (response.status) {
-    case 307:  // to itself: the build goes on, and so does the waiting
+    case 307:  // a long-poll redirect: the build is still running
       if (location.find("nixery-hop=") != std::string::npos)
         return make_result(State::building, "Building", "the image is being built");
-      return unavailable(fmt::format("the registry redirects to {}: give the address that it means", location));
+      return unavailable(fmt::format("the registry redirects to {}: set NIXERY_CONTROLLER_REGISTRY to that address", location));
     case 429:
       if (error.reason == "StillBuilding") return with_retry(make_result(State::building, "Building", message));
       // The queue is full, or nginx limits this client: nothing is being built.

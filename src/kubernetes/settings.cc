@@ -24,14 +24,14 @@ unsigned number(const char* name, std::string_view text, unsigned least, unsigne
   return *value;
 }
 
-// A DNS label, as the names of namespaces are.
+// A DNS label, such as the name of a namespace.
 std::string label(const char* name, std::string_view text) {
   const auto is_letter = [](char c) { return text::is_lower(c) || text::is_digit(c) || c == '-'; };
   if (text.size() > 63 || !text::all(text, is_letter)) refuse(name, text, "give a namespace");
   return std::string(text);
 }
 
-// Of this process alone, also where several of them are on one host.
+// Unique to this process, even if several run on one host.
 std::string host_name() {
   char name[256] = "";
   gethostname(name, sizeof name - 1);
@@ -58,7 +58,7 @@ constexpr Rule rules[] = {
          refuse("NIXERY_CONTROLLER_REGISTRY", v, "give a URL, such as http://127.0.0.1:8080");
        s.registry = v;
      }},
-    {"NIXERY_CONTROLLER_HOST", "", "what clients write before an image's name; stands in status.reference",
+    {"NIXERY_CONTROLLER_HOST", "", "host as clients write it before an image's name; used in status.reference",
      [](Settings& s, std::string_view v) {
        if (v.find_first_of("/ \t@") != v.npos)
          refuse("NIXERY_CONTROLLER_HOST", v, "give a host, perhaps with a port, such as registry.example.org");
@@ -66,13 +66,13 @@ constexpr Rule rules[] = {
      }},
     {"NIXERY_CONTROLLER_NAMESPACE", "", "the only namespace that is followed; empty: all",
      [](Settings& s, std::string_view v) { s.only_namespace = label("NIXERY_CONTROLLER_NAMESPACE", v); }},
-    {"NIXERY_CONTROLLER_SHORT_NAMES", "", "a namespace whose images are also called by their name alone",
+    {"NIXERY_CONTROLLER_SHORT_NAMES", "", "a namespace whose images are also served under their name alone",
      [](Settings& s, std::string_view v) { s.short_names = label("NIXERY_CONTROLLER_SHORT_NAMES", v); }},
-    {"NIXERY_CONTROLLER_QUOTA", "0", "images of a namespace; 0: any number",
+    {"NIXERY_CONTROLLER_QUOTA", "0", "limit of images in a namespace; 0: none",
      [](Settings& s, std::string_view v) { s.quota = number("NIXERY_CONTROLLER_QUOTA", v, 0, 100'000); }},
     {"NIXERY_CONTROLLER_BUILDS", "4", "images that are pulled at the same time",
      [](Settings& s, std::string_view v) { s.builds = number("NIXERY_CONTROLLER_BUILDS", v, 1, 64); }},
-    {"NIXERY_CONTROLLER_RESYNC", "300", "seconds between looks at an image that is there",
+    {"NIXERY_CONTROLLER_RESYNC", "300", "seconds between pulls of an image that is built",
      [](Settings& s, std::string_view v) {
        s.resync = std::chrono::seconds(number("NIXERY_CONTROLLER_RESYNC", v, 1, 86'400));
      }},
@@ -80,7 +80,7 @@ constexpr Rule rules[] = {
      [](Settings& s, std::string_view v) {
        s.settle = std::chrono::milliseconds(number("NIXERY_CONTROLLER_SETTLE_MS", v, 0, 60'000));
      }},
-    {"NIXERY_CONTROLLER_LEASE", "", "namespace/name of a Lease: of several controllers one writes status",
+    {"NIXERY_CONTROLLER_LEASE", "", "namespace/name of a Lease, so that only one of several controllers writes status",
      [](Settings& s, std::string_view v) {
        if (v.empty()) return;
        const auto slash = v.find('/');
@@ -91,7 +91,7 @@ constexpr Rule rules[] = {
      }},
     {"NIXERY_CONTROLLER_IDENTITY", "", "its name in the Lease",
      [](Settings& s, std::string_view v) { s.identity = v; }},
-    {"NIXERY_LOG_LEVEL", "info", "lines of the log: error, warning, info or debug",
+    {"NIXERY_LOG_LEVEL", "info", "log level: error, warning, info or debug",
      [](Settings& s, std::string_view v) {
        const auto level = log::level_of(v);
        if (!level) refuse("NIXERY_LOG_LEVEL", v, "give error, warning, info or debug");

@@ -19,7 +19,7 @@ using std::chrono::seconds;
 
 constexpr std::size_t longest_line = 16u << 20;  // no object is that large
 
-// What is known may not be so any more: only a new list helps.
+// The known state may be stale; a new list is needed.
 struct Relist {
   std::string why;
 };
@@ -44,7 +44,7 @@ class Follower {
         page_size_ = std::max(1u, page_size_ / 4);
         pause({});
       } catch (const ApiError& error) {
-        // 404: the resource is not there. What comes under its name one day is another one.
+        // 404: the resource does not exist. A later one of that name has other versions.
         if (error.status == 410 || error.status == 404) version_.clear();
         report(error.status == 404 ? fmt::format("{}: is the CustomResourceDefinition applied?", error.what())
                                    : std::string(error.what()));
@@ -81,7 +81,7 @@ class Follower {
     json::Document page = json::parse(client_.request("GET", collection_.path + query).body, "the list");
     const json::Value* items = json::find(page, "items");
     if (!items || !items->IsArray() || resource_version_of(page).empty())
-      throw Error(Failure::unavailable, fmt::format("{} answers with no list", collection_.path));
+      throw Error(Failure::unavailable, fmt::format("{}: the response is not a list", collection_.path));
     return page;
   }
 
@@ -103,7 +103,7 @@ class Follower {
         page = fetch_list(query);
       } catch (const ApiError& error) {
         if (error.status != 410 || next.empty()) throw;
-        // Its pages are of one moment, which the server has forgotten.
+        // All pages belong to one snapshot, which has expired on the server.
         observer_.listing();
         next.clear();
         paged = false;
@@ -134,7 +134,7 @@ class Follower {
         any = true;
         works();
       });
-      if (lines.rest().size() > longest_line) throw Error(Failure::unavailable, "watch: a line has no end");
+      if (lines.rest().size() > longest_line) throw Error(Failure::unavailable, "watch: a line is too long");
     });
     // A watch that ends at once, with nothing, is one that a proxy in between does not support.
     if (!any && Clock::now() - begun < seconds(1)) return pause({});
@@ -171,10 +171,10 @@ class Follower {
   const Observer& observer_;
   const std::stop_token stop_;
   unsigned page_size_;
-  std::string version_;          // up to which everything is known; empty: nothing is
-  Clock::time_point relist_at_;  // when it is not trusted any longer
-  bool was_away_ = false;        // the server has not answered, or said that it cannot
-  std::string reported_;         // what was logged last; empty: all is well
+  std::string version_;          // up to which everything is known; empty: unknown
+  Clock::time_point relist_at_;  // when everything is listed again
+  bool was_away_ = false;        // the server did not respond or was unavailable
+  std::string reported_;         // the last logged problem; empty: none
   unsigned failures_ = 0;
 };
 

@@ -1,5 +1,5 @@
-// Which objects are to be looked at, and when: each once however often it is named, never two times at once, and after
-// failures ever later.
+// A queue of objects to reconcile, with times. An object is queued once, however often it is added, and never processed
+// twice at the same time; after failures it is delayed by a back-off.
 #pragma once
 
 #include <chrono>
@@ -15,17 +15,17 @@ namespace nixery::kubernetes {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-// `least`, doubled for each failure before, at most `most`; of that a random part between half and all, so that many
-// who fail at once do not come back at once. `random` is in [0, 1).
+// `least`, doubled for each earlier failure, at most `most`, of which a random part between half and all is taken, so
+// that simultaneous failures are not retried simultaneously. `random` is in [0, 1).
 milliseconds back_off(unsigned failures, milliseconds least, milliseconds most, double random);
 double random_part();  // in [0, 1), thread-safe
 
-// The queue's rules, with the time as a parameter. Not thread-safe.
+// The queue's scheduling, with the time as a parameter. Not thread-safe.
 class Schedule {
  public:
   Schedule(milliseconds least, milliseconds most) : least_(least), most_(most) {}
 
-  // Due at `when`, or earlier if it was due earlier. One that is worked on becomes due once it is done.
+  // Due at `when`, or earlier if it was due earlier. A key that is being processed becomes due after done().
   void add(const std::string& key, Clock::time_point when);
   // Due after its back-off, which grows with each call until forget(). Before `at_least` has passed it does not become
   // due, even if it is added meanwhile: the server asked for that delay.
@@ -33,7 +33,7 @@ class Schedule {
                          milliseconds at_least = milliseconds(0));
   void forget(const std::string& key);
 
-  // The one that has been due longest; it is worked on until done().
+  // The key that has been due longest; it is being processed until done().
   std::optional<std::string> take(Clock::time_point now);
   void done(const std::string& key);
   std::optional<Clock::time_point> next_due() const;
@@ -44,7 +44,7 @@ class Schedule {
   const milliseconds least_, most_;
   std::map<std::string, Clock::time_point> due_;                     // waiting
   std::set<std::pair<Clock::time_point, std::string>> by_time_;      // the same
-  std::map<std::string, std::optional<Clock::time_point>> working_;  // and when it is due again
+  std::map<std::string, std::optional<Clock::time_point>> working_;  // being processed, and when due again
   std::map<std::string, unsigned> failures_;
   std::map<std::string, Clock::time_point> not_before_;
 };

@@ -51,16 +51,16 @@ class RequestCounts {
   std::size_t size_;
 };
 
-// How it went for a request that nginx could not answer by itself.
+// Results of looking up requests that nginx could not serve itself.
 struct LookUps {
   Counter there;       // between two workers, or without nginx
   Counter began;       // a build
   Counter joined;      // coalesced with a queued or running job
-  Counter remembered;  // that it failed a moment ago
+  Counter remembered;  // a cached failure
   Counter refused;     // the queue was full
 };
 
-// Why Nix failed, where the fault was the machine's or its own, and not the package's.
+// Why Nix failed if the host or Nix is at fault, not the package.
 enum class NixFault {
   disk,         // full, failing or read-only
   build_users,  // none, or not enough
@@ -69,9 +69,9 @@ enum class NixFault {
   gc_roots,     // cannot be made
   store,        // its database or directories cannot be used
   daemon,       // cannot be reached, or went away
-  network,      // a download that another try may bring
-  killed,       // a builder that somebody else ended: often the kernel, for want of memory
-  other,        // found by a build of nothing that fails, too
+  network,      // a download that may succeed on retry
+  killed,       // a builder killed by a signal: often by the kernel's OOM killer
+  other,        // found because a trivial build fails, too
 };
 inline constexpr std::size_t nix_fault_count = static_cast<std::size_t>(NixFault::other) + 1;
 std::string_view name_of(NixFault fault);  // "build_users"
@@ -80,7 +80,7 @@ using NixFaults = std::array<Counter, nix_fault_count>;
 
 struct Evaluations {
   Counter run;
-  Counter spared;  // the set's names were known, and this was none of them
+  Counter spared;  // refused without an evaluation: not among the set's known names
 };
 
 struct Metrics {
@@ -93,11 +93,11 @@ struct Metrics {
 
   LookUps tags, blobs;
   Counter built, found;                                // builds that ended well
-  std::array<Counter, failure_count> failed;           // and those that did not
-  Histogram build_duration;                            // of those that were built
+  std::array<Counter, failure_count> failed;           // builds that failed, by kind
+  Histogram build_duration;                            // of built ones
   Histogram source, resolve, realise, layer, publish;  // their phases, also of builds that failed
   Evaluations evaluations;
-  NixFaults nix_faults;  // builds and evaluations that failed of them
+  NixFaults nix_faults;  // builds and evaluations that failed because of them
 
   // A number that goes up whenever this worker may have seen a new image, built by itself or another worker: for lists
   // of images that are cached.

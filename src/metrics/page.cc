@@ -11,25 +11,24 @@ double seconds_of(std::chrono::system_clock::time_point time) {
 }
 
 void requests(Exposition& page, const Metrics& metrics) {
-  page.counter("nixery_requests_total", "Requests that this worker answered: what nginx could not serve by itself.");
+  page.counter("nixery_requests_total", "Requests that this worker answered because nginx could not serve them.");
   metrics.requests.for_each_count([&](std::string_view route, int status, std::uint64_t count) {
     page.sample({{"route", route}, {"status", std::to_string(status)}}, count);
   });
-  page.histogram("nixery_request_duration_seconds", "From taking a request to its answer; waits on builds are in it.");
+  page.histogram("nixery_request_duration_seconds", "From accepting a request to its response, including waits for builds.");
   metrics.requests.for_each_duration([&](std::string_view route, const Histogram& durations) {
     page.sample({{"route", route}}, durations);
   });
-  page.counter("nixery_response_bytes_total", "Bytes of bodies that this worker handed to nginx.");
+  page.counter("nixery_response_bytes_total", "Bytes of response bodies that this worker sent to nginx.");
   page.sample({}, metrics.response_bytes.value());
-  page.gauge("nixery_requests_waiting", "Requests that wait on a build now.");
+  page.gauge("nixery_requests_waiting", "Requests that wait for a build now.");
   page.sample({}, metrics.waiting.value());
   page.gauge("nixery_streams_open", "Clients that follow a build's events now.");
   page.sample({}, metrics.streams.value());
 
-  page.counter(
-      "nixery_lookups_total",
-      "What requests that nginx could not serve came to: it was there by then, they began a build, joined one, "
-      "got a cached failure, or were refused as the queue was full.");
+  page.counter("nixery_lookups_total",
+               "Results of requests that nginx could not serve: the image was there by then, a build was started, one "
+               "was joined, a failure was cached, or the queue was full.");
   const auto look_ups = [&](std::string_view kind, const LookUps& counts) {
     page.sample({{"kind", kind}, {"result", "there"}}, counts.there.value());
     page.sample({{"kind", kind}, {"result", "began"}}, counts.began.value());
@@ -43,41 +42,41 @@ void requests(Exposition& page, const Metrics& metrics) {
 
 void builds(Exposition& page, const Metrics& metrics, const Readings& readings) {
   page.counter("nixery_builds_total",
-               "Builds of images and blobs by their end: built, found (the image was there under another name, or "
+               "Builds of images and blobs by outcome: built, found (the image was there under another name, or "
                "another worker built it), or the failure.");
   page.sample({{"outcome", "built"}}, metrics.built.value());
   page.sample({{"outcome", "found"}}, metrics.found.value());
   for (std::size_t i = 0; i < failure_count; ++i)
     page.sample({{"outcome", nixery::name_of(static_cast<Failure>(i))}}, metrics.failed[i].value());
   page.histogram("nixery_build_duration_seconds",
-                 "Of builds that ended with outcome built, without their time in the queue.");
+                 "Duration of builds with outcome built, without their time in the queue.");
   page.sample({}, metrics.build_duration);
-  page.histogram(
-      "nixery_build_phase_duration_seconds",
-      "Phases of builds, also of those that failed: finding and fetching the package source, evaluating, "
-      "nix building or fetching, writing layers, publishing. Of an image for several platforms, each has its own.");
+  page.histogram("nixery_build_phase_duration_seconds",
+                 "Phases of builds, also of those that failed: finding and fetching the package source, evaluating, "
+                 "nix building or fetching, writing layers, publishing. Each platform of an index counts separately.");
   page.sample({{"phase", "source"}}, metrics.source);
   page.sample({{"phase", "resolve"}}, metrics.resolve);
   page.sample({{"phase", "realise"}}, metrics.realise);
   page.sample({{"phase", "layer"}}, metrics.layer);
   page.sample({{"phase", "publish"}}, metrics.publish);
-  page.gauge("nixery_builds_queued", "Builds that wait for a free builder now.");
+  page.gauge("nixery_builds_queued", "Builds that wait for a free build thread now.");
   page.sample({}, readings.builds_queued);
   page.gauge("nixery_builds_running", "Builds running now.");
   page.sample({}, readings.builds_running);
   page.counter("nixery_evaluations_total", "Evaluations of names by nix.");
   page.sample({}, metrics.evaluations.run.value());
-  page.counter("nixery_evaluations_spared_total",
-               "Names that were refused without an evaluation, as the package set's names were known.");
+  page.counter(
+      "nixery_evaluations_spared_total",
+      "Names that were refused without an evaluation because they are not among the package set's known names.");
   page.sample({}, metrics.evaluations.spared.value());
 
   page.counter("nixery_nix_faults_total",
-               "Builds and evaluations that failed of a fault of this host or of nix, by its kind; packages are not to "
-               "blame, and nothing is remembered of them.");
+               "Builds and evaluations that failed because of this host or nix, by kind of fault. These failures are "
+               "not cached.");
   for (std::size_t i = 0; i < nix_fault_count; ++i)
     page.sample({{"fault", name_of(static_cast<NixFault>(i))}}, metrics.nix_faults[i].value());
   if (readings.nix_can_build) {
-    page.gauge("nixery_nix_can_build", "1 if nix could build a tiny derivation when it was last tried, else 0.");
+    page.gauge("nixery_nix_can_build", "1 if the last probe build of a tiny derivation succeeded, else 0.");
     page.sample({}, std::uint64_t{*readings.nix_can_build ? 1u : 0u});
   }
 
@@ -87,9 +86,9 @@ void builds(Exposition& page, const Metrics& metrics, const Readings& readings) 
                "Compressed bytes of layers that were copied from other layers' segments.");
   page.sample({}, readings.copied);
   page.counter("nixery_layer_written_bytes_total",
-               "Compressed bytes of layers that were written, the copied ones too.");
+               "Compressed bytes of layers that were written, including copied ones.");
   page.sample({}, readings.written);
-  page.counter("nixery_layers_reused_total", "Layers that were there already, whole.");
+  page.counter("nixery_layers_reused_total", "Layers that existed already.");
   page.sample({}, readings.layers_reused);
 }
 
@@ -99,17 +98,15 @@ void disks(Exposition& page, const Readings& readings) {
     page.sample({}, readings.tree->blobs);
     page.gauge("nixery_tree_blob_bytes", "Bytes of the blobs in the tree when it was last counted.");
     page.sample({}, readings.tree->bytes);
-    page.gauge(
-        "nixery_tree_counted_timestamp_seconds",
-        "When the tree was last counted: in the background, when it is asked for and five seconds old, or fifty times "
-        "what it took.");
+    page.gauge("nixery_tree_counted_timestamp_seconds",
+               "When the tree was last counted. A request starts a new count in the background if the last one is "
+               "older than five seconds and fifty times its duration.");
     page.sample({}, seconds_of(readings.tree->time));
   }
   if (readings.pulls) {
-    page.counter(
-        "nixery_pulls_total",
-        "Manifests that nginx sent, or found unchanged, by itself or from any worker, as its log of pulls says "
-        "since this worker started: of nginx, not of this worker. Workers that read one log report the same.");
+    page.counter("nixery_pulls_total",
+                 "Manifests that nginx sent or found unchanged, from the tree or any worker, since this worker "
+                 "started, by nginx's log of pulls. Workers that read the same log report the same number.");
     page.sample({}, *readings.pulls);
   }
   const auto both = [&](std::uint64_t Disk::*what) {
@@ -117,18 +114,19 @@ void disks(Exposition& page, const Readings& readings) {
     if (readings.state_disk) page.sample({{"directory", "state"}}, *readings.state_disk.*what);
   };
   if (readings.tree_disk || readings.state_disk) {
-    page.gauge("nixery_disk_free_bytes", "Free for the worker on the file systems of NIXERY_TREE and NIXERY_STATE.");
+    page.gauge("nixery_disk_free_bytes",
+               "Bytes free for the worker on the file systems of NIXERY_TREE and NIXERY_STATE.");
     both(&Disk::free);
-    page.gauge("nixery_disk_size_bytes", "Size of those file systems.");
+    page.gauge("nixery_disk_size_bytes", "Size of the file systems of NIXERY_TREE and NIXERY_STATE.");
     both(&Disk::size);
   }
-  page.gauge("nixery_disk_min_free_bytes", "NIXERY_MIN_FREE: with less, the worker says that it is not ready.");
+  page.gauge("nixery_disk_min_free_bytes", "NIXERY_MIN_FREE: with less free space, the worker is not ready.");
   page.sample({}, readings.min_free);
 }
 
-// By the names that every client library gives them.
+// The standard names of Prometheus client libraries.
 void process(Exposition& page, const Process& process) {
-  page.counter("process_cpu_seconds_total", "Processor time of this worker, without what it starts.");
+  page.counter("process_cpu_seconds_total", "Processor time of this worker, without its child processes.");
   page.sample({}, process.cpu_seconds);
   page.gauge("process_resident_memory_bytes", "Resident memory.");
   page.sample({}, process.resident_bytes);
@@ -136,11 +134,11 @@ void process(Exposition& page, const Process& process) {
   page.sample({}, process.virtual_bytes);
   page.gauge("process_open_fds", "Open descriptors.");
   page.sample({}, process.open_fds);
-  page.gauge("process_max_fds", "Descriptors that it may open.");
+  page.gauge("process_max_fds", "Limit of open descriptors.");
   page.sample({}, process.max_fds);
   page.gauge("process_threads", "Threads.");
   page.sample({}, process.threads);
-  page.gauge("process_start_time_seconds", "When the worker began.");
+  page.gauge("process_start_time_seconds", "Start time of the worker.");
   page.sample({}, seconds_of(process.start));
 }
 
@@ -166,7 +164,7 @@ std::string page(const Metrics& metrics, const Readings& readings) {
   Exposition page;
   page.gauge("nixery_build_info", "1, and the version of the worker.");
   page.sample({{"version", readings.version}}, std::uint64_t{1});
-  page.gauge("nixery_worker_info", "1, and where this worker listens: each answers for itself.");
+  page.gauge("nixery_worker_info", "1, with the address where this worker listens.");
   page.sample({{"listener", readings.listener}}, std::uint64_t{1});
   requests(page, metrics);
   builds(page, metrics, readings);

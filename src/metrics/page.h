@@ -1,4 +1,4 @@
-// /metrics: what was counted, and what is measured on request. Pure.
+// Renders /metrics: counters, and values that are measured on request. Pure.
 #pragma once
 
 #include <chrono>
@@ -11,7 +11,7 @@
 namespace nixery::metrics {
 
 struct Disk {
-  std::uint64_t free = 0, size = 0;  // bytes; free: for us, who are not root
+  std::uint64_t free = 0, size = 0;  // bytes; free: without the blocks reserved for root
 };
 
 struct TreeCount {
@@ -27,14 +27,14 @@ struct Process {
 
 struct Readings {
   std::string version;
-  std::string listener;  // of this worker, which distinguishes several workers of one tree
+  std::string listener;               // of this worker, which distinguishes several workers of one tree
   std::optional<bool> nix_can_build;  // nullopt: not tried yet
   std::uint64_t builds_queued = 0, builds_running = 0;
   std::uint64_t compressed = 0, copied = 0, written = 0, layers_reused = 0;  // layer::WriteStats of all builds
-  std::optional<Disk> tree_disk, state_disk;                                 // nullopt: cannot be asked
+  std::optional<Disk> tree_disk, state_disk;                                 // nullopt: cannot be queried
   std::uint64_t min_free = 0;
   std::optional<TreeCount> tree;       // nullopt: not counted yet
-  std::optional<std::uint64_t> pulls;  // nullopt: there is no log of them
+  std::optional<std::uint64_t> pulls;  // nullopt: no log of pulls
   Process process;
 };
 

@@ -1,5 +1,4 @@
-// Numbers that many threads change and one reads now and then: lock-free, and never in anybody's way. What is read of
-// several of them at once need not be of the same instant.
+// Lock-free counters and histograms that many threads update. Values read together are not a consistent snapshot.
 #pragma once
 
 #include <array>
@@ -9,7 +8,7 @@
 
 namespace nixery::metrics {
 
-// Only grows, from 0 when the process begins.
+// Only grows, from 0 at process start.
 class Counter {
  public:
   void add(std::uint64_t count = 1) { value_.fetch_add(count, std::memory_order_relaxed); }
@@ -28,7 +27,7 @@ class Gauge {
   std::atomic<std::uint64_t> value_{0};
 };
 
-// How long something took, in seconds: from milliseconds to the hour that a build may take.
+// Histogram buckets in seconds: from milliseconds to the hour that a build may take.
 inline constexpr std::array<double, 12> bounds = {0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3600};
 
 class Histogram {
@@ -42,8 +41,8 @@ class Histogram {
   }
 
   struct Reading {
-    std::array<std::uint64_t, bounds.size() + 1> buckets{};  // each without those below it; the last has no bound
-    double seconds = 0;                                      // all of them together
+    std::array<std::uint64_t, bounds.size() + 1> buckets{};  // not cumulative; the last has no upper bound
+    double seconds = 0;                                      // sum of all observations
   };
   Reading read() const {
     Reading reading;
@@ -57,7 +56,7 @@ class Histogram {
   Counter nanoseconds_;
 };
 
-// Observes how long it lives, however it ends.
+// Observes its own lifetime, also when an exception ends it.
 class Timer {
  public:
   explicit Timer(Histogram& histogram) : histogram_(histogram) {}

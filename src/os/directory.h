@@ -12,8 +12,8 @@
 
 namespace nixery::os {
 
-// Calls `visit` with each directory_entry, in no particular order, until it returns false if it returns anything. A
-// directory that has gone, or never was, has no entries. Throws Error{storage} for one that cannot be read.
+// Calls `visit` with each directory_entry, in no particular order. A `visit` that returns bool ends the walk with
+// false. A missing directory has no entries. Throws Error{storage} if the directory cannot be read.
 template <typename Visit>
 void for_each_entry(const std::filesystem::path& dir, Visit&& visit) {
   std::error_code code;
@@ -28,7 +28,7 @@ void for_each_entry(const std::filesystem::path& dir, Visit&& visit) {
     throw Error(Failure::storage, fmt::format("cannot list {}: {}", dir.string(), code.message()));
 }
 
-// Removes `dir` and those above it that are empty, up to `root`.
+// Removes `dir` and its parents as long as they are empty, up to `root`.
 inline void remove_empty(std::filesystem::path dir, const std::filesystem::path& root) {
   while (dir != root && rmdir(dir.c_str()) == 0) dir = dir.parent_path();
 }

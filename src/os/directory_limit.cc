@@ -14,7 +14,7 @@ namespace nixery::os {
 
 namespace {
 
-// Clocks of hosts that share a directory differ by less.
+// Hosts that share a directory have clocks that differ by less than this.
 constexpr std::int64_t other_clocks = 600;  // seconds
 
 struct File {

@@ -30,8 +30,8 @@ class Fd {
   int fd_ = -1;
 };
 
-// Opens descriptors 0 to 2, if the parent process has closed them, so that no file or socket takes their place: on
-// /dev/null, and in such a way that what would be lost on standard output is an error.
+// Opens those of descriptors 0 to 2 that the parent process has closed on /dev/null, so that no file or socket gets
+// their numbers. Standard output is opened read-only, so that writing to it fails instead of losing the output.
 void open_standard_descriptors();
 
 }  // namespace nixery::os

@@ -30,7 +30,7 @@ void fsync_directory(const fs::path& dir) {
   if (!fd || fsync(fd.get()) != 0) throw_errno("sync directory", dir);
 }
 
-// What is not there yet, each new entry synced into its parent: whoever then publishes below it loses nothing with it.
+// Makes the missing directories and syncs each new entry into its parent, so that a crash loses none of them.
 void make_durable_directories(const fs::path& dir) {
   std::error_code unknown;
   if (dir.empty() || fs::is_directory(dir, unknown)) return;
@@ -52,7 +52,7 @@ Fd create_exclusively(const fs::path& dir, fs::path& path) {
   }
 }
 
-// To its end, or until there is more than `max_size`.
+// Reads to the end of the file, or until there are more than `max_size` bytes.
 std::string read_all(const Fd& fd, const fs::path& path, std::size_t max_size = std::string::npos) {
   std::string bytes;
   char buffer[16384];
@@ -77,7 +77,7 @@ void Fd::reset() {
 
 void open_standard_descriptors() {
   for (const auto& [fd, flags] : {std::pair{0, O_RDONLY}, {1, O_RDONLY}, {2, O_WRONLY}}) {
-    // The lowest free number is given, and those below are taken.
+    // open() returns the lowest free number.
     if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", flags) != fd) std::abort();
   }
 }
@@ -169,7 +169,7 @@ void PendingFile::append(const fs::path& file) {
   for (;;) {
     const ssize_t n = copy_file_range(in.get(), nullptr, fd_.get(), nullptr, 1 << 30, 0);
     if (n == 0) return;
-    if (n < 0) break;  // another file system, or one that cannot: by hand, from where it stopped
+    if (n < 0) break;  // not supported here: copy the rest with read and write
   }
   std::string buffer(256 << 10, '\0');
   for (ssize_t n; (n = read(in.get(), buffer.data(), buffer.size())) != 0;) {

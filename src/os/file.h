@@ -1,4 +1,4 @@
-// Files of the local file system: whole small ones, and the one way a file comes to exist under its name.
+// Reads small files and publishes new ones atomically.
 //
 // All functions throw Error{Failure::storage} that names the path and the system's reason.
 #pragma once
@@ -21,11 +21,11 @@ namespace fs = std::filesystem;
 
 Fd open_for_reading(const fs::path& path);
 
-// The whole file, for small ones; nullopt where there is none.
+// Reads a whole small file; nullopt if it does not exist.
 std::optional<std::string> read_if_exists(const fs::path& path);
 
-// Likewise, of a regular file that is not a link and has at most `max_size` bytes; nullopt for anything else. For names
-// that come from outside: nothing that is opened blocks, and no device is read.
+// The same for names from outside: nullopt unless it is a regular file, not a link, of at most `max_size` bytes. Never
+// blocks and never reads a device.
 std::optional<std::string> read_regular_file(const fs::path& path, std::size_t max_size);
 // Likewise, and nullopt too where the file is none or the disk does not give its bytes: for what can be made again.
 std::optional<std::string> read_if_readable(const fs::path& path);
@@ -39,20 +39,20 @@ struct Status {
   unsigned permissions = 0;  // 0777 at most
 };
 
-// Of the link itself, where it is one; nullopt where there is nothing of that name.
+// Does not follow a symbolic link; nullopt if nothing has that name.
 std::optional<Status> status_of(const fs::path& path);
 
-// Sets the time of modification to now: "somebody counts on this". False where there is no such file; a file that is
-// not ours to touch counts as touched.
+// Sets the modification time to now, which marks the file as in use. False if it does not exist; true for a file that
+// we have no permission to touch.
 bool touch(const fs::path& path);
 
 void make_directories(const fs::path& dir);
 
-// Writes all of `bytes`, through interrupted and short writes. `path` is for the message.
+// Writes all of `bytes`; continues after interrupted and short writes. `path` is for the message.
 void write_all(int fd, std::string_view bytes, const fs::path& path);
 
-// A file being written in `dir`, under a temporary name. It exists under its own name only once publish() has
-// returned; a PendingFile that is dropped leaves nothing. `dir` must be on the file system of the target.
+// A file being written in `dir` under a temporary name. publish() gives it its final name; without publish(), the
+// destructor removes it. `dir` must be on the file system of the target.
 class PendingFile {
  public:
   explicit PendingFile(const fs::path& dir);
@@ -64,11 +64,11 @@ class PendingFile {
   const fs::path& path() const { return path_; }
   void write(std::string_view bytes) { write_all(fd_.get(), bytes, path_); }
 
-  // All of another file's bytes, by the file system's own copying where it can.
+  // Appends another file's bytes, with the file system's own copying if it supports that.
   void append(const fs::path& file);
 
-  // fsync, rename to `target` (replacing what was there), fsync of the directory. Makes missing parents. With `durable`
-  // false, only renames: for what can be made again (its reader must recognise a torn one).
+  // fsync, rename to `target` (replacing it), fsync of the directory. Makes missing parents. If `durable` is false, it
+  // only renames: for cache files whose reader recognises a torn one.
   void publish(const fs::path& target, bool durable = true);
 
  private:
@@ -76,10 +76,10 @@ class PendingFile {
   Fd fd_;
 };
 
-// Replaces `target` by `bytes` as a PendingFile in target's own directory does.
+// Replaces `target` by `bytes`, with a PendingFile in target's own directory.
 void write_file(const fs::path& target, std::string_view bytes, bool durable = true);
 
-// A symlink put in place atomically.
+// Creates or replaces a symlink atomically.
 void publish_symlink(const fs::path& link, const fs::path& points_to);
 
 }  // namespace nixery::os

@@ -17,10 +17,10 @@ namespace nixery::os {
 
 namespace {
 
-// Neither kind of lock can be woken for a stop request or a time limit, so a lock is tried again and again.
+// A blocking lock call cannot be woken by a stop request or a time limit, so the lock is polled.
 constexpr std::chrono::milliseconds poll_interval{20};
 
-// An invalid descriptor where it cannot be opened, for the reason in `code`.
+// Returns an empty Fd and sets `code` on failure.
 Fd open_or_make(const std::filesystem::path& path, std::error_code& code) {
   constexpr int flags = O_RDWR | O_CREAT | O_CLOEXEC;
   Fd fd(open(path.c_str(), flags, 0644));
@@ -41,7 +41,7 @@ Fd open_lock(const std::filesystem::path& path) {
   throw_errno("open lock", path);
 }
 
-// Whether the file that we hold is still the one of that name: else others hold another.
+// Whether the locked file still has that name; otherwise other processes lock a different file.
 bool still_there(const Fd& fd, const std::filesystem::path& path) {
   struct stat held, named;
   return fstat(fd.get(), &held) == 0 && stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino &&
@@ -57,7 +57,7 @@ struct flock range_of(std::uint64_t byte, Lock::Mode mode) {
   return range;
 }
 
-// False where another holds it. Throws Error{storage}.
+// False if another holder has it. Throws Error{storage}.
 bool acquire(const Fd& fd, const LockName& name, Lock::Mode mode) {
   for (;;) {
     int done = 0;
@@ -99,7 +99,7 @@ std::optional<Lock> Lock::try_lock(const LockName& name, Mode mode) {
 bool Lock::is_held(const LockName& name) {
   const Fd fd(open(name.file.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return false;
-  // As who would share it, so that those who only look are not taken for holders by each other.
+  // A shared lock, so that two processes that only check do not take each other for a holder.
   if (!name.byte) return flock(fd.get(), LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
   struct flock range = range_of(*name.byte, Mode::shared);
   return fcntl(fd.get(), F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;

@@ -1,8 +1,8 @@
-// A lock between processes and hosts, on a file or on one byte of a file. The kernel releases it when its holder dies,
-// however it dies. Locking writes nothing; the file is made when it is missing, and stays.
+// A lock between processes and hosts, on a file or on one byte of a file. The kernel releases it when its holder dies.
+// Locking writes nothing; a missing file is made, and stays.
 //
-// A file's lock is flock(2)'s. A byte's is an open file description lock (fcntl(2), F_OFD_SETLK): one file then serves
-// any number of keys, and no file has to be removed while another process may be about to lock it.
+// A file's lock is flock(2)'s. A byte's is an open file description lock (fcntl(2), F_OFD_SETLK): one file serves any
+// number of keys and never has to be removed.
 #pragma once
 
 #include <chrono>
@@ -28,13 +28,13 @@ class Lock {
  public:
   enum class Mode { exclusive, shared };
 
-  // Waits until it is ours, for `limit` at most. Throws Error{unavailable} once stop is requested or the limit has
-  // passed, and Error{storage}.
+  // Waits for the lock for at most `limit`. Throws Error{unavailable} once stop is requested or the limit has passed,
+  // and Error{storage}.
   explicit Lock(const LockName& name, const std::stop_token& stop = {}, Mode mode = Mode::exclusive,
                 std::chrono::seconds limit = std::chrono::hours(24));
-  // Only if it is free now. Throws Error{storage}.
+  // nullopt if another holder has it now. Throws Error{storage}.
   static std::optional<Lock> try_lock(const LockName& name, Mode mode = Mode::exclusive);
-  // Whether another holds it exclusively now; makes no file.
+  // Whether another holder has it exclusively now. Makes no file.
   static bool is_held(const LockName& name);
 
  private:
@@ -42,12 +42,12 @@ class Lock {
   Fd fd_;
 };
 
-// Makes the file of a lock if it is missing, and its directory: on a disk that is full, only what is there already can
-// be locked. Returns why it cannot.
+// Makes a missing lock file and its directory in advance, because a lock on a full disk needs an existing file. Returns
+// the error, if any.
 std::error_code make_lock_file(const std::filesystem::path& path);
 
-// Removes the file of a whole-file lock unless somebody holds it; whoever waits for it takes the next file of that
-// name. True if it did.
+// Removes the file of a whole-file lock unless it is held. Processes that wait for it then lock the next file of that
+// name. True if the file was removed.
 bool drop_free_lock(const std::filesystem::path& path);
 
 }  // namespace nixery::os

@@ -6,8 +6,8 @@
 
 namespace nixery::os {
 
-// True if `name` stays below whatever directory it is joined to: a relative path of non-empty parts, none of them "."
-// or "..", without a NUL. Symbolic links are not looked at.
+// True if `name` stays below any directory that it is joined to: a relative path of non-empty parts, none of them "."
+// or "..", without a NUL. Does not look at symbolic links.
 bool stays_below(std::string_view name);
 
 // directory / name. Throws Error{storage} unless stays_below(name): std::filesystem's own `/` lets an absolute name

@@ -19,7 +19,7 @@
 #include "text/lines.h"
 
 extern "C" {
-#include <sys/pidfd.h>  // glibc 2.36 forgets to say that it is C
+#include <sys/pidfd.h>  // glibc 2.36 declares it without extern "C"
 }
 
 namespace nixery::os {
@@ -30,11 +30,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t error_tail_size = 64u << 10;
 constexpr std::size_t longest_line = 64u << 10;
-// How often a stop flag is looked at; nothing else waits on this.
+// How often a stop request is checked; nothing else depends on this.
 constexpr std::chrono::milliseconds stop_poll{200};
-// How long a child has to end after SIGTERM. Nix removes the directories of its builds meanwhile, and git its locks.
+// How long a child has to end after SIGTERM. In this time Nix removes its build directories, and git its locks.
 constexpr std::chrono::milliseconds kill_after{3000};
-// How long the pipes may stay open without a word once the child is gone.
+// How long the pipes may stay open and silent after the child has ended.
 constexpr std::chrono::milliseconds after_exit{1000};
 
 struct Pipe {
@@ -48,7 +48,7 @@ struct Pipe {
   }
 };
 
-// Environment and arguments as execvpe wants them; made before fork, as nothing may allocate after it.
+// Environment and arguments for execvpe. Built before fork, because the child must not allocate.
 class Words {
  public:
   void add(std::string word) { words_.push_back(std::move(word)); }
@@ -89,7 +89,7 @@ Words environment_of(const Command& command) {
     const rlimit limit{memory, memory};
     setrlimit(RLIMIT_AS, &limit);
   }
-  // We may block signals and ignore SIGPIPE; a child must start as from a shell.
+  // This process may block signals and ignores SIGPIPE; a child must start with the defaults.
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -100,7 +100,7 @@ Words environment_of(const Command& command) {
   _exit(127);
 }
 
-// Hands on whole lines; a line without end is cut at longest_line.
+// Passes on whole lines; a longer line is cut at longest_line.
 class LineFeed {
  public:
   explicit LineFeed(const std::function<void(std::string_view)>& sink) : sink_(sink) {}
@@ -129,7 +129,7 @@ void set_nonblocking(int fd) {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-// Reads what is there; false at the end of the stream.
+// Reads the available bytes; false at the end of the stream.
 template <typename Sink>
 bool drain(int fd, Sink&& sink) {
   char buffer[65536];
@@ -145,7 +145,7 @@ bool drain(int fd, Sink&& sink) {
   }
 }
 
-// A child of ours; its group is killed and it is reaped at the latest when this goes out of scope.
+// A child process. The destructor kills its group and reaps it, if that has not happened before.
 class Child {
  public:
   explicit Child(pid_t pid) : pid_(pid) {}
@@ -154,13 +154,13 @@ class Child {
     kill_group();
     reap();
   }
-  // Without it nobody would learn that the child has ended. Throws Error{unavailable}.
+  // Opens a pidfd, which becomes readable when the child ends. Throws Error{unavailable}.
   void watch() {
     pidfd_ = Fd(pidfd_open(pid_, 0));
     if (!pidfd_) throw Error(Failure::unavailable, fmt::format("cannot watch a process: {}", std::strerror(errno)));
   }
   int pidfd() const { return pidfd_.get(); }
-  // Only while the child is not reaped, so that the group's number cannot have been given to somebody else.
+  // Only before the child is reaped: until then no other process group can have its number.
   void terminate_group() const { kill(-pid_, SIGTERM); }
   void kill_group() const { kill(-pid_, SIGKILL); }
 
@@ -211,13 +211,13 @@ ProcessResult run(const Command& command) {
   if (pid == 0)
     become_child(argv_data, env_data, in.read.get(), out.write.get(), err.write.get(), failure.write.get(),
                  command.memory_limit);
-  setpgid(pid, pid);  // in both, as either may run first
+  setpgid(pid, pid);  // in parent and child, as either may run first
   Child child(pid);
   in.read.reset();
   out.write.reset();
   err.write.reset();
   failure.write.reset();
-  child.watch();  // after the pipes' other ends are closed: there may be no descriptor left but theirs
+  child.watch();  // after closing the pipes' other ends, which may free the only descriptors left
 
   int exec_error = 0;
   ssize_t n;
@@ -267,7 +267,7 @@ ProcessResult run(const Command& command) {
                        {exited ? -1 : child.pidfd(), POLLIN, 0}};
     const int ready =
         poll(polls, 4, static_cast<int>(std::min<std::chrono::milliseconds::rep>(timeout.count(), INT_MAX)));
-    if (ready == 0 && exited) break;  // somebody outside the group holds our pipes: not our child's output any more
+    if (ready == 0 && exited) break;  // a process outside the group holds the pipes; its output is not the child's
     if (ready <= 0) continue;
 
     if (polls[0].revents && !drain(out.read.get(), [&](std::string_view bytes) {
@@ -290,7 +290,7 @@ ProcessResult run(const Command& command) {
     }
     if (polls[3].revents) {
       exited = true;
-      child.kill_group();  // what it left behind; its own status stays to be read
+      child.kill_group();  // its remaining descendants; the child's own status can still be read
     }
   }
   lines.finish();

@@ -1,4 +1,4 @@
-// Child processes: an argument vector in, exit and output out. Never a shell.
+// Runs child processes from an argument vector, without a shell.
 #pragma once
 
 #include <sys/types.h>
@@ -17,9 +17,9 @@ namespace nixery::os {
 
 struct Command {
   std::vector<std::string> argv;              // argv[0] is looked up in PATH
-  std::map<std::string, std::string> env;     // added to ours, with TRACEPARENT; an empty value removes the variable
-  std::string input;                          // its standard input; /dev/null where empty
-  std::optional<std::chrono::seconds> limit;  // then its whole process group is stopped
+  std::map<std::string, std::string> env;     // added to ours, as is TRACEPARENT; an empty value removes the variable
+  std::string input;                          // its standard input; /dev/null if empty
+  std::optional<std::chrono::seconds> limit;  // after it, the whole process group is stopped
   std::uint64_t memory_limit = 0;             // bytes of address space (RLIMIT_AS); 0: none
   std::size_t output_limit = 256u << 20;      // bytes of standard output; more is an error
   // Called with each line of standard error, on the calling thread, as it comes.
@@ -38,10 +38,9 @@ struct ProcessResult {
   std::string describe() const;  // "exited with status 1", "was killed by signal 9", "ran longer than 60 s"
 };
 
-// Runs `command` to its end in a process group of its own, reading both of its outputs at once (a child that fills
-// one pipe while we wait on the other never hangs us). To stop it, the group gets SIGTERM, and SIGKILL 3 s later if the
-// child is still there. When the child ends, what is left of its group is killed. Throws Error{unavailable} where the
-// program cannot be started or watched. Thread-safe.
+// Runs `command` to its end in its own process group. Both outputs are read at the same time, so a full pipe cannot
+// deadlock. To stop it, the group gets SIGTERM, and SIGKILL 3 s later if the child still runs. When the child ends, the
+// rest of its group is killed. Throws Error{unavailable} if the program cannot be started or watched. Thread-safe.
 ProcessResult run(const Command& command);
 
 // "nix-store --realise …", for logs and messages.

@@ -1,4 +1,4 @@
-// The signals that end a command which runs until it is told to stop.
+// Termination signals of commands that run until they are stopped.
 #pragma once
 
 #include <functional>
@@ -6,12 +6,12 @@
 namespace nixery::os {
 
 // Blocks SIGTERM, SIGINT and SIGHUP in this thread and in those that it starts, so that only wait_for_termination()
-// takes them. Child processes start with none blocked (process.h).
+// receives them. Child processes start with none blocked (process.h).
 void block_termination();
 void unblock_termination();
 
-// Waits for SIGTERM or SIGINT and returns its number; SIGHUP, too, if standard error is a terminal, as that has been
-// closed then. Otherwise SIGHUP calls `on_hangup`: by custom it asks a daemon to read its configuration again.
+// Waits for SIGTERM or SIGINT and returns its number; also for SIGHUP if standard error is a terminal, because the
+// terminal was closed. Otherwise SIGHUP calls `on_hangup`: by convention it asks a daemon to reload its configuration.
 int wait_for_termination(const std::function<void()>& on_hangup);
 
 }  // namespace nixery::os

@@ -45,7 +45,7 @@ const sockaddr* generic(const sockaddr_un& address) {
   return reinterpret_cast<const sockaddr*>(&address);
 }
 
-// Whether the file that is open is the one of that name.
+// Whether `path` still names the open file.
 bool is_file_of(int fd, const std::string& path) {
   struct stat held, named;
   return fstat(fd, &held) == 0 && stat(path.c_str(), &named) == 0 && held.st_ino == named.st_ino &&
@@ -69,14 +69,14 @@ Fd lock_name(const fs::path& path) {
       throw Error(Failure::bad_config, fmt::format("another worker listens on {}{}", path.string(),
                                                    known ? fmt::format(" (process {})", holder.l_pid) : ""));
     }
-    // Its holder may have removed it between the two calls.
+    // Its holder may have removed it between open and lock.
     if (is_file_of(fd.get(), name)) return fd;
   }
 }
 
-// Whether a process accepts connections there, that is no worker with a lock: systemd, spawn-fcgi, another program. A
-// worker that was killed just now leaves a socket that answers for a moment if it was starting a child: the child holds
-// it until it executes its program.
+// Whether a process without our lock accepts connections: systemd, spawn-fcgi, another program. The socket of a worker
+// that was just killed may answer for a moment, because a child inherits it until it executes its program; so it is
+// probed repeatedly.
 bool is_in_use(const fs::path& path) {
   const sockaddr_un address = address_of(path.string());
   for (int probe = 0; probe < probes; ++probe) {
@@ -88,7 +88,7 @@ bool is_in_use(const fs::path& path) {
   return true;
 }
 
-// Anything but a socket that nobody listens on any more.
+// Throws unless `path` is free or a socket without a listener.
 void refuse_what_is_there(const fs::path& path) {
   struct stat found;
   if (lstat(path.c_str(), &found) != 0) return;
@@ -126,7 +126,7 @@ SocketName& SocketName::operator=(SocketName&& other) noexcept {
 void SocketName::remove() {
   if (!lock_) return;
   const std::string lock = with(path_, lock_suffix);
-  // Whoever removed our lock may have let another process take the name.
+  // If our lock file was removed, another process may have taken the name.
   if (is_file_of(lock_.get(), lock)) {
     unlink(path_.c_str());
     unlink(lock.c_str());

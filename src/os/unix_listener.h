@@ -1,4 +1,4 @@
-// A listening Unix socket that this process makes, at a name that one process at a time may have.
+// A listening Unix socket whose name one process at a time owns.
 #pragma once
 
 #include <sys/types.h>
@@ -10,10 +10,10 @@
 
 namespace nixery::os {
 
-// The right to a socket's name. "<path>.lock" is locked with fcntl(2) from before the socket is made until its name is
-// removed. The kernel drops the lock when its process ends, and no child inherits it, so it tells exactly whether the
-// process still serves. One thread at a time. In one process, two for the same path are not told apart: such locks are
-// the process's.
+// Ownership of a socket's name. "<path>.lock" is locked with fcntl(2) from before the socket is made until its name is
+// removed. The kernel drops the lock when the process ends, and no child inherits it, so the lock is held exactly while
+// the process serves. Not thread-safe. The lock belongs to the process: it does not exclude a second SocketName for the
+// same path in the same process.
 class SocketName {
  public:
   SocketName() = default;
@@ -21,7 +21,7 @@ class SocketName {
   SocketName& operator=(SocketName&& other) noexcept;
   ~SocketName() { remove(); }
 
-  // Removes the name, unless another process has it by now, and lets others take it. What is queued can still be
+  // Removes the name, unless another process has taken it, and releases the lock. Queued connections can still be
   // accepted.
   void remove();
 
@@ -37,9 +37,9 @@ struct UnixListener {
   SocketName name;
   Fd fd;
 
-  // A listening socket at `path`, of that mode. It is bound to a temporary name and renamed, so a socket that a dead
-  // process left is replaced in one step. Throws Error{bad_config} that names the path: if another process listens
-  // there, if something else is there, or if it cannot be made.
+  // Makes a listening socket at `path` with that mode. It is bound to a temporary name and renamed, so the socket of a
+  // dead process is replaced in one step. Throws Error{bad_config} that names the path if another process listens on
+  // it, if `path` is not a socket, or if the socket cannot be made.
   static UnixListener make(const std::filesystem::path& path, mode_t mode, int backlog);
 };
 

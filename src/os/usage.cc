@@ -35,7 +35,8 @@ Usage own_usage() {
     usage.virtual_bytes *= page;
     usage.resident_bytes *= page;
   }
-  if (const auto open = entries_of("/proc/self/fd"); open > 0) usage.open_fds = open - 1;  // one is the look's own
+  if (const auto open = entries_of("/proc/self/fd"); open > 0)
+    usage.open_fds = open - 1;  // one of them reads this directory
   usage.threads = entries_of("/proc/self/task");
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) usage.max_fds = limit.rlim_cur;

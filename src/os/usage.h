@@ -1,4 +1,4 @@
-// What this process takes of the machine, and what is left on a disk.
+// Resource usage of this process, and free disk space.
 #pragma once
 
 #include <cstdint>
@@ -14,12 +14,11 @@ struct Usage {
   double cpu_seconds = 0;  // without children
 };
 
-// 0 for what cannot be read.
+// Values that cannot be read are 0.
 Usage own_usage();
 
-// Gives the system back, when it ends, the memory that was freed until then. malloc keeps most of it for later: after
-// an image with a large root file system that is several hundred MiB. Takes a few milliseconds. Does nothing where the
-// C library has no malloc_trim().
+// Returns freed memory to the system in its destructor. malloc keeps most of it otherwise: several hundred MiB after an
+// image with a large root file system. Takes a few milliseconds. Does nothing if the C library has no malloc_trim().
 class FreedMemoryRelease {
  public:
   FreedMemoryRelease() = default;
@@ -29,10 +28,10 @@ class FreedMemoryRelease {
 };
 
 struct DiskSpace {
-  std::uint64_t free = 0, size = 0;  // bytes; free for us, who may not have what is kept for root
+  std::uint64_t free = 0, size = 0;  // bytes; free without the blocks reserved for root
 };
 
-// Of the file system of `path`; nullopt where it cannot be asked.
+// The file system that holds `path`; nullopt if it cannot be queried.
 std::optional<DiskSpace> disk_space(const std::filesystem::path& path);
 
 }  // namespace nixery::os

@@ -33,7 +33,8 @@ std::vector<gid_t> groups_of(const char* name, gid_t gid) {
   return groups;
 }
 
-// What `read` makes of the entry that a reentrant look-up (getpwnam_r and its like) finds; nullopt if there is none.
+// Calls a reentrant look-up (getpwnam_r and its like) with a large enough buffer and returns `read` of the entry;
+// nullopt if there is none.
 template <typename Entry, typename LookUp, typename Read>
 auto look_up(const LookUp& find, const Read& read) -> std::optional<decltype(read(std::declval<const Entry&>()))> {
   std::vector<char> buffer(1024);
@@ -108,7 +109,7 @@ User with_groups_of_running(User user, const std::string& program) {
       const auto uids = numbers("Uid"), groups = numbers("Groups");
       if (!uids.empty() && uids[0] == user.uid) user.groups.insert(user.groups.end(), groups.begin(), groups.end());
     } catch (const Error&) {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
     }
   }
   std::sort(user.groups.begin(), user.groups.end());

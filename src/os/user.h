@@ -1,4 +1,4 @@
-// The users whom a set-up is for, the worker's and the web server's, and what they may do with files.
+// Users (the worker's, the web server's) and their permissions on files.
 #pragma once
 
 #include <sys/stat.h>
@@ -15,7 +15,7 @@ namespace nixery::os {
 namespace fs = std::filesystem;
 
 struct User {
-  std::string name;  // "nixery", or the number where it has no name
+  std::string name;  // "nixery", or the number if it has no name
   uid_t uid = 0;
   gid_t gid = 0;
   std::vector<gid_t> groups;  // gid among them
@@ -25,40 +25,40 @@ struct User {
 // These are thread-safe.
 std::optional<User> user_named(const std::string& name);
 User user_of(uid_t uid);
-// How many users the group's entry names; 0 if there is no such group.
+// Number of users in the group's entry; 0 if the group does not exist.
 std::size_t members_of_group(const std::string& name);
 // The group's name, or its number where it has none.
 std::string group_name(gid_t gid);
-// As whom this thread acts, with the groups that it has.
+// The user and groups of this thread.
 User current_user();
 
-// The user with the groups, too, that running processes called `program` have of it: systemd may give more than the
-// group file does (SupplementaryGroups=).
+// Adds the groups of the user's running processes called `program`: systemd may give them more than the group file does
+// (SupplementaryGroups=).
 User with_groups_of_running(User user, const std::string& program);
 
-// Whether act_as() would act as that user: root may be anybody (where it has not been deprived of that), others only
+// Whether act_as() can act as that user: root can become any user (unless it lacks the capability), others only
 // themselves.
 bool can_become(const User& user);
 
-// Runs `work` as that user, on a thread of its own (on Linux, credentials are a thread's); what it starts is the
-// user's, too. Runs it as it is where can_become() is false. Throws Error{unavailable} where the kernel refuses.
+// Runs `work` as that user on a new thread (Linux credentials belong to a thread); its child processes run as that
+// user, too. If can_become() is false, runs it as the current user. Throws Error{unavailable} if the kernel refuses.
 void act_as(const User& user, const std::function<void()>& work);
 
-// This thread, and what it begins from now on, is that user's and cannot go back; where can_become() is true. Throws
-// Error{unavailable} where the kernel refuses.
+// Changes this thread, and all that it starts, to that user, irrevocably. Requires can_become(). Throws
+// Error{unavailable} if the kernel refuses.
 void become(const User& user);
 
 struct Rights {
   bool read = false, write = false, enter = false;
 };
 
-// What the mode says, without access control lists.
+// Checks the mode only, not access control lists.
 bool allowed_by_mode(const struct stat& status, const User& user, Rights rights);
 
-// Whether it may: asked of the kernel where we can become it, else read from the mode.
+// Whether the user has these rights: the kernel's answer if we can become that user, otherwise judged by the mode.
 bool may(const User& user, const fs::path& path, Rights rights);
 
-// The first directory on the way to `path` that it may not pass; nullopt where the way is free.
+// The first directory on the way to `path` that the user cannot search; nullopt if there is none.
 std::optional<fs::path> barrier(const User& user, const fs::path& path);
 
 }  // namespace nixery::os

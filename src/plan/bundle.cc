@@ -6,10 +6,10 @@ namespace nixery::plan {
 
 namespace {
 
-// What bounds the work on a closure of very many tiny paths; bundles of real ones stay far below.
+// Bounds the work on a closure of very many tiny paths; bundles of real closures stay far below.
 constexpr std::size_t most_members = 512;
 
-// A set of heads, by their index in order of appearance; grows as it must.
+// A growable set of heads, by index in order of appearance.
 class HeadSet {
  public:
   void insert(std::uint32_t head) {
@@ -29,12 +29,12 @@ class HeadSet {
 };
 
 // Walks upwards from the leaves. A path gathers the eligible paths below it that no head below it has gathered; with
-// enough of them it becomes a head, and those above start from nothing again. Whether it does depends on its own
+// enough of them it becomes a head, and the paths above it start with an empty set. This depends on the path's own
 // closure only.
 std::vector<Bundle> gather(const Graph& graph, const std::vector<std::uint64_t>& size,
                            const std::vector<bool>& eligible, std::uint64_t enough) {
   std::vector<Bundle> candidates;
-  std::vector<HeadSet> heads_below(graph.size());               // and the vertex itself, where it is one
+  std::vector<HeadSet> heads_below(graph.size());               // and the vertex itself, if it is one
   std::vector<std::vector<Vertex>> gathered(graph.size());      // empty for a head
   std::vector<std::vector<std::uint32_t>> taken(graph.size());  // heads that have gathered this vertex
   std::vector<Vertex> last_seen_by(graph.size(), static_cast<Vertex>(graph.size()));
@@ -85,7 +85,7 @@ std::vector<Bundle> find_bundles(const Graph& graph, const std::vector<std::uint
     std::erase_if(bundle.members, [&](Vertex member) { return placed[member]; });
     bundle.nar_size = 0;
     for (const Vertex member : bundle.members) bundle.nar_size += size[member];
-    // Half is still worth a layer; of less, a later bundle or the left-over layers make more.
+    // Half the size is still worth a layer. Smaller ones are left to later bundles and the left-over layers.
     if (bundle.nar_size < enough - enough / 2 || bundle.members.empty()) continue;
     for (const Vertex member : bundle.members) placed[member] = true;
     std::sort(bundle.members.begin(), bundle.members.end());

@@ -1,4 +1,4 @@
-// Small paths that come together wherever one of them comes: groups that other images form, too.
+// Bundles of small paths that always occur together, so that other images form the same groups.
 #pragma once
 
 #include <cstdint>
@@ -9,13 +9,13 @@
 namespace nixery::plan {
 
 struct Bundle {
-  Vertex head;                  // the path that brings the others
-  std::vector<Vertex> members;  // ascending; the head itself only where it is eligible
+  Vertex head;                  // the path whose closure brings the others
+  std::vector<Vertex> members;  // ascending; includes the head only if it is eligible
   std::uint64_t nar_size = 0;
 };
 
-// Bundles of at least `enough` bytes, or half of that where others took the rest, of the vertices that are `eligible`.
-// `size` is in bytes, by vertex. No path is in two bundles; paths may be in none.
+// Finds bundles of `eligible` vertices. Each has at least `enough` bytes, or half of that if other bundles took the
+// rest. `size` is in bytes, by vertex. A path is in at most one bundle.
 std::vector<Bundle> find_bundles(const Graph& graph, const std::vector<std::uint64_t>& size,
                                  const std::vector<bool>& eligible, std::uint64_t enough);
 

@@ -16,7 +16,7 @@ std::vector<std::vector<Vertex>> find_companions(const Graph& graph, const std::
       if (joins[v] == v || popularity[user] > popularity[joins[v]]) joins[v] = user;
     }
 
-  // Users have larger numbers, so from the top down each vertex finds its user's group made.
+  // Users have larger numbers, so going down, each vertex finds the group of its user complete.
   std::vector<std::vector<Vertex>> groups(count);  // by the vertex that brings the others
   for (Vertex v = static_cast<Vertex>(count); v-- > 0;) {
     joins[v] = joins[joins[v]];

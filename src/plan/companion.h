@@ -1,4 +1,4 @@
-// Paths that, by what is known of other images, come together: for plans of few layers.
+// Groups paths that popularity data shows to occur together: for plans of few layers.
 #pragma once
 
 #include <cstdint>
@@ -8,14 +8,13 @@
 
 namespace nixery::plan {
 
-// A path of this size or more joins no other: it is too much to be pulled again for another's change.
+// A path of this size or more joins no group: it is too large to be pulled again when another path changes.
 inline constexpr std::uint64_t companion_size = 8u << 20;  // bytes of NAR
 
-// Puts each vertex with a user of it, a path that refers to it, whose popularity is at least nine tenths of its own:
-// who has the one has the other. Of several such users, with the most popular. `size` and `popularity` are by vertex;
-// where the latter is 0, nothing is known.
-// Every vertex is in exactly one group; vertices ascend in a group, and groups by their last vertex, which brings the
-// others.
+// Groups each vertex with the most popular of its users (paths that refer to it) that have at least nine tenths of its
+// popularity: images that hold the one then hold the other. `size` and `popularity` are by vertex; popularity 0 means
+// unknown. Every vertex is in exactly one group. Vertices ascend within a group; groups ascend by their last vertex,
+// whose closure brings the others.
 std::vector<std::vector<Vertex>> find_companions(const Graph& graph, const std::vector<std::uint64_t>& size,
                                                  const std::vector<std::uint64_t>& popularity);
 

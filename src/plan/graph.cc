@@ -25,8 +25,8 @@ Numbers by_name(const store::Closure& closure) {
   return order;
 }
 
-// Dependencies first, by depth-first search in the order of names. Nix's own paths form no cycle; should a dump hold
-// one, then the reference that closes it points to a path that is placed later.
+// Dependencies first, by depth-first search in the order of names. Nix's own paths form no cycle; if a dump has one,
+// the reference that closes it points to a later path.
 Numbers dependencies_first(const store::Closure& closure, const Numbers& starts) {
   Numbers order;
   order.reserve(starts.size());
@@ -58,13 +58,13 @@ Numbers inverse(const Numbers& order) {
   return position;
 }
 
-// 64 columns of the reachability matrix at a time: exact, and no memory to speak of.
+// Computes 64 columns of the reachability matrix at a time: exact, with little memory.
 Numbers closure_sizes(const store::Closure& closure, const Numbers& order) {
   const Numbers position = inverse(order);
   Numbers sizes(order.size());
   std::vector<std::uint64_t> reached(order.size());
   for (std::uint32_t column = 0; column < order.size(); column += 64) {
-    for (std::uint32_t i = column; i < order.size(); ++i) {  // what comes before the columns reaches none of them
+    for (std::uint32_t i = column; i < order.size(); ++i) {  // earlier paths reach none of these columns
       const std::uint32_t path = order[i];
       std::uint64_t bits = i - column < 64 ? std::uint64_t{1} << (i - column) : 0;
       for (const std::uint32_t reference : closure.paths[path].references)

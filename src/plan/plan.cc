@@ -12,28 +12,28 @@ namespace nixery::plan {
 
 namespace {
 
-// A layer in the making.
+// A candidate for a layer.
 struct Group {
   std::vector<Vertex> members;  // ascending
   std::uint64_t nar_size = 0;
-  std::uint64_t worth = 0;  // who keeps a layer where there are too many groups
+  std::uint64_t worth = 0;  // decides which groups keep a layer if there are too many
   std::string reason;
   bool intrinsic = false;
   bool left_over = false;
 };
 
-// What measured best (tests/bench/sharing) where there is room for many layers, and where there is not.
+// The best measured values (tests/bench/sharing) for many layers and for few.
 struct Measure {
   std::uint64_t unit_size;  // bytes
-  std::size_t left_over;    // layers for what is left over, where there are more groups than layers
+  std::size_t left_over;    // layers for the left-over paths if there are more groups than layers
 };
 
-constexpr std::size_t few_layers = 30;                  // fewer are few
-constexpr std::uint64_t left_over_size = 3u << 19;      // bytes that a part of what is left over has at least
-constexpr std::uint64_t least_companions = 256u << 10;  // bytes: a group of less goes to what is left over
+constexpr std::size_t few_layers = 30;                  // less than this counts as few
+constexpr std::uint64_t left_over_size = 3u << 19;      // least bytes of a left-over layer
+constexpr std::uint64_t least_companions = 256u << 10;  // bytes: a smaller group counts as left over
 
 Measure measure_for(std::size_t max_layers) {
-  // Of few layers, each one for what is left over is a shared one less.
+  // With few layers, each left-over layer takes the place of a shared one.
   if (max_layers < few_layers) return {2u << 20, 1};
   return {256u << 10, max_layers / 8};
 }
@@ -46,7 +46,7 @@ std::string human(std::uint64_t bytes) {
 }
 
 // FNV-1a, then MurmurHash3's finalizer: names often differ in their last letter only, which FNV-1a leaves in low bits.
-// Every host must come to the same, so it is not std::hash.
+// Not std::hash, because every host must compute the same value.
 std::uint64_t hash_of(std::string_view text) {
   std::uint64_t hash = 0xcbf29ce484222325u;
   for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
@@ -104,7 +104,7 @@ class Planner {
       groups.push_back(group_of(std::move(bundle.members), bundle.head, true));
   }
 
-  // Intrinsic only where alone: in a part of the closure, others may be missing.
+  // A group is intrinsic only if it is a single path: a smaller closure may lack some of several.
   void add_companions(std::vector<Group>& groups) const {
     for (auto& members : find_companions(graph_, size_, popularity_)) {
       const Vertex head = members.back();
@@ -122,8 +122,8 @@ class Planner {
     return group;
   }
 
-  // Half of a group's worth is its size, the other half what sharing makes of it: nothing where no other image is
-  // likely to hold it, all where many are. Half only, for a fleet also pulls updates of what it does not share.
+  // Half of a group's worth is its size. The other half depends on sharing: nothing if no other image is likely to hold
+  // the group, all of it if many are. Sharing counts only half because a fleet also pulls updates of unshared layers.
   std::uint64_t worth(const Group& group) const {
     if (!knows_popularity_) return group.nar_size;
     std::uint64_t users = 0;
@@ -141,7 +141,7 @@ class Planner {
     return fmt::format("{} {} that {} needs: {}", others, noun, name(head), size);
   }
 
-  // The groups of most worth, as many as leave room for what is left over.
+  // Keeps the groups of most worth and reserves layers for the left-over paths.
   void select(std::vector<Group>& groups) const {
     std::sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) {
       return a.worth != b.worth ? a.worth > b.worth : a.members < b.members;
@@ -159,16 +159,16 @@ class Planner {
     return left;
   }
 
-  // What is left over, from one index to another.
+  // A range of the left-over paths.
   struct Part {
     std::size_t begin, end;
     std::uint64_t nar_size;
-    std::size_t cut;  // where it would be cut in two; begin: nowhere
+    std::size_t cut;  // index at which it would be cut in two; `begin`: not at all
   };
 
-  // Cuts `left` into at most `count` parts, the largest first. Each is cut before the path whose package name has the
-  // least hash of those in the middle half of its bytes: that depends on what is in the part only, and hardly on how
-  // much, so a change moves few cuts, where counting bytes from one end would move all that follow.
+  // Cuts `left` into at most `count` parts, always the largest next. A part is cut before the path whose package name
+  // has the smallest hash in the middle half of its bytes. So a change moves few cuts; counting bytes from one end
+  // would move all cuts behind the change.
   std::vector<Part> cut(const std::vector<Vertex>& left, std::size_t count) const {
     std::vector<std::uint64_t> hash, offset{0};
     for (const Vertex v : left) {

@@ -15,7 +15,7 @@ namespace nixery::plan {
 
 namespace {
 
-// A handler of events rather than a document: only the reader knows at which byte a value of the wrong kind stands.
+// A SAX handler, because only the reader knows the byte offset of a value of the wrong type.
 class Handler : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, Handler> {
  public:
   explicit Handler(Popularity& popularity) : popularity_(popularity) {}

@@ -1,4 +1,4 @@
-// How often others use a package: upstream Nixery's NIX_POPULARITY_URL format, name -> count.
+// How often a package is used: upstream Nixery's NIX_POPULARITY_URL format, name -> count.
 #pragma once
 
 #include <cstdint>

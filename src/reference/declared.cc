@@ -33,7 +33,7 @@ struct Item {
   std::string where, text;
 };
 
-// Reads one file. What is wrong is noted and reading goes on, so that a person learns of all of it at once.
+// Reads one file and collects all its problems, so that they are reported together.
 class Reader {
  public:
   explicit Reader(std::string_view file) : file_(file) {}
@@ -48,9 +48,9 @@ class Reader {
   void check_fields(const Value& object, const std::string& where, const std::vector<std::string>& known);
   bool is_object(const Value& value, const std::string& where, std::string_view wanted);
 
-  // nullopt where it is no string, too long, or holds a NUL, which no process could be given.
+  // nullopt if it is not a string, is too long, or holds a NUL, which cannot be passed to a process.
   std::optional<std::string> text(const Value& value, const std::string& where, std::string_view wanted);
-  // Those of a list that are good; the others have been noted.
+  // The valid items of a list; problems of the others are recorded.
   std::vector<Item> texts(const Value& value, const std::string& where, std::size_t most, std::string_view wanted);
   std::vector<std::string> arguments(const Value& value, const std::string& where);
 
@@ -80,9 +80,10 @@ void Reader::wrong_kind(const std::string& where, const Value& value, std::strin
 void Reader::throw_problems() const {
   if (problems_.empty()) return;
   std::string all;
-  for (std::size_t i = 0; i < std::min(problems_.size(), max_told); ++i)
+  for (std::size_t i = 0; i < std::min(problems_.size(), max_reported); ++i)
     all += fmt::format("{}{}", i == 0 ? "" : "\n", problems_[i]);
-  if (problems_.size() > max_told) all += fmt::format("\n{}: and {} more problems", file_, problems_.size() - max_told);
+  if (problems_.size() > max_reported)
+    all += fmt::format("\n{}: and {} more problems", file_, problems_.size() - max_reported);
   throw Error(Failure::bad_config, problems_.front(), problems_.size() > 1 ? all : std::string());
 }
 
@@ -91,7 +92,7 @@ bool Reader::is_object(const Value& value, const std::string& where, std::string
   return value.IsObject();
 }
 
-// RapidJSON keeps both of two members with one name; a person means one of them, and we cannot know which.
+// RapidJSON keeps both of two members with one name, and it is unknown which was meant, so duplicates are refused.
 void Reader::check_fields(const Value& object, const std::string& where, const std::vector<std::string>& known) {
   std::set<std::string_view> seen;
   for (const auto& member : object.GetObject()) {
@@ -150,9 +151,10 @@ std::string Reader::name(const Value* value) {
   }
   auto given = text(*value, "name", "the image's name, such as \"web/frontend\"");
   if (given && !is_repository(*given))
-    refuse("name", fmt::format("{} is no image name: give 1 to {} characters; parts between '/' are lower-case letters "
-                               "and digits, joined by single '.', '_', '__' or dashes",
-                               in_quotes(*given), max_repository_length));
+    refuse("name",
+           fmt::format("{} is not an image name: give 1 to {} characters; parts between '/' are lower-case letters "
+                       "and digits, joined by single '.', '_', '__' or dashes",
+                       in_quotes(*given), max_repository_length));
   return given.value_or("");
 }
 
@@ -160,10 +162,11 @@ std::string Reader::tag(const Value* value, const std::string& where, std::strin
   if (!value) return fallback;
   const auto given = text(*value, where, "a tag, such as \"v1\"");
   if (given && !is_tag(*given))
-    refuse(where, fmt::format("{} is no tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
-                              in_quotes(*given)));
+    refuse(where,
+           fmt::format("{} is not a tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
+                       in_quotes(*given)));
   if (given && is_digest_tag(*given))
-    refuse(where, fmt::format("{} is how signatures are looked for: give another tag", in_quotes(*given)));
+    refuse(where, fmt::format("{} is reserved for signatures: give another tag", in_quotes(*given)));
   return given.value_or("");
 }
 
@@ -182,8 +185,9 @@ std::vector<AttributePath> Reader::contents(const Value* value) {
       refuse(item.where, fmt::format("'{0}' is a part of image names: say \"platform\": \"{0}\"", item.text));
     else if (!is_attribute_path(item.text))
       refuse(item.where,
-             fmt::format("{} is no attribute path: names of letters, digits, '_', '-', '+' and \"'\", parted by dots",
-                         in_quotes(item.text)));
+             fmt::format(
+                 "{} is not an attribute path: names of letters, digits, '_', '-', '+' and \"'\", separated by dots",
+                 in_quotes(item.text)));
     else if (std::find(paths.begin(), paths.end(), AttributePath{item.text}) != paths.end())
       refuse(item.where, fmt::format("{} is listed twice", in_quotes(item.text)));
     else
@@ -197,14 +201,15 @@ std::optional<Platform> Reader::platform(const Value* value) {
   const auto given = text(*value, "platform", "\"amd64\" or \"arm64\"");
   if (!given) return std::nullopt;
   const auto found = platform_of_meta_package(*given);
-  if (!found) refuse("platform", fmt::format("{} is no platform: give amd64 or arm64", in_quotes(*given)));
+  if (!found) refuse("platform", fmt::format("{} is not a platform: give amd64 or arm64", in_quotes(*given)));
   return found;
 }
 
 void Reader::variable(ImageConfig& config, const std::string& where, std::string_view name, std::string value) {
   if (!is_variable_name(name))
-    refuse(where, fmt::format("{} is no variable's name: letters, digits, '_', '.' and '-', not starting with a digit",
-                              in_quotes(name)));
+    refuse(where,
+           fmt::format("{} is not a variable's name: letters, digits, '_', '.' and '-', not starting with a digit",
+                       in_quotes(name)));
   else if (!config.env.emplace(name, std::move(value)).second)
     refuse(where, fmt::format("the variable {} is given twice", in_quotes(name)));
 }
@@ -244,7 +249,7 @@ void Reader::labels(ImageConfig& config, const Value& value) {
     const std::string where = fmt::format("config.labels[{}]", in_quotes(name));
     auto given = text(member.value, where, "its value in quotes");
     if (!is_label_name(name))
-      refuse(where, "this is no label's name: letters and digits, with '.', '_', '-' and '/' between them");
+      refuse(where, "this is not a label's name: letters and digits, with '.', '_', '-' and '/' between them");
     else if (name.starts_with("io.nixery."))
       refuse(where, "labels that begin with 'io.nixery.' are the registry's own");
     else if (given && !config.labels.emplace(name, *std::move(given)).second)
@@ -257,7 +262,7 @@ void Reader::exposed_ports(ImageConfig& config, const Value& value) {
   for (const Item& item : texts(value, "config.exposedPorts", max_ports, "a list of ports, such as [\"80/tcp\"]")) {
     const auto port = port_of(item.text);
     if (!port)
-      refuse(item.where, fmt::format("{} is no port: give a number from 1 to 65535, with /tcp, /udp or /sctp",
+      refuse(item.where, fmt::format("{} is not a port: give a number from 1 to 65535, with /tcp, /udp or /sctp",
                                      in_quotes(item.text)));
     else if (std::find(ports.begin(), ports.end(), *port) != ports.end())
       refuse(item.where, fmt::format("{} is listed twice", in_quotes(*port)));
@@ -275,7 +280,7 @@ ImageConfig Reader::config(const Value& value) {
   const Value* cmd = json::find(value, "cmd");
   if (entrypoint) config.entrypoint = arguments(*entrypoint, "config.entrypoint");
   if (cmd) config.cmd = arguments(*cmd, "config.cmd");
-  // What is started: the first word of both.
+  // The program to start is the first word of entrypoint and cmd.
   const bool has_entrypoint = entrypoint && entrypoint->IsArray() && !entrypoint->Empty();
   const Value* words = has_entrypoint ? entrypoint : cmd;
   if (words && words->IsArray() && !words->Empty() && (*words)[0].IsString() && view((*words)[0]).empty())
@@ -285,12 +290,12 @@ ImageConfig Reader::config(const Value& value) {
   if (const Value* given = json::find(value, "user")) {
     config.user = text(*given, "config.user", "a user, such as \"101\" or \"101:101\"").value_or("");
     if (!config.user.empty() && !is_user(config.user))
-      refuse("config.user", fmt::format("{} is no user: give a name, a uid or uid:gid", in_quotes(config.user)));
+      refuse("config.user", fmt::format("{} is not a user: give a name, a uid or uid:gid", in_quotes(config.user)));
   }
   if (const Value* given = json::find(value, "workdir")) {
     config.workdir = text(*given, "config.workdir", "a directory, such as \"/srv\"").value_or("");
     if (!config.workdir.empty() && !is_workdir(config.workdir))
-      refuse("config.workdir", fmt::format("{} is no directory to start in: give an absolute path without '..'",
+      refuse("config.workdir", fmt::format("{} is not a working directory: give an absolute path without '..'",
                                            in_quotes(config.workdir)));
   }
   if (const Value* given = json::find(value, "labels")) labels(config, *given);
@@ -331,9 +336,9 @@ DeclaredImage parse_declared(std::string_view text, std::string_view file) {
   if (text.size() > max_declared_bytes)
     throw Error(Failure::bad_config, fmt::format("{}: this is {} bytes long; at most {} are allowed", file, text.size(),
                                                  max_declared_bytes));
-  // RapidJSON takes a NUL for the end and would ignore what follows.
+  // RapidJSON takes a NUL for the end and would ignore the rest.
   if (const auto nul = text.find('\0'); nul != text.npos)
-    throw Error(Failure::bad_config, fmt::format("{}: byte {}: a NUL character is no JSON", file, nul));
+    throw Error(Failure::bad_config, fmt::format("{}: byte {}: a NUL character is not allowed in JSON", file, nul));
   const auto document = json::parse(text, file);
   Reader reader(file);
   DeclaredImage image = reader.image(document);

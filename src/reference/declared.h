@@ -1,11 +1,11 @@
-// Declared images: a JSON file each, which gives a name of its own to packages and to how they are started.
+// Declared images: a JSON file gives an image a name, its packages and its config.
 //
 //   { "name": "web/frontend",                        required: a repository's name, as in an image name
-//     "tag": "v1",                                   latest where it is left out
+//     "tag": "v1",                                   default: latest
 //     "contents": ["nginx", "python3Packages.x"],    required: attribute paths of the package set
-//     "platform": "arm64",                           arm64 or amd64; the registry's own where it is left out
-//     "source": "nixos-24.05",                       tag, branch or commit of the package source; latest likewise
-//     "config": { "entrypoint": ["nginx"],           [] for none; the image's default where it is left out
+//     "platform": "arm64",                           arm64 or amd64; default: the registry's own
+//     "source": "nixos-24.05",                       tag, branch or commit of the package source; default: latest
+//     "config": { "entrypoint": ["nginx"],           [] for none; default: the image's
 //                 "cmd": ["-g", "daemon off;"],
 //                 "env": {"LANG": "C.UTF-8"},        or a list: ["LANG=C.UTF-8"]
 //                 "user": "101:101",                 name, uid or uid:gid
@@ -13,8 +13,7 @@
 //                 "labels": {"team": "web"},
 //                 "exposedPorts": ["80/tcp"] } }
 //
-// A field that is not in this list is an error, and so is one that is given twice. The first of the contents is what
-// runs where nothing says otherwise.
+// Unknown and duplicate fields are errors. By default a container runs the first package of the contents.
 #pragma once
 
 #include <optional>
@@ -33,9 +32,9 @@ inline constexpr std::size_t max_arguments = 256;             // of cmd, and of 
 inline constexpr std::size_t max_variables = 256;
 inline constexpr std::size_t max_labels = 256;
 inline constexpr std::size_t max_ports = 128;
-// A label of the config of every image that was declared, with the declaration's hash: which one it was made from.
+// Label in the config of every declared image: the hash of the declaration that it was made from.
 inline constexpr const char* declaration_label = "io.nixery.declaration";
-inline constexpr std::size_t max_told = 20;  // problems of one file that are told apart; contents: max_packages
+inline constexpr std::size_t max_reported = 20;  // problems that are reported of one file
 
 struct DeclaredImage {
   std::string name, tag;
@@ -47,15 +46,16 @@ struct DeclaredImage {
   bool operator==(const DeclaredImage&) const = default;
 };
 
-// `file` is how messages name it. Throws Error{bad_config} with the first problem:
-//   images/web.json: config.exposedPorts[1]: '80/http' is no port: give a number from 1 to 65535, with /tcp, /udp or …
-// Where there are more, detail() has all of them, a line each.
+// `file` names the file in messages. Throws Error{bad_config} with the first problem:
+//   images/web.json: config.exposedPorts[1]: '80/http' is not a port: give a number from 1 to 65535, with /tcp, /udp or
+//   …
+// If there are several, detail() has one line for each.
 DeclaredImage parse_declared(std::string_view text, std::string_view file);
 
-// As the rest of the system knows it. `hash` is of what is declared.
+// The Reference of a declared image. `hash` is that of its declaration.
 Reference reference_of(const DeclaredImage& image, std::string hash);
 
-// All but name and tag as JSON, with everything in a fixed order: equal for equal images, however they were written.
+// Everything except name and tag as canonical JSON: equal for equal images, regardless of how the file was written.
 std::string canonical_json(const DeclaredImage& image);
 
 }  // namespace nixery::reference

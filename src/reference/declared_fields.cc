@@ -18,7 +18,7 @@ constexpr std::size_t max_user_name = 32;
 constexpr std::size_t max_path = 4095;  // PATH_MAX without its NUL
 constexpr std::uint64_t max_id = 4294967294;
 
-// `first` and `rest`: what else than letters, or letters and digits, may stand there.
+// The first character is a letter or in `first`; the others are letters, digits or in `rest`.
 bool is_word(std::string_view text, std::string_view first, std::string_view rest) {
   if (text.empty() || !(text::is_letter(text[0]) || first.find(text[0]) != first.npos)) return false;
   return text::all(text.substr(1), [&](char c) { return text::is_alnum(c) || rest.find(c) != rest.npos; });

@@ -1,4 +1,4 @@
-// What may stand in the fields of a declared image: one question for each kind of value. Pure.
+// Validators for the fields of a declared image. Pure.
 #pragma once
 
 #include <optional>
@@ -8,7 +8,7 @@
 namespace nixery::reference {
 
 // component("."component)*, at most 255 bytes and 8 components; a component is [A-Za-z0-9_][A-Za-z0-9_'+-]*: Nix's
-// identifiers, and the few of nixpkgs that need quotes there ("3to2"). Only ever compared, never read as code.
+// identifiers, and the few in nixpkgs that need quotes ("3to2"). Paths are only compared, never evaluated as code.
 bool is_attribute_path(std::string_view text);
 
 // [A-Za-z_.-][A-Za-z0-9_.-]*, at most 255 bytes: what Kubernetes allows, which is more than shells can use.
@@ -26,7 +26,7 @@ bool is_workdir(std::string_view text);
 // "80", "80/tcp", "53/udp", "9/sctp" -> with its protocol, which is tcp if none is given. No leading zeros.
 std::optional<std::string> port_of(std::string_view text);
 
-// What of a text may stand in a message: printable, and not without end.
+// `text` for messages: in quotes, printable and truncated.
 std::string in_quotes(std::string_view text);
 
 }  // namespace nixery::reference

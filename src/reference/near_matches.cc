@@ -38,7 +38,7 @@ std::vector<std::string> near_matches(std::string_view wanted, const std::vector
   for (const std::string& name : names) {
     const std::string candidate = text::lower_case(name);
     unsigned distance = edit_distance(target, candidate, limit);
-    // "python3-requests" for "requests" is worth naming, after what is nearer.
+    // "python3-requests" is a match for "requests", after nearer ones.
     if (distance > limit && target.size() >= 4 && candidate.find(target) != std::string::npos)
       distance = limit + 1;
     else if (distance > limit)

@@ -7,11 +7,11 @@
 
 namespace nixery::reference {
 
-// Letters inserted, deleted, replaced or swapped with a neighbour (optimal string alignment), at most `limit`;
-// limit + 1 stands for "more".
+// Insertions, deletions, replacements and swaps of neighbours (optimal string alignment). limit + 1 means more than
+// `limit`.
 unsigned edit_distance(std::string_view a, std::string_view b, unsigned limit);
 
-// At most `count` of `names`, nearest first, then by length, then alphabetically. Compared without case.
+// At most `count` of `names`: nearest first, then by length, then alphabetically. Ignores case.
 std::vector<std::string> near_matches(std::string_view wanted, const std::vector<std::string>& names,
                                       std::size_t count = 3);
 

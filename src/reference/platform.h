@@ -1,4 +1,4 @@
-// The platforms that an image can be for: one table of Nix's name, OCI's name and the meta-package that picks it.
+// The supported platforms: Nix's name, OCI's name and the meta-package of each.
 #pragma once
 
 #include <optional>
@@ -10,7 +10,7 @@ struct Platform {
   std::string_view meta_package;  // "arm64": also OCI's `architecture`
   std::string_view nix_system;    // "aarch64-linux"
   std::string_view os;            // OCI's `os`
-  std::string_view variant;       // OCI's `variant`, or nothing
+  std::string_view variant;       // OCI's `variant`; may be empty
 
   std::string_view architecture() const { return meta_package; }
   bool operator==(const Platform&) const = default;
@@ -23,7 +23,7 @@ inline constexpr Platform platforms[] = {
 
 std::optional<Platform> platform_of_meta_package(std::string_view name);
 std::optional<Platform> platform_of_nix_system(std::string_view system);
-// What this program was compiled for; amd64 where that is none of the table.
+// The platform that this program was compiled for; amd64 if it is not in the table.
 Platform host_platform();
 
 }  // namespace nixery::reference

@@ -45,11 +45,11 @@ void check_tag(std::string_view tag) {
   if (!is_tag(tag))
     throw Error(
         Failure::bad_tag,
-        fmt::format("{} is no valid tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
+        fmt::format("{} is not a valid tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
                     in_quotes(tag)));
 }
 
-// Takes a meta-package into `reference`; false if `component` is an ordinary package.
+// Applies a meta-package to `reference`; false if `component` is an ordinary package.
 bool take_meta_package(Reference& reference, std::string_view component) {
   if (component == "shell") {
     reference.has_shell = true;
@@ -84,7 +84,7 @@ void check_repository(std::string_view repository) {
     if (!is_component(component))
       throw Error(
           Failure::bad_name,
-          fmt::format("{} is no valid part of an image name: parts are lower-case letters and digits, joined by "
+          fmt::format("{} is not a valid part of an image name: parts are lower-case letters and digits, joined by "
                       "single '.', '_', '__' or dashes",
                       in_quotes(component)));
 }
@@ -122,7 +122,7 @@ Reference parse(std::string_view repository, std::string_view tag) {
   reference.repository = repository;
   reference.tag = tag;
   auto components = text::split(repository, '/');
-  // zstd and gzip are packages too, so they choose the encoding only in front of something.
+  // zstd and gzip are packages too, so they choose the encoding only if another component follows.
   if (components.size() > 1 && (components[0] == "zstd" || components[0] == "gzip")) {
     reference.encoding = components[0];
     components.erase(components.begin());

@@ -12,7 +12,7 @@ namespace nixery::store {
 
 namespace {
 
-// The lines of a dump, one after another, with the number for messages.
+// Iterates over the lines of a dump; counts them for messages.
 class Lines {
  public:
   explicit Lines(std::string_view text) : rest_(text) {}
@@ -30,13 +30,13 @@ class Lines {
 
   StorePath next_path() {
     auto path = StorePath::parse(next());
-    if (!path) fail("is no store path");
+    if (!path) fail("is not a store path");
     return *std::move(path);
   }
 
   std::uint64_t next_number() {
     const auto value = text::number<std::uint64_t>(next());
-    if (!value) fail("is no number");
+    if (!value) fail("is not a number");
     return *value;
   }
 
@@ -66,9 +66,9 @@ Closure parse_dump_db(std::string_view text) {
   for (Lines lines(text); !lines.at_end();) {
     Record record{PathInfo{lines.next_path(), {}, 0, {}}, {}};
     record.info.nar_hash = lines.next();
-    if (!text::is_hex(record.info.nar_hash, 64)) lines.fail("is no SHA-256");
+    if (!text::is_hex(record.info.nar_hash, 64)) lines.fail("is not a SHA-256");
     record.info.nar_size = lines.next_number();
-    lines.next();  // the deriver, or nothing
+    lines.next();  // skip the deriver (may be empty)
     for (auto count = lines.next_number(); count > 0; --count) record.references.push_back(lines.next_path());
     records.push_back(std::move(record));
   }

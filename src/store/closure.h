@@ -1,4 +1,4 @@
-// What an image consists of: store paths with their sizes and references, closed under reference.
+// A closure: store paths with their sizes and references, closed under reference.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace nixery::store {
 struct PathInfo {
   StorePath path;
   std::string nar_hash;                   // 64 hex: SHA-256 of the path's NAR
-  std::uint64_t nar_size = 0;             // bytes of the NAR, close to what the files take
+  std::uint64_t nar_size = 0;             // bytes of the NAR; approximates the size of the files
   std::vector<std::uint32_t> references;  // indices into Closure::paths, ascending, never the path itself
 };
 
@@ -22,9 +22,9 @@ struct Closure {
   std::uint64_t nar_size() const;
 };
 
-// Reads the registration records that `nix-store --dump-db` prints (the same from Nix 1 to 2.34): path, NAR hash,
-// NAR size, deriver, number of references, references, a line each. References to paths without a record, and a
-// path's to itself, are left out. Throws Error{unavailable} where the text is cut short or not of that shape.
+// Reads the registration records that `nix-store --dump-db` prints (the same from Nix 1 to 2.34): path, NAR hash, NAR
+// size, deriver, number of references, references, a line each. References to paths without a record and
+// self-references are left out. Throws Error{unavailable} if the text is truncated or malformed.
 Closure parse_dump_db(std::string_view text);
 
 }  // namespace nixery::store

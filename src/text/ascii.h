@@ -1,4 +1,4 @@
-// Characters and words of ASCII, whatever the locale. Pure; bytes of 0x80 and more belong to none of these classes.
+// ASCII characters and words, independent of the locale. Pure; bytes of 0x80 and more belong to none of these classes.
 #pragma once
 
 #include <algorithm>
@@ -46,7 +46,7 @@ inline bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return std::ranges::equal(a, b, {}, lower, lower);
 }
 
-// True for an empty text, too.
+// Also true for an empty text.
 template <typename Predicate>
 constexpr bool all(std::string_view text, Predicate&& predicate) {
   return std::all_of(text.begin(), text.end(), predicate);

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view base64_digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
-// The byte that "%XX" at `at` stands for.
+// Decodes the escape "%XX" at `at`.
 std::optional<char> escape_at(std::string_view text, std::size_t at) {
   const auto byte = number<std::uint8_t>(text.substr(at + 1, 2), 16);
   return byte && at + 2 < text.size() ? std::optional(static_cast<char>(*byte)) : std::nullopt;
@@ -35,7 +35,7 @@ bool is_hex(std::string_view text, std::size_t size) {
 std::string base64(std::string_view bytes) {
   std::string text;
   std::uint32_t bits = 0;
-  int count = 0;  // of bits that are not written yet
+  int count = 0;  // number of bits that are not written yet
   for (const char c : bytes) {
     bits = bits << 8 | static_cast<unsigned char>(c);
     for (count += 8; count >= 6; count -= 6) text += base64_digits[bits >> (count - 6) & 63];

@@ -1,5 +1,5 @@
-// Bytes as text, and back: hex, base64, percent-encoding. Pure. Decoders never throw: they return nullopt for what no
-// encoder writes. The size of a result is bounded by three times the input.
+// Encodes and decodes hex, base64 and percent-encoding. Pure. Decoders never throw: they return nullopt for malformed
+// text. The size of a result is bounded by three times the input.
 #pragma once
 
 #include <optional>
@@ -24,13 +24,12 @@ std::string base64(std::string_view bytes);
 // Of the same alphabet, with padding; blanks and newlines are refused.
 std::optional<std::string> base64_decode(std::string_view text);
 
-// The characters that RFC 3986 never wants encoded.
+// The characters that RFC 3986 never encodes.
 constexpr bool is_unreserved(char c) {
   return is_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
-// "%XX" for each byte for which `keep` is false. A `keep` that is true for '%' makes a text that has escapes already
-// keep them.
+// Encodes each byte for which `keep` is false as "%XX". A `keep` that is true for '%' preserves existing escapes.
 template <typename Keep = bool (*)(char)>
 std::string percent_encode(std::string_view text, Keep&& keep = is_unreserved,
                            std::string_view digits = upper_hex_digits) {
@@ -46,7 +45,7 @@ std::string percent_encode(std::string_view text, Keep&& keep = is_unreserved,
   return encoded;
 }
 
-// "%2f" -> "/", with digits of either case; nullopt if an escape is cut short or has another character. A '+' stays.
+// "%2f" -> "/", with digits of either case; nullopt if an escape is truncated or malformed. A '+' stays.
 std::optional<std::string> percent_decode(std::string_view text);
 
 // The same, but malformed escapes stay as they are: how git and browsers read URLs.

@@ -19,7 +19,8 @@ void for_each_line(std::string_view text, Visit&& visit) {
   }
 }
 
-// Up to and with the last newline: without a line that is still being written. Empty if there is none.
+// `text` up to and including the last newline, that is, without a line that is still being written. Empty if there is
+// no newline.
 constexpr std::string_view whole_lines(std::string_view text) {
   return text.substr(0, text.rfind('\n') + 1);
 }
@@ -34,7 +35,7 @@ inline std::vector<std::string> lines(std::string_view text) {
   return list;
 }
 
-// The parts between separators: one more than there are separators, so an empty text is one empty part.
+// Splits at every separator; an empty text is one empty part.
 inline std::vector<std::string_view> split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
   for (auto end = text.find(separator); end != text.npos; end = text.find(separator)) {
@@ -45,10 +46,10 @@ inline std::vector<std::string_view> split(std::string_view text, char separator
   return parts;
 }
 
-// The lines of a text that arrives in pieces.
+// Collects the lines of a text that arrives in pieces.
 class LineBuffer {
  public:
-  // Visits each line that ends in `bytes`. If `visit` throws, the bytes behind that line are lost.
+  // Visits each line that ends in `bytes`. If `visit` throws, the bytes after that line are lost.
   template <typename Visit>
   void add(std::string_view bytes, Visit&& visit) {
     for (auto end = bytes.find('\n'); end != bytes.npos; end = bytes.find('\n')) {
@@ -59,7 +60,7 @@ class LineBuffer {
     rest_.append(bytes);
   }
 
-  // The line that has not ended yet. It has no bound: the caller sets one.
+  // The incomplete last line. Its length is not limited here; the caller must limit it.
   const std::string& rest() const { return rest_; }
   std::string take_rest() { return std::exchange(rest_, {}); }
 

@@ -1,4 +1,4 @@
-// Numbers in text, whatever the locale. Pure.
+// Parses numbers, independent of the locale. Pure.
 #pragma once
 
 #include <charconv>
@@ -7,8 +7,8 @@
 
 namespace nixery::text {
 
-// The number that is the whole of `text`, without sign (but a '-' for a signed type), blanks or prefix. nullopt for
-// anything else, and if `Number` cannot hold it.
+// Parses all of `text` as a number without blanks, prefix or sign (except '-' for a signed type). nullopt for anything
+// else, and if it does not fit into `Number`.
 template <typename Number>
 std::optional<Number> number(std::string_view text, int base = 10) {
   Number value{};

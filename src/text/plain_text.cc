@@ -20,14 +20,14 @@ std::size_t skip(std::string_view text, std::size_t at, char first, char last) {
   return at;
 }
 
-// Parameters, intermediates and the final byte of a control sequence, from behind its CSI. One that is cut short ends
-// where something else begins.
+// Skips the parameters, intermediates and final byte of a control sequence after its CSI. A truncated sequence ends at
+// the first other byte.
 std::size_t behind_sequence(std::string_view text, std::size_t at) {
   at = skip(text, skip(text, at, '0', '?'), ' ', '/');
   return at < text.size() && text[at] >= '@' && text[at] <= '~' ? at + 1 : at;
 }
 
-// From behind what begins a control string.
+// Skips a control string after its introducer.
 std::size_t behind_string(std::string_view text, std::size_t begin) {
   for (std::size_t at = begin; at < text.size() && text[at] != '\n'; ++at) {
     if (text[at] == bell) return at + 1;
@@ -36,7 +36,7 @@ std::size_t behind_string(std::string_view text, std::size_t begin) {
   return begin;
 }
 
-// From the ESC on.
+// Skips an escape sequence, beginning at its ESC.
 std::size_t behind_escape(std::string_view text, std::size_t at) {
   if (++at == text.size()) return at;
   switch (text[at]) {
@@ -52,7 +52,7 @@ std::size_t behind_escape(std::string_view text, std::size_t at) {
   return final < text.size() && text[final] >= '0' && text[final] <= '~' ? final + 1 : final;
 }
 
-// U+0080 to U+009F are the ESC sequences of one character more.
+// The C1 controls U+0080 to U+009F are equivalent to two-character ESC sequences.
 std::size_t behind_c1(std::string_view text, std::size_t behind, char32_t code) {
   switch (code) {
     case 0x9b: return behind_sequence(text, behind);

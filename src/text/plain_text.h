@@ -1,5 +1,4 @@
-// Text from outside (builders, package sets, file names, other registries) made safe to show on a terminal and in JSON.
-// Pure.
+// Makes untrusted text (from builders, package sets, file names, other registries) safe for terminals and JSON. Pure.
 #pragma once
 
 #include <string>
@@ -9,8 +8,8 @@ namespace nixery::text {
 
 // Without terminal escape sequences (ECMA-48: CSI, OSC, DCS, APC, PM, SOS, whole with their parameters and contents),
 // other C0 and C1 controls, DEL and the controls that reorder text (Unicode bidi). Newlines and tabs stay; each byte
-// that is no UTF-8 becomes U+FFFD. A control string without its end is not taken to swallow the rest: only what begins
-// it goes.
+// that is not UTF-8 becomes U+FFFD. Of an unterminated control string only the introducer is removed, not the rest of
+// the text.
 std::string plain_text(std::string_view text);
 
 // The same as one line: each run of newlines and tabs becomes a space.

@@ -1,4 +1,4 @@
-// UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF. Pure; any bytes may be given.
+// UTF-8 by RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF. Pure; accepts any bytes.
 #pragma once
 
 #include <cstddef>
@@ -18,10 +18,10 @@ std::optional<Character> first_character(std::string_view text);
 
 bool is_utf8(std::string_view text);
 
-// With U+FFFD for each byte that is part of no character.
+// Replaces each byte that is not part of a character by U+FFFD.
 std::string valid_utf8(std::string_view text);
 
-// At most `most` bytes from the front, without a character that would be cut.
+// At most the first `most` bytes, without an incomplete character at the end.
 std::string_view truncated(std::string_view text, std::size_t most);
 
 }  // namespace nixery::text

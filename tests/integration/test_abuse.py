@@ -81,7 +81,7 @@ def test_two_hundred_clients_and_two_workers_make_one_evaluation_and_one_build(n
     assert other in used and str(registry.socket) in used  # both were asked
 
 
-def test_a_full_tree_is_503_serves_what_is_there_and_goes_on_when_there_is_room(new_registry, packages):
+def test_a_full_tree_is_503_serves_existing_images_and_recovers(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     registry.stop_worker()
     with disk_of(registry.tree, "1m"):
@@ -103,7 +103,7 @@ def test_a_full_tree_is_503_serves_what_is_there_and_goes_on_when_there_is_room(
         assert registry.nixery("verify").returncode == 0
 
 
-def test_a_state_that_cannot_be_written_is_503_and_what_is_built_is_served(new_registry, packages):
+def test_an_unwritable_state_is_503_and_built_images_are_served(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     registry.stop_worker()
     with disk_of(registry.state, "8m") as remount:
@@ -123,7 +123,7 @@ def test_a_state_that_cannot_be_written_is_503_and_what_is_built_is_served(new_r
         assert done.returncode == 1 and str(registry.state) in done.stderr and "Read-only" in done.stderr, done.stderr
 
 
-def test_clients_that_hardly_read_hold_up_nobody(new_registry, packages):
+def test_slow_readers_do_not_delay_other_clients(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_THREADS="2", NIXERY_BUILDS="2")
     manifest = registry.manifest("p29")
     assert manifest.status == 200
@@ -207,7 +207,7 @@ def untagged(new_registry, packages):
     return registry, registry.state / "locks/keys.lock", lambda: aside.rename(tag)
 
 
-def test_a_worker_that_waits_for_another_process_build_ends_when_it_is_told_to(untagged):
+def test_sigterm_ends_a_worker_that_waits_for_another_process_build(untagged):
     registry, lock, _ = untagged
     with held(lock):
         assert registry.get("/v2/p20/p21/manifests/latest").status == 307  # its flight waits for the lock
@@ -217,7 +217,7 @@ def test_a_worker_that_waits_for_another_process_build_ends_when_it_is_told_to(u
     assert registry.manifest("p20/p21").status == 200
 
 
-def test_a_collection_that_waits_keeps_no_other_client_waiting(untagged):
+def test_a_waiting_collection_delays_no_other_client(untagged):
     """Two spellings of one image share a flight, and the second one's tag needs the tree, which a collection keeps."""
     registry, lock, put_back = untagged
 

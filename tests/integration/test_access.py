@@ -56,7 +56,7 @@ TARGETS = ["/v2/", "/v2/jq/manifests/latest", "/v2/git/manifests/latest", "/v2/_
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_nothing_is_told_without_a_password(with_passwords, target):
+def test_without_a_password_everything_is_401(with_passwords, target):
     before = with_passwords.worker_requests()
     for headers in ({}, basic("alice", "wrong"), basic("mallory", "alice's secret"), {"Authorization": "Bearer x"}):
         for method in ("GET", "HEAD"):
@@ -70,7 +70,7 @@ def test_nothing_is_told_without_a_password(with_passwords, target):
     assert with_passwords.worker_requests() == before
 
 
-def test_with_a_password_a_warm_pull_asks_no_worker(with_passwords):
+def test_with_a_password_a_warm_pull_needs_no_worker(with_passwords):
     before = with_passwords.worker_requests()
     manifest = with_passwords.get("/v2/jq/manifests/latest", ALICE)
     assert manifest.status == 200
@@ -80,7 +80,7 @@ def test_with_a_password_a_warm_pull_asks_no_worker(with_passwords):
     assert with_passwords.get("/v2/nano/manifests/latest", ALICE).status in (200, 307)
 
 
-def test_rules_keep_a_user_out_of_a_repository_however_it_is_spelt(with_passwords):
+def test_rules_deny_a_repository_in_any_spelling(with_passwords):
     path = "hello/manifests/latest"
     assert with_passwords.get(f"/v2/{path}", ALICE).status == 200
     for spelt in (path, "%68ello/manifests/latest", "hello%2fmanifests/latest", "hello/tags/list", path + "?x=/v2/jq/"):
@@ -126,7 +126,7 @@ def token(registry, repository: str, headers: dict[str, str] = {}) -> dict[str, 
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_nothing_is_told_without_a_token(with_tokens, target):
+def test_without_a_token_everything_is_401(with_tokens, target):
     before = with_tokens.worker_requests()
     for headers in ({}, {"Authorization": "Bearer forged"}, ALICE):
         answer = with_tokens.get(target, headers)
@@ -136,7 +136,7 @@ def test_nothing_is_told_without_a_token(with_tokens, target):
     assert with_tokens.worker_requests() == before
 
 
-def test_a_token_is_for_its_repository_and_a_warm_pull_asks_no_worker(with_tokens):
+def test_a_token_is_valid_for_its_repository_and_a_warm_pull_needs_no_worker(with_tokens):
     challenge = with_tokens.get("/v2/jq/manifests/latest").headers["WWW-Authenticate"]
     assert challenge.endswith('scope="repository:jq:pull"')
     before = with_tokens.worker_requests()
@@ -152,7 +152,7 @@ def test_a_token_is_for_its_repository_and_a_warm_pull_asks_no_worker(with_token
     assert with_tokens.worker_requests() == before
 
 
-def test_anonymous_tokens_are_for_what_is_public(with_tokens):
+def test_anonymous_tokens_are_valid_for_public_repositories(with_tokens):
     assert with_tokens.get("/v2/hello/manifests/latest", token(with_tokens, "hello")).status == 403
     assert with_tokens.get("/v2/hello/manifests/latest", token(with_tokens, "hello", ALICE)).status == 200
 
@@ -164,7 +164,7 @@ def test_a_miss_is_built_behind_a_token(with_tokens):
     assert (with_tokens.tree / "tags/hello/jq/_tags/latest").is_symlink()
 
 
-def test_clients_find_their_way_through_the_token_flow(with_tokens, docker, podman, directory):
+def test_clients_complete_the_token_flow(with_tokens, docker, podman, directory):
     host = with_tokens.host
     docker.check("pull", f"{host}/jq")  # anonymous
     assert docker("pull", f"{host}/hello").returncode != 0

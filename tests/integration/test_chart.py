@@ -100,7 +100,7 @@ def without_labels(fields):
 
 
 @pytest.mark.parametrize("name, values", [("base", {}), ("deployment", DEPLOYMENT)])
-def test_it_is_what_the_manifests_are(chart, rendered, name, values):
+def test_the_chart_renders_the_same_objects_as_the_manifests(chart, rendered, name, values):
     ours, theirs = alike(chart(values)), alike(rendered[name])
     if name == "deployment":  # a choice of the chart's defaults
         ours["Service", "nixery"]["spec"].pop("type")
@@ -132,7 +132,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("values", VARIANTS.values(), ids=VARIANTS)
-def test_fields_are_kubernetes_own(chart, kubernetes_types, values):
+def test_all_fields_exist_in_kubernetes(chart, kubernetes_types, values):
     things = chart(values, release="images", namespace="registry")
     for thing in things:
         assert kubernetes_types.problems(thing) == [], thing["metadata"]["name"]
@@ -143,7 +143,7 @@ def test_fields_are_kubernetes_own(chart, kubernetes_types, values):
         assert unrestricted(pod) == set()
 
 
-def test_values_reach_what_they_are_for(chart):
+def test_values_are_applied(chart):
     things = chart(VARIANTS["everything"], release="images", namespace="registry")
     name = "images-nixery"
     maps = {thing["metadata"]["name"]: thing["data"] for thing in things if thing["kind"] == "ConfigMap"}
@@ -163,7 +163,7 @@ def test_values_reach_what_they_are_for(chart):
     assert role["rules"][1]["resourceNames"] == [f"{name}-controller"] and role["metadata"]["namespace"] == "registry"
 
 
-def test_for_one_namespace_the_rights_are_to_that_one(chart):
+def test_with_one_namespace_permissions_are_limited_to_it(chart):
     things = chart(VARIANTS["one namespace"])
     assert not [thing for thing in things if thing["kind"].startswith("ClusterRole")]
     (role,) = [thing for thing in things if thing["kind"] == "Role" and thing["metadata"]["namespace"] == "team"]
@@ -171,7 +171,7 @@ def test_for_one_namespace_the_rights_are_to_that_one(chart):
     assert binding["roleRef"]["name"] == role["metadata"]["name"] and binding["subjects"][0]["namespace"] == "nixery"
 
 
-def test_without_a_controller_nothing_may_ask_the_api_server(chart):
+def test_without_a_controller_nothing_has_access_to_the_api_server(chart):
     things = chart(VARIANTS["without a controller"])
     assert not [thing for thing in things if "Role" in thing["kind"]]
     assert "serviceAccountToken" not in json.dumps(things) and "NixImages" not in chart.notes
@@ -181,12 +181,12 @@ def test_without_a_controller_nothing_may_ask_the_api_server(chart):
     {"mode": "statefulset"}, {"user": 0}, {"node": {"path": "var"}}, {"settings": {"NIXERY_PKGS_REPO": "x"}}, {"settings": {"OTHER": "x"}},
     {"controller": {"settings": {"NIXERY_LOG_LEVELS": "x"}}}, {"imageTag": "x"}, {"persistence": {"nix": {"size": "large"}}}, {"networkPolicy": {"from": []}},
 ])  # fmt: skip
-def test_values_that_are_none_are_refused(chart, values):
+def test_invalid_values_are_refused(chart, values):
     with pytest.raises(jsonschema.ValidationError):
         chart(values)
 
 
-def test_every_value_has_a_place_in_the_schema_and_in_a_template(chart):
+def test_every_value_is_in_the_schema_and_in_a_template(chart):
     text = "".join(path.read_text() for path in (CHART / "templates").iterdir())
     for name, value in chart.defaults.items():
         assert name in chart.schema["properties"] and f".Values.{name}" in text, name
@@ -209,7 +209,7 @@ def test_there_is_one_resource_definition_and_one_version(chart):
     assert f"version: '{described['appVersion']}'," in (ROOT / "meson.build").read_text()
 
 
-def test_the_recipe_for_a_second_replica_shares_all_but_the_store_and_has_one_controller(chart):
+def test_a_second_replica_shares_everything_except_the_store_and_has_one_controller(chart):
     text = (CHART / "README.md").read_text()
     (recipe,) = re.findall(r"helm install nixery-2 ((?:.*\\\n)*.*)", text)
     values = {}
@@ -245,7 +245,7 @@ def test_notes_say_where_the_registry_is(chart):
     assert "http://nixery.nixery.svc:80" in chart.notes and "set ingress.enabled" in chart.notes
 
 
-def test_the_stand_in_is_strict(chart):
+def test_the_helm_substitute_is_strict(chart):
     """A misspelt value is an error, not an empty text."""
     done = chart.run({"persistence": {"nix": {"size": None}}})  # not looked at in mode daemonset
     assert done.returncode == 0, done.stderr

@@ -44,7 +44,7 @@ def test_a_kubelet_pulls_by_tag_and_digest(registry, image_service):
     assert image_service.status(f"{registry.host}/jq:latest") == b""
 
 
-def test_a_kubelet_is_told_why_there_is_no_image(registry, image_service):
+def test_a_kubelet_gets_the_reason_of_a_failure(registry, image_service):
     with pytest.raises(grpc.RpcError) as raised:
         image_service.pull(f"{registry.host}/crul:latest")
     assert raised.value.code() == grpc.StatusCode.NOT_FOUND

@@ -78,7 +78,7 @@ def test_build_fails_with_the_reason_and_status_1(registry):
     assert done.returncode == 1 and "this is the reason" in done.stderr
 
 
-def test_wrong_words_are_status_2_with_the_usage(registry):
+def test_wrong_arguments_are_status_2_with_the_usage(registry):
     for words in (["build"], ["build", "--what", "x"], ["build", "a", "b"], ["plan"], ["serve", "x"], ["frobnicate"], ["build", "--oci"]):
         done = registry.nixery(*words)
         assert done.returncode == 2, words
@@ -93,7 +93,7 @@ def test_plan_builds_nothing(new_registry, slow_set):
     assert not list(registry.tree.rglob("blobs/*"))
 
 
-def test_plan_explains_packages_and_layers_and_what_is_there(registry):
+def test_plan_shows_packages_layers_and_what_exists(registry):
     registry.manifest("shell/curl")
     plan = json.loads(registry.nixery("plan", "--json", "shell/curl").stdout)
     assert {p["attribute"] for p in plan["packages"]} == {"bashInteractive", "coreutils", "curl", "moreutils", "nano", "cacert"}
@@ -111,7 +111,7 @@ def test_config_shows_values_and_origins_without_secrets(registry):
     assert shown["NIXERY_FORMAT"]["origin"] == "default"
 
 
-def test_the_settings_page_is_what_the_program_prints_whatever_is_set(registry, directory):
+def test_the_settings_page_is_the_programs_output_regardless_of_the_environment(registry, directory):
     printed = registry.nixery("config", "--markdown", NIXERY_MAX_LAYERS="20", NIXERY_CHANNEL="nixos-24.05", NIXERY_GC_KEEP="x")
     assert (printed.returncode, printed.stderr) == (0, "")
     assert (ROOT / "packaging/SETTINGS.md").read_text() == printed.stdout, "nixery config --markdown > packaging/SETTINGS.md"
@@ -119,13 +119,13 @@ def test_the_settings_page_is_what_the_program_prints_whatever_is_set(registry, 
     assert both.returncode == 2 and json.loads(both.stdout)["error"]["failure"] == "misuse"
 
 
-def test_a_wrong_setting_is_refused_at_start_by_its_name(registry):
+def test_an_invalid_setting_is_refused_at_start_with_its_name(registry):
     done = registry.nixery("serve", NIXERY_MAX_LAYERS="lots")
     assert done.returncode == 1
     assert done.stderr.startswith("nixery: NIXERY_MAX_LAYERS: 'lots' is not valid")
 
 
-def test_an_image_has_at_most_the_layers_that_are_set(new_registry):
+def test_an_image_has_at_most_the_configured_number_of_layers(new_registry):
     registry = new_registry(NIXERY_MAX_LAYERS="5")
     assert len(registry.manifest("shell/git").json["layers"]) <= 5
 
@@ -139,7 +139,7 @@ def test_an_image_may_be_one_layer(new_registry, docker):
     assert "in 1 layer with the root file system" in plan and plan.count("[in the tree]") == 1
 
 
-def test_where_all_layers_are_taken_the_root_file_system_goes_with_what_is_left_over(new_registry, docker):
+def test_if_all_layers_are_used_the_root_file_system_shares_the_left_over_layer(new_registry, docker):
     registry = new_registry(NIXERY_MAX_LAYERS="6")
     assert len(registry.manifest("shell/git").json["layers"]) == 6
     made_of = [step["created_by"] for step in registry.config("shell/git")["history"]]
@@ -151,7 +151,7 @@ def test_where_all_layers_are_taken_the_root_file_system_goes_with_what_is_left_
     assert [layer.get("withRootFileSystem", False) for layer in plan["layers"]] == ["left over" in r for r in made_of]
 
 
-def test_popularity_counts_what_was_built_and_is_taken_as_a_setting(new_registry, directory):
+def test_popularity_counts_built_images_and_is_accepted_as_a_setting(new_registry, directory):
     registry = new_registry()
     for name in ("hello", "jq", "shell/jq"):
         assert registry.manifest(name).status == 200
@@ -167,7 +167,7 @@ def test_popularity_counts_what_was_built_and_is_taken_as_a_setting(new_registry
 # By hand, on a host whose worker is somebody else
 
 
-def test_settings_come_from_a_file_where_it_is_named(new_registry, directory):
+def test_settings_come_from_the_given_file(new_registry, directory):
     registry = new_registry()
     for name in ("hello", "jq"):
         assert registry.manifest(name).status == 200
@@ -184,10 +184,10 @@ def test_settings_come_from_a_file_where_it_is_named(new_registry, directory):
     shown = registry.nixery("config", "--json", "--settings", str(file), NIXERY_MAX_LAYERS="9").stdout
     assert json.loads(shown)["NIXERY_MAX_LAYERS"]["value"] == "7"
     done = registry.nixery("gc", "--settings", f"{directory}/absent")
-    assert done.returncode == 2 and f"there is no file {directory}/absent" in done.stderr
+    assert done.returncode == 2 and f"the file {directory}/absent does not exist" in done.stderr
 
 
-def test_every_command_that_reads_settings_takes_them_from_a_file(registry, directory):
+def test_every_command_with_settings_accepts_a_settings_file(registry, directory):
     (directory / "nixery.env").write_text("NIXERY_MAX_LAYERS=lots\n")
     names = [line.split()[1] for line in check(NIXERY, "help").splitlines() if line.startswith("  nixery ")]
     operands = {"build": ["hello"], "plan": ["hello"], "export": [str(directory / "out"), "hello"]}
@@ -210,13 +210,13 @@ def of_nobody(directory):
 
 
 @AS_ROOT
-def test_root_leaves_nothing_that_the_worker_cannot_open(directory):
+def test_root_makes_no_files_that_the_worker_cannot_open(directory):
     with of_nobody(directory) as registry:
         for words in (["gc", "--dry-run"], ["verify"], ["plan", "tool"], ["build", "tool"], ["images"], ["gc"], ["verify", "--repair"]):
             # As strict as root's own umask may be.
             done = subprocess.run([NIXERY, *words], env=registry.env, capture_output=True, text=True, timeout=300, umask=0o077)
             assert done.returncode == 0, (words, done.stderr)
-            assert f"acting as nobody, to whom {registry.state} belongs\n" in done.stderr and "acting" not in done.stdout
+            assert f"acting as nobody, the owner of {registry.state}\n" in done.stderr and "acting" not in done.stdout
         made = [path for top in (registry.tree, registry.state) for path in top.rglob("*")]
         assert any(path.name == "upkeep.lock" for path in made) and any(path.parent.name == "blobs" for path in made)
         for path in made:
@@ -229,7 +229,7 @@ def test_root_leaves_nothing_that_the_worker_cannot_open(directory):
 
 
 @AS_ROOT
-def test_where_the_worker_may_not_write_an_image_is_refused_before_it_is_built(directory):
+def test_an_unwritable_target_is_refused_before_the_build(directory):
     with of_nobody(directory) as registry:
         (directory / "private").mkdir(mode=0o700)
         for option, place in (("--oci", "image"), ("--docker-archive", "image.tar")):
@@ -244,7 +244,7 @@ def test_where_the_worker_may_not_write_an_image_is_refused_before_it_is_built(d
 
 
 @AS_ROOT
-def test_a_root_that_may_not_act_as_others_is_refused_before_it_makes_anything(directory):
+def test_a_root_that_cannot_change_user_is_refused_before_it_writes(directory):
     with of_nobody(directory) as registry:
         without = ["setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-setuid,-setgid", NIXERY]
         for words in (["gc", "--dry-run"], ["verify"], ["build", "tool"]):

@@ -90,8 +90,8 @@ def test_fish_completes_with_descriptions(completions, commands):
         return dict((row.split("\t") + [""])[:2] for row in said.splitlines())
 
     assert set(commands) <= set(candidates("nixery "))
-    assert candidates("nixery doc") == {"doctor": "check the set-up, and say how to fix what is wrong"}
-    assert candidates("nixery gc --dr") == {"--dry-run": "show what would be removed, and remove nothing"}
+    assert candidates("nixery doc") == {"doctor": "check the set-up, and show how to fix problems"}
+    assert candidates("nixery gc --dr") == {"--dry-run": "show what would be removed without removing it"}
     assert set(candidates("nixery doctor --")) >= {"--json", "--url", "--user", "--settings", "--nginx-conf", "--deadline"}
     assert "here/" in candidates("nixery build --oci ") and "nixery.fish" not in candidates("nixery build --oci ")
     assert "nixery.fish" in candidates("nixery doctor --settings ")
@@ -113,7 +113,7 @@ def test_every_option_of_every_command_is_completed_in_every_shell(completions, 
     assert count > 20
 
 
-def test_the_manual_has_every_command_option_and_setting_and_no_complaint(directory, commands):
+def test_the_manual_has_every_command_option_and_setting_without_warnings(directory, commands):
     page = directory / "nixery.1"
     check(str(ROOT / "packaging/man/generate"), NIXERY, str(ROOT / "nix/resolve.nix"), str(page))
     done = subprocess.run([program("man", "man-db"), "--warnings", "-l", "-Tutf8", str(page)], env={**os.environ, "MANWIDTH": "120", "LC_ALL": "C.UTF-8"},

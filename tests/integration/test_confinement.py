@@ -86,7 +86,7 @@ def test_links_to_the_hosts_files_are_never_read(new_registry, hostile):
     assert links == [str(hostile.outside)]
 
 
-def test_what_the_host_has_does_not_change_an_image(new_registry, hostile):
+def test_the_hosts_files_do_not_change_an_image(new_registry, hostile):
     """Two packages, so that shared directories are united."""
     hostile.write(
         one=f"ln -s {hostile.outside} $out/share; mkdir $out/etc; ln -s {hostile.outside}/ssl $out/etc/ssl",
@@ -129,7 +129,7 @@ def test_a_store_path_outside_the_closure_is_not_read(new_registry, hostile):
     assert "bin/links" in image and "share/unrelated" not in image and "bin/unrelated2" not in image
 
 
-def test_links_that_go_round_end(new_registry, hostile):
+def test_link_loops_end(new_registry, hostile):
     hostile.write(
         rounds="ln -s share $out/lib; ln -s lib $out/share; ln -s . $out/bin/self; ln -s ../bin $out/bin/again; "
         "mkdir $out/nix-support; ln -s propagated-user-env-packages $out/nix-support/propagated-user-env-packages; "
@@ -172,7 +172,7 @@ def test_a_root_file_system_of_very_many_files_leaves_no_memory_behind(new_regis
 
 
 @pytest.mark.parametrize("kind", ["device", "fifo", "socket", "huge", "directory", "absent"])
-def test_only_a_regular_file_of_the_closure_says_what_is_propagated(new_registry, hostile, kind):
+def test_propagation_is_read_only_from_a_regular_file_of_the_closure(new_registry, hostile, kind):
     target = hostile.outside / kind
     match kind:
         case "device":
@@ -191,7 +191,7 @@ def test_only_a_regular_file_of_the_closure_says_what_is_propagated(new_registry
     assert registry.stop_worker() == 0
 
 
-def test_a_huge_file_of_the_package_that_would_be_read_is_refused(new_registry, hostile):
+def test_a_huge_propagation_file_is_refused(new_registry, hostile):
     hostile.write(hostile="mkdir $out/nix-support; truncate -s 64M $out/nix-support/propagated-user-env-packages")
     registry = hostile.registry(new_registry)
     answer = registry.manifest("hostile")

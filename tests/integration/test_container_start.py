@@ -60,7 +60,7 @@ def started(directory):
         process.wait()
 
 
-def test_a_worker_that_is_told_to_stop_stops(started, directory):
+def test_sigterm_stops_the_worker(started, directory):
     process = started("worker")
     wait_for((directory / "registering").exists, "the store to be registered")
     (directory / "registered").touch()
@@ -69,7 +69,7 @@ def test_a_worker_that_is_told_to_stop_stops(started, directory):
     assert process.wait(timeout=60) == 0
 
 
-def test_a_worker_that_is_told_to_stop_while_its_store_is_registered_never_starts(started, directory):
+def test_sigterm_during_the_registration_of_the_store_prevents_the_start(started, directory):
     process = started("worker")
     wait_for((directory / "registering").exists, "the store to be registered")
     process.send_signal(signal.SIGTERM)

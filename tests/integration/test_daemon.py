@@ -109,7 +109,7 @@ def test_errors_are_the_same_through_the_daemon(unprivileged):
     assert unprivileged.manifest("crul").status == 404
 
 
-def test_a_daemon_that_goes_away_in_the_middle_of_a_build_is_a_passing_failure(unprivileged, daemon):
+def test_a_daemon_that_ends_during_a_build_is_a_transient_failure(unprivileged, daemon):
     assert unprivileged.manifest("hello").status == 200
     assert unprivileged.get("/v2/hello/manifests/latest").status == 200
     flight = subprocess.Popen(["curl", "-s", "-w", "%{http_code}", f"http://{unprivileged.host}/v2/slow.s10/manifests/latest"],

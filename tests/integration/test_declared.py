@@ -51,14 +51,14 @@ def problems(registry) -> list[str]:
     return [event["problem"] for event in registry.events("declared image")]
 
 
-def test_a_declared_image_is_pulled_by_its_name_and_runs_as_it_says(images, declaring, docker):
+def test_a_declared_image_is_pulled_by_its_name_and_runs_with_its_config(images, declaring, docker):
     images.write("greeter.json", name="team/greeter", tag="v1", contents=["hello", "coreutils"],
                  config={"entrypoint": ["hello", "-g"], "cmd": ["declared"]})
     registry = declaring()
     assert docker.run_image(f"{registry.host}/team/greeter:v1").strip() == "declared"
 
 
-def test_the_config_is_what_the_file_says(images, declaring):
+def test_the_config_matches_the_file(images, declaring):
     images.write("web.json", name="team/web", contents=["hello"],
                  config={"cmd": ["hello", "-t"], "env": {"LANG": "C.UTF-8", "PATH": "/bin"}, "user": "101:102", "workdir": "/srv",
                          "labels": {"team": "web"}, "exposedPorts": ["80", "53/udp"]})
@@ -79,7 +79,7 @@ def test_variables_are_added_to_the_defaults_and_replace_them_by_name(images, de
     assert declared == {**plain, "A": "1=1", "PATH": "/opt/bin"}
 
 
-def test_a_command_that_is_not_said_is_the_default_and_an_empty_one_is_none(images, declaring):
+def test_an_absent_command_is_the_default_and_an_empty_one_is_none(images, declaring):
     images.write("default.json", name="team/default", contents=["hello"])
     images.write("none.json", name="team/none", contents=["hello"], config={"cmd": []})
     images.write("entry.json", name="team/entry", contents=["hello"], config={"entrypoint": ["hello"]})
@@ -90,13 +90,13 @@ def test_a_command_that_is_not_said_is_the_default_and_an_empty_one_is_none(imag
     assert entry["Entrypoint"] == ["hello"] and "Cmd" not in entry
 
 
-def test_without_config_it_has_the_layers_of_the_packages_that_it_names(images, declaring):
+def test_without_config_it_has_the_same_layers_as_its_packages(images, declaring):
     images.write("a.json", name="team/a", contents=["jq", "hello"])
     registry = declaring()
     assert registry.manifest("team/a").json["layers"] == registry.manifest("hello/jq").json["layers"]
 
 
-def test_packages_may_be_spelt_as_the_set_spells_them_or_in_any_case(images, declaring):
+def test_package_names_ignore_case(images, declaring):
     for number, spelling in enumerate(("python3Packages.requests", "python3packages.requests", "Python3Packages.Requests")):
         images.write(f"{number}.json", name=f"team/p{number}", contents=[spelling])
     registry = declaring()
@@ -104,19 +104,19 @@ def test_packages_may_be_spelt_as_the_set_spells_them_or_in_any_case(images, dec
     assert len(found) == 1
 
 
-def test_a_declared_platform_is_the_images(images, declaring):
+def test_a_declared_platform_is_applied(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"], platform="arm64")
     assert config_of(declaring(), "team/a")["architecture"] == "arm64"
 
 
-def test_a_package_that_does_not_exist_is_told_to_whoever_pulls(images, declaring):
+def test_a_pull_with_an_unknown_package_gets_the_reason(images, declaring):
     images.write("a.json", name="team/a", contents=["crul"])
     answer = declaring().manifest("team/a")
     assert (answer.status, answer.error["code"]) == (404, "MANIFEST_UNKNOWN")
     assert "did you mean 'curl'" in answer.error["message"]
 
 
-def test_a_declared_name_has_only_the_tags_that_are_declared(images, declaring):
+def test_a_declared_name_has_only_declared_tags(images, declaring):
     images.write("a.json", name="team/a", tag="v1", contents=["hello"])
     images.write("b.json", name="team/a", tag="v2", contents=["jq"])
     answer = declaring().manifest("team/a", "v3")
@@ -124,7 +124,7 @@ def test_a_declared_name_has_only_the_tags_that_are_declared(images, declaring):
     assert "'v1', 'v2'" in answer.error["message"]
 
 
-def test_names_that_nobody_declared_are_packages_as_ever(images, declaring):
+def test_undeclared_names_are_packages(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"])
     registry = declaring()
     assert registry.manifest("hello").status == 200
@@ -138,7 +138,7 @@ def test_a_new_file_is_a_new_image_without_a_restart(images, declaring):
     wait_for(lambda: registry.manifest("team/late").status == 200, "the image that was declared late")
 
 
-def test_a_changed_declaration_is_a_new_image_though_the_old_one_is_published(images, declaring):
+def test_a_changed_declaration_is_a_new_image_even_if_the_old_one_is_published(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"], config={"env": {"VERSION": "1"}})
     registry = declaring()
     assert environment_of(config_of(registry, "team/a"))["VERSION"] == "1"
@@ -146,7 +146,7 @@ def test_a_changed_declaration_is_a_new_image_though_the_old_one_is_published(im
     wait_for(lambda: environment_of(config_of(registry, "team/a"))["VERSION"] == "2", "the new declaration")
 
 
-def test_a_declaration_that_goes_takes_its_image_with_it(images, declaring):
+def test_a_removed_declaration_removes_its_image(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"])
     registry = declaring()
     assert registry.manifest("team/a").status == 200
@@ -154,7 +154,7 @@ def test_a_declaration_that_goes_takes_its_image_with_it(images, declaring):
     wait_for(lambda: registry.manifest("team/a").status == 404, "the image to be gone")
 
 
-def test_what_changed_while_no_worker_ran_is_seen_by_the_next(images, declaring):
+def test_changes_without_a_running_worker_are_noticed_at_the_next_start(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"], config={"user": "1"})
     registry = declaring()
     assert config_of(registry, "team/a")["config"]["User"] == "1"
@@ -164,7 +164,7 @@ def test_what_changed_while_no_worker_ran_is_seen_by_the_next(images, declaring)
     wait_for(lambda: config_of(registry, "team/a")["config"]["User"] == "2", "the new declaration")
 
 
-def test_a_declaration_that_did_not_change_is_not_built_again(images, declaring):
+def test_an_unchanged_declaration_is_not_built_again(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"])
     registry = declaring()
     digest = registry.manifest("team/a").headers["Docker-Content-Digest"]
@@ -185,7 +185,7 @@ def test_a_half_written_file_leaves_the_old_image_and_is_reported(images, declar
     assert registry.manifest("team/a").status == 200
 
 
-def test_a_broken_file_at_the_start_drops_no_image_that_was_built(images, declaring):
+def test_a_broken_file_at_the_start_drops_no_built_image(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"])
     registry = declaring()
     assert registry.manifest("team/a").status == 200
@@ -196,7 +196,7 @@ def test_a_broken_file_at_the_start_drops_no_image_that_was_built(images, declar
     assert registry.manifest("team/a").status == 200
 
 
-def test_a_bad_file_is_reported_with_its_field_and_does_not_hide_the_good_ones(images, declaring):
+def test_an_invalid_file_is_reported_with_its_field_and_does_not_hide_valid_ones(images, declaring):
     images.write("bad.json", name="team/bad", contents=["hello"], config={"exposedPorts": ["80/tcp", "80/http"]})
     images.write("good.json", name="team/good", contents=["hello"])
     registry = declaring()
@@ -204,11 +204,11 @@ def test_a_bad_file_is_reported_with_its_field_and_does_not_hide_the_good_ones(i
     assert registry.manifest("team/bad").status == 404
     wait_for(lambda: problems(registry), "the report")
     assert problems(registry) == [
-        "images/bad.json: config.exposedPorts[1]: '80/http' is no port: give a number from 1 to 65535, with /tcp, /udp or /sctp"
+        "images/bad.json: config.exposedPorts[1]: '80/http' is not a port: give a number from 1 to 65535, with /tcp, /udp or /sctp"
     ]
 
 
-def test_a_declared_name_wins_over_a_package_and_the_clash_is_reported(images, declaring):
+def test_a_declared_name_takes_precedence_over_a_package_and_is_reported(images, declaring):
     registry = declaring()
     package = registry.manifest("hello").headers["Docker-Content-Digest"]
     # The one that is waited for comes last: then the other is known, too. It is as of a NixImage in a namespace `shell`.
@@ -232,7 +232,7 @@ def test_build_and_plan_know_declared_names(images, declaring):
     assert "hello" in registry.nixery("plan", "team/a:v1").stdout
 
 
-def test_images_lists_what_is_declared_and_fails_if_a_file_is_wrong(images, declaring):
+def test_images_lists_declared_images_and_fails_if_a_file_is_invalid(images, declaring):
     images.write("a.json", name="team/a", tag="v1", contents=["hello", "jq"])
     images.write("clash.json", name="jq", contents=["jq"])
     registry = declaring()
@@ -249,7 +249,7 @@ def test_images_lists_what_is_declared_and_fails_if_a_file_is_wrong(images, decl
     assert [problem.split(":")[0] for problem in answer["errors"]] == ["images/a.json", "images/b.json", "images/c.json"]
 
 
-def test_a_directory_that_does_not_exist_yet_is_no_reason_not_to_start(new_registry, directory):
+def test_a_missing_directory_does_not_prevent_the_start(new_registry, directory):
     registry = new_registry(NIXERY_IMAGES=str(directory / "images"))
     assert registry.manifest("hello").status == 200
     Images(directory / "images").write("a.json", name="team/a", contents=["hello"])

@@ -94,14 +94,14 @@ def test_head_of_a_list_is_get_without_the_body(registry, hello):
         assert int(head.headers["Content-Length"]) == len(get.body)
 
 
-def test_lists_are_only_read(registry, hello):
+def test_lists_are_read_only(registry, hello):
     for target in ("/v2/hello/tags/list", "/v2/_catalog", f"/v2/hello/referrers/{hello}"):
         for method in ("POST", "PUT", "DELETE", "PATCH"):
             answer = registry.request(method, target)
             assert (answer.status, answer.error["code"], answer.headers["Allow"]) == (405, "UNSUPPORTED", "GET, HEAD"), (method, target)
 
 
-def test_asking_for_a_list_builds_nothing(registry, hello):
+def test_a_list_builds_nothing(registry, hello):
     before = registry.files()
     answer = registry.get("/v2/curl/git/tags/list")
     assert (answer.status, answer.error["code"]) == (404, "NAME_UNKNOWN")
@@ -109,7 +109,7 @@ def test_asking_for_a_list_builds_nothing(registry, hello):
     assert registry.files() == before
 
 
-def test_a_name_outside_the_grammar_is_400(registry):
+def test_a_malformed_name_is_400(registry):
     for name in ("Hello", "_x", "a--", "hello/-"):
         answer = registry.get(f"/v2/{name}/tags/list")
         assert (answer.status, answer.error["code"]) == (400, "NAME_INVALID"), name
@@ -133,14 +133,14 @@ def test_many_tags_come_in_pages(registry, hello):
     assert registry.get(f"{target}?last=zzz").json["tags"] == []
 
 
-def test_a_page_size_that_is_no_number_is_400(registry, hello):
+def test_an_invalid_page_size_is_400(registry, hello):
     for query in ("n=-1", "n=", "n=x", "n=%zz", "n=1.5"):
         for target in ("/v2/hello/tags/list", "/v2/_catalog"):
             answer = registry.get(f"{target}?{query}")
             assert (answer.status, answer.error["code"]) == (400, "UNSUPPORTED"), (target, query)
 
 
-def test_the_catalog_lists_what_is_built_in_pages(registry, hello):
+def test_the_catalog_lists_built_images_in_pages(registry, hello):
     for n in range(120):
         link_tag(registry, f"catalog/r{n}", "latest", hello)
     all_listed = lambda: pages(registry, "/v2/_catalog", "repositories")[0]
@@ -154,13 +154,13 @@ def test_the_catalog_lists_what_is_built_in_pages(registry, hello):
     assert registry.get("/v2/_catalog?n=1&last=catalog/r119").json == {"repositories": ["catalog/r12"]}
 
 
-def test_links_that_lead_nowhere_are_not_listed(registry, hello):
+def test_dangling_links_are_not_listed(registry, hello):
     link_tag(registry, "nowhere", "latest", NOBODY)
     assert registry.get("/v2/nowhere/tags/list").status == 404
     assert "nowhere" not in registry.get("/v2/_catalog").json["repositories"]
 
 
-def test_the_catalog_can_be_switched_off(new_registry):
+def test_the_catalog_can_be_disabled(new_registry):
     answer = new_registry(NIXERY_CATALOG="0").get("/v2/_catalog")
     assert (answer.status, answer.error["code"]) == (404, "UNSUPPORTED")
 
@@ -177,7 +177,7 @@ def test_skopeo_lists_and_inspects(registry, hello):
 # Referrers
 
 
-def test_a_digest_that_nothing_refers_to_has_an_empty_list(registry):
+def test_a_digest_without_referrers_has_an_empty_list(registry):
     for digest in (NOBODY, "sha512:" + "0" * 128):
         answer = registry.get(f"/v2/hello/referrers/{digest}")
         assert (answer.status, answer.headers["Content-Type"]) == (200, INDEX), digest
@@ -254,7 +254,7 @@ def test_an_exported_tree_serves_pulls_with_no_worker(registry, static_host, doc
     assert static_host.get("/v2/git/manifests/latest").status == 503
 
 
-def test_an_exported_image_is_a_whole_one(registry, static_host, directory):
+def test_an_exported_image_is_complete(registry, static_host, directory):
     registry.manifest("hello")
     assert registry.nixery("export", str(static_host.tree), "hello").returncode == 0
     copied = skopeo("copy", "--src-tls-verify=false", f"docker://{static_host.host}/hello", f"oci:{directory}/oci:x")
@@ -276,7 +276,7 @@ def test_exporting_again_adds_only_what_is_new(registry, directory):
     assert {path.name for path in copy.iterdir()} <= {"blobs", "manifests", "tags", "referrers"}
 
 
-def test_an_export_of_what_is_not_built_says_what_to_do_and_writes_nothing(registry, hello, directory):
+def test_an_export_of_a_missing_image_names_the_fix_and_writes_nothing(registry, hello, directory):
     done = registry.nixery("export", str(directory / "copy"), "hello", "never.built:v1")
     assert (done.returncode, done.stdout) == (1, "")
     assert "never.built:v1 is not in the tree: run `nixery build never.built:v1` first" in done.stderr

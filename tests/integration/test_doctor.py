@@ -99,7 +99,7 @@ CHECKS = {
 }  # fmt: skip
 
 
-def test_where_all_is_well_nothing_fails_and_nothing_changes(registry):
+def test_a_correct_set_up_has_no_failures_and_is_not_changed(registry):
     def everything():
         # Where a worker writes when somebody asks whether it is ready.
         probed = {registry.tree / "incoming"}
@@ -117,7 +117,7 @@ def test_where_all_is_well_nothing_fails_and_nothing_changes(registry):
     assert everything() == before
 
 
-def test_text_is_for_people_and_plain_in_a_pipe(registry):
+def test_text_has_colours_at_a_terminal_and_is_plain_in_a_pipe(registry):
     done = registry.nixery("doctor", "--nginx-conf", str(registry.dir / "nginx.conf"), NIXERY_TREE="/no/such/tree")
     assert done.returncode == 1 and "\033" not in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if line.split()[:2] == ["failure", "nginx.tree"]]
@@ -159,19 +159,19 @@ def test_nginx_serves_another_tree(registry, directory):
     assert "NIXERY_TREE" in finding["fix"]
 
 
-def test_nginx_hands_over_elsewhere(registry):
+def test_nginx_uses_another_socket(registry):
     finding = ask(registry, NIXERY_LISTEN=f"127.0.0.1:{free_port()}").fails_only("nginx.workers", "socket")
     assert str(registry.socket) in finding["seen"] and "nixery_workers" in finding["fix"]
 
 
-def test_nginx_does_not_take_its_configuration(registry, directory):
+def test_nginx_refuses_its_configuration(registry, directory):
     (directory / "nginx.conf").write_text("events { }\nhttp { frobnicate on; }\n")
     finding = ask(registry, "--nginx-conf", str(directory / "nginx.conf"), "--url", f"http://{registry.host}").fails_only("nginx.configuration")
     assert 'unknown directive "frobnicate"' in finding["seen"] and "nginx.conf:2" in finding["seen"]
 
 
 @pytest.mark.parametrize("missing", ["nixery-http.conf", "nixery-locations.conf"])
-def test_nginx_was_not_told_of_the_registry(registry, directory, missing):
+def test_nginx_does_not_include_the_registrys_files(registry, directory, missing):
     text = (registry.dir / "nginx.conf").read_text()
     # Without the first, none of the others makes sense to nginx.
     lines = [line for line in text.splitlines() if missing not in line and not ("include" in line and missing == "nixery-http.conf")]
@@ -186,7 +186,7 @@ def test_nginx_was_not_told_of_the_registry(registry, directory, missing):
         assert 'unknown "nixery_digest" variable' in finding["seen"] and missing in finding["fix"]
 
 
-def test_no_nginx_here_is_no_failure(registry, directory):
+def test_no_nginx_on_this_host_is_not_a_failure(registry, directory):
     for program in ("nix", "nix-store", "nix-instantiate", "git"):
         (directory / program).symlink_to(check("which", program).strip())
     # Where nginx is looked for besides PATH is hidden, too.
@@ -196,7 +196,7 @@ def test_no_nginx_here_is_no_failure(registry, directory):
     assert "no nginx" in report.of("warning")["nginx.version"]["seen"]
 
 
-def test_a_registry_that_does_not_answer(registry):
+def test_a_registry_that_does_not_respond(registry):
     finding = ask(registry, "--url", f"http://127.0.0.1:{free_port()}").fails_only("registry")
     assert "cannot get" in finding["seen"] and "start nginx" in finding["fix"]
 
@@ -230,13 +230,13 @@ def test_a_worker_that_is_not_ready(registry):
         registry.start_worker()
 
 
-def test_a_socket_that_nginx_may_not_use(registry):
+def test_a_socket_that_nginx_cannot_use(registry):
     with mode(registry.socket, 0o600):
         finding = ask(registry).fails_only("socket.nginx", "registry.worker")
     assert "nginx's user nobody may not connect" in finding["seen"] and "SocketGroup=" in finding["fix"]
 
 
-def test_something_else_listens_there(registry, directory):
+def test_another_program_listens_on_the_socket(registry, directory):
     with silent_server() as port:
         finding = ask(registry, "--deadline", "15s", NIXERY_LISTEN=f"127.0.0.1:{port}").fails_only("socket", "nginx.workers")
     # By whoever gives up first: who asks, or, a second later, who waits for all that ask.
@@ -262,7 +262,7 @@ def test_a_nix_that_is_too_old(registry, directory):
     assert finding["seen"] == "Nix 2.3.7" and "2.8" in finding["fix"]
 
 
-def test_a_nix_conf_that_is_wrong(registry):
+def test_an_invalid_nix_conf(registry):
     report = ask(registry, NIX_CONFIG="sandbox = perhaps")
     assert "perhaps" in report.failures["nix.evaluation"]["seen"] or "sandbox" in report.failures["nix.evaluation"]["seen"], report.text
 
@@ -276,7 +276,7 @@ def test_root_without_build_users(registry):
     assert warned["nix.build-users"]["seen"] == "builds run as root" and "sandbox = false" in warned["nix.sandbox"]["seen"]
 
 
-def test_a_daemon_that_answers_and_one_that_does_not(registry, directory):
+def test_a_daemon_that_responds_and_one_that_does_not(registry, directory):
     directory.chmod(0o755)
     with running(Daemon(directory, PLAIN)) as daemon:
         settings = {"NIX_REMOTE": "daemon", "NIX_DAEMON_SOCKET_PATH": str(daemon.socket)}
@@ -293,14 +293,14 @@ def test_a_daemon_that_answers_and_one_that_does_not(registry, directory):
 
 
 @pytest.mark.parametrize("contents, seen", [("{ hello = ; }", "syntax error"), ("42", "is no package set"), (None, "cannot be read")])
-def test_a_package_set_that_is_none(registry, directory, contents, seen):
+def test_an_invalid_package_set(registry, directory, contents, seen):
     if contents:
         (directory / "default.nix").write_text(contents)
     finding = ask(registry, NIXERY_PKGS_PATH=str(directory)).fails_only("source")
     assert seen in finding["seen"] and finding["fix"]
 
 
-def test_a_repository_that_is_none_and_one_that_is(registry, directory):
+def test_an_invalid_repository_and_a_valid_one(registry, directory):
     repository = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{directory}"}
     finding = ask(registry, **repository).fails_only("source")
     assert f"file://{directory}" in finding["seen"] and "git ls-remote" in finding["fix"]
@@ -333,7 +333,7 @@ def silent_server():
             connection.close()
 
 
-def test_a_source_that_never_answers_is_not_waited_for_and_nothing_stays_behind(registry):
+def test_a_source_that_never_responds_times_out_and_leaves_no_process(registry):
     with silent_server() as port:
         channel = {"NIXERY_PKGS_PATH": "", "NIXERY_CHANNEL": "nixos-unstable", "NIXERY_CHANNEL_URL": f"http://127.0.0.1:{port}/"}
         assert "no answer within 15 s" in ask(registry, "--deadline", "15s", **channel).fails_only("source")["seen"]
@@ -342,7 +342,7 @@ def test_a_source_that_never_answers_is_not_waited_for_and_nothing_stays_behind(
         registries.wait_for(lambda: subprocess.run(["pgrep", "-f", f"127.0.0.1:{port}/x.git"]).returncode == 1, "git to be gone")
 
 
-def test_where_there_is_no_store_yet_none_is_made(registry):
+def test_doctor_makes_no_store(registry):
     if os.path.exists("/nix/var/nix/daemon-socket/socket"):
         pytest.skip("this machine's Nix has a daemon")
     empty = ("unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /nix && "$@"; status=$?; ls -A /nix >&2; exit $status', "sh")
@@ -361,7 +361,7 @@ def test_a_state_that_cannot_be_written(registry):
     assert "read-only" in finding["seen"] and "remount,rw" in finding["fix"]
 
 
-def test_a_tree_without_room(registry):
+def test_a_tree_without_free_space(registry):
     finding = ask(registry, within=mounted(registry.tree, "size=8m,mode=755")).fails_only("tree.room")
     assert "8.4 MB" in finding["seen"] and "nixery gc" in finding["fix"]
     finding = ask(registry, within=mounted(registry.tree, "size=90%,nr_inodes=50,mode=755")).fails_only("tree.room")
@@ -396,7 +396,7 @@ def belongs_to_nobody(*places: Path):
             os.chown(place, 0, 0)
 
 
-def test_directories_that_were_given_to_the_worker_without_what_is_in_them(registry):
+def test_directories_whose_contents_belong_to_another_user(registry):
     every = [path for top in (registry.tree, registry.state) for path in (top, *top.rglob("*")) if not path.is_symlink()]
     with belongs_to_nobody(*every):
         assert {"tree", "state"} <= set(ask(registry, "--user", "nobody").of("ok"))
@@ -417,7 +417,7 @@ def test_directories_that_were_given_to_the_worker_without_what_is_in_them(regis
     assert seen in {f"nobody may not write into {shard}, which belongs to root" for shard in shards}
 
 
-def test_a_lock_that_somebody_else_made(registry):
+def test_a_lock_of_another_user(registry):
     lock = registry.state / "locks/upkeep.lock"
     assert lock.exists()
     every = [path for path in (registry.state, *registry.state.rglob("*")) if not path.is_symlink() and path != lock]
@@ -427,14 +427,14 @@ def test_a_lock_that_somebody_else_made(registry):
     assert finding["fix"] == f"chown -R nobody {registry.state}"
 
 
-def test_whoever_is_not_root_is_told_what_he_cannot_see(registry):
+def test_users_other_than_root_get_the_checks_that_were_skipped(registry):
     with mode(registry.state, 0o755):
         report = ask(registry, within=("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"))
     assert "worker's user is root, but this runs as nobody" in report.of("warning")["user"]["seen"]
     assert "nobody may not write into" in report.failures["tree"]["seen"]
 
 
-def test_what_a_killed_worker_left(registry):
+def test_leftovers_of_a_killed_worker(registry):
     left = registry.tree / "incoming" / "begun"
     left.write_text("half")
     os.utime(left, (1_700_000_000, 1_700_000_000))
@@ -458,7 +458,7 @@ def test_a_clock_that_was_set_back(registry):
 # Settings and the files that they name
 
 
-def test_settings_that_are_wrong_are_all_told_and_the_rest_is_checked(registry):
+def test_all_invalid_settings_are_reported_and_the_rest_is_checked(registry):
     report = ask(registry, NIXERY_MAX_LAYERS="lots", NIXERY_FORMAT="tar", NIXERY_RESOLVE_NIX="/no/such/file", NIXERY_MAX_LAYER="3")
     seen = [f["seen"] for f in report.json["findings"] if f["verdict"] == "failure"]
     assert len(seen) == 3, report.text
@@ -481,7 +481,7 @@ def test_settings_from_a_file(registry, directory):
     assert set(report.failures) == {"settings", "source"} and str(directory) in report.failures["source"]["seen"]
 
 
-def test_keys_and_tokens_are_looked_at_and_never_shown(registry, directory):
+def test_keys_and_tokens_are_checked_and_never_shown(registry, directory):
     check("openssl", "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", f"{directory}/good.pem")
     check("openssl", "ecparam", "-genkey", "-name", "secp384r1", "-noout", "-out", f"{directory}/other.pem")
     (directory / "token").write_text(SECRET)
@@ -506,7 +506,7 @@ def test_keys_and_tokens_are_looked_at_and_never_shown(registry, directory):
         assert SECRET not in shown.text and "PRIVATE KEY" not in shown.text
 
 
-def test_files_that_settings_name(registry, directory):
+def test_files_in_settings(registry, directory):
     (directory / "popularity.json").write_text('{"tool": 3}')
     report = ask(registry, NIX_POPULARITY_URL=f"{directory}/popularity.json", NIXERY_USE_LOG=f"{directory}/use.log")
     assert report.status == 0 and "popularity" in report.of("ok")
@@ -517,7 +517,7 @@ def test_files_that_settings_name(registry, directory):
     assert "use-log" in ask(registry, NIXERY_USE_LOG=f"{directory}/use.log").of("ok")
 
 
-def test_the_worker_has_the_groups_that_it_was_started_with(registry, directory):
+def test_the_running_workers_groups_count(registry, directory):
     """As systemd's SupplementaryGroups= gives it more than /etc/group says."""
     directory.chmod(0o755)
     log, group = directory / "use.log", 54321
@@ -539,13 +539,13 @@ def test_the_worker_has_the_groups_that_it_was_started_with(registry, directory)
         worker.wait()
 
 
-def test_declared_images_that_are_wrong(registry, directory):
+def test_invalid_declared_images(registry, directory):
     (directory / "team.json").write_text('{"name": "team/tool", "contents": ["tool"], "colour": "blue"}')
     finding = ask(registry, NIXERY_IMAGES=str(directory)).fails_only("images")
     assert "team.json" in finding["seen"] and "colour" in finding["seen"] and "nixery images" in finding["fix"]
 
 
-def test_wrong_words_are_status_2(registry):
+def test_wrong_arguments_are_status_2(registry):
     for words in (["--deadline", "0"], ["--user", "no-such-user"], ["--settings", "/no/such/file"], ["x"], ["--uri", "http://x"]):
         done = registry.nixery("doctor", *words)
         assert done.returncode == 2 and done.stdout == "", words

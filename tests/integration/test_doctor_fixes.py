@@ -60,7 +60,7 @@ def test_directories_of_another_user(own):
     assert {"tree", "state"} <= set(ask(own, "--user", "nobody").of("ok"))
 
 
-def test_directories_that_are_not_there_and_that_the_worker_cannot_make(own, directory):
+def test_missing_directories_that_the_worker_cannot_make(own, directory):
     above = directory / "root's own, it's said"
     above.mkdir(0o755)
     moved = {"NIXERY_TREE": f"{above}/tree", "NIXERY_STATE": f"{above}/state"}
@@ -171,7 +171,7 @@ ProtectHome=yes
 """
 
 
-def test_directories_that_were_moved_out_of_what_the_unit_may_write(own, directory):
+def test_moved_directories_outside_the_units_writable_paths(own, directory):
     """As those of the Debian package are, whose worker is another user than who owns the new directories."""
     unit, tree, state = directory / "units", directory / "disk/tree", directory / "disk/state"
     for path in (unit, tree, state, directory / "bin"):
@@ -203,7 +203,7 @@ def test_directories_that_were_moved_out_of_what_the_unit_may_write(own, directo
     assert "ProtectHome=yes" in finding["seen"] and not finding["command"]
 
 
-def test_whoever_the_worker_is_that_runs_counts_more_than_who_owns_its_directories(own):
+def test_the_running_workers_user_takes_precedence_over_the_owner_of_its_directories(own):
     os.chown(own.state, NOBODY.pw_uid, NOBODY.pw_gid)
     (user,) = [f for f in ask(own).json["findings"] if f["name"] == "user"]
     assert user["seen"] == f"the worker is taken to run as root, as process {own.worker.pid} does"

@@ -25,7 +25,7 @@ def mounted(at: Path):
             check(program("umount", "mount"), str(at))
 
 
-def test_only_what_is_mounted_below_a_directory_is_unmounted(directory):
+def test_only_mounts_below_the_directory_are_unmounted(directory):
     mine, other = directory / "mine", directory / "mine-too"
     mine.mkdir()
     with mounted(other), mounted(mine / "a b"), mounted(mine / "a b/within"):

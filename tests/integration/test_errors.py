@@ -29,7 +29,7 @@ from registry import ROOT, Registry, wait_for
         ("arm64/amd64/hello", "latest", 400, "NAME_INVALID", ["one platform"]),
     ],
 )
-def test_a_failure_says_what_and_why(registry, name, tag, status, code, words):
+def test_a_failure_has_its_status_code_and_reason(registry, name, tag, status, code, words):
     answer = registry.manifest(name, tag)
     assert answer.status == status, answer.body
     assert answer.error["code"] == code
@@ -45,7 +45,7 @@ def test_an_import_from_a_build_is_refused_before_it_builds(registry):
         "importfromderivation").error["message"]
 
 
-def test_blobs_and_manifests_that_nobody_built_are_unknown(registry):
+def test_unbuilt_blobs_and_manifests_are_unknown(registry):
     digest = "sha256:" + "a" * 64
     assert registry.get(f"/v2/hello/blobs/{digest}").error["code"] == "BLOB_UNKNOWN"
     assert registry.get(f"/v2/hello/manifests/{digest}").error["code"] == "MANIFEST_UNKNOWN"
@@ -90,7 +90,7 @@ def test_an_evaluation_that_never_ends_or_eats_memory_is_stopped(new_registry, d
     assert run("pgrep", "-f", f"nixery-packages={directory}").stdout == ""
 
 
-def test_a_build_over_its_time_is_stopped_and_says_so(new_registry, slow_set):
+def test_a_build_over_its_time_limit_is_stopped_and_reported(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIX_TIMEOUT="2")
     answer = registry.manifest("slow.s30")
     assert answer.status == 424
@@ -116,7 +116,7 @@ def package_set_of(directory, **scripts: str) -> str:
     return str(packages)
 
 
-def test_what_a_builder_prints_is_never_taken_for_what_nix_says(new_registry, directory):
+def test_a_builders_output_is_never_taken_for_nixs_messages(new_registry, directory):
     said = {
         "gradle": "Could not resolve all files for configuration",
         "disk": "cat: x: Input/output error",
@@ -143,7 +143,7 @@ def test_what_a_builder_prints_is_never_taken_for_what_nix_says(new_registry, di
     assert len(registry.events("build failed")) == len(said)
 
 
-def test_a_builder_that_speaks_nixs_log_format_is_not_taken_for_nix(new_registry, directory):
+def test_a_builder_that_prints_nixs_log_format_is_not_taken_for_nix(new_registry, directory):
     message = '@nix {\\"action\\":\\"msg\\",\\"level\\":0,\\"msg\\":\\"error: creating pipe: Too many open files\\",\\"raw_msg\\":\\"x\\"}'
     registry = new_registry(NIXERY_PKGS_PATH=package_set_of(directory, poser=f"echo '{message}'; exit 1"))
     answer = registry.manifest("poser")
@@ -151,7 +151,7 @@ def test_a_builder_that_speaks_nixs_log_format_is_not_taken_for_nix(new_registry
     assert "error: creating pipe: Too many open files" in answer.error["message"]  # as a line of the log
 
 
-def test_a_download_that_the_network_failed_is_503_and_tried_again_at_once(new_registry, directory):
+def test_a_download_that_fails_for_the_network_is_503_and_retried_at_once(new_registry, directory):
     """Of what a builder prints, only a fetch's word counts, as nix gives no other build a network."""
     fixed = ' outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = "' + "0" * 64 + '"; }'
     def fetch(name, line):
@@ -177,7 +177,7 @@ def test_a_download_that_the_network_failed_is_503_and_tried_again_at_once(new_r
     assert len(registry.events("build failed")) == 6  # what stays was not tried again
 
 
-def test_so_it_is_with_what_another_build_needs(new_registry, directory):
+def test_a_failing_download_of_a_dependency_is_503_and_retried_at_once(new_registry, directory):
     inner = DERIVATION.format(name=f"inner-{directory.name}", script="echo test 7 timed out after 5 seconds; exit 1")
     outer = DERIVATION.format(name="outer", script="echo ${" + inner + "} > $out")
     (directory / "default.nix").write_text("{ system, ... }: { outer = " + outer + "; }")
@@ -203,7 +203,7 @@ def test_a_derivation_that_nix_collected_before_it_was_built_is_503_and_built_th
     assert registry.manifest("fresh").status == 200
 
 
-def test_what_nobody_foresaw_is_logged_and_counted_and_shows_no_paths(new_registry, directory):
+def test_an_unexpected_error_is_logged_and_counted_and_shows_no_paths(new_registry, directory):
     expression = directory / "resolve.nix"
     expression.write_text((ROOT / "nix/resolve.nix").read_text())
     registry = new_registry(NIXERY_RESOLVE_NIX=str(expression))
@@ -234,7 +234,7 @@ def test_unknown_names_are_refused_without_an_evaluation_once_the_set_is_known(n
     assert evaluations() == 4
 
 
-def test_a_new_package_is_found_though_it_was_unknown(new_registry, directory, counted_evaluations):
+def test_a_new_package_is_found_after_it_was_unknown(new_registry, directory, counted_evaluations):
     settings, _ = counted_evaluations
     derivation = 'derivation { name = "x"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }'
     (directory / "default.nix").write_text(f"{{ system, ... }}: {{ one = {derivation}; }}")
@@ -245,7 +245,7 @@ def test_a_new_package_is_found_though_it_was_unknown(new_registry, directory, c
 
 
 @pytest.mark.parametrize("name", ["jq", "hello/jq", "python3packages.requests", "debianpackages.jq"])
-def test_what_the_operator_blocks_is_403_and_not_built(new_registry, name):
+def test_a_blocked_package_is_403_and_not_built(new_registry, name):
     registry = new_registry(NIXERY_BLOCKED="jq python3Packages.*")
     answer = registry.manifest(name)
     assert (answer.status, answer.error["code"]) == (403, "DENIED")
@@ -284,7 +284,7 @@ OTHER_WAYS = [
 
 
 @pytest.mark.parametrize("blocked, names", [(blocked, names) for blocked, *names in OTHER_WAYS])
-def test_another_way_to_what_is_blocked_is_forbidden_too(directory, blocked, names):
+def test_another_path_to_a_blocked_package_is_forbidden_too(directory, blocked, names):
     (directory / "default.nix").write_text(ALIASES)
     registry = Registry(directory, {"NIXERY_PKGS_PATH": str(directory), "NIXERY_BLOCKED": blocked})
     for name in names:
@@ -294,7 +294,7 @@ def test_another_way_to_what_is_blocked_is_forbidden_too(directory, blocked, nam
     assert others.returncode == 0, others.stderr
 
 
-def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to_come_back(new_registry, slow_set):
+def test_a_request_is_redirected_to_itself_during_a_build_and_finally_gets_429(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_HOP_SECONDS="3", NIXERY_HOPS="2")
     wait_for(lambda: registry.manifest("slow.s1").status == 200, "what all slow packages need", 120)
     target = "/v2/slow.s30/manifests/latest?ns=example.org"
@@ -313,7 +313,7 @@ def test_while_it_builds_the_request_is_redirected_to_itself_and_at_last_told_to
     assert "still being built (building with nix: building slow" in answer.error["message"]
 
 
-def test_a_full_queue_is_429_with_retry_after_and_never_a_hang(new_registry, slow_set):
+def test_a_full_queue_is_429_with_retry_after(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_BUILDS="1", NIXERY_QUEUE="0", NIXERY_HOP_SECONDS="1")
     assert registry.get("/v2/slow.s30/manifests/latest").status == 307
     answer = registry.get("/v2/hello/manifests/latest")
@@ -321,7 +321,7 @@ def test_a_full_queue_is_429_with_retry_after_and_never_a_hang(new_registry, slo
     assert int(answer.headers["Retry-After"]) > 0 and "are queued already" in answer.error["message"]
 
 
-def test_without_a_worker_a_miss_is_503_and_what_is_built_is_served(new_registry):
+def test_without_a_worker_a_miss_is_503_and_built_images_are_served(new_registry):
     registry = new_registry()
     assert registry.manifest("hello").status == 200
     registry.stop_worker()

@@ -52,7 +52,7 @@ class Client:
 GATED = "/v2/gated/manifests/latest"
 
 
-def test_clients_that_left_hold_no_place_and_their_builds_go_on(site):
+def test_disconnected_clients_free_their_slots_and_their_builds_continue(site):
     for _ in range(2):
         with ExitStack() as clients:
             for _ in range(PLACES):
@@ -68,7 +68,7 @@ def test_clients_that_left_hold_no_place_and_their_builds_go_on(site):
     assert site.get(GATED).status == 200 and site.events("request failed") == []
 
 
-def test_a_client_with_all_places_gives_one_up_to_another_until_both_have_as_many(site):
+def test_a_client_with_all_slots_gives_up_half_of_them_to_another(site):
     with ExitStack() as clients:
         greedy = [clients.enter_context(Client(site, GATED, "127.0.0.1")) for _ in range(PLACES)]
         wait_for(lambda: fastcgi.waiting_at(site.socket) == PLACES, "all to wait")
@@ -87,7 +87,7 @@ def test_a_client_with_all_places_gives_one_up_to_another_until_both_have_as_man
         assert [client.answer()[0] for client in [*others, *(c for c in greedy if c not in refused)]] == [200] * PLACES
 
 
-def test_event_streams_are_shared_too(site):
+def test_event_streams_are_shared_between_clients(site):
     """64 in all, 8 of a client."""
     with ExitStack() as clients:
         target = "/api/events/gated"
@@ -105,7 +105,7 @@ def test_event_streams_are_shared_too(site):
         wait_for(open_streams, "as many as before to be open")
 
 
-def test_a_stream_whose_client_left_frees_its_place(site):
+def test_a_disconnected_stream_frees_its_slot(site):
     count = lambda: int(fastcgi.ask(site.socket, "/metrics").split(b"\nnixery_streams_open ")[1].split()[0])
     with ExitStack() as clients:
         for _ in range(8):

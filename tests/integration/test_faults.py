@@ -1,4 +1,4 @@
-"""Hundreds of pulls while workers, nix and nginx are killed, the disk fails, and garbage is collected: nothing wrong is
+"""Hundreds of pulls while workers, nix and nginx are killed, the disk fails, and garbage is collected: no wrong bytes are
 ever served, and nothing is lost."""
 
 import hashlib
@@ -20,7 +20,7 @@ from registry import NIXERY, ROOT, Registry, digest_of, wait_for
 PULLS = int(os.environ.get("NIXERY_TEST_PULLS", "500"))
 SEED = int(os.environ.get("NIXERY_TEST_SEED", "1"))
 PULLERS = 4
-# Acts of harm for each pull, on average: a slow machine is to come to an end, and a fast one to meet enough of them.
+# Faults for each pull, on average: few enough for a slow machine to finish, and enough on a fast one.
 LEAST_HARM, MOST_HARM = 0.25, 1
 
 def children_of(pid: int) -> list[int]:
@@ -33,7 +33,7 @@ def children_of(pid: int) -> list[int]:
         try:
             direct += [int(child) for child in (task / "children").read_text().split()]
         except OSError:
-            pass  # this thread has ended; what it began is another's now
+            pass  # this thread has ended; its children were reparented
     return direct + [further for child in direct for further in children_of(child)]
 
 
@@ -56,7 +56,7 @@ def is_free(port: int) -> bool:
 
 
 def drop_tags(registry: Registry, which=lambda: True):
-    """As a moved source does. A link that is about to become a tag has another name, and is left alone."""
+    """Like a moved source. Links that are still being published have another name and are kept."""
     for link in (registry.tree / "tags").rglob("_tags/*"):
         if not link.name.startswith(".") and which():
             link.unlink(missing_ok=True)
@@ -70,7 +70,7 @@ def kill(pid: int, how: int = signal.SIGKILL):
 
 
 class Unavailable(Exception):
-    """To be tried again: what a client does at 429, 5xx and broken connections."""
+    """Clients retry after 429, 5xx and broken connections."""
 
 
 class Storm:
@@ -94,7 +94,7 @@ class Storm:
     def get(self, target: str):
         try:
             answer = self.registry.get(target, timeout=60)
-        except Exception as error:  # the server went away before, or in the middle of, its answer
+        except Exception as error:  # the server ended before or during its response
             raise Unavailable(str(error)) from None
         if answer.status in (429, 500, 502, 503, 504):
             raise Unavailable(f"{answer.status} {answer.body}")
@@ -116,14 +116,14 @@ class Storm:
         with self.lock:
             assert self.manifests.setdefault(name, digest) == digest, f"{name}: another image than before"
         for link in [manifest.json["config"], *manifest.json["layers"]]:
-            blob = self.follow(f"/v2/{name}/blobs/{link['digest']}")  # to where it is made again, too
-            if blob.status == 404:  # collected since: a client begins anew
+            blob = self.follow(f"/v2/{name}/blobs/{link['digest']}")  # also while it is rebuilt
+            if blob.status == 404:  # collected meanwhile: the client starts again
                 raise Unavailable("blob")
             assert blob.status == 200, f"{name}: {link['digest']}: {blob.status} {blob.body[:200]}"
             assert "sha256:" + hashlib.sha256(blob.body).hexdigest() == link["digest"], f"{name}: wrong bytes for {link['digest']}"
 
     def pull(self, name: str):
-        deadline = time.monotonic() + 600  # a disk that fails often stays until another pull has come through
+        deadline = time.monotonic() + 600  # a failing disk stays until another pull has succeeded
         last = None
         while time.monotonic() < deadline:
             with self.lock:
@@ -169,7 +169,7 @@ class Storm:
         self.start_worker(self.random.choice([0, 0, 30, 200]))
 
     def kill_nix(self):
-        """And builders, but not what a builder runs: a script that goes on without its mkdir has failed by itself."""
+        """And builders, but not their children: a script that continues without its mkdir has failed by itself."""
         victims = [pid for pid in children_of(self.registry.worker.pid) if parent_is_ours_or_nix(pid)]
         if victims:
             kill(self.random.choice(victims), self.random.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -200,7 +200,7 @@ class Storm:
                 continue
             self.acts += 1
             if self.registry.worker.poll() is not None:
-                self.start_worker()  # as systemd does
+                self.start_worker()  # like systemd
             self.random.choice(harm)()
 
 
@@ -211,8 +211,8 @@ def failing_disk(directory):
     return library
 
 
-def test_a_disk_that_fails_is_noticed_by_the_test_itself(directory, failing_disk):
-    """The tool that the next test relies on."""
+def test_the_failing_disk_library_works(directory, failing_disk):
+    """Tests the library that the next test uses."""
     tree, state = directory / "tree", directory / "state"
     env = {**os.environ, "NIXERY_TREE": str(tree), "NIXERY_STATE": str(state), "LD_PRELOAD": str(failing_disk), "FAIL_DIRS": str(directory),
            "NIXERY_RESOLVE_NIX": str(ROOT / "nix/resolve.nix")}
@@ -224,7 +224,7 @@ def test_a_disk_that_fails_is_noticed_by_the_test_itself(directory, failing_disk
 
 
 def served_layers(registry, name) -> set[str]:
-    """The digests of its layers. Each blob is proven, and there at once: none has to be made again."""
+    """The digests of its layers. Checks each blob, which must exist without a rebuild."""
     manifest = registry.manifest(name)
     assert manifest.status == 200, manifest.body
     layers = {layer["digest"] for layer in manifest.json["layers"]}
@@ -235,7 +235,7 @@ def served_layers(registry, name) -> set[str]:
     return layers
 
 
-def test_blobs_that_cannot_be_read_hinder_no_build_and_are_found(new_registry, packages, failing_disk):
+def test_unreadable_blobs_do_not_fail_builds_and_are_found(new_registry, packages, failing_disk):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     layers = served_layers(registry, "p29")
     registry.stop_worker()
@@ -278,7 +278,7 @@ def test_manifests_that_cannot_be_read_are_named_and_made_again(new_registry, pa
     assert registry.nixery("verify").returncode == 0
 
 
-def test_nothing_wrong_is_served_and_nothing_is_lost_while_everything_is_killed_and_fails(new_registry, packages, failing_disk):
+def test_no_wrong_bytes_are_served_and_nothing_is_lost_during_kills_and_disk_failures(new_registry, packages, failing_disk):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_HOP_SECONDS="5")
     storm = Storm(registry, failing_disk)
     pullers = [threading.Thread(target=storm.pull_on, args=(number,)) for number in range(PULLERS)]
@@ -292,7 +292,7 @@ def test_nothing_wrong_is_served_and_nothing_is_lost_while_everything_is_killed_
     assert storm.counts["pulls"] == PULLS
     assert min(storm.counts.values()) > 0, storm.counts
 
-    # In the calm after it, whatever is there is right, also what nobody has asked for; what was left behind hinders nobody.
+    # After the faults, all files are right, even unrequested ones, and leftovers do no harm.
     registry.stop_worker(signal.SIGKILL)
     found = registry.nixery("verify", "--json")
     assert found.returncode == 0, found.stdout
@@ -301,11 +301,11 @@ def test_nothing_wrong_is_served_and_nothing_is_lost_while_everything_is_killed_
     for name in storm.names():
         storm.pull(name)
     assert not storm.wrong
-    # Nothing of those that were killed goes on.
+    # No process of a killed parent continues.
     wait_for(lambda: not children_of(registry.worker.pid), "nix to end")
     evaluations = ["pgrep", "-f", f"nixery-packages={packages}"]
     wait_for(lambda: subprocess.run(evaluations, capture_output=True).stdout == b"", "the last of them to be gone")
-    # With everybody gone, a day later, nothing is left of the storm but what is pulled.
+    # A day later, without any process, only pulled images are left.
     registry.stop_worker()
     collected = registry.nixery("gc", "--grace", "0s", "--json")
     assert collected.returncode == 0, collected.stderr

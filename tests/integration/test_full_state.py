@@ -67,7 +67,7 @@ def collect(registry, *words):
     return json.loads(done.stdout)
 
 
-def test_thousands_of_refused_names_and_tags_leave_no_file(registry):
+def test_thousands_of_refused_names_and_tags_leave_no_files(registry):
     with small_disk(registry.state, size="32m", nr_inodes=1000):
         registry.start_worker()
         assert registry.manifest("p4").status == 200
@@ -83,7 +83,7 @@ def test_thousands_of_refused_names_and_tags_leave_no_file(registry):
 
 
 @pytest.mark.parametrize("lost", ["nothing", "locks"])
-def test_a_state_without_inodes_refuses_is_collected_and_drained(registry, lost):
+def test_a_worker_without_inodes_refuses_collects_and_drains(registry, lost):
     with small_disk(registry.state, size="32m", nr_inodes=1000):
         registry.start_worker()
         assert registry.manifest("p4").status == 200
@@ -107,7 +107,7 @@ def test_a_state_without_inodes_refuses_is_collected_and_drained(registry, lost)
         assert registry.nixery("verify").returncode == 0
 
 
-def test_the_number_of_logs_is_limited_though_nobody_collects(registry):
+def test_the_number_of_logs_is_limited_without_collections(registry):
     with small_disk(registry.state, size="32m", nr_inodes=5000):
         registry.start_worker()
         (registry.state / "logs").mkdir()
@@ -120,7 +120,7 @@ def test_the_number_of_logs_is_limited_though_nobody_collects(registry):
 
 
 @pytest.mark.parametrize("limit", [{"size": "4m"}, {"nr_inodes": 2000}])
-def test_a_disk_that_is_full_is_collected(registry, limit):
+def test_a_full_disk_can_be_collected(registry, limit):
     """TREE and STATE on one disk, on which a collection cannot even move a file: TREE/incoming has gone, too."""
     disk = registry.dir / "disk"
     with small_disk(disk, **limit):
@@ -144,7 +144,7 @@ def test_a_disk_that_is_full_is_collected(registry, limit):
         assert registry.stop_worker() == 0
 
 
-def test_images_of_the_future_are_collected_once_they_have_been_there_for_long(registry):
+def test_images_with_future_times_are_collected_when_they_have_existed_for_long(registry):
     registry.start_worker()
     for name in ("p4", "p29"):
         assert registry.manifest(name).status == 200

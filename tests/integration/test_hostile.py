@@ -20,7 +20,7 @@ def is_clean_error(response) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_hostile_name_is_an_error_and_touches_nothing(registry, name):
+def test_a_hostile_name_is_an_error_without_side_effects(registry, name):
     before = registry.files()
     response = raw.get(registry.port, f"/v2/{name}/manifests/latest")
     if response.headers["Content-Type"] == "text/html":
@@ -36,14 +36,14 @@ def test_a_hostile_name_is_an_error_and_touches_nothing(registry, name):
 
 
 @pytest.mark.parametrize("tag", ["..", ".hidden", "-x", "a" * 129, "%00", "a%2fb", "$(id)", "latest%0a", "latest%20", "@sha256"])
-def test_a_hostile_tag_is_an_error_and_touches_nothing(registry, tag):
+def test_a_hostile_tag_is_an_error_without_side_effects(registry, tag):
     before = registry.files()
     response = raw.get(registry.port, f"/v2/hello/manifests/{tag}")
     assert is_clean_error(response) or (".." in tag and response.status == 404), (response.status, response.body[:200])
     assert registry.files() == before
 
 
-def test_names_that_no_grammar_allows_are_never_evaluated(new_registry, counted_evaluations):
+def test_malformed_names_are_never_evaluated(new_registry, counted_evaluations):
     settings, evaluations = counted_evaluations
     registry = new_registry(**settings)
     for name in NAMES:
@@ -61,7 +61,7 @@ def test_an_endless_request_line_is_an_error_in_json(registry, size):
     assert b'"errors"' in response.body
 
 
-def test_a_header_without_end_is_an_error_in_json(registry):
+def test_an_endless_header_is_an_error_in_json(registry):
     answer = registry.get("/v2/", {"X-Long": "x" * 20_000})
     assert answer.status == 400
     assert b'"errors"' in answer.body
@@ -75,13 +75,13 @@ def test_pushes_and_deletes_are_refused_as_unsupported(registry, method, target)
     assert answer.headers["Allow"] == "GET, HEAD"
 
 
-def test_an_attribute_called_like_code_is_only_a_name(new_registry, directory):
+def test_an_attribute_that_looks_like_code_is_only_a_name(new_registry, directory):
     (directory / "default.nix").write_text("{ ... }: { }")
     registry = new_registry(NIXERY_PKGS_PATH=str(directory))
     assert registry.manifest("builtins.currenttime").error["message"].startswith("no package 'builtins.currenttime'")
 
 
-def test_evaluation_reads_no_file_and_asks_no_network_outside_its_source(new_registry, directory):
+def test_evaluation_reads_no_files_outside_its_source_and_uses_no_network(new_registry, directory):
     canary = directory / "canary"
     canary.write_text("secret")
     (directory / "set").mkdir()

@@ -207,7 +207,7 @@ def test_a_change_and_a_deletion_are_followed(cluster):
     wait_for(lambda: cluster.files() == [], "the file to go")
 
 
-def test_it_is_not_ready_while_the_registry_serves_what_was_declared_before(cluster):
+def test_an_image_is_not_ready_while_the_registry_serves_the_previous_declaration(cluster):
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.controller()
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
@@ -221,7 +221,7 @@ def test_it_is_not_ready_while_the_registry_serves_what_was_declared_before(clus
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image as it is declared now")
 
 
-def test_an_object_made_anew_under_a_name_gets_its_own_status(cluster):
+def test_a_recreated_object_gets_its_own_status(cluster):
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.controller()
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
@@ -232,7 +232,7 @@ def test_an_object_made_anew_under_a_name_gets_its_own_status(cluster):
     assert cluster.api.status("team", "a")["observedGeneration"] == 1
 
 
-def test_what_cannot_be_built_is_told_in_status_and_events(cluster):
+def test_build_failures_are_reported_in_status_and_events(cluster):
     cluster.registry.answers["team/a"] = (404, "unknown_package", "unknown package 'crul': did you mean 'curl'?")
     cluster.registry.answers["team/b"] = (424, "build_failed", "long " * 2000)
     cluster.api.put("team", "a", {"contents": ["crul"]})
@@ -256,7 +256,7 @@ def test_what_cannot_be_built_is_told_in_status_and_events(cluster):
     assert "lastError" not in cluster.api.status("team", "a")
 
 
-def test_quota_is_of_the_oldest(cluster):
+def test_the_quota_allows_the_oldest_images(cluster):
     for name in ("c", "b", "a"):
         cluster.api.put("team", name, {"contents": ["curl"]})
     cluster.controller(NIXERY_CONTROLLER_QUOTA="2")
@@ -267,7 +267,7 @@ def test_quota_is_of_the_oldest(cluster):
     wait_for(lambda: cluster.ready("team", "a") == "True", "the next in the row")
 
 
-def test_quota_holds_when_many_come_at_once_and_places_are_given_on(cluster):
+def test_the_quota_holds_for_many_simultaneous_objects_and_after_deletions(cluster):
     cluster.api.page_limit = 100
     names = [f"image-{number:03}" for number in range(120)]
     for name in names[:40]:
@@ -300,7 +300,7 @@ def of_bytes(size: int) -> dict:
 
 
 @pytest.mark.measures
-def test_a_namespace_full_of_large_objects_does_not_fill_the_memory(cluster):
+def test_memory_is_bounded_with_many_large_objects(cluster):
     """A fifth of what the manifests allow the controller; kept whole, the objects alone would be more."""
     cluster.api.page_limit = 500
     for number in range(600):
@@ -320,7 +320,7 @@ def test_a_namespace_full_of_large_objects_does_not_fill_the_memory(cluster):
     assert file == {"name": "team/image-020", "tag": "latest", **of_bytes(24_000)}
 
 
-def test_a_restart_writes_nothing_where_nothing_has_changed(cluster):
+def test_a_restart_without_changes_writes_nothing(cluster):
     for name in "abc":
         cluster.api.put("team", name, {"contents": ["curl"]})
     cluster.registry.answers["team/c"] = (424, "build_failed", "it does not compile")
@@ -341,7 +341,7 @@ def test_a_restart_writes_nothing_where_nothing_has_changed(cluster):
     assert cluster.api.version - versions == 1 + len(cluster.api.writes) - writes
 
 
-def test_a_registry_that_is_away_leaves_what_was_built_as_built(cluster):
+def test_without_the_registry_built_images_stay_built(cluster):
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.controller(NIXERY_CONTROLLER_RESYNC="1")
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
@@ -353,7 +353,7 @@ def test_a_registry_that_is_away_leaves_what_was_built_as_built(cluster):
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image again")
 
 
-def test_another_digest_of_a_moved_source_is_told(cluster):
+def test_a_new_digest_of_a_moved_source_is_reported(cluster):
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.controller(NIXERY_CONTROLLER_RESYNC="1")
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
@@ -362,7 +362,7 @@ def test_another_digest_of_a_moved_source_is_told(cluster):
     wait_for(lambda: len(cluster.api.events_about("team", "a")) == 2, "an event of it")
 
 
-def test_the_log_has_lines_of_the_level_that_is_wanted(cluster):
+def test_the_log_has_lines_of_the_configured_level(cluster):
     cluster.registry.answers["team/b"] = (424, "build_failed", "it does not compile")
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.api.put("team", "b", {"contents": ["broken"]})
@@ -400,7 +400,7 @@ def test_gone_and_error_events_lead_to_a_new_list(cluster):
     wait_for(lambda: cluster.ready("team", "late") == "True", "the late image")
 
 
-def test_an_event_that_nobody_understands_leads_to_a_new_list(cluster):
+def test_a_malformed_watch_event_leads_to_a_new_list(cluster):
     cluster.controller()
     wait_for(lambda: cluster.api.count("GET", "watch=1") == 1, "a watch")
     cluster.api.end_watches({"type": "SURPRISE", "object": {}})
@@ -416,7 +416,7 @@ def test_a_list_whose_pages_have_expired_begins_again(cluster):
         wait_for(lambda: cluster.ready("team", name) == "True", f"{name} to be ready")
 
 
-def test_what_is_written_between_two_pages_of_a_list_is_not_written_again(cluster):
+def test_status_written_between_two_pages_of_a_list_is_not_written_again(cluster):
     for name in "abc":
         cluster.api.put("team", name, {"contents": ["curl"]})
     cluster.controller(NIXERY_CONTROLLER_RESYNC="1")
@@ -435,7 +435,7 @@ def test_what_is_written_between_two_pages_of_a_list_is_not_written_again(cluste
     assert cluster.api.count("PATCH", "/status") == writes and len(cluster.api.events) == 6
 
 
-def test_too_many_requests_and_conflicts_are_tried_again(cluster):
+def test_429_and_conflicts_are_retried(cluster):
     cluster.api.answer_next = [(lambda m, p: m == "PATCH", 409, {}), (lambda m, p: m == "PATCH", 404, {}), (lambda m, p: "events.k8s.io" in p, 500, {})]
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.controller()
@@ -444,7 +444,7 @@ def test_too_many_requests_and_conflicts_are_tried_again(cluster):
     wait_for(lambda: cluster.api.answer_next == [], "each to have been answered")
 
 
-def test_the_server_s_wish_to_be_asked_later_is_respected(cluster):
+def test_retry_after_is_respected(cluster):
     """Its own patience after a first failure is at most half a second."""
     asked = [("GET", "?limit=500"), ("GET", "watch=1"), ("PATCH", "/status"), ("POST", "events.k8s.io")]
     cluster.api.answer_next = [(lambda m, p, wanted=wanted: m == wanted[0] and wanted[1] in p, 429, {"Retry-After": "2"}) for wanted in asked]
@@ -457,11 +457,11 @@ def test_the_server_s_wish_to_be_asked_later_is_respected(cluster):
         assert second - first >= 2, wanted
 
 
-def test_a_server_that_says_come_back_at_once_is_asked_ever_less_often(cluster):
+def test_retry_after_zero_still_backs_off(cluster):
     cluster.api.answer_next = [(lambda m, p: m == "PATCH", 429, {"Retry-After": "0"})] * 4
     # It asks at once when there is news, such as each step of a build, or that the files are its own: here there is none.
     cluster.controller()
-    wait_for(lambda: any(line["event"] == "writing the files from now on" for line in cluster.logged()), "the files to be its own")
+    wait_for(lambda: any(line["event"] == "this process now writes the files" for line in cluster.logged()), "the files to be its own")
     cluster.api.put("team", "a", {"contents": ["curl"], "config": {"user": "4294967295"}})
     wait_for(lambda: cluster.reason("team", "a") == "InvalidData", "the refusal", 60)
     times = cluster.api.times("PATCH", "/status")
@@ -470,7 +470,7 @@ def test_a_server_that_says_come_back_at_once_is_asked_ever_less_often(cluster):
     assert all(wait >= least for wait, least in zip(waits, (0.25, 0.5, 1, 2), strict=True)), waits
 
 
-def test_what_is_written_though_its_answer_is_lost_is_written_once_and_has_its_event(cluster):
+def test_a_status_whose_response_is_lost_is_written_once_and_has_its_event(cluster):
     cluster.api.cut_one_in = 8
     for number in range(20):
         cluster.api.put("team", f"a{number}", {"contents": ["curl"]})
@@ -481,7 +481,7 @@ def test_what_is_written_though_its_answer_is_lost_is_written_once_and_has_its_e
         assert [e["reason"] for e in cluster.api.events_about("team", f"a{number}")] == ["Built"]
 
 
-def test_it_waits_for_the_resource_and_says_so_once(cluster):
+def test_the_controller_waits_for_the_resource_and_logs_it_once(cluster):
     cluster.api.has_resource = False
     cluster.controller()
     wait_for(lambda: len(cluster.api.requests) >= 3, "three questions")
@@ -492,7 +492,7 @@ def test_it_waits_for_the_resource_and_says_so_once(cluster):
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
 
 
-def test_a_token_that_is_replaced_is_read_again(cluster):
+def test_a_replaced_token_is_read_again(cluster):
     cluster.controller()
     wait_for(lambda: cluster.api.count("GET", "watch=1") == 1, "a watch")
     cluster.api.tokens = {"second": ""}
@@ -503,7 +503,7 @@ def test_a_token_that_is_replaced_is_read_again(cluster):
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
 
 
-def test_a_token_file_goes_before_a_token_while_it_can_be_read(cluster):
+def test_a_readable_token_file_takes_precedence_over_a_token(cluster):
     cluster.login = "token: stale, "
     cluster.controller()
     cluster.api.put("team", "a", {"contents": ["curl"]})
@@ -527,7 +527,7 @@ def certificate(directory, name):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 @pytest.mark.parametrize("how", ["a file", "data"])
-def test_of_authorities_the_cluster_s_alone_is_trusted(cluster, how):
+def test_only_the_clusters_ca_is_trusted(cluster, how):
     """Also where the system, whose directory is another one here, trusts who has signed the server's certificate."""
     of_server, other = certificate(cluster.dir, "server"), certificate(cluster.dir, "other")
     system = cluster.dir / "system"
@@ -560,7 +560,7 @@ def test_of_authorities_the_cluster_s_alone_is_trusted(cluster, how):
 
 
 @pytest.mark.parametrize("harm", ["remembers", "forgets", "restored"])
-def test_a_server_that_comes_back_is_followed_again(cluster, harm):
+def test_a_server_is_followed_again_after_an_outage(cluster, harm):
     cluster.api.put("team", "a", {"contents": ["curl"]})
     cluster.api.put("team", "b", {"contents": ["curl"]})
     cluster.controller()
@@ -587,7 +587,7 @@ def test_a_server_that_comes_back_is_followed_again(cluster, harm):
 # Several controllers
 
 
-def test_one_of_two_leads_and_hands_over(cluster):
+def test_one_of_two_controllers_leads_and_hands_over(cluster):
     lease = {"NIXERY_CONTROLLER_LEASE": "nixery/nixery-controller"}
     first = cluster.controller("one", **lease, NIXERY_CONTROLLER_IDENTITY="one")
     wait_for(lambda: cluster.api.holder() == "one", "the first to lead")
@@ -613,7 +613,7 @@ def test_one_of_two_leads_and_hands_over(cluster):
     assert all(who == holder for who, holder, _ in cluster.api.writes), cluster.api.writes
 
 
-def test_of_two_with_one_directory_one_writes_and_the_other_takes_over(cluster):
+def test_one_of_two_controllers_writes_the_directory_and_the_other_takes_over(cluster):
     first = cluster.controller("one")
     cluster.api.put("team", "a", {"contents": ["curl"]})
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
@@ -630,13 +630,13 @@ def test_of_two_with_one_directory_one_writes_and_the_other_takes_over(cluster):
     assert json.loads(file.read_text())["contents"] == ["jq"]
 
 
-def test_a_directory_that_cannot_be_locked_is_an_error_that_says_so(cluster):
+def test_a_directory_that_cannot_be_locked_is_reported(cluster):
     (cluster.images / ".niximages.lock").mkdir()
     assert cluster.controller().wait(timeout=30) == 1
     assert str(cluster.images / ".niximages.lock") in (cluster.dir / "log").read_text()
 
 
-def test_a_directory_that_cannot_be_tidied_when_it_is_taken_over_is_tidied_later(cluster):
+def test_a_takeover_that_cannot_tidy_the_directory_is_retried(cluster):
     first = cluster.controller("one")
     cluster.api.put("team", "a", {"contents": ["curl"]})
     wait_for(lambda: cluster.ready("team", "a") == "True", "the image")
@@ -653,14 +653,14 @@ def test_a_directory_that_cannot_be_tidied_when_it_is_taken_over_is_tidied_later
     wait_for(lambda: cluster.files() == ["niximage.team.a.json"], "the directory to be as it should")
 
 
-def test_a_leader_that_cannot_renew_writes_no_more(cluster):
+def test_a_leader_that_cannot_renew_stops_writing(cluster):
     cluster.controller("one", NIXERY_CONTROLLER_LEASE="nixery/nixery-controller", NIXERY_CONTROLLER_IDENTITY="one")
     wait_for(lambda: cluster.api.holder() == "one", "it to lead")
     with cluster.api.changed:
         lease = cluster.api.leases["nixery-controller"]
         lease["spec"] |= {"holderIdentity": "stranger", "leaseDurationSeconds": 3600}
         lease["metadata"]["resourceVersion"] = "1"
-    wait_for(lambda: any(line["event"] == "not leading any longer" for line in cluster.logged("one")), "it to notice")
+    wait_for(lambda: any(line["event"] == "lost leadership" for line in cluster.logged("one")), "it to notice")
     cluster.api.put("team", "a", {"contents": ["curl"]})
     wait_for(lambda: "team/a" in cluster.registry.pulls, "the image to be pulled all the same")
     assert cluster.api.writes == []
@@ -669,7 +669,7 @@ def test_a_leader_that_cannot_renew_writes_no_more(cluster):
 # As a person sees it
 
 
-def test_kubectl_describes_what_is_wrong_and_applies_gets_and_deletes(cluster, kubectl):
+def test_kubectl_applies_gets_describes_and_deletes(cluster, kubectl):
     config = cluster.kubeconfig("person")
 
     def run(*words, stdin=""):

@@ -176,7 +176,7 @@ def api():
     api.stop()
 
 
-def test_every_status_is_true_in_the_end_and_nothing_is_built_twice(new_registry, packages, directory, api):
+def test_every_status_is_finally_true_and_nothing_is_built_twice(new_registry, packages, directory, api):
     images = directory / "images"
     images.mkdir()
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_IMAGES=str(images))

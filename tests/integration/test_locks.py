@@ -50,7 +50,7 @@ def test_sigterm_ends_a_worker_whose_build_waits_for_a_lock(new_registry, packag
     assert registry.pull("p3").status == 200
 
 
-def test_neither_a_collection_nor_other_builds_wait_for_an_image_whose_layers_take_long(new_registry, directory):
+def test_slow_layers_delay_neither_a_collection_nor_other_builds(new_registry, directory):
     library, hold = directory / "held_compressor.so", directory / "hold"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, Path(__file__).with_name("held_compressor.c"), "-ldl"], check=True)
     packages = write_package_set(directory / "packages", HELD_PACKAGES)

@@ -19,13 +19,13 @@ def things(request, rendered):
     return rendered[request.param]
 
 
-def test_fields_are_kubernetes_own(things, kubernetes_types):
+def test_all_fields_exist_in_kubernetes(things, kubernetes_types):
     for thing in things:
         if thing["kind"] != "CustomResourceDefinition":
             assert kubernetes_types.problems(thing) == [], thing["metadata"]["name"]
 
 
-def test_the_check_of_fields_finds_mistakes(rendered, kubernetes_types):
+def test_the_field_check_finds_mistakes(rendered, kubernetes_types):
     """What it is worth: it knows misspelt, misplaced and mistyped fields, at any depth."""
     daemonset = find(rendered["base"], "DaemonSet")
     for path, value in (
@@ -51,7 +51,7 @@ def test_the_registry_for_the_cluster_is_restricted(rendered):
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
-def test_the_registry_of_a_node_is_restricted_but_for_the_node_s_directories_and_port(rendered):
+def test_the_node_registry_is_restricted_except_for_the_nodes_directories_and_port(rendered):
     (pod,) = pods(rendered["base"])
     assert unrestricted(pod) == {
         "volume nix: hostPath", "volume tree: hostPath", "volume state: hostPath", "volume images: hostPath", "nginx: host port",
@@ -92,7 +92,7 @@ def test_containers_are_those_of_the_image(things):
     assert mounted == {volume["name"] for volume in pod["volumes"]}
 
 
-def test_probes_ask_what_each_container_is_for(things):
+def test_probes_match_each_containers_function(things):
     (pod,) = pods(things)
     nginx, worker, _ = pod["containers"]
     port = nginx["ports"][0]["containerPort"]
@@ -116,7 +116,7 @@ def test_settings_are_known_to_the_program(things):
     assert lease == f"{account['metadata']['namespace']}/nixery-controller" and pod["serviceAccountName"] == account["metadata"]["name"]
 
 
-def test_the_network_policy_lets_out_what_is_needed_and_in_who_may(rendered):
+def test_the_network_policy_allows_only_required_traffic(rendered):
     for name, things in rendered.items():
         policy = find(things, "NetworkPolicy")["spec"]
         labels = pods_labels(things)
@@ -153,7 +153,7 @@ def test_service_ingress_and_controller_agree(rendered):
     assert {volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "persistentVolumeClaim" in volume} == claims
 
 
-def test_the_controller_may_do_what_it_does_and_no_more(cluster, things):  # noqa: F811
+def test_the_controllers_permissions_match_its_requests(cluster, things):  # noqa: F811
     """What it asks of the API server, seen by running it: each request is allowed, and each rule is for one of them."""
     permissions = Permissions(things, "nixery", "nixery-controller")
     used = set()
@@ -188,7 +188,7 @@ def test_the_sample_of_a_quota_counts_what_the_resource_defines(kubernetes_types
     assert quota["spec"]["hard"].popitem()[1] == settings["NIXERY_CONTROLLER_QUOTA"]
 
 
-def test_nothing_is_granted_to_anybody_else(things):
+def test_no_other_account_has_permissions(things):
     for thing in things:
         if thing["kind"].endswith("RoleBinding"):
             assert thing["subjects"] == [{"kind": "ServiceAccount", "name": "nixery-controller", "namespace": "nixery"}]

@@ -57,7 +57,7 @@ def is_plain(text: str):
         assert part not in text, repr(text)
 
 
-def test_what_a_build_prints_reaches_those_who_pull_as_plain_text(registry):
+def test_build_output_reaches_clients_as_plain_text(registry):
     answer = registry.manifest("failing")
     assert answer.status == 424
     is_plain(answer.error["message"])
@@ -94,20 +94,20 @@ def at_a_terminal(registry, *words: str) -> str:
 OWN = re.compile(r"\x1b\[(?:0|1|2|32|33|1;31)m|\r\x1b\[K|\r\n")
 
 
-def test_so_it_reaches_a_terminal(registry):
+def test_build_output_reaches_a_terminal_as_plain_text(registry):
     printed = at_a_terminal(registry, "build", "failing")
     assert PLAIN in printed
     is_plain(OWN.sub("", printed))
 
 
-def test_what_a_package_says_of_itself_is_plain_text_in_a_plan(registry):
+def test_package_metadata_is_plain_text_in_a_plan(registry):
     assert registry.nixery("build", "described").returncode == 0
     for printed in (at_a_terminal(registry, "plan", "described"), registry.nixery("plan", "described").stdout):
         assert "a red tool bold" in printed
         is_plain(OWN.sub("", printed).replace("\n", ""))
 
 
-def test_what_a_package_says_of_itself_is_plain_text_in_all_that_is_published(registry):
+def test_package_metadata_is_plain_text_in_everything_published(registry):
     manifest = registry.manifest("described")
     assert manifest.status == 200 and "a red tool bold" in manifest.body.decode()
     referrers = registry.get(f"/v2/described/referrers/{manifest.headers['Docker-Content-Digest']}").json["manifests"]
@@ -119,7 +119,7 @@ def test_what_a_package_says_of_itself_is_plain_text_in_all_that_is_published(re
         is_plain(json.dumps(published, ensure_ascii=False))
 
 
-def test_who_pulls_is_told_of_no_directory_and_the_operator_is(registry, packages):
+def test_directories_are_hidden_from_clients_and_shown_to_the_operator(registry, packages):
     for _ in range(2):
         answer = registry.manifest("thrown")
         assert answer.status == 422

@@ -45,7 +45,7 @@ def signing(new_module_registry, keys):
 
 @pytest.mark.parametrize("experimental", ["0", "1"], ids=["tag", "referrer"])
 @pytest.mark.parametrize("name", ["hello", "amd64/hello"], ids=["index", "image"])
-def test_cosign_verifies_what_we_sign(signing, cosign, keys, name, experimental):
+def test_cosign_verifies_the_registrys_signatures(signing, cosign, keys, name, experimental):
     digest = signing.manifest(name).headers["Docker-Content-Digest"]
     verify = ["verify", "--insecure-ignore-tlog", "--allow-http-registry"]
     if experimental == "1":
@@ -73,13 +73,13 @@ def test_cosign_verifies_every_member_of_an_index(signing, cosign, keys):
         assert done.returncode == 0, done.stderr
 
 
-def test_cosign_finds_no_signature_where_there_is_none(registry, cosign, keys):
+def test_cosign_finds_no_signature_of_an_unsigned_image(registry, cosign, keys):
     registry.manifest("hello")
     done = cosign("verify", "--insecure-ignore-tlog", "--allow-http-registry", "--key", f"{keys}/key.pub", f"{registry.host}/hello")
     assert done.returncode != 0 and "no signatures found" in done.stderr
 
 
-def test_oras_discovers_and_pulls_what_is_attached(registry, oras, directory):
+def test_oras_discovers_and_pulls_attachments(registry, oras, directory):
     image = f"{registry.host}/hello"
     registry.manifest("hello")
     found = oras("discover", "--plain-http", "--format", "json", f"{image}:latest")
@@ -97,7 +97,7 @@ def test_oras_discovers_and_pulls_what_is_attached(registry, oras, directory):
     assert oras("repo", "tags", "--plain-http", image).stdout.split() == ["latest"]
 
 
-def test_oras_copies_an_image_with_all_that_is_attached(registry, oras, directory):
+def test_oras_copies_an_image_with_its_attachments(registry, oras, directory):
     digest = registry.manifest("hello").headers["Docker-Content-Digest"]
     done = oras("copy", "--recursive", "--from-plain-http", "--to-oci-layout", f"{registry.host}/hello:latest", f"{directory}/copy:x")
     assert done.returncode == 0, done.stderr
@@ -146,7 +146,7 @@ sys.exit("\\n".join(problem.validation_message for problem in problems) or 0)
 
 
 @pytest.mark.parametrize("name", ["hello", "shell/git", "python3packages.requests"])
-def test_the_spdx_projects_library_finds_nothing_wrong_with_our_documents(registry, spdx_library, directory, name):
+def test_the_spdx_projects_library_accepts_the_documents(registry, spdx_library, directory, name):
     digest = registry.manifest(name).headers["Docker-Content-Digest"]
     listed = registry.get(f"/v2/{name}/referrers/{digest}?artifactType={SPDX.replace('+', '%2B')}").json["manifests"]
     (layer,) = registry.get(f"/v2/{name}/manifests/{listed[0]['digest']}").json["layers"]

@@ -25,7 +25,7 @@ KINDS = ["tag", "manifest", "blob"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_headers_are_those_of_the_specification(registry, image, kind):
+def test_headers_follow_the_specification(registry, image, kind):
     target, digest = image[kind]
     answer = registry.get(target)
     assert answer.status == 200
@@ -56,7 +56,7 @@ def test_query_strings_and_accept_change_nothing(registry, image, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_if_none_match_knows_the_digest(registry, image, kind):
+def test_if_none_match_compares_the_digest(registry, image, kind):
     target, digest = image[kind]
     other = "sha256:" + "0" * 64
     for value in (f'"{digest}"', f'W/"{digest}"', f'"{other}", "{digest}"'):
@@ -117,7 +117,7 @@ def test_links_out_of_the_tree_are_not_served(registry, image, directory):
         manifest.rmdir()
 
 
-def test_nothing_of_the_tree_is_reachable_by_its_path(registry):
+def test_no_file_of_the_tree_is_reachable_by_its_path(registry):
     (registry.tree / "incoming/.tmp-x").write_text("half")
     for path in ("/incoming/.tmp-x", "/v2/incoming/.tmp-x", "/tags/", "/blobs/", "/state/", "/v2/../incoming/.tmp-x"):
         assert registry.get(path).status in (400, 404), path

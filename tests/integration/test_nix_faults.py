@@ -87,7 +87,7 @@ def faults(registry) -> dict[str, float]:
     return {name.split('"')[1]: value for name, value in counted.items()}
 
 
-def test_a_full_store_is_the_registrys_fault_until_there_is_room(own_store):
+def test_a_full_store_is_the_registrys_fault_until_space_is_freed(own_store):
     filler = own_store.nix / "filler"
     with open(filler, "wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
         while True:
@@ -104,7 +104,7 @@ def test_a_full_store_is_the_registrys_fault_until_there_is_room(own_store):
     assert scrape(own_store)["nixery_nix_can_build"] == 1
 
 
-def test_roots_that_nix_cannot_make_are_the_registrys_fault(own_store):
+def test_unwritable_gc_roots_are_the_registrys_fault(own_store):
     roots = own_store.nix / "var/nix/gcroots/auto"
     shutil.rmtree(roots)
     roots.write_text("no directory\n")
@@ -118,7 +118,7 @@ def test_roots_that_nix_cannot_make_are_the_registrys_fault(own_store):
 
 
 @pytest.mark.parametrize("group, words", [("no-such-group", "does not exist"), ("nogroup", "has no members")])
-def test_build_users_that_are_missing_are_the_registrys_fault(new_registry, packages, group, words):
+def test_missing_build_users_are_the_registrys_fault(new_registry, packages, group, words):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIX_CONFIG=PLAIN + f"build-users-group = {group}\n")
     is_registrys_fault(registry, "good", words)
     is_registrys_fault(registry, "good", words)
@@ -127,7 +127,7 @@ def test_build_users_that_are_missing_are_the_registrys_fault(new_registry, pack
     assert registry.manifest("nosuch").status == 404  # what can be said is said
 
 
-def test_so_it_is_through_a_daemon(new_registry, packages, directory):
+def test_faults_of_a_daemon_are_the_registrys_fault(new_registry, packages, directory):
     directory.chmod(0o755)
     daemon = Daemon(directory, PLAIN + "build-users-group = no-such-group\n")
     try:
@@ -158,7 +158,7 @@ def test_too_few_descriptors_for_nix_are_the_registrys_fault(new_registry, packa
     assert registry.manifest("good").status == 200
 
 
-def test_a_temporary_directory_that_is_not_there_is_the_registrys_fault(new_registry, packages, directory):
+def test_a_missing_temporary_directory_is_the_registrys_fault(new_registry, packages, directory):
     """Nix says it in words that nobody listed: a probe finds that it cannot build."""
     registry = new_registry(NIXERY_PKGS_PATH=packages, TMPDIR=str(directory / "temporary"))
     is_registrys_fault(registry, "good", "nix cannot build now")
@@ -184,7 +184,7 @@ def test_a_chmod_that_nixs_syscall_filter_refuses_is_the_registrys_fault(new_reg
     assert registry.manifest("chmods").status == 200
 
 
-def test_the_probe_leaves_the_same_few_paths_however_often_it_runs(own_store):
+def test_repeated_probes_leave_the_same_few_paths(own_store):
     """Nix 2.8 leaves an empty lock and the output of the second build behind, under names that are always the same."""
     probes = lambda: sorted(path.name for path in (own_store.nix / "store").glob("*nixery-build-probe*"))
     roots = own_store.nix / "var/nix/gcroots/auto"
@@ -213,7 +213,7 @@ def test_the_probe_leaves_the_same_few_paths_however_often_it_runs(own_store):
     assert set(probes()) <= set(left)
 
 
-def test_a_build_that_fails_while_nix_can_build_is_the_packages(new_registry, packages):
+def test_a_failure_while_nix_can_build_is_the_packages_fault(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_FAILURE_SECONDS="600")
     for _ in range(2):
         answer = registry.manifest("failing")
@@ -224,7 +224,7 @@ def test_a_build_that_fails_while_nix_can_build_is_the_packages(new_registry, pa
 
 
 @pytest.mark.parametrize("name", ["needs-failing", "needs-more"])
-def test_the_build_that_failed_is_named_and_not_those_that_need_it(new_registry, packages, name):
+def test_the_failed_build_is_named_not_its_dependents(new_registry, packages, name):
     answer = new_registry(NIXERY_PKGS_PATH=packages).manifest(name)
     assert answer.status == 424
     message = answer.error["message"].splitlines()[0]
@@ -232,7 +232,7 @@ def test_the_build_that_failed_is_named_and_not_those_that_need_it(new_registry,
     assert "this is the reason" in answer.error["message"]
 
 
-def test_so_it_is_named_through_a_daemon(new_registry, packages, directory):
+def test_the_failed_build_is_named_through_a_daemon(new_registry, packages, directory):
     directory.chmod(0o755)
     daemon = Daemon(directory, PLAIN)
     try:

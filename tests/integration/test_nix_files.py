@@ -82,7 +82,7 @@ def test_the_package_has_the_project_s_version_and_libraries(nix):
     assert "nix/bin:git/bin:openssh/bin" in package["postInstall"]
 
 
-def test_the_package_s_source_has_what_meson_names_and_no_more(nix):
+def test_the_packages_source_has_exactly_the_files_that_meson_needs(nix):
     source = nix(f"toString (callPackage {ROOT}/nix/package.nix {{ }}).src")
     text = (ROOT / "meson.build").read_text()
     for name in re.findall(r"'((?:nginx|nix|packaging)/[^']*)'", text) + ["src/meson.build", "src/main.cc"]:
@@ -117,7 +117,7 @@ def test_the_module_runs_the_package_s_units_behind_nginx(nix):
     assert all(f"'nginx/{name}'" in installed for name in included)
 
 
-def test_the_module_makes_the_users_and_directories_that_the_units_name(nix):
+def test_the_module_makes_the_users_and_directories_of_the_units(nix):
     made = module(nix, "{ enable = true; }")
     unit = (ROOT / "packaging/systemd/nixery.service.in").read_text()
     user = re.search(r"^User=(.*)$", unit, flags=re.M).group(1)
@@ -129,14 +129,14 @@ def test_the_module_makes_the_users_and_directories_that_the_units_name(nix):
         assert tuple(rule.split()[:5]) in rules, rule
 
 
-def test_without_a_host_name_the_module_leaves_nginx_alone(nix):
+def test_without_a_host_name_the_module_does_not_configure_nginx(nix):
     made = module(nix, '{ enable = true; settings.NIXERY_CHANNEL = "nixos-unstable"; }')
     assert made["services"]["nginx"] == {}
     assert made["systemd"]["services"]["nixery"]["environment"] == {"NIXERY_CHANNEL": "nixos-unstable"}
     assert made["systemd"]["sockets"]["nixery"]["socketConfig"]["SocketGroup"] == "nixery"
 
 
-def test_the_module_refuses_two_sources_and_other_places(nix):
+def test_the_module_refuses_two_sources_and_other_directories(nix):
     made = module(nix, '{ enable = true; settings = { NIXERY_CHANNEL = "a"; NIXERY_PKGS_REPO = "b"; NIXERY_TREE = "/t"; }; }')
     two, place = failed(made)
     assert "NIXERY_CHANNEL NIXERY_PKGS_REPO" in two and "NIXERY_TREE cannot be set" in place
@@ -165,7 +165,7 @@ final
 """
 
 
-def test_the_image_s_package_set_has_nixery_and_what_nix_has_to_know(nix, directory):
+def test_the_images_package_set_has_nixery_and_its_registration(nix, directory):
     """On a stand-in for nixpkgs, and as the registry evaluates: what is not pinned may not be looked at."""
     (directory / "nixpkgs").mkdir()
     (directory / "nixpkgs/default.nix").write_text(NIXPKGS)
@@ -188,7 +188,7 @@ def test_the_image_s_package_set_has_nixery_and_what_nix_has_to_know(nix, direct
         assert re.search(rf"-{name}\b", asked.stdout), name
 
 
-def test_the_flake_offers_package_overlay_and_module(nix, directory):
+def test_the_flake_has_package_overlay_and_module(nix, directory):
     """From its subdirectory, with the files beside it, and a nixpkgs of our own in place of the real one."""
     stand_in, copy = directory / "nixpkgs", directory / "nixery"
     stand_in.mkdir()

@@ -38,7 +38,7 @@ def test_containerd_pulls_from_the_node(node, registry):
     assert images.status("nixery.local/hello:latest")
 
 
-def test_containerd_falls_back_where_the_node_does_not_answer(node, registry):
+def test_containerd_falls_back_if_the_node_does_not_respond(node, registry):
     images, hosts = node
     text = (NODES / "hosts.toml").read_text()
     assert text.count(f'server = "http://{LOCAL}"') == 1
@@ -49,7 +49,7 @@ def test_containerd_falls_back_where_the_node_does_not_answer(node, registry):
 
 
 @pytest.mark.parametrize("dead", [None, "mirror"])
-def test_registries_conf_leads_to_the_node_and_past_it(podman, registry, directory, dead):
+def test_registries_conf_uses_the_node_and_falls_back(podman, registry, directory, dead):
     """By podman, which reads the file as CRI-O does."""
     text = (NODES / "registries.conf").read_text()
     before, mirror = text.split("[[registry.mirror]]")

@@ -149,7 +149,7 @@ def test_a_pull_a_failure_and_an_unknown_name_are_counted_exactly(new_registry, 
     }
 
 
-def test_what_is_remembered_found_again_or_made_of_known_segments_is_told_apart(new_registry, packages):
+def test_cached_failures_existing_images_and_reused_segments_are_counted_separately(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_FAILURE_SECONDS="600", **ONE_HOP)
     assert registry.manifest("good").status == 200
     assert registry.manifest("broken").status == 424
@@ -169,7 +169,7 @@ def test_what_is_remembered_found_again_or_made_of_known_segments_is_told_apart(
     assert change.get("nixery_layers_reused_total", 0) + change.get("nixery_layer_reused_bytes_total", 0) > 0
 
 
-def test_builds_and_clients_that_wait_show_while_they_do(new_registry, packages, directory):
+def test_waiting_builds_and_clients_are_shown(new_registry, packages, directory):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_BUILDS="1", **ONE_HOP)
     answers = []
     clients = [threading.Thread(target=lambda name=name: answers.append(registry.manifest(name).status)) for name in ("gated", "gated", "good")]
@@ -209,7 +209,7 @@ def test_the_tree_the_disks_and_the_process_are_measured(new_registry, packages)
     assert now[f'nixery_worker_info{{listener="unix:{registry.socket}"}}'] == 1
 
 
-def test_pulls_that_nginx_answered_alone_are_counted_from_its_log(new_registry, packages):
+def test_pulls_that_nginx_answered_are_counted_from_its_log(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     log = registry.dir / "use.log"
     conf = (ROOT / "nginx/nixery-use.conf").read_text().replace("/var/log/nginx/nixery-use.log", str(log))
@@ -233,14 +233,14 @@ def promtool(*words: str, text: str = "") -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
 
 
-def test_promtool_finds_nothing_wrong_with_them(new_registry, packages):
+def test_promtool_accepts_the_metrics(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     assert registry.manifest("good").status == 200
     promtool("check", "metrics", text=registry.get("/metrics").body.decode())
     assert "UNTYPED" not in registry.get("/metrics").body.decode()
 
 
-def test_the_dashboard_and_the_alerts_speak_of_numbers_that_there_are(new_registry, packages):
+def test_the_dashboard_and_the_alerts_use_existing_metrics(new_registry, packages):
     promtool("check", "rules", str(MONITORING / "nixery-alerts.yml"))
     promtool("check", "config", str(MONITORING / "prometheus.yml"))
     dashboard = json.loads((MONITORING / "nixery-dashboard.json").read_text())
@@ -266,7 +266,7 @@ def test_the_dashboard_and_the_alerts_speak_of_numbers_that_there_are(new_regist
             assert f'{label}="{value}"' in samples, (label, value)
 
 
-def test_the_dashboard_counts_a_pull_once_however_many_workers_read_nginxs_log(directory):
+def test_the_dashboard_counts_a_pull_once_for_any_number_of_workers(directory):
     dashboard = json.loads((MONITORING / "nixery-dashboard.json").read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
     (pulls,) = [text.replace("$instance", ".*").replace("$__rate_interval", "5m") for text in expressions if "nixery_pulls_total" in text]
@@ -310,7 +310,7 @@ def test_the_alerts_fire_when_they_should(directory):
     promtool("test", "rules", str(directory / "test.yml"))
 
 
-def test_ten_scrape_while_images_are_pulled_and_no_counter_runs_back(new_registry, packages):
+def test_counters_never_decrease_during_concurrent_scrapes(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     over, wrong = threading.Event(), []
     scrapes = [0] * 10
@@ -350,7 +350,7 @@ def ask_from(registry, address: str, target: str) -> int:
     return status
 
 
-def test_only_this_machine_may_see_metrics_and_all_may_probe(registry):
+def test_metrics_are_for_this_machine_only_and_probes_for_all(registry):
     assert ask_from(registry, "127.0.0.1", "/metrics") == 200
     assert ask_from(registry, "127.0.0.2", "/metrics") == 403
     assert ask_from(registry, "127.0.0.2", "/healthz") == 200
@@ -359,7 +359,7 @@ def test_only_this_machine_may_see_metrics_and_all_may_probe(registry):
     assert registry.head("/healthz").status == 200
 
 
-def test_two_workers_of_one_tree_answer_for_themselves_at_an_address_each(new_registry, packages):
+def test_two_workers_of_one_tree_have_metrics_at_their_own_paths(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     second = registry.dir / "second.sock"
     status = (ROOT / "nginx/nixery-status.conf").read_text()
@@ -423,7 +423,7 @@ def programs(directory: Path) -> Path:
     return bin
 
 
-def test_without_nix_it_lives_but_is_not_ready(new_registry, packages, directory):
+def test_without_nix_a_worker_is_alive_but_not_ready(new_registry, packages, directory):
     bin = programs(directory)
     registry = new_registry(NIXERY_PKGS_PATH=packages, PATH=str(bin))
     readiness(registry, 200)
@@ -435,7 +435,7 @@ def test_without_nix_it_lives_but_is_not_ready(new_registry, packages, directory
     readiness(registry, 200)
 
 
-def test_a_disk_with_too_little_room_is_not_ready(new_registry, packages):
+def test_a_disk_with_too_little_free_space_is_not_ready(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_MIN_FREE="900T")
     answer = readiness(registry, 503)
     assert answer.json["ready"] is False
@@ -454,7 +454,7 @@ def hanging_nix(directory: Path) -> Path:
     return bin
 
 
-def test_a_nix_that_hangs_holds_up_nobody_who_asks_how_it_is(new_registry, packages, directory):
+def test_a_hanging_nix_does_not_delay_status_requests(new_registry, packages, directory):
     bin = hanging_nix(directory)
     registry = new_registry(NIXERY_PKGS_PATH=packages, PATH=str(bin), NIXERY_THREADS="1")
     readiness(registry, 200)
@@ -474,7 +474,7 @@ def test_a_nix_that_hangs_holds_up_nobody_who_asks_how_it_is(new_registry, packa
     readiness(registry, 200)
 
 
-def test_one_that_has_ended_is_not_ready(new_registry, packages):
+def test_an_ended_worker_is_not_ready(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     readiness(registry, 200)
     assert registry.stop_worker() == 0
@@ -495,7 +495,7 @@ def recording_nix(directory: Path) -> Path:
     return bin
 
 
-def test_a_request_and_the_build_that_it_began_have_its_id_and_its_trace_everywhere(new_registry, packages, directory):
+def test_request_id_and_trace_are_in_every_line_of_a_request_and_its_build(new_registry, packages, directory):
     settings = {"PATH": str(recording_nix(directory)), "TRACEPARENT": "00-of-the-worker-itself-00", **ONE_HOP}
     registry = new_registry(NIXERY_PKGS_PATH=packages, **settings)
     pulled = registry.get("/v2/good/manifests/latest", {"traceparent": TRACEPARENT})
@@ -519,13 +519,13 @@ def test_a_request_and_the_build_that_it_began_have_its_id_and_its_trace_everywh
 
 
 @pytest.mark.parametrize("parent", ["nonsense", "00-" + "0" * 32 + f"-{SPAN}-01", TRACEPARENT.upper(), TRACEPARENT + '"}'])
-def test_a_malformed_trace_is_none(new_registry, packages, parent):
+def test_a_malformed_trace_is_ignored(new_registry, packages, parent):
     registry = new_registry(NIXERY_PKGS_PATH=packages, **ONE_HOP)
     assert registry.get("/v2/good/manifests/latest", {"traceparent": parent}).status == 200
     assert not any("trace_id" in line for line in lines_of(registry))
 
 
-def test_the_trace_goes_on_to_where_a_channel_is_fetched_from(new_registry, channels, monkeypatch):  # noqa: F811
+def test_the_trace_is_passed_to_the_channel_server(new_registry, channels, monkeypatch):  # noqa: F811
     seen = []
     answer = Channels.do_GET
     monkeypatch.setattr(Channels, "do_GET", lambda self: (seen.append((self.path, self.headers.get("traceparent"))), answer(self))[1])
@@ -535,7 +535,7 @@ def test_the_trace_goes_on_to_where_a_channel_is_fetched_from(new_registry, chan
     assert {parent for _, parent in seen} == {TRACEPARENT}
 
 
-def test_every_answer_has_an_id_whoever_gives_it(registry):
+def test_every_response_has_a_request_id(registry):
     digest = registry.manifest("hello").headers["Docker-Content-Digest"]
     targets = ["/v2/", f"/v2/hello/manifests/{digest}", "/v2/hello/manifests/latest", f"/v2/hello/referrers/sha256:{'0' * 64}",
                "/v2/hello/tags/list", "/v2/hello/manifests/..", "/v2/HELLO/manifests/latest", "/healthz", "/readyz", "/metrics"]  # fmt: skip
@@ -552,7 +552,7 @@ def test_every_answer_has_an_id_whoever_gives_it(registry):
     assert ranged.status == 416 and len(ranged.headers.get_all("X-Request-Id")) == 1
 
 
-def test_a_clients_id_is_taken_only_where_nginx_is_told_to(new_registry, packages):
+def test_a_clients_request_id_is_used_only_if_nginx_is_configured_so(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     given = {"X-Request-Id": "from-the-proxy.1"}
     assert registry.get("/v2/absent/manifests/latest", given).headers["X-Request-Id"] != "from-the-proxy.1"
@@ -569,7 +569,7 @@ def test_a_clients_id_is_taken_only_where_nginx_is_told_to(new_registry, package
         assert re.fullmatch("[0-9a-f]{32}", ask({"X-Request-Id": odd}).headers["X-Request-Id"])
 
 
-def test_scanners_fill_no_log_unless_one_wants_to_see_them(new_registry, packages):
+def test_scanners_are_logged_only_at_level_debug(new_registry, packages):
     # Clients that look for signatures ask for such tags.
     signature = f"/v2/good/manifests/sha256-{'0' * 64}.sig"
     registry = new_registry(NIXERY_PKGS_PATH=packages)
@@ -600,7 +600,7 @@ def test_a_pull_that_builds_is_one_line_of_info(new_registry, packages):
 
 
 @pytest.mark.parametrize("level, expected", [("error", set()), ("warning", {"warning"}), ("info", {"info", "warning"}), ("debug", {"info", "warning", "debug"})])
-def test_levels_leave_out_what_is_beyond_them(new_registry, packages, level, expected):
+def test_lines_above_the_level_are_omitted(new_registry, packages, level, expected):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_LOG_LEVEL=level)
     assert registry.manifest("good").status == 200
     assert registry.manifest("broken").status == 424
@@ -608,12 +608,12 @@ def test_levels_leave_out_what_is_beyond_them(new_registry, packages, level, exp
     assert {line["level"] for line in lines_of(registry)} == expected
 
 
-def test_a_level_that_is_none_is_refused_at_start(registry):
+def test_an_invalid_level_is_refused_at_start(registry):
     done = registry.nixery("config", NIXERY_LOG_LEVEL="loud")
     assert done.returncode == 1 and "NIXERY_LOG_LEVEL: 'loud' is not valid" in done.stderr
 
 
-def test_for_the_journal_and_nobody_else_lines_have_their_priority_in_front(new_registry, packages):
+def test_only_lines_for_the_journal_begin_with_their_priority(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     registry.stop_worker()
     status = registry.worker_log.stat()

@@ -1,4 +1,4 @@
-"""A registry that has too much to do, as the clients that people have meet it."""
+"""An overloaded registry, seen by common clients."""
 
 import subprocess
 
@@ -28,7 +28,7 @@ in {
 
 @pytest.fixture
 def busy(directory):
-    """A registry that builds, and has room for nothing more until busy.open()."""
+    """A registry that runs a build and has a full queue until busy.open()."""
     gate = directory / "gate"
     packages = write_package_set(directory / "packages", SET.replace("GATE", str(gate)))
     settings = {"NIXERY_BUILDS": "1", "NIXERY_QUEUE": "0", "NIXERY_HOP_SECONDS": "1", "NIX_TIMEOUT": "600"}
@@ -45,14 +45,14 @@ def refused(registry, name: str) -> bool:
     return any(f"/v2/{name}/manifests/latest 429 " in line for line in (registry.dir / "access.log").read_text().splitlines())
 
 
-def test_docker_shows_why(busy, docker):
+def test_docker_shows_the_reason(busy, docker):
     pulled = docker("pull", f"{busy.host}/one")
     assert pulled.returncode != 0
     assert "toomanyrequests: 0 requests are queued already: try again in a while" in pulled.stderr, pulled.stderr
 
 
-def test_containerd_says_that_it_is_too_many_requests(busy, containerd):
-    """All that it ever says of an answer that is none of these: 404, 401."""
+def test_containerd_reports_too_many_requests(busy, containerd):
+    """containerd shows only the status, except for 404 and 401."""
     pulled = run(program("ctr", "containerd"), "-a", containerd.address, "images", "pull", "--plain-http", f"{busy.host}/one:latest")
     assert pulled.returncode != 0 and "429 Too Many Requests" in pulled.stderr, pulled.stderr
 
@@ -73,7 +73,7 @@ def test_oras_shows_why(busy, oras):  # noqa: F811
     assert asked.returncode != 0 and "0 requests are queued already: try again in a while" in asked.stderr, asked.stderr
 
 
-def test_podman_and_skopeo_come_back_by_themselves(busy, podman):
+def test_podman_and_skopeo_retry_by_themselves(busy, podman):
     pulls = {
         "one": [*podman.words, "pull", "--tls-verify=false", f"{busy.host}/one"],
         "two": [program("skopeo", "skopeo"), "inspect", "--tls-verify=false", f"docker://{busy.host}/two"],
@@ -92,8 +92,8 @@ def test_podman_and_skopeo_come_back_by_themselves(busy, podman):
             process.wait()
 
 
-def test_so_they_do_where_nginx_limits_them(directory, podman, monkeypatch):
-    """With the sample's zone for misses, and no status named."""
+def test_podman_and_skopeo_retry_under_nginxs_limits(directory, podman, monkeypatch):
+    """With the sample's zone for misses and without limit_req_status."""
     monkeypatch.setattr(Registry, "server", "limit_req zone=nixery_misses nodelay;")
     original = Registry.start_nginx
 
@@ -109,7 +109,7 @@ def test_so_they_do_where_nginx_limits_them(directory, podman, monkeypatch):
     monkeypatch.setattr(Registry, "start_nginx", start_nginx)
     packages = write_package_set(directory / "packages", SET)
     with started(packages, {}) as registry:
-        # Misses of one client, more than two in a second.
+        # Misses of one client, more than two per second.
         answers = [registry.get(f"/v2/nosuch{n}/manifests/latest") for n in range(5)]
         assert 429 in {answer.status for answer in answers}, answers
         (limited, *_) = [answer for answer in answers if answer.status == 429]

@@ -117,7 +117,7 @@ def test_the_image_is_declared_with_the_project_s_version(own_image):
     assert own_image == f"{declared['name']}:{declared['tag']}"
 
 
-def test_a_set_with_a_deb_of_one_s_own_is_the_same_each_time(directory):
+def test_a_set_with_a_local_deb_is_reproducible(directory):
     """Wherever the .deb lies; what it depends on comes from the archive."""
     made = directory / "made"
     (made / "DEBIAN").mkdir(parents=True)
@@ -139,7 +139,7 @@ def test_a_set_with_a_deb_of_one_s_own_is_the_same_each_time(directory):
     assert (Path(path) / "bin/own").exists() and re.search(r"-dash-", closure), closure
 
 
-def test_as_root_it_builds_and_serves_and_stops_when_it_is_told(docker, own_image, packages, directory):
+def test_as_root_it_builds_serves_and_stops_on_sigterm(docker, own_image, packages, directory):
     with started(docker, own_image, packages) as container:
         assert holds(pull(container, "greeting", directory), "share/greeting")
         assert run("curl", "-sf", f"http://127.0.0.1:{container.port}/").stdout.startswith("<!doctype html>")
@@ -147,7 +147,7 @@ def test_as_root_it_builds_and_serves_and_stops_when_it_is_told(docker, own_imag
         assert "ended by itself" not in container.log()
 
 
-def test_confined_and_without_root_it_does_the_same(docker, own_image, packages, directory):
+def test_confined_and_without_root_it_builds_serves_and_stops(docker, own_image, packages, directory):
     with volumes(docker, own_image) as mounts:
         with started(docker, own_image, packages, *CONFINED, *mounts) as container:
             assert holds(pull(container, "greeting", directory), "share/greeting")
@@ -163,12 +163,12 @@ def test_confined_and_without_root_it_does_the_same(docker, own_image, packages,
             assert "image built" not in container.log(), before
 
 
-def test_without_root_and_without_a_seeded_store_it_says_what_to_do(docker, own_image):
+def test_without_root_and_without_a_seeded_store_it_names_the_fix(docker, own_image):
     done = docker("run", "--rm", "--network", "none", *CONFINED, "--tmpfs", "/run/nixery", "--tmpfs", "/tmp", own_image, "worker")
     assert done.returncode == 1 and "mount a volume at /nix that `seed` has filled" in done.stderr
 
 
-def test_nix_in_it_knows_the_image_s_store(docker, own_image, packages):
+def test_its_nix_has_the_images_store_registered(docker, own_image, packages):
     with started(docker, own_image, packages) as container:
         store = set(container.exec("ls", "/nix/store").split())
         valid = {line.rpartition("/")[2] for line in container.exec("nix-store", "--query", "--requisites", "/nix/var/nix/gcroots/nixery-image").split()}
@@ -182,7 +182,7 @@ def test_nix_in_it_knows_the_image_s_store(docker, own_image, packages):
         container.exec("nix-store", "--verify", "--check-contents")
 
 
-def test_a_volume_of_an_earlier_image_is_seeded_anew(docker, own_image, packages):
+def test_a_volume_of_an_earlier_image_is_seeded_again(docker, own_image, packages):
     """What is there stays, what is missing comes, what was left half done goes."""
     with volumes(docker, own_image) as mounts:
         nix = mounts[1].split(":")[0]
@@ -195,7 +195,7 @@ def test_a_volume_of_an_earlier_image_is_seeded_anew(docker, own_image, packages
 
 
 @pytest.mark.parametrize("victim", ["nixery.serve", "nginx"])
-def test_when_one_dies_the_container_ends(docker, own_image, packages, victim):
+def test_the_container_ends_when_one_process_dies(docker, own_image, packages, victim):
     with started(docker, own_image, packages) as container:
         listed = [line.split(None, 2) for line in docker.check("top", container.id, "-eo", "pid,ppid,args").splitlines()[1:]]
         wanted = {"nixery.serve": "nixery serve", "nginx": "master process"}[victim]
@@ -227,14 +227,14 @@ def test_its_git_fetches_a_source(docker, own_image, packages, directory):
         assert holds(pull(container, "greeting:main", directory), "share/greeting")
 
 
-def test_what_is_a_person_s_own_goes_into_nginx(docker, own_image, packages, directory):
+def test_the_operators_files_are_included_by_nginx(docker, own_image, packages, directory):
     (directory / "server.d").mkdir()
     (directory / "server.d/greeting.conf").write_text("location = /mine { return 200 mine; }\n")
     with started(docker, own_image, packages, "-v", f"{directory}/server.d:/etc/nixery.d/server:ro") as container:
         assert run("curl", "-sf", f"http://127.0.0.1:{container.port}/mine").stdout == "mine"
 
 
-def test_other_words_are_nixery_s_own(docker, own_image):
+def test_other_arguments_are_passed_to_nixery(docker, own_image):
     declared = json.loads((ROOT / "packaging/image/nixery.json").read_text())
     assert declared["tag"] in docker.run_image(own_image, "--version")
     assert "nixery gc" in docker.run_image(own_image, "help", "gc")

@@ -1,4 +1,4 @@
-"""The Debian package: installed into a throw-away Debian, started by systemd, pulled from."""
+"""The Debian package: installed into a throw-away Debian, started by systemd, used for pulls."""
 
 import json
 import os
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can boot a 
 
 @pytest.fixture(scope="module")
 def debian(package):
-    """With the package installed, but for nothing enabled or started by hand."""
+    """Debian with the package installed; nothing is enabled or started by hand."""
     with temporary_directory() as directory, running(BootedDebian(directory)) as debian:
         debian.install(package, "nginx-light", "curl", "busybox-static")
         debian.port = free_port()
@@ -37,7 +37,7 @@ def debian(package):
         (packages / "default.nix").write_text(PACKAGES)
         with open(debian.root / "etc/nixery/nixery.env", "a") as settings:
             settings.write("NIXERY_PKGS_PATH=/srv/packages\n")
-        # Builders in a sandbox need mounts that a sandbox may not give.
+        # Builders' sandboxes need mounts that the tests' sandbox may not allow.
         with open(debian.root / "etc/nix/nix.conf", "a") as settings:
             settings.write("\nsandbox = false\nfilter-syscalls = false\nsubstituters =\n")
         site = debian.root / "etc/nginx/sites-available/nixery"
@@ -45,7 +45,7 @@ def debian(package):
         assert "listen 127.0.0.1:8080;" in text
         site.write_text(text.replace("127.0.0.1:8080", f"127.0.0.1:{debian.port}"))
         (debian.root / "etc/nginx/sites-enabled/default").unlink()
-        # No device can be made here; the rest of the sandbox is in force.
+        # No device can be made here; the rest of the unit's sandbox is active.
         drop_in = debian.root / "etc/systemd/system/nixery.service.d"
         drop_in.mkdir()
         (drop_in / "container.conf").write_text("[Service]\nPrivateDevices=no\n")
@@ -53,12 +53,12 @@ def debian(package):
         yield debian
 
 
-def test_lintian_finds_nothing(package):
+def test_lintian_reports_nothing(package):
     done = run(program("lintian", "lintian"), "--fail-on", "error,warning", "--allow-root", str(package))
     assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr
 
 
-def test_the_package_holds_what_it_says(package):
+def test_the_package_has_its_files(package):
     files = check("dpkg-deb", "--contents", str(package))
     for path in ("/usr/bin/nixery", "/lib/systemd/system/nixery.service", "/lib/systemd/system/nixery.socket", "/usr/lib/sysusers.d/nixery.conf",
                  "/usr/lib/tmpfiles.d/nixery.conf", "/etc/nginx/sites-available/nixery", "/etc/nixery/nixery.env", "/usr/share/man/man1/nixery.1.gz",
@@ -68,7 +68,7 @@ def test_the_package_holds_what_it_says(package):
     assert "sites-enabled" not in files
 
 
-def test_the_units_leave_a_worker_few_rights(package, directory):
+def test_the_units_give_a_worker_few_permissions(package, directory):
     check("dpkg-deb", "--extract", str(package), str(directory))
     unit = directory / "lib/systemd/system/nixery.service"
     said = check("systemd-analyze", "security", "--offline=true", str(unit))
@@ -87,24 +87,24 @@ def test_installed_and_started_it_builds_and_serves(debian):
     assert debian.check("systemctl", "is-active", "nixery.service") == "active\n"
     worker = debian.check("systemctl", "show", "-p", "MainPID", "--value", "nixery.service").strip()
     assert debian.check("stat", "-c", "%U", f"/proc/{worker}") == "nixery\n"
-    # The journal reads what the worker has written in its own time.
+    # The journal reads the worker's output asynchronously.
     wait_for(lambda: '"event":"image built"' in debian.check("journalctl", "--no-pager", "-u", "nixery", "-p", "info..info"), "the journal", 60)
-    # nginx reads the tree, and nobody but the worker the state.
+    # nginx can read the tree, and only the worker the state.
     assert debian.check("stat", "-c", "%a %U", "/var/lib/nixery/tree", "/var/lib/nixery/state") == "755 nixery\n700 nixery\n"
-    # Its sandbox hides nothing that it tells of itself.
+    # The sandbox does not hide its own metrics.
     ready = lambda: json.loads(debian.check("curl", "-sS", f"http://127.0.0.1:{debian.port}/readyz"))["ready"] is True
-    wait_for(ready, "the worker to have looked at everything", 60)  # within 3 s, or it says that it has not
+    wait_for(ready, "the worker's checks", 60)  # within 3 s, or they are reported as pending
     page = debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/metrics")
     assert 'nixery_worker_info{listener="systemd"} 1' in page
     for name in ("process_resident_memory_bytes", "process_open_fds", 'nixery_disk_free_bytes{directory="state"}'):
         assert float(re.search(f"^{re.escape(name)} (.*)$", page, flags=re.M)[1]) > 0, name
-    # What is built is served without it.
+    # Built images are served without it.
     debian.check("systemctl", "stop", "nixery.service", "nixery.socket")
     debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/v2/hello/manifests/latest")
     debian.check("systemctl", "start", "nixery.socket")
 
 
-def test_doctor_finds_the_packages_set_up_well_and_what_is_spoilt(debian):
+def test_doctor_accepts_the_packages_set_up_and_finds_damage(debian):
     words = ("nixery", "doctor", "--json", "--settings", "/etc/nixery/nixery.env", "--deadline", "120s")
     debian.check("systemctl", "start", "nixery.service")
     report = json.loads(debian.check(*words))
@@ -172,15 +172,15 @@ def test_what_doctor_says_starts_what_does_not_run_and_lets_the_worker_reach_the
     heals(spoil("gpasswd -d nixery nix-users && systemctl restart nixery.service")["nix.store"], "nix.store", "nix.build", "worker.ready")
 
 
-def test_an_evaluation_reads_nothing_of_the_machine(debian):
+def test_an_evaluation_reads_no_files_of_the_machine(debian):
     answer = debian.check("curl", "-sSL", "-w", "%{http_code}", f"http://127.0.0.1:{debian.port}/v2/spy/manifests/latest")
     assert answer.endswith("422") and "access to absolute path" in answer, answer
 
 
-def test_what_root_does_by_hand_is_the_workers(debian):
-    """As the README has it, after nginx's log has been rotated: it is then the group adm's."""
+def test_files_that_root_makes_by_hand_belong_to_the_worker(debian):
+    """As in the README, after a rotation of nginx's log, which then belongs to the group adm."""
     settings = ("--settings", "/etc/nixery/nixery.env")
-    # Also for a root who is strict, where he is at home.
+    # Also with a strict umask and from root's home directory.
     strictly = ("sh", "-c", 'umask 077; cd /root; exec nixery "$@"', "-")
     debian.check("systemctl", "start", "nixery.service")
     debian.check("chmod", "600", "/etc/nixery/nixery.env")
@@ -190,7 +190,7 @@ def test_what_root_does_by_hand_is_the_workers(debian):
     try:
         assert json.loads(debian.check(*strictly, "gc", *settings, "--json", "--dry-run"))["images"] == []
         assert json.loads(debian.check(*strictly, "build", *settings, "--json", "by-hand"))["layers"] >= 1
-        assert "all is well" in debian.check(*strictly, "verify", *settings)
+        assert "no problems found" in debian.check(*strictly, "verify", *settings)
         foreign = "find /var/lib/nixery ! -user nixery; find /var/lib/nixery/tree ! -type l ! -perm -o+r"
         assert debian.check("sh", "-c", foreign) == ""
     finally:
@@ -201,7 +201,7 @@ def test_what_root_does_by_hand_is_the_workers(debian):
     assert json.loads(debian.check("curl", "-sSf", f"http://127.0.0.1:{debian.port}/v2/by-hand/manifests/latest"))["layers"]
 
 
-def test_a_settings_file_says_by_hand_what_it_says_to_systemd(debian):
+def test_a_settings_file_means_the_same_by_hand_and_to_systemd(debian):
     (debian.root / "root/said.env").write_text(
         "# of all kinds \\\nNIXERY_HOPS=1\nNIXERY_GC_KEEP=team/* \\\n  base\n NIXERY_BLOCKED = 'a* b*' \nNIXERY_BUILDER_ID=\"https://a/\\\\b\"\n"
         "NIXERY_SIGNING_IDENTITY=a\\ 'b' \"c\" # d\nexport NIXERY_HOP_SECONDS=7\n; NIXERY_THREADS=9\nno line\nNIXERY_ALLOWED_BRANCHES='x\ny' \"z\\\nw\"\n"
@@ -219,7 +219,7 @@ def test_a_settings_file_says_by_hand_what_it_says_to_systemd(debian):
     assert {"NIXERY_GC_KEEP", "NIXERY_BLOCKED", "NIXERY_BUILDER_ID", "NIXERY_SIGNING_IDENTITY", "NIXERY_ALLOWED_BRANCHES", "NIXERY_CHANNEL_URL"} <= given
 
 
-def test_completions_and_the_manual_know_every_command_and_setting(debian):
+def test_completions_and_the_manual_have_every_command_and_setting(debian):
     commands = re.findall(r"^  nixery (\S+)", debian.check("nixery", "help"), flags=re.M)
     assert {"serve", "build", "gc", "verify"} <= set(commands)
     manual = (debian.check("zcat", "/usr/share/man/man1/nixery.1.gz") if (debian.root / "usr/share/man/man1/nixery.1.gz").exists() else "").replace("\\-", "-")

@@ -213,28 +213,28 @@ def layer_files(registry: Registry, manifest: dict) -> dict[str, bytes]:
 # The package as it is
 
 
-def test_every_snippet_for_nginx_is_there_and_names_the_page_where_it_is(files):
+def test_every_nginx_snippet_is_installed_with_the_path_of_the_page(files):
     places = files / "usr/share/nixery/nginx"
     assert {path.name for path in places.glob("*.conf")} == {path.name for path in (ROOT / "nginx").glob("*.conf")}
     (page,) = re.findall(r"^map \S+ \$nixery_web \{ default (\S+); \}", (places / "nixery-http.conf").read_text(), flags=re.M)
     assert (files / page.lstrip("/") / "index.html").is_file(), page
 
 
-def test_it_depends_on_what_the_worker_runs_and_recommends_nginx(package):
+def test_it_depends_on_the_workers_programs_and_recommends_nginx(package):
     depends, recommends = (check("dpkg-deb", "-f", str(package), field) for field in ("Depends", "Recommends"))
     for name in ("nix-bin", "git", "ca-certificates", "libfcgi0ldbl", "libarchive13", "libcurl4"):
         assert re.search(rf"\b{name}\b", depends), name
     assert "nginx" in recommends
 
 
-def test_what_an_operator_edits_is_not_overwritten(package, directory):
+def test_the_operators_changes_are_not_overwritten(package, directory):
     check("dpkg-deb", "-e", str(package), str(directory))
     conffiles = (directory / "conffiles").read_text().split()
     assert "/etc/nginx/sites-available/nixery" in conffiles
     assert any(name.startswith("/etc/nixery/") for name in conffiles)
 
 
-def test_systemd_takes_the_units_and_their_sandbox_stays_strict(files):
+def test_systemd_accepts_the_units_and_their_sandbox_stays_strict(files):
     units = [str(files / f"lib/systemd/system/nixery.{kind}") for kind in ("service", "socket")]
     # The program is where the package will put it; that alone is complained about here.
     told = run(program("systemd-analyze", "systemd"), "verify", "--man=no", *units)
@@ -323,7 +323,7 @@ def test_an_image_is_pulled_from_the_installed_registry(installed):
     assert str(installed.debian.id_of("group", "nix-users")) in re.search(r"^Groups:\s*(.*)", status, flags=re.M).group(1).split()
 
 
-def test_nginx_reads_the_tree_and_nobody_else_the_state(installed):
+def test_nginx_can_read_the_tree_and_nobody_else_the_state(installed):
     assert installed.manifest("hello").status == 200
     as_nginx = ["setpriv", "--reuid=www-data", "--regid=www-data", "--init-groups"]
     installed.debian.check(*as_nginx, "test", "-r", "/var/lib/nixery/tree/tags/hello/_tags/latest/manifest.oci-manifest")
@@ -379,7 +379,7 @@ def allowed_calls(unit: dict[str, list[str]]) -> set[str]:
     return allowed | ({"fstatat64", "newfstatat", "pread64", "pwrite64"} if "read" in allowed else set())
 
 
-def test_nix_has_no_complaint_about_where_it_runs(installed):
+def test_nix_prints_no_warnings_in_the_sandbox(installed):
     """What a child says on standard error gets into build logs and answers."""
     as_worker = ["setpriv", "--reuid=nixery", "--regid=nixery", "--init-groups", "--no-new-privs", "env", "HOME=/var/lib/nixery", "NIX_REMOTE=daemon"]
     words = installed.debian.words(*as_worker, "nix-instantiate", "--eval", "--expr", "1 + 1", proc=installed.debian.proc_of_worker())
@@ -387,7 +387,7 @@ def test_nix_has_no_complaint_about_where_it_runs(installed):
     assert (done.returncode, done.stdout, done.stderr) == (0, "2\n", "")
 
 
-def test_what_is_built_is_served_when_the_worker_is_gone(installed):
+def test_built_images_are_served_without_the_worker(installed):
     """The last of those that need the worker."""
     assert installed.manifest("hello").status == 200
     installed.worker.terminate()
@@ -397,7 +397,7 @@ def test_what_is_built_is_served_when_the_worker_is_gone(installed):
     assert (missing.status, missing.headers["Retry-After"] is not None) == (503, True)
 
 
-def test_the_package_can_be_removed_and_leaves_what_was_built(installed):
+def test_removing_the_package_keeps_built_images(installed):
     root = installed.debian.root
     enabled = root / "etc/nginx/sites-enabled"
     (enabled / "registry").symlink_to("/etc/nginx/sites-available/nixery")

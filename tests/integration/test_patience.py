@@ -138,7 +138,7 @@ def waits(registry, front, docker, podman, containerd, tmp_path_factory):
 
 
 @pytest.mark.parametrize("who", ["two minutes", "two minutes, through a load balancer"])
-def test_a_build_of_two_minutes_is_pulled_in_one_go_by_a_client_with_thirty_seconds_of_patience(waits, who):
+def test_one_pull_waits_for_a_build_of_two_minutes_with_a_client_timeout_of_thirty_seconds(waits, who):
     wait = waits[who].result()
     assert wait.statuses[-1] == 200, wait
     assert set(wait.statuses[:-1]) == {307} and 5 <= len(wait.statuses) <= 10
@@ -147,13 +147,13 @@ def test_a_build_of_two_minutes_is_pulled_in_one_go_by_a_client_with_thirty_seco
 
 
 @pytest.mark.parametrize("who", ["docker", "podman", "skopeo"])
-def test_engines_pull_it_through_a_load_balancer_that_cuts_at_thirty_seconds(waits, who):
+def test_engines_pull_it_through_a_load_balancer_with_a_timeout_of_thirty_seconds(waits, who):
     done, seconds = waits[who].result()
     assert done.returncode == 0, done.stdout + done.stderr
     assert seconds > 60
 
 
-def test_so_does_containerd(waits):
+def test_containerd_pulls_it_through_the_load_balancer(waits):
     output, seconds = waits["ctr"].result()
     assert "done" in output
     assert seconds > 60
@@ -172,7 +172,7 @@ def test_a_build_of_six_minutes_needs_the_clients_own_retries_and_no_second_buil
         r'pull it again in a while, the build goes on"', wait.messages[0]), wait.messages
 
 
-def test_what_a_person_sees_who_waits_too_long_and_what_when_it_is_there(new_module_registry, slow_images, docker, podman):
+def test_messages_of_a_pull_that_waits_too_long_and_of_the_next_one(new_module_registry, slow_images, docker, podman):
     registry = new_module_registry(NIXERY_PKGS_PATH=slow_images, NIXERY_HOP_SECONDS="3", NIXERY_HOPS="1")
     wait_for(lambda: registry.manifest("slow.s1").status == 200, "what all slow packages need", 300)
     # Nix is at it before a person asks.

@@ -30,7 +30,7 @@ def members(registry, name: str) -> dict[str, dict]:
     return {member["platform"]["architecture"]: member for member in answer.json["manifests"]}
 
 
-def test_a_plain_name_is_an_index_of_the_images_that_the_platforms_names_stand_for(both):
+def test_a_plain_name_is_an_index_of_the_platforms_images(both):
     answer = both.manifest("hello")
     assert answer.headers["Content-Type"] == INDEX
     found = members(both, "hello")
@@ -66,26 +66,26 @@ def test_one_platform_gives_a_plain_manifest(new_registry):
     assert answer.json["config"]
 
 
-def test_a_platform_that_cannot_be_built_is_left_out_and_the_index_says_why(both):
+def test_a_platform_that_cannot_be_built_is_omitted_and_the_index_has_the_reason(both):
     assert list(members(both, "amd64only")) == ["amd64"]
     annotations = both.manifest("amd64only").json["annotations"]
     assert "amd64-only" in annotations["io.nixery.left-out.arm64"]
     assert "io.nixery.left-out.amd64" not in annotations
 
 
-def test_a_platform_that_was_asked_for_by_name_fails(both):
+def test_a_requested_platform_that_cannot_be_built_fails(both):
     answer = both.manifest("arm64/amd64only")
     assert (answer.status, answer.error["code"]) == (404, "MANIFEST_UNKNOWN")
 
 
-def test_what_no_platform_can_have_fails_as_it_would_for_one(both, registry):
+def test_a_package_that_no_platform_has_fails_as_for_one_platform(both, registry):
     for name in ("crul", "failingpackage"):
         two, one = both.manifest(name), registry.manifest(name)
         assert (two.status, two.error["code"]) == (one.status, one.error["code"]), name
         assert two.error["message"] == one.error["message"], name
 
 
-def test_a_platform_that_ran_out_of_time_is_not_left_out(new_registry, directory):
+def test_a_platform_that_timed_out_is_not_omitted(new_registry, directory):
     """A busy host's limit: the next pull may be within it."""
     shims, hang = directory / "shims", directory / "hang"
     shims.mkdir()
@@ -118,7 +118,7 @@ MEETING = """{ system, ... }: {
 """
 
 
-def test_the_members_are_built_side_by_side(new_registry, directory):
+def test_the_members_are_built_in_parallel(new_registry, directory):
     packages, place = directory / "packages", directory / "place"
     packages.mkdir()
     place.mkdir()
@@ -129,7 +129,7 @@ def test_the_members_are_built_side_by_side(new_registry, directory):
     assert any("amd64: " in log and "arm64: " in log for log in logs)
 
 
-def test_dockers_list_where_that_is_the_format(new_registry):
+def test_the_docker_format_gives_a_manifest_list(new_registry):
     registry = new_registry(NIXERY_FORMAT="docker", **BOTH)
     answer = registry.manifest("hello")
     assert answer.headers["Content-Type"] == LIST
@@ -137,7 +137,7 @@ def test_dockers_list_where_that_is_the_format(new_registry):
     assert list(members(registry, "hello")) == ["amd64", "arm64"]
 
 
-def test_docker_pulls_the_platform_that_it_asks_for(both, docker):
+def test_docker_pulls_the_requested_platform(both, docker):
     for architecture in ("arm64", "amd64"):
         docker.check("pull", "--platform", f"linux/{architecture}", f"{both.host}/hello")
         seen = docker.check("image", "inspect", "--format", "{{.Architecture}}", f"{both.host}/hello")
@@ -145,7 +145,7 @@ def test_docker_pulls_the_platform_that_it_asks_for(both, docker):
     assert docker.run_image(f"{both.host}/hello", "hello")
 
 
-def test_podman_pulls_the_platform_that_it_asks_for(both, podman):
+def test_podman_pulls_the_requested_platform(both, podman):
     for architecture in ("arm64", "amd64"):
         pulled = podman("pull", "--tls-verify=false", "--arch", architecture, f"{both.host}/hello")
         assert pulled.returncode == 0, pulled.stderr
@@ -189,7 +189,7 @@ def test_an_index_is_built_exported_and_planned_by_command(both, directory):
     assert {m["digest"].removeprefix("sha256:") for m in members(both, "hello").values()} <= copied
 
 
-def test_other_settings_make_other_images_of_the_names_that_are_there(new_registry):
+def test_changed_settings_rebuild_existing_names(new_registry):
     registry = new_registry()
     one = digest_of(registry.manifest("hello"))
     assert registry.stop_worker() == 0
@@ -199,7 +199,7 @@ def test_other_settings_make_other_images_of_the_names_that_are_there(new_regist
     assert [event["reason"] for event in registry.events("tag dropped")] == ["it was built under other settings"]
 
 
-def test_members_carry_their_own_documents(both):
+def test_members_have_their_own_documents(both):
     for architecture, member in members(both, "hello").items():
         listed = both.get(f"/v2/hello/referrers/{member['digest']}").json["manifests"]
         types = {referrer["artifactType"] for referrer in listed}

@@ -122,7 +122,7 @@ def running_pod(docker, image, directory, pod, packages):
 
 
 @pytest.mark.parametrize("name", ["base", "deployment"])
-def test_a_pod_makes_images_of_niximages_and_serves_them(docker, own_image, rendered, packages, directory, name):  # noqa: F811
+def test_a_pod_builds_and_serves_niximages(docker, own_image, rendered, packages, directory, name):  # noqa: F811
     (pod,) = pods(rendered[name])
     with running_pod(docker, own_image, directory, pod, packages) as (made, api):
         assert made.probes()
@@ -143,7 +143,7 @@ def test_a_pod_makes_images_of_niximages_and_serves_them(docker, own_image, rend
             assert {path.stat().st_uid for path in (directory / "volumes").glob("*") if path.name in ("nix", "tree", "state", "images")} == {1000}
 
 
-def test_nothing_is_mounted_through_a_link(docker, own_image, rendered):  # noqa: F811
+def test_no_mount_goes_through_a_link(docker, own_image, rendered):  # noqa: F811
     """A directory that one package alone gives is a link into the store, where a mount would change the package."""
     places = {mount["mountPath"] for name in rendered for (pod,) in [pods(rendered[name])] for container in pod["containers"] for mount in container["volumeMounts"]}
     places |= {"/etc/nixery.d/http", "/etc/nixery.d/server", "/etc/nixery.d/secrets"}

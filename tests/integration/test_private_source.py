@@ -112,7 +112,7 @@ def assert_nowhere(registry, secret: str, *outputs: str):
 
 
 @pytest.mark.parametrize("given", ["url", "url, encoded", "url, token alone", "file with a name", "file", "file, and a name in the url"])
-def test_a_token_opens_the_repository_and_shows_nowhere(new_registry, directory, http_url, given):
+def test_a_token_gives_access_and_is_never_shown(new_registry, directory, http_url, given):
     settings = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"http://{http_url}"}
     in_url = {"url": f"reader:{SECRET}", "url, encoded": f"r%65ader:{ENCODED}", "url, token alone": ENCODED, "file, and a name in the url": "git"}
     if given in in_url:
@@ -140,7 +140,7 @@ def test_a_token_opens_the_repository_and_shows_nowhere(new_registry, directory,
                        referrers.body.decode())
 
 
-def test_gits_own_settings_in_the_environment_hold_beside_the_token(new_registry, http_url):
+def test_gits_settings_in_the_environment_are_kept_with_a_token(new_registry, http_url):
     PrivateFiles.agents.clear()
     environment = {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "core.abbrev", "GIT_CONFIG_VALUE_0": "12",
                    "GIT_CONFIG_KEY_1": "http.userAgent", "GIT_CONFIG_VALUE_1": "of the operator"}  # fmt: skip
@@ -149,7 +149,7 @@ def test_gits_own_settings_in_the_environment_hold_beside_the_token(new_registry
     assert PrivateFiles.agents == {"of the operator"}
 
 
-def test_a_wrong_token_is_a_passing_failure_that_does_not_tell_it(new_registry, http_url):
+def test_a_wrong_token_is_a_transient_failure_that_does_not_show_it(new_registry, http_url):
     wrong = "wrong-" + SECRET
     registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"http://reader:{wrong}@{http_url}")
     answer = registry.manifest("tool")
@@ -157,7 +157,7 @@ def test_a_wrong_token_is_a_passing_failure_that_does_not_tell_it(new_registry, 
     assert_nowhere(registry, wrong, answer.body.decode())
 
 
-def test_a_token_file_that_cannot_be_read_or_is_for_nothing_is_refused_at_start(new_registry, directory):
+def test_an_unreadable_or_unused_token_file_is_refused_at_start(new_registry, directory):
     registry = new_registry()
     (directory / "empty").touch()
     for settings in ({"NIXERY_PKGS_TOKEN_FILE": "/nowhere/token"}, {"NIXERY_PKGS_TOKEN_FILE": str(directory / "empty")}):
@@ -195,7 +195,7 @@ def ssh_with(directory, key: str) -> str:
     return f"ssh -F none -i {directory}/{key} -o IdentitiesOnly=yes -o UserKnownHostsFile={directory}/known_hosts -o BatchMode=yes"
 
 
-def test_an_ssh_key_opens_the_repository_and_shows_nowhere(new_registry, directory, ssh_server):
+def test_an_ssh_key_gives_access_and_is_never_shown(new_registry, directory, ssh_server):
     key = "".join((directory / "client").read_text().splitlines()[1:3])
     with Watch(key) as watch:
         registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=ssh_server, GIT_SSH_COMMAND=ssh_with(directory, "client"))
@@ -206,6 +206,6 @@ def test_an_ssh_key_opens_the_repository_and_shows_nowhere(new_registry, directo
     assert_nowhere(registry, key, image.body.decode())
 
 
-def test_another_key_is_let_in_nowhere(new_registry, directory, ssh_server):
+def test_another_ssh_key_gives_no_access(new_registry, directory, ssh_server):
     registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=ssh_server, GIT_SSH_COMMAND=ssh_with(directory, "stranger"))
     assert registry.manifest("tool").status == 503

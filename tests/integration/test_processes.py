@@ -35,7 +35,7 @@ def limits_of(pid) -> list[str]:
     return next(line for line in lines if line.startswith("Max open files")).split()[3:5]
 
 
-def test_nix_has_the_limit_of_descriptors_that_the_worker_was_given(directory, shims):
+def test_nix_has_the_workers_original_limit_of_descriptors(directory, shims):
     settings = shims(nix_store=f"ulimit -Sn >>{directory}/limits", nix_instantiate=f"ulimit -Sn >>{directory}/limits")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with web_site(**settings) as site:
@@ -73,7 +73,7 @@ def test_a_worker_serves_with_descriptors_over_1023():
                 os.close(fd)
 
 
-def test_a_build_that_is_cut_off_leaves_no_directory(directory):
+def test_an_interrupted_build_leaves_no_directory(directory):
     """Nix removes it when it is asked to end, and not when it is killed."""
     temporary = directory / "temporary"
     temporary.mkdir()
@@ -85,7 +85,7 @@ def test_a_build_that_is_cut_off_leaves_no_directory(directory):
     assert [path.name for path in temporary.rglob("*")] == []
 
 
-def test_a_path_in_nixs_log_that_is_no_derivation_is_not_opened(directory, shims):
+def test_a_path_in_nixs_log_that_is_not_a_derivation_is_not_opened(directory, shims):
     fifo, endless = directory / "a.drv", directory / "b.drv"
     os.mkfifo(fifo)
     endless.symlink_to("/dev/zero")
@@ -96,7 +96,7 @@ def test_a_path_in_nixs_log_that_is_no_derivation_is_not_opened(directory, shims
 
 
 @pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
-def test_a_worker_that_is_started_with_closed_descriptors_serves(closed):
+def test_a_worker_started_with_closed_descriptors_serves(closed):
     with web_site() as site:
         site.stop_worker()
         site.worker = subprocess.Popen(["bash", "-c", f'exec {NIXERY} serve {closed}'], env=site.env)
@@ -107,7 +107,7 @@ def test_a_worker_that_is_started_with_closed_descriptors_serves(closed):
         assert site.stop_worker() == 0
 
 
-def test_output_that_is_lost_because_it_is_closed_is_an_error(directory):
+def test_closed_standard_output_is_an_error(directory):
     done = subprocess.run(["bash", "-c", f"{NIXERY} config >&-"], capture_output=True, text=True,
                           env={**os.environ, "NIXERY_PKGS_PATH": str(directory)})  # fmt: skip
     assert (done.returncode, done.stderr) == (1, "nixery: cannot write to standard output\n")
@@ -124,7 +124,7 @@ def test_sighup_ends_neither_the_worker_nor_a_wait():
         assert site.stop_worker() == 0
 
 
-def test_of_two_workers_that_start_at_the_same_moment_one_serves_and_the_other_says_so():
+def test_one_of_two_workers_that_start_at_the_same_time_serves_and_the_other_reports_it():
     with web_site() as site:
         site.stop_worker(signal.SIGKILL)
         assert site.socket.exists()

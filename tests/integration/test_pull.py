@@ -23,7 +23,7 @@ def test_every_byte_served_matches_its_digest_and_size(registry):
         assert len(blob.body) == descriptor["size"] == int(blob.headers["Content-Length"])
 
 
-def test_a_warm_pull_by_tag_asks_no_worker(new_registry, docker):
+def test_a_warm_pull_by_tag_needs_no_worker(new_registry, docker):
     registry = new_registry()
     image = f"{registry.host}/hello"
     docker.check("pull", image)
@@ -42,12 +42,12 @@ def test_the_order_of_names_does_not_matter(registry):
     assert one.body == other.body
 
 
-def test_names_that_only_look_alike_are_different_images(registry):
+def test_similar_names_are_different_images(registry):
     digests = {registry.manifest(name).headers["Docker-Content-Digest"] for name in ("jq", "hello", "jq/hello", "arm64/hello")}
     assert len(digests) == 4
 
 
-def test_arm64_images_say_so_and_hold_arm64_programs(registry, directory):
+def test_arm64_images_have_the_platform_and_arm64_programs(registry, directory):
     config = registry.config("arm64/hello")
     assert (config["architecture"], config["variant"]) == ("arm64", "v8")
     assert registry.config("hello")["architecture"] == "amd64"
@@ -62,7 +62,7 @@ def test_arm64_images_say_so_and_hold_arm64_programs(registry, directory):
     assert machine == {b"\xb7\x00"}  # EM_AARCH64
 
 
-def test_names_are_found_without_regard_to_case_and_in_nested_sets(registry):
+def test_names_are_found_in_any_case_and_in_nested_sets(registry):
     labels = registry.config("python3packages.requests")["config"]["Labels"]
     assert labels["io.nixery.packages"].startswith("python3Packages.requests=")
     assert registry.config("bashinteractive")["config"]["Labels"]["io.nixery.packages"].startswith("bashInteractive=")
@@ -80,7 +80,7 @@ def test_the_root_file_system_has_what_programs_expect(registry, docker):
     assert "BEGIN CERTIFICATE" in run('head -c 2000 "$SSL_CERT_FILE"')
 
 
-def test_an_image_with_shell_starts_bash_and_another_its_main_program(registry):
+def test_an_image_with_shell_starts_bash_and_others_their_main_program(registry):
     assert registry.config("shell/curl")["config"]["Cmd"] == ["bash"]
     assert registry.config("hello")["config"]["Cmd"] == ["hello"]
 
@@ -109,7 +109,7 @@ def test_a_restarted_worker_gives_the_same_digest(new_registry):
     assert registry.manifest("hello").headers["Docker-Content-Digest"] == before
 
 
-def test_what_is_there_is_layered_while_the_rest_is_still_being_built(new_registry, slow_set, directory):
+def test_existing_paths_are_layered_while_others_are_built(new_registry, slow_set, directory):
     gate, file = directory / "gate", Path(slow_set) / "test-packages.nix"
     text = file.read_text()
     assert text.count("sleep ${toString seconds} #") == 1
@@ -162,7 +162,7 @@ def test_two_workers_on_one_tree_build_an_image_once(new_registry, slow_set):
     assert len(logs) == 1 and len(re.findall("building '[^']*-slow-", logs[0].read_text())) == 1
 
 
-def test_docker_format_when_it_is_set(new_registry, docker):
+def test_the_docker_format_can_be_set(new_registry, docker):
     registry = new_registry(NIXERY_FORMAT="docker")
     manifest = registry.manifest("hello")
     assert manifest.headers["Content-Type"] == "application/vnd.docker.distribution.manifest.v2+json"
@@ -206,7 +206,7 @@ def test_a_moving_tag_is_dropped_when_its_source_has_moved(new_registry, directo
     assert first.headers["Docker-Content-Digest"] != second.headers["Docker-Content-Digest"]
 
 
-def test_no_reader_sees_a_tag_or_manifest_half_written_while_it_is_replaced(new_registry):
+def test_readers_never_see_a_partial_tag_or_manifest_during_replacement(new_registry):
     registry = new_registry()
     registry.manifest("hello")
     over, seen, wrong = threading.Event(), set(), []

@@ -45,7 +45,7 @@ def stop(home):
     assert not (home / "run/worker.pid").exists() and not (home / "run/nginx.pid").exists()
 
 
-def test_it_ends_its_own_worker_also_after_that_was_compiled_anew(home):
+def test_it_ends_its_own_worker_even_after_recompilation(home):
     with running(Process(home / "build/src/nixery", "nixery", "600")) as worker:
         (home / "run/worker.pid").write_text(f"{worker.process.pid}\n")
         anew = home / "build/src/anew"
@@ -68,7 +68,7 @@ def test_it_ends_its_own_nginx(home):
         assert nginx.process.wait(timeout=30) == 0
 
 
-def test_whoever_has_an_old_number_lives_on(home):
+def test_a_process_with_a_reused_pid_is_not_ended(home):
     """After a reboot, the numbers in its files are those of others: also of other workers and other servers."""
     other = home / "nixery"
     shutil.copy(home / "build/src/nixery", other)
@@ -81,7 +81,7 @@ def test_whoever_has_an_old_number_lives_on(home):
 
 
 @pytest.mark.parametrize("source, kept", [(ROOT, True), (ROOT / "elsewhere", False)])
-def test_what_another_clone_has_compiled_is_not_taken_for_this_ones(home, source, kept):
+def test_a_worker_of_another_clone_is_not_ended(home, source, kept):
     (home / "build/build.ninja").touch()
     (home / "build/meson-info").mkdir()
     (home / "build/meson-info/meson-info.json").write_text(json.dumps({"directories": {"source": str(source)}}))
@@ -97,7 +97,7 @@ def test_what_another_clone_has_compiled_is_not_taken_for_this_ones(home, source
 
 
 @pytest.mark.parametrize("name", ["tree", "state"])
-def test_it_leaves_the_directories_of_another_users_worker_alone(home, name):
+def test_it_does_not_touch_the_directories_of_another_users_worker(home, name):
     (home / name).mkdir()
     os.chown(home / name, NOBODY.pw_uid, NOBODY.pw_gid)
     done = run(QUICKSTART, "--home", str(home), "--offline", timeout=60)

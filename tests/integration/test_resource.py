@@ -92,7 +92,7 @@ def test_the_schema_is_structural(schema):
         assert set(schema["properties"][name]) <= {"type", "description"} and schema["properties"][name]["type"] == kind, name
 
 
-def test_what_a_person_writes_is_bounded(schema):
+def test_user_input_is_bounded(schema):
     """Texts, lists and maps: the API server estimates what rules cost from these, and etcd has to hold it."""
     for where, node in nodes(schema):
         if where.startswith(".data"):
@@ -127,7 +127,7 @@ def test_columns_lead_to_fields():
             assert node["type"] == ("string" if column["type"] == "date" else column["type"]), column
 
 
-def test_the_example_is_taken_and_filled_in(schema):
+def test_the_example_is_accepted_with_defaults(schema):
     image = with_defaults(schema, copy.deepcopy(EXAMPLE))
     jsonschema.Draft202012Validator(schema).validate(image)
     assert list(broken_rules(schema, image)) == []
@@ -135,7 +135,7 @@ def test_the_example_is_taken_and_filled_in(schema):
     assert least["data"]["tag"] == "latest"
 
 
-def test_rules_refuse_what_they_are_for():
+def test_rules_refuse_invalid_objects():
     schema = SCHEMAS["v1alpha"]
     long = {**EXAMPLE, "metadata": {**EXAMPLE["metadata"], "name": "a" * 129}}
     assert list(broken_rules(schema, long)) == ["the name of a NixImage has at most 128 characters"]
@@ -143,7 +143,7 @@ def test_rules_refuse_what_they_are_for():
     assert list(broken_rules(schema, above)) == ["the working directory must not contain .."]
 
 
-def test_what_the_resource_takes_the_registry_takes_too(directory):
+def test_objects_that_the_resource_accepts_are_valid_for_the_registry(directory):
     """An object with each field becomes a file, as the controller writes it, in which the registry finds nothing wrong."""
     data = {
         "tag": "v1", "contents": ["curl", "python3Packages.requests"], "platform": "amd64", "source": "latest",

@@ -54,7 +54,7 @@ class Pulls:
         return [answer.status for answer in self.answers]
 
 
-def test_pulls_outlive_a_restart_of_a_worker_with_its_own_socket(site):
+def test_pulls_survive_a_restart_of_a_worker_with_its_own_socket(site):
     pulls = Pulls(site)
     assert site.stop_worker() == 0
     site.start_worker()
@@ -62,7 +62,7 @@ def test_pulls_outlive_a_restart_of_a_worker_with_its_own_socket(site):
     assert set(pulls.small) == {404}
 
 
-def test_pulls_outlive_a_restart_whose_new_worker_starts_while_the_old_one_ends(site):
+def test_pulls_survive_a_restart_whose_new_worker_starts_while_the_old_one_drains(site):
     pulls = Pulls(site)
     old = site.worker
     old.send_signal(signal.SIGTERM)
@@ -74,7 +74,7 @@ def test_pulls_outlive_a_restart_whose_new_worker_starts_while_the_old_one_ends(
     assert site.get("/readyz").status == 200
 
 
-def test_pulls_outlive_a_worker_that_is_killed(site):
+def test_pulls_survive_a_killed_worker(site):
     pulls = Pulls(site)
     site.stop_worker(signal.SIGKILL)
     site.start_worker()
@@ -82,7 +82,7 @@ def test_pulls_outlive_a_worker_that_is_killed(site):
     assert set(pulls.small) == {404}
 
 
-def test_pulls_outlive_a_restart_with_a_socket_that_systemd_holds(site):
+def test_pulls_survive_a_restart_with_a_socket_of_systemd(site):
     site.stop_worker()
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(site.socket))

@@ -108,7 +108,7 @@ def site():
         yield site
 
 
-def test_nginx_takes_the_sample_site_as_it_is(directory):
+def test_nginx_accepts_the_sample_site_unchanged(directory):
     """Everything but the certificate's place: ports and addresses too."""
     make_certificate(directory)
     for name in ("nixery-site.conf", "nixery-http.conf", "nixery-locations.conf", "nixery-web.conf", "nixery-status.conf"):
@@ -120,12 +120,12 @@ def test_nginx_takes_the_sample_site_as_it_is(directory):
     assert tested.returncode == 0 and "[warn]" not in tested.stderr, tested.stderr
 
 
-def test_port_80_sends_everyone_to_https(site):
+def test_port_80_redirects_to_https(site):
     answer = site.ask("/v2/hello/manifests/latest?ns=x", port=site.plain_port)
     assert (answer.status, answer.headers["Location"]) == (308, "https://registry.example.org/v2/hello/manifests/latest?ns=x")
 
 
-def test_a_manifest_comes_over_http_1_and_http_2(site):
+def test_a_manifest_is_served_over_http_1_and_http_2(site):
     answer = site.ask("/v2/hello/manifests/latest")
     assert (answer.status, answer.headers["Docker-Content-Digest"]) == (200, site.digest)
     target = f"{site.url}/v2/hello/manifests/latest"
@@ -147,7 +147,7 @@ def test_conditions_ranges_and_errors_are_the_same_over_http_2(site):
     assert site.curl(*status, "-T", str(NGINX / "README.md"), f"{site.url}/v2/hello/blobs/uploads/1") == "2 405 application/json"
 
 
-def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(site):
+def test_only_tls_1_2_and_1_3_are_supported(site):
     for version in ("1.2", "1.3"):
         site.curl(f"--tlsv{version}", "--tls-max", version, f"{site.url}/v2/")
     for old in ("-tls1", "-tls1_1"):
@@ -156,13 +156,13 @@ def test_tls_1_2_and_1_3_are_spoken_and_nothing_older(site):
         assert done.returncode != 0 and b"alert protocol version" in done.stderr, done.stderr
 
 
-def test_plain_http_on_the_tls_port_is_told_so_in_json(site):
+def test_plain_http_on_the_tls_port_is_an_error_in_json(site):
     answer = site.ask("/v2/", port=site.port)
     assert answer.status == 400 and answer.headers["Content-Type"] == "application/json"
     assert b"HTTPS" in answer.body
 
 
-def test_what_is_not_the_registry_is_a_short_plain_page(site):
+def test_other_paths_are_a_short_plain_page(site):
     answer = site.ask("/nothing/here")
     assert (answer.status, answer.headers["Content-Type"]) == (404, "text/plain")
     assert b"docker pull registry.example.org/" in answer.body

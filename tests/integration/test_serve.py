@@ -19,7 +19,7 @@ from registry import NIXERY, wait_for
 from web_site import web_site
 
 
-def test_spawn_fcgi_hands_its_socket_over(new_registry):
+def test_a_socket_of_spawn_fcgi_is_used(new_registry):
     registry = new_registry()
     registry.stop_worker()
     pidfile = registry.dir / "spawned.pid"
@@ -32,7 +32,7 @@ def test_spawn_fcgi_hands_its_socket_over(new_registry):
         os.kill(int(pidfile.read_text()), signal.SIGTERM)
 
 
-def test_systemd_hands_its_socket_over(new_registry):
+def test_a_socket_of_systemd_is_used(new_registry):
     registry = new_registry()
     registry.stop_worker()
     registry.socket.unlink(missing_ok=True)
@@ -63,21 +63,21 @@ def test_as_plain_cgi_it_answers_one_request_and_exits(new_registry):
     assert done.stdout.startswith(b"Status: 404 Not Found\r\n") and b"did you mean" in done.stdout
 
 
-def test_a_second_worker_does_not_take_the_first_ones_socket(new_registry):
+def test_a_second_worker_does_not_replace_the_first_ones_socket(new_registry):
     registry = new_registry()
     done = registry.nixery("serve")
     assert done.returncode == 1 and "another worker listens" in done.stderr
     assert registry.manifest("hello").status == 200
 
 
-def test_a_dead_workers_socket_is_taken_over(new_registry):
+def test_a_dead_workers_socket_is_replaced(new_registry):
     registry = new_registry()
     registry.stop_worker(signal.SIGKILL)
     registry.start_worker()
     assert registry.manifest("hello").status == 200
 
 
-def test_a_socket_that_is_held_for_a_moment_longer_is_taken_over(new_registry):
+def test_a_socket_that_is_released_within_two_seconds_is_replaced(new_registry):
     registry = new_registry()
     registry.stop_worker()
     held = socket.socket(socket.AF_UNIX)
@@ -99,7 +99,7 @@ def test_a_socket_that_is_held_for_a_moment_longer_is_taken_over(new_registry):
     assert registry.manifest("hello").status == 200
 
 
-def test_a_blob_that_goes_while_it_is_asked_for_is_an_answer_and_not_the_workers_end(new_registry):
+def test_a_blob_removed_during_its_request_is_an_error_and_does_not_end_the_worker(new_registry):
     registry = new_registry()
     digest = Tree(registry.tree).add_blob(b"a blob")
     target, path = f"/v2/hello/blobs/{digest}", Tree(registry.tree).blob_path(digest)
@@ -158,7 +158,7 @@ def test_a_connection_that_the_web_server_wants_to_keep_is_closed(new_registry):
     wait_for(lambda: descriptors() <= before + 4, "the worker to close what is answered")
 
 
-def test_connections_that_send_a_part_of_a_request_hold_no_thread(new_registry):
+def test_connections_with_an_incomplete_request_occupy_no_thread(new_registry):
     registry = new_registry(NIXERY_THREADS="2")
     idle = [fastcgi.connect(registry.socket) for _ in range(8)]
     try:
@@ -178,7 +178,7 @@ def gated():
         yield registry
 
 
-def test_who_is_sent_away_by_a_worker_that_ends_does_not_come_back_to_it(gated):
+def test_a_client_redirected_by_a_draining_worker_does_not_reach_it_again(gated):
     answers = []
     client = threading.Thread(target=lambda: answers.append(gated.get("/v2/gated/manifests/latest")))
     client.start()
@@ -191,7 +191,7 @@ def test_who_is_sent_away_by_a_worker_that_ends_does_not_come_back_to_it(gated):
     assert (told.status, told.error["code"]) == (503, "UNAVAILABLE") and int(told.headers["Retry-After"]) > 0
 
 
-def test_a_socket_that_was_handed_over_has_nobody_listening_either(gated):
+def test_draining_also_stops_listening_on_a_passed_socket(gated):
     gated.stop_worker()
     pidfile = gated.dir / "spawned.pid"
     subprocess.run(
@@ -213,7 +213,7 @@ def test_a_socket_that_was_handed_over_has_nobody_listening_either(gated):
     wait_for(is_refused, "nobody to listen any more")
 
 
-def test_connections_without_a_request_do_not_use_the_descriptors_up(new_registry):
+def test_connections_without_a_request_do_not_exhaust_the_descriptors(new_registry):
     registry = new_registry()
     connections = []
     try:

@@ -59,7 +59,7 @@ def test_a_git_repository_serves_branches_tags_and_commits(new_registry, reposit
     assert registry.config("tool")["config"]["Labels"]["org.opencontainers.image.revision"] == new
 
 
-def test_only_so_many_revisions_stay_on_disk(new_registry, repository):
+def test_the_number_of_revisions_on_disk_is_limited(new_registry, repository):
     registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}", NIXERY_KEPT_REVISIONS="1")
     old, new = git(repository, "rev-parse", "v1"), git(repository, "rev-parse", "main")
     on_disk = lambda: [path.parent.name for path in registry.state.glob("sources/git-*/*/source")]
@@ -98,7 +98,7 @@ def in_the_store(directory, version: str) -> str:
     return added.stdout.strip()
 
 
-def test_latest_of_a_store_path_follows_a_worker_that_is_given_another(new_registry, directory):
+def test_latest_of_a_store_path_follows_the_setting(new_registry, directory):
     registry = new_registry(NIXERY_PKGS_PATH=in_the_store(directory, "1"))
     assert version_of(registry.manifest("tool")) == "1"
     registry.stop_worker()
@@ -118,7 +118,7 @@ def test_a_branch_or_commit_that_is_not_allowed_is_403_and_evaluates_nothing(new
     assert not list((registry.state / "sources").glob("git-*/*/source"))
 
 
-def test_a_branch_that_is_gone_from_the_source_is_served_no_more(new_registry, repository):
+def test_a_branch_deleted_from_the_source_is_not_served_any_more(new_registry, repository):
     registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}", NIXERY_REFRESH_SECONDS="1")
     assert version_of(registry.manifest("tool", "private")) == "private"
     assert version_of(registry.manifest("tool")) == "2"
@@ -137,7 +137,7 @@ def restarted(registry, **settings: str):
     registry.start_worker(**settings, NIXERY_REFRESH_SECONDS="0")
 
 
-def test_what_was_built_before_a_restriction_is_served_no_more_after_it(new_registry, repository):
+def test_images_built_before_a_restriction_are_not_served_after_it(new_registry, repository):
     git_settings = {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
     registry = new_registry(**git_settings)
     tags = ("latest", "private", git(repository, "rev-parse", "private"))
@@ -155,7 +155,7 @@ def test_what_was_built_before_a_restriction_is_served_no_more_after_it(new_regi
     assert registry.manifest("tool").status == 200
 
 
-def test_unfree_packages_are_served_no_more_once_they_are_not_allowed(new_registry, directory):
+def test_unfree_packages_are_not_served_after_they_are_disallowed(new_registry, directory):
     (directory / "set").mkdir()
     (directory / "set/default.nix").write_text("""{ system, config, ... }: {
   tool = if !config.allowUnfree then throw "tool has an unfree licence" else
@@ -239,7 +239,7 @@ def test_a_channel_is_pinned_to_its_commit(new_registry, channels):
     assert registry.manifest("tool", "d" * 40).status == 403
 
 
-def test_an_archive_that_would_write_elsewhere_is_refused(new_registry, channels, more_members_of_the_archive, directory):
+def test_an_archive_that_writes_outside_its_directory_is_refused(new_registry, channels, more_members_of_the_archive, directory):
     registry = new_registry(**channels)
     for name in (f"nixpkgs/{directory}/evil", f"{directory}/evil", f"nixpkgs/../../../../../../..{directory}/evil"):
         more_members_of_the_archive[:] = [name]
@@ -252,14 +252,14 @@ def test_an_archive_that_would_write_elsewhere_is_refused(new_registry, channels
     assert version_of(registry.manifest("tool")) == "3"
 
 
-def test_the_state_may_lie_below_a_symbolic_link(new_registry, channels, directory):
+def test_the_state_may_be_below_a_symbolic_link(new_registry, channels, directory):
     (directory / "disk").mkdir()
     (directory / "link").symlink_to("disk")
     registry = new_registry(**channels, NIXERY_STATE=str(directory / "link/state"))
     assert version_of(registry.manifest("tool")) == "3"
 
 
-def test_other_channels_are_served_unless_it_is_said_which(new_registry, channels):
+def test_other_channels_are_served_unless_restricted(new_registry, channels):
     registry = new_registry(**{**channels, "NIXERY_CHANNEL": "rolling"})
     # Wherever it says nothing of channels, those of the server.
     assert [registry.manifest("tool", tag).status for tag in ("stable", "rolling", "unstable")] == [200, 200, 404]
@@ -272,7 +272,7 @@ def test_other_channels_are_served_unless_it_is_said_which(new_registry, channel
 
 
 @pytest.mark.parametrize("kind", ["git", "channel"])
-def test_a_package_set_is_on_disk_before_it_counts_as_pinned(repository, channels, directory, kind):
+def test_a_package_set_is_synced_before_it_counts_as_pinned(repository, channels, directory, kind):
     """As far as that can be seen without a power cut: the file system is synced between the last file and the move."""
     settings = channels if kind == "channel" else {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
     registry = Registry(directory, settings)
@@ -288,7 +288,7 @@ def test_a_package_set_is_on_disk_before_it_counts_as_pinned(repository, channel
     assert any(re.search(r"syncfs\(\d+\) += 0", call) for call in calls[last_file:moved])
 
 
-def test_a_channel_server_that_is_away_is_503(new_registry, channels):
+def test_an_unreachable_channel_server_is_503(new_registry, channels):
     registry = new_registry(**{**channels, "NIXERY_CHANNEL_URL": "http://127.0.0.1:1/{channel}"})
     answer = registry.manifest("tool")
     assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE")
@@ -323,7 +323,7 @@ def assert_ends(registry):
 
 
 @pytest.mark.parametrize("waits_for", ["git", "channel"])
-def test_a_worker_ends_though_a_source_never_answers(new_registry, silent_host, waits_for):
+def test_sigterm_ends_a_worker_whose_source_never_responds(new_registry, silent_host, waits_for):
     url, came = silent_host
     source = {"NIXERY_PKGS_REPO": url + "/x.git"} if waits_for == "git" else {"NIXERY_CHANNEL_URL": url + "/{channel}"}
     registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_HOP_SECONDS="1", **source)
@@ -332,7 +332,7 @@ def test_a_worker_ends_though_a_source_never_answers(new_registry, silent_host, 
     assert_ends(registry)
 
 
-def test_a_worker_ends_though_it_asks_a_source_that_never_answers_whether_it_has_moved(new_registry, channels, silent_host):
+def test_sigterm_ends_a_worker_whose_refresh_never_gets_a_response(new_registry, channels, silent_host):
     registry = new_registry(**channels)
     assert registry.manifest("tool").status == 200
     url, came = silent_host
@@ -353,14 +353,14 @@ PATH=${{PATH#*:}} exec nix-store "$@"
     return f"{directory}/bin:{os.environ['PATH']}"
 
 
-def test_a_worker_ends_though_nix_never_says_what_an_image_is_made_of(new_registry, directory):
+def test_sigterm_ends_a_worker_whose_closure_query_hangs(new_registry, directory):
     registry = new_registry(NIXERY_HOP_SECONDS="1", PATH=hanging_nix_store(directory, "--dump-db"))
     assert registry.get("/v2/hello/manifests/latest").status == 307
     wait_for((directory / "asked").exists, "nix to be asked")
     assert_ends(registry)
 
 
-def test_an_image_does_not_wait_for_what_would_only_have_let_it_begin_early(new_registry, directory):
+def test_an_image_does_not_wait_for_a_hanging_prefetch(new_registry, directory):
     (directory / "default.nix").write_text(SET.replace("VERSION", uuid.uuid4().hex))
     registry = new_registry(NIXERY_PKGS_PATH=str(directory), PATH=hanging_nix_store(directory, "--dry-run"))
     assert registry.manifest("tool").status == 200

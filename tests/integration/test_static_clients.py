@@ -57,15 +57,15 @@ def test_skopeo_writes_an_archive_that_docker_loads(image, docker, directory):
     assert docker.run_image("busybox:x", *HELLO) == "hello from the tree\n"
 
 
-def test_skopeo_inspects_without_the_list_of_tags_that_only_a_worker_knows(served, image):
+def test_skopeo_inspects_without_the_list_of_tags_which_needs_a_worker(served, image):
     seen = skopeo("inspect", "--no-tags", "--tls-verify=false", f"docker://{image}")
     assert seen.returncode == 0, seen.stderr
     assert json.loads(seen.stdout)["Digest"] == served.digest
 
 
-def test_a_push_is_refused_with_words_that_the_client_shows(served, image, directory):
+def test_a_push_is_refused_with_a_message_that_the_client_shows(served, image, directory):
     copied = skopeo("copy", "--src-tls-verify=false", "--dest-tls-verify=false", f"docker://{image}", f"docker://{served.host}/mine:1")
-    assert copied.returncode != 0 and "pulling only" in copied.stderr
+    assert copied.returncode != 0 and "pull-only" in copied.stderr
     deleted = skopeo("delete", "--tls-verify=false", f"docker://{image}")
     assert deleted.returncode != 0
     assert served.get("/v2/shell/busybox/manifests/latest").status == 200

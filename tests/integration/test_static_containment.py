@@ -73,7 +73,7 @@ def test_a_manifests_directory_that_is_a_link_is_not_followed(served):
         assert answer.status in (403, 503) and SECRET not in answer.body, reference
 
 
-def test_a_tag_that_leads_out_of_the_tree_leads_nowhere(served):
+def test_a_tag_with_a_target_outside_the_tree_is_a_miss(served):
     hex = digest_of(b"outside").removeprefix("sha256:")
     outside = served.dir / "manifests/sha256" / hex
     outside.mkdir(parents=True)
@@ -87,7 +87,7 @@ def test_a_tag_that_leads_out_of_the_tree_leads_nowhere(served):
         assert SECRET not in answer.body
 
 
-def test_a_tag_that_leads_to_the_same_digest_elsewhere_gives_the_trees_own_manifest(served):
+def test_a_tag_with_the_same_digest_elsewhere_gives_the_trees_own_manifest(served):
     """What a link into another tree can do at most."""
     content = b'{"schemaVersion":2}'
     digest = served.files_of.add_manifest(content)
@@ -100,7 +100,7 @@ def test_a_tag_that_leads_to_the_same_digest_elsewhere_gives_the_trees_own_manif
     assert answer.headers["Docker-Content-Digest"] == digest
 
 
-def test_a_repository_that_is_a_link_leads_nowhere(served):
+def test_a_repository_that_is_a_link_is_a_miss(served):
     outside = served.dir / "outside-tags/_tags/latest"
     outside.mkdir(parents=True)
     (outside / "manifest.oci-manifest").write_bytes(SECRET)
@@ -109,7 +109,7 @@ def test_a_repository_that_is_a_link_leads_nowhere(served):
     assert answer.status == 503 and SECRET not in answer.body
 
 
-def test_a_tree_below_a_link_is_served_all_the_same(served):
+def test_a_tree_below_a_link_is_served(served):
     """/var/lib/nixery may well be a link to a larger disk."""
     with nginx_alone() as other:
         digest = other.files_of.add_busybox("hello")
@@ -131,7 +131,7 @@ WALKS = [
 
 
 @pytest.mark.parametrize("target", WALKS)
-def test_a_crooked_path_is_400_whether_it_would_lead_to_something_or_not(served, target):
+def test_an_unnormalized_path_is_400_even_if_its_target_exists(served, target):
     assert has_nothing(raw.get(served.port, target), {400})
 
 
@@ -150,7 +150,7 @@ OUTSIDE_THE_GRAMMAR = [
 
 
 @pytest.mark.parametrize("target", OUTSIDE_THE_GRAMMAR)
-def test_what_no_grammar_allows_is_never_looked_for_in_the_tree(served, target):
+def test_malformed_names_are_never_looked_up_in_the_tree(served, target):
     response = raw.get(served.port, target)
     if target == "/v2hello":
         assert response.status == 404  # not ours
@@ -162,14 +162,14 @@ TREES_OWN = ["/incoming/x", "/blobs/sha256/", "/tags/", "/manifests/", "/.nixery
 
 
 @pytest.mark.parametrize("target", TREES_OWN)
-def test_the_trees_own_paths_are_no_addresses(served, target):
+def test_the_trees_paths_are_not_served(served, target):
     (served.tree / "incoming").mkdir(exist_ok=True)
     (served.tree / "incoming/x").write_bytes(SECRET)
     response = raw.get(served.port, target)
     assert response.status == 404 and SECRET not in response.body
 
 
-def test_none_of_this_ends_a_worker_process_of_nginx(served):
+def test_none_of_these_requests_crashes_nginx(served):
     before = served.nginx_workers()
     for target in WALKS + OUTSIDE_THE_GRAMMAR + TREES_OWN:
         raw.get(served.port, target)

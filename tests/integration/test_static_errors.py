@@ -39,7 +39,7 @@ def error_of(response, status: int) -> dict:
 
 @pytest.mark.parametrize("target", ["/v2/%zz", "/v2/%", "/v2/%0", "/v2/hello%00/manifests/latest", "/v2/../..", "/v2/%2e%2e/%2e%2e/x", "/../v2/",
                                     "/v2/a\x01b", "/v2/a\x7fb", "/v2/a b"])  # fmt: skip
-def test_a_target_that_cannot_be_decoded_is_400(served, target):
+def test_a_malformed_target_is_400(served, target):
     assert error_of(raw.get(served.port, target), 400)
 
 
@@ -72,7 +72,7 @@ def test_headers_too_long_for_nginx_are_400(served, lines):
     error_of(raw.get(served.port, "/v2/hello/manifests/latest", *lines), 400)
 
 
-def test_a_condition_that_nginx_cannot_judge_is_412(served):
+def test_an_unsupported_condition_is_412(served):
     for condition in ({"If-Match": '"other"'}, {"If-Unmodified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}):
         answer = served.get("/v2/hello/manifests/latest", condition)
         assert (answer.status, answer.headers["Content-Type"], answer.error["code"]) == (412, "application/json", "UNSUPPORTED")
@@ -81,7 +81,7 @@ def test_a_condition_that_nginx_cannot_judge_is_412(served):
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "MKCOL", "TRACE", "BREW"])
 @pytest.mark.parametrize("target", ["/v2/", "/v2", "/v2/hello/manifests/latest", "/v2/hello/blobs/uploads/", "/v2/hello/blobs/sha256:" + "a" * 64,
                                     "/v2/hello/blobs/uploads/?mount=sha256:x&from=y", "/v2/_catalog", "/v2/Odd%20Name/x"])  # fmt: skip
-def test_every_method_that_would_change_something_is_405(served, method, target):
+def test_every_writing_method_is_405(served, method, target):
     response = raw.get(served.port, target, method=method)
     assert error_of(response, 405)["code"] == "UNSUPPORTED"
     assert response.headers["Allow"] == "GET, HEAD"
@@ -106,7 +106,7 @@ def test_a_get_with_a_large_body_is_413_and_a_small_one_is_ignored(served):
     assert response.status == 200
 
 
-def test_a_miss_without_a_worker_is_503_that_says_when_to_come_back(served):
+def test_a_miss_without_a_worker_is_503_with_retry_after(served):
     for target in ("/v2/absent/manifests/latest", "/v2/absent/blobs/sha256:" + "a" * 64, "/v2/absent/manifests/sha256:" + "a" * 64,
                    "/v2/hello/tags/list", "/v2/_catalog", "/v2/hello/referrers/sha256:x", "/v2/x", "/v2/x/y/z"):  # fmt: skip
         response = raw.get(served.port, target)
@@ -124,7 +124,7 @@ def test_errors_to_head_have_the_headers_and_no_body(served):
         assert int(answer.headers["Content-Length"]) > 0
 
 
-def test_the_connection_survives_errors_that_are_not_its_own(served):
+def test_the_connection_survives_errors_of_a_request(served):
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     connection.connect()
     first = connection.sock
@@ -143,13 +143,13 @@ def endless_names(length: int) -> list[str]:
 
 
 @pytest.mark.parametrize("rest", ["manifests/latest", "manifests/late$t", "manifests/sha256:" + "a" * 64, "blobs/sha256:" + "a" * 64, "blobs/x", "nothing"])
-def test_names_that_would_make_a_careless_matcher_try_for_ever_are_judged_at_once(served, rest):
+def test_names_that_provoke_backtracking_are_matched_at_once(served, rest):
     for name in endless_names(7_800):
         error_of(raw.get(served.port, f"/v2/{name}/{rest}"), 503)
     assert "pcre2_match() failed" not in served.error_log()
 
 
-def test_an_address_too_long_for_fastcgi_is_414_even_where_nginx_is_set_to_take_it():
+def test_an_address_too_long_for_fastcgi_is_414_even_if_nginx_allows_it():
     with nginx_alone() as served:
         served.add_directives(
             server="large_client_header_buffers 4 2m; location = /probe { return 204; }", until=lambda: served.get("/probe").status == 204
@@ -160,7 +160,7 @@ def test_an_address_too_long_for_fastcgi_is_414_even_where_nginx_is_set_to_take_
         assert "[alert]" not in served.error_log()
 
 
-def test_who_may_ask_is_checked_before_anything_is_served_or_forwarded():
+def test_access_is_checked_before_anything_is_served_or_forwarded():
     with nginx_alone() as served:
         served.files_of.add_busybox("hello")
         (served.dir / "users").write_text("user:{PLAIN}secret\n")
@@ -178,7 +178,7 @@ def test_who_may_ask_is_checked_before_anything_is_served_or_forwarded():
         assert served.get("/v2/hello/manifests/latest", login).status == 200
 
 
-def test_an_operators_limits_and_bans_answer_in_json_too():
+def test_an_operators_limits_and_denials_are_errors_in_json():
     with nginx_alone() as served:
         served.files_of.add_busybox("hello")
         served.add_directives(

@@ -44,7 +44,7 @@ def test_a_hit_is_no_request_to_a_worker_and_a_miss_is_exactly_one(served, worke
     wait_for(lambda: served.worker_requests() == len(misses), "nginx's log to say the same")
 
 
-def test_a_worker_is_told_everything_about_the_request(served, worker):
+def test_a_worker_gets_all_parameters_of_the_request(served, worker):
     target = "/v2/hello%2Ejq/manifests/a%3Ab?ns=example.org&x=%2e%2e"
     lines = ["User-Agent: docker/1", "Accept: a/b", "X-Twice: 1", "Proxy: http://evil", "Authorization: Basic eDp5", "Cookie: c=1"]
     assert raw.get(served.port, target, *lines).status == 200
@@ -66,7 +66,7 @@ ASKED_OF_WORKERS = ["/v2/absent/manifests/latest", "/v2/_catalog", "/api/images"
                     "/metrics", "/healthz", "/readyz"]  # fmt: skip
 
 
-def test_no_worker_sees_credentials_whatever_it_is_asked(served, worker):
+def test_no_request_to_a_worker_has_credentials(served, worker):
     served.add_directives(server=f"include {ROOT}/nginx/nixery-web.conf;", until=lambda: served.get("/api/images").status == 200)
     worker.requests.clear()
     for target in ASKED_OF_WORKERS:
@@ -76,7 +76,7 @@ def test_no_worker_sees_credentials_whatever_it_is_asked(served, worker):
         assert {dict(told).get(name, "") for name in ("HTTP_PROXY", "HTTP_AUTHORIZATION", "HTTP_COOKIE")} == {""}, told
 
 
-def test_no_connection_to_a_worker_is_kept_whatever_the_operator_set(served, worker):
+def test_connections_to_workers_are_never_kept_open(served, worker):
     served.add_directives(http="fastcgi_keep_conn on;", server=f"include {ROOT}/nginx/nixery-web.conf;",
                           until=lambda: served.get("/api/images").status == 200)  # fmt: skip
     worker.kept.clear()
@@ -85,7 +85,7 @@ def test_no_connection_to_a_worker_is_kept_whatever_the_operator_set(served, wor
     assert worker.kept == [0] * len(ASKED_OF_WORKERS)
 
 
-def test_the_path_is_the_same_however_nginx_got_to_the_worker(served, worker):
+def test_the_path_is_the_same_for_every_way_to_the_worker(served, worker):
     absent = digest_of(b"absent")
     for target in ("/v2/a/manifests/latest", f"/v2/a/blobs/{absent}", f"/v2/a/manifests/{absent}", "/v2/_catalog"):
         for headers in ({}, {"If-None-Match": "*"}):
@@ -93,7 +93,7 @@ def test_the_path_is_the_same_however_nginx_got_to_the_worker(served, worker):
             assert dict(worker.requests[-1])["PATH_INFO"] == target
 
 
-def test_the_host_is_the_clients_unless_it_contradicts_itself(served, worker):
+def test_the_host_is_the_clients_unless_it_is_contradictory(served, worker):
     for line, host, expected in (("/v2/x", "Registry.Test:5000", "Registry.Test:5000"), ("/v2/x", "registry.test", "registry.test"),
                                  ("/v2/x", "[::1]:80", "[::1]:80"), ("http://real.test/v2/x", "fake.test", "real.test")):  # fmt: skip
         raw.exchange(served.port, f"GET {line} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
@@ -105,7 +105,7 @@ def test_head_is_head_to_the_worker_too(served, worker):
     assert dict(worker.requests[0])["REQUEST_METHOD"] == "HEAD"
 
 
-def test_a_body_of_a_get_is_not_handed_on(served, worker):
+def test_the_body_of_a_get_is_not_passed_on(served, worker):
     raw.exchange(served.port, b"GET /v2/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody")
     assert worker.bodies == [b""]
 
@@ -117,7 +117,7 @@ def test_refused_requests_never_reach_a_worker(served, worker):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 416, 422, 424, 429, 500, 502, 503, 504])
-def test_a_workers_own_error_passes_through_word_for_word(served, status):
+def test_a_workers_error_is_passed_through_unchanged(served, status):
     body = json.dumps({"errors": [{"code": "X", "message": "the worker's words\n" + "log " * 9000, "detail": None}]}).encode()
     head = f"Status: {status} Some Reason\r\nContent-Type: application/json\r\nCache-Control: no-store\r\nRetry-After: 7\r\nX-Own: yes\r\n\r\n"
     with Responder(served.socket, lambda parameters: head.encode() + body):
@@ -149,14 +149,14 @@ def test_redirects_of_a_waiting_worker_reach_the_client(served):
 
 
 @pytest.mark.parametrize("answer", [None, b"", b"not cgi at all", b"Status: 200 OK\r\nno colon\r\n\r\n", b"Status: abc\r\n\r\n"])
-def test_a_worker_that_dies_or_talks_nonsense_is_503(served, answer):
+def test_a_worker_that_dies_or_sends_garbage_is_503(served, answer):
     with Responder(served.socket, lambda parameters: answer):
         told = served.get("/v2/absent/manifests/latest")
     assert (told.status, told.error["code"]) == (503, "UNAVAILABLE")
     assert int(told.headers["Retry-After"]) > 0
 
 
-def test_where_nginx_is_not_to_retry_a_failed_worker_is_asked_once_and_the_next_request_is_tried(served):
+def test_without_retries_a_failed_worker_is_tried_once_and_again_for_the_next_request(served):
     answers = iter([None, OK])
     with Responder(served.socket, lambda parameters: next(answers)) as worker:
         assert served.get("/v2/absent/manifests/latest").status == 503
@@ -164,7 +164,7 @@ def test_where_nginx_is_not_to_retry_a_failed_worker_is_asked_once_and_the_next_
         assert served.get("/v2/absent/manifests/latest").status == 200
 
 
-def test_a_worker_that_comes_back_is_asked_at_once(served):
+def test_a_restarted_worker_is_used_at_once(served):
     assert served.get("/v2/absent/manifests/latest").status == 503
     with Responder(served.socket, lambda parameters: OK):
         assert served.get("/v2/absent/manifests/latest").status == 200
@@ -178,7 +178,7 @@ def retrying():
         yield served
 
 
-def test_a_worker_that_hangs_up_is_asked_three_times_with_the_same_request(retrying):
+def test_a_request_whose_worker_hangs_up_is_sent_three_times(retrying):
     answers = iter([None, None, OK])
     with Responder(retrying.socket, lambda parameters: next(answers)) as worker:
         answer = retrying.get("/v2/absent/manifests/latest?a=b", {"If-None-Match": "x"})
@@ -197,7 +197,7 @@ def test_without_a_worker_each_kind_of_miss_is_503_after_the_retries(retrying):
     assert "redirection cycle" not in retrying.error_log()
 
 
-def test_of_several_workers_another_is_asked_if_one_hangs_up(retrying):
+def test_another_worker_is_used_if_one_hangs_up(retrying):
     conf = retrying.dir / "nixery-http.conf"
     other = retrying.dir / "other.sock"
     conf.write_text(conf.read_text().replace(f"server unix:{retrying.socket};", f"server unix:{retrying.socket}; server unix:{other};"))
@@ -208,7 +208,7 @@ def test_of_several_workers_another_is_asked_if_one_hangs_up(retrying):
         assert len(failing.requests) > 0
 
 
-def test_whoever_may_ask_may_ask_again(retrying):
+def test_access_rules_hold_for_retries(retrying):
     """The operator's own rules of access do not end a retry, and a retry does not get past them."""
     users = retrying.dir / "users"
     users.write_text("alice:" + subprocess.check_output(["openssl", "passwd", "-apr1", "secret"], text=True))
@@ -240,13 +240,13 @@ def test_when_a_client_leaves_nginx_hangs_up_on_the_worker(served):
     wait_for(lambda: "/v2/slow/manifests/latest 499" in (served.dir / "access.log").read_text(), "the request to be logged as abandoned")
 
 
-def test_a_large_answer_of_a_worker_arrives_whole(served):
+def test_a_large_response_of_a_worker_arrives_whole(served):
     body = bytes(range(256)) * 40_000
     with Responder(served.socket, lambda parameters: b"Status: 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n" + body):
         assert served.get("/v2/a/blobs/" + digest_of(b"absent")).body == body
 
 
-def test_what_appears_in_the_tree_is_no_miss_any_more(served, worker):
+def test_new_content_of_the_tree_is_a_hit_at_once(served, worker):
     target = "/v2/hello/manifests/latest"
     assert served.get(target).body == b"{}"
     digest = served.files_of.add_busybox("hello")

@@ -48,7 +48,7 @@ def test_the_base_of_the_api_answers_with_and_without_a_slash(served):
 
 
 @every_kind
-def test_headers_say_what_it_is_and_how_long_it_may_be_kept(served, address, kind):
+def test_headers_have_media_type_digest_and_cache_control(served, address, kind):
     target, digest, content = address[kind]
     answer = served.get(target)
     assert (answer.status, answer.body) == (200, content)
@@ -71,7 +71,7 @@ def test_headers_say_what_it_is_and_how_long_it_may_be_kept(served, address, kin
 
 
 @pytest.mark.parametrize("media_type", EXTENSIONS)
-def test_a_manifests_media_type_is_that_of_its_file(served, media_type):
+def test_a_manifests_media_type_comes_from_its_extension(served, media_type):
     digest = served.files_of.add_manifest(b'{"mediaType":"%s"}' % media_type.encode() + b" ", media_type)
     served.files_of.add_tag("types", EXTENSIONS[media_type], digest)
     for reference in (digest, EXTENSIONS[media_type]):
@@ -122,7 +122,7 @@ def test_if_none_match_is_304_for_this_digest_and_no_other(served, address, kind
         assert (answer.status, answer.body) == (200, content), value
 
 
-def test_if_none_match_never_makes_a_304_of_what_is_not_there(served):
+def test_if_none_match_never_gives_304_for_missing_content(served):
     absent = digest_of(b"never written")
     for target in (f"/v2/a/blobs/{absent}", f"/v2/a/manifests/{absent}", "/v2/a/manifests/absent", "/v2/a/tags/list"):
         for value in ("*", f'"{absent}"', f'W/"{absent}"'):
@@ -130,7 +130,7 @@ def test_if_none_match_never_makes_a_304_of_what_is_not_there(served):
 
 
 @every_kind
-def test_dates_are_no_condition_because_a_tag_may_move_within_a_second(served, address, kind):
+def test_dates_are_ignored_because_a_tag_may_move_within_a_second(served, address, kind):
     target, _, content = address[kind]
     for date in (email.utils.formatdate(usegmt=True), "Sun, 06 Nov 2050 08:49:37 GMT"):
         assert served.get(target, {"If-Modified-Since": date}).body == content
@@ -169,7 +169,7 @@ def test_several_ranges_of_a_blob_at_once(served, address):
     assert b"\r\n\r\n" + content[100:104] + b"\r\n" in answer.body
 
 
-def test_a_moved_tag_is_seen_at_once(served):
+def test_a_moved_tag_is_served_at_once(served):
     tree = served.files_of
     for content in (b"{}", b"[]", b"{}", b"[ ]"):
         digest = tree.add_manifest(content)
@@ -190,7 +190,7 @@ def test_a_tag_of_every_allowed_shape_is_found(served, address):
         assert served.get(f"/v2/{name}/manifests/{digest}").status == 200
 
 
-def test_an_escaped_address_is_the_same_address(served, address):
+def test_an_escaped_path_is_equivalent(served, address):
     target, digest, content = address["manifest"]
     for escaped in (target.replace(":", "%3A"), target.replace(":", "%3a"), target.replace("shell", "%73hell")):
         assert served.get(escaped).body == content
@@ -219,17 +219,17 @@ def served_with_an_operators_settings():
         yield served
 
 
-def test_the_operators_own_settings_do_not_reach_into_what_is_served(served_with_an_operators_settings):
+def test_the_operators_settings_do_not_affect_the_registry(served_with_an_operators_settings):
     served = served_with_an_operators_settings
     address = fill(served)
     for kind in address:
-        test_headers_say_what_it_is_and_how_long_it_may_be_kept(served, address, kind)
+        test_headers_have_media_type_digest_and_cache_control(served, address, kind)
         assert served.get(address[kind][0], {"Accept-Encoding": "gzip"}).headers["Content-Encoding"] is None
     assert served.get("/v2/absent/manifests/latest").error["code"] == "UNAVAILABLE"
-    test_a_moved_tag_is_seen_at_once(served)
+    test_a_moved_tag_is_served_at_once(served)
 
 
-def test_no_hit_was_an_error_in_the_log(served, address):
+def test_hits_log_no_errors(served, address):
     before = len(served.error_log())
     for target, _, _ in address.values():
         assert served.get(target).status == 200

@@ -235,7 +235,7 @@ def test_an_image_has_sboms_and_provenance_as_referrers(registry, hello):
         assert fetched(registry, "blobs", manifest["config"]) == b"{}"
 
 
-def test_their_manifests_are_as_the_image_spec_has_them(registry, hello):
+def test_their_manifests_follow_the_image_spec(registry, hello):
     # They refer to each other by file name, from ids at two levels.
     base, files = "https://opencontainers.org/schema/", list(OCI_SCHEMAS.glob("*.json"))
     assert files, "apt-get install golang-github-opencontainers-image-spec-dev"
@@ -245,7 +245,7 @@ def test_their_manifests_are_as_the_image_spec_has_them(registry, hello):
         validate(manifest, schemas[base + "image/image-manifest-schema.json"], schemas)
 
 
-def test_the_spdx_document_is_valid_and_whole(registry, hello):
+def test_the_spdx_document_is_valid_and_complete(registry, hello):
     spdx = document(registry, hello, SPDX)
     validate(spdx, SPDX_SCHEMA, {})
     ids = [package["SPDXID"] for package in spdx["packages"]]
@@ -269,7 +269,7 @@ def test_the_spdx_document_satisfies_the_published_schema(registry, hello):
     validate(document(registry, hello, SPDX), json.loads(schema.read_text()), {})
 
 
-def test_the_sboms_list_what_nix_says_is_in_the_image(registry, hello):
+def test_the_sboms_match_nixs_closure(registry, hello):
     spdx = document(registry, hello, SPDX)
     packages = {package["packageFileName"]: package for package in spdx["packages"] if "packageFileName" in package}
     bom = document(registry, hello, CYCLONEDX)
@@ -305,7 +305,7 @@ def test_the_cyclonedx_document_satisfies_the_published_schema(registry, hello, 
             assert known or word in ("AND", "OR", "WITH", "NOASSERTION") or word.startswith("LicenseRef-"), declared
 
 
-def test_provenance_tells_what_was_asked_for_and_from_what_it_was_made(new_registry):
+def test_provenance_has_the_request_and_the_sources(new_registry):
     registry = new_registry(NIXERY_BUILDER_ID=BUILDER)
     digest = built(registry)
     statement = document(registry, digest, PROVENANCE)
@@ -331,7 +331,7 @@ def documents(registry: Registry, digest: str) -> list[dict]:
     return [entry for entry in referrers(registry, digest) if entry["artifactType"] != SIGNATURE]
 
 
-def test_an_image_that_is_built_again_elsewhere_has_the_same_documents(signing):
+def test_an_image_built_on_another_host_has_the_same_documents(signing):
     digest = built(signing)
     before = documents(signing, digest)
     assert len(before) == 3
@@ -352,7 +352,7 @@ def test_attachments_are_served_without_a_worker(signing):
         fetched(signing, "blobs", manifest["layers"][0])
 
 
-def test_sboms_can_be_left_out(new_registry):
+def test_sboms_can_be_disabled(new_registry):
     registry = new_registry(NIXERY_SBOM="0")
     assert referrers(registry, built(registry)) == []
 
@@ -447,7 +447,7 @@ def test_a_signature_is_found_by_tag_and_as_a_referrer(signing, key):
     check_signature(signing, key, manifest, digest, "registry.example.org/hello")
 
 
-def test_an_image_that_is_published_again_keeps_its_one_signature(signing, key):
+def test_a_republished_image_keeps_its_one_signature(signing, key):
     """Signing anew would give another signature each time: ECDSA's nonce is random."""
     digest = built(signing)
     tag = f"/v2/hello/manifests/{digest.replace(':', '-')}.sig"
@@ -476,7 +476,7 @@ def test_without_a_key_nothing_is_signed(registry, hello):
 
 
 @pytest.mark.parametrize("options, why", [(None, "there is no such file"), (("-aes256", "-pass", "pass:x"), "encrypted")])
-def test_a_key_that_cannot_be_used_stops_the_worker_at_its_start(registry, directory, options, why):
+def test_an_unusable_key_is_refused_at_start(registry, directory, options, why):
     key = directory / "signing-key.pem"
     if options:
         make_key(directory, *options)

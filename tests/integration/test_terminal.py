@@ -63,7 +63,7 @@ def test_a_build_shows_each_of_its_steps_in_one_line(new_registry, slow_set):
     assert re.match(r"shell/slow.s5:latest sha256:[0-9a-f]{64}\r\n\d+ layers, [0-9.]+ MB compressed$", lines[-1]), lines[-1]
 
 
-def test_the_seconds_go_on_while_nix_is_silent(new_registry, slow_set):
+def test_the_seconds_advance_while_nix_is_silent(new_registry, slow_set):
     registry = new_registry(NIXERY_PKGS_PATH=slow_set)
     status, shown = at_terminal(registry.env, "build", "slow.s10", columns=200)
     assert status == 0, shown
@@ -71,7 +71,7 @@ def test_the_seconds_go_on_while_nix_is_silent(new_registry, slow_set):
     assert len(seconds) >= 3, shown
 
 
-def test_colours_appear_at_a_terminal_only(registry):
+def test_only_terminals_get_colours(registry):
     commands = (["build", "hello"], ["plan", "hello"], ["doctor", "--url", f"http://{registry.host}", "--nginx-conf", str(registry.dir / "nginx.conf")],
                 ["help"], ["help", "build"], ["config"], ["verify"])  # fmt: skip
     for words in commands:
@@ -102,7 +102,7 @@ def test_doctor_colours_its_verdicts_and_keeps_to_the_terminals_width(registry):
     assert not too_long, too_long
 
 
-def test_who_fails_for_the_set_up_is_pointed_to_the_doctor(registry):
+def test_failures_of_the_set_up_refer_to_doctor(registry):
     status, shown = at_terminal(registry.env, "build", "hello", NIXERY_FORMAT="tar")
     assert status == 1 and "NIXERY_FORMAT: 'tar'" in shown and "`nixery doctor` checks" in shown
     status, shown = at_terminal(registry.env, "build", "crul")
@@ -116,7 +116,7 @@ def commands_of(registry) -> list[str]:
     return re.findall(r"^  nixery (\S+)", registry.nixery("help").stdout, re.M)
 
 
-def test_every_command_with_a_result_has_json_with_the_keys_that_its_help_names(registry, directory):
+def test_every_commands_json_has_the_documented_keys(registry, directory):
     assert registry.manifest("hello").status == 200
     words = {
         "build": ["hello"], "plan": ["hello"], "export": [str(directory / "out"), "hello"], "images": [], "gc": ["--dry-run"], "verify": [],
@@ -138,7 +138,7 @@ def test_every_command_with_a_result_has_json_with_the_keys_that_its_help_names(
             assert key in printed or (command, key) == ("plan", "download"), (command, key)
 
 
-def test_failures_are_json_where_json_was_asked_for(registry, directory):
+def test_failures_are_json_with_json(registry, directory):
     def failed(status: int, *words: str, **settings: str) -> dict:
         done = registry.nixery(*words, **settings)
         assert done.returncode == status, done
@@ -162,7 +162,7 @@ def test_failures_are_json_where_json_was_asked_for(registry, directory):
     assert done.stdout == "" and "curl" in done.stderr
 
 
-def test_a_result_that_cannot_be_written_is_a_failure(registry):
+def test_an_unwritable_result_is_a_failure(registry):
     with open("/dev/full", "w") as full:
         done = subprocess.run([NIXERY, "config", "--json"], env=registry.env, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and "cannot write to standard output" in done.stderr
@@ -171,7 +171,7 @@ def test_a_result_that_cannot_be_written_is_a_failure(registry):
 # Help
 
 
-def test_help_teaches(registry):
+def test_help_is_complete(registry):
     for command in commands_of(registry):
         if command == "help":
             continue
@@ -190,14 +190,14 @@ def test_help_teaches(registry):
         assert max(len(line) for line in text.splitlines()) <= 140, command
 
 
-def test_a_mistyped_command_or_option_names_the_near_one(registry):
+def test_a_misspelt_command_or_option_is_reported_with_the_nearest_one(registry):
     for words, meant in {("buidl",): "'build'", ("doctr",): "'doctor'", ("help", "verfy"): "'verify'", ("build", "--jsn", "x"): "'--json'",
                          ("gc", "--max-aeg", "1d"): "'--max-age'"}.items():  # fmt: skip
         done = registry.nixery(*words)
         assert done.returncode == 2 and f"did you mean {meant}?" in done.stderr, done.stderr
 
 
-def test_the_version_is_told_in_every_way_that_people_try(registry):
+def test_the_version_is_printed_by_command_and_option(registry):
     told = registry.nixery("--version").stdout
     assert re.fullmatch(r"nixery \d+\.\d+\.\d+\n", told)
     assert registry.nixery("version").stdout == told

@@ -1,4 +1,4 @@
-"""Garbage collection and verification of a registry that works: gc, verify, the log of uses, the background."""
+"""Garbage collection and verification of a running registry: gc, verify, the log of uses, periodic collections."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def pull(registry, name) -> str:
 
 
 def manifest_beside_collections(registry, name):
-    """Without a grace period to speak of, an image may go as soon as it is there: the worker says so, and it is asked again."""
+    """Without a grace period an image may be removed as soon as it is built: the worker reports that, and the pull is retried."""
     for _ in range(50):
         manifest = registry.manifest(name)
         if not (manifest.status == 503 and "removed" in manifest.error["message"]):
@@ -46,7 +46,7 @@ def names(collected):
     return sorted(name for image in collected["images"] for name in image["names"])
 
 
-def test_what_was_not_pulled_for_long_goes_and_the_rest_still_pulls(new_registry, packages):
+def test_images_not_pulled_for_long_are_removed_and_the_rest_can_be_pulled(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     for name in ("p9", "p11"):
         pull(registry, name)
@@ -73,7 +73,7 @@ def test_what_was_not_pulled_for_long_goes_and_the_rest_still_pulls(new_registry
     assert registry.manifest("p9").headers["Docker-Content-Digest"] == first
 
 
-def test_the_size_of_the_tree_is_kept_and_what_is_to_be_kept_is(new_registry, packages):
+def test_the_size_limit_and_keep_rules_hold(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_GC_KEEP="p5")
     for hours, name in ((60, "p5"), (50, "p20"), (40, "p25"), (0, "p28")):
         pull(registry, name)
@@ -89,7 +89,7 @@ def test_the_size_of_the_tree_is_kept_and_what_is_to_be_kept_is(new_registry, pa
     assert text.returncode == 0 and text.stdout.startswith("would remove 0 images"), text.stdout
 
 
-def test_nginx_tells_what_is_used(new_registry, packages):
+def test_nginxs_log_decides_the_last_use(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     log = registry.dir / "use.log"
     uses = (ROOT / "nginx/nixery-use.conf").read_text()
@@ -104,8 +104,8 @@ def test_nginx_tells_what_is_used(new_registry, packages):
     digests = {name: pull(registry, name) for name in ("p6", "p7", "p8", "p10")}
     assert registry.manifest("nothing-of-this-name").status == 404
     make_old(registry, 48)
-    log.write_text("")  # as if nobody had pulled them then
-    registry.nginx.send_signal(10)  # USR1: nginx opens its logs anew
+    log.write_text("")  # as if they had not been pulled
+    registry.nginx.send_signal(10)  # USR1: nginx reopens its logs
     assert registry.manifest("p6").status == 200  # by its tag
     assert registry.get(f"/v2/any/name/manifests/{digests['p7']}").status == 200  # by its digest
     assert registry.get("/v2/p8/manifests/latest", {"If-None-Match": f'"{digests["p8"]}"'}).status == 304
@@ -114,12 +114,12 @@ def test_nginx_tells_what_is_used(new_registry, packages):
     settings = {"NIXERY_USE_LOG": str(log), "NIXERY_GC_MAX_AGE": "1d"}
     done = registry.nixery("gc", "--json", **settings)
     assert names(json.loads(done.stdout)) == ["p10:latest"], done.stdout
-    # Known though the log has gone.
+    # Known even without the log.
     log.unlink()
     assert json.loads(registry.nixery("gc", "--json", **settings).stdout)["images"] == []
 
 
-def test_workers_take_the_log_of_pulls_in_though_they_collect_nothing(new_registry, packages):
+def test_workers_read_the_log_of_pulls_even_without_collections(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     digests = [pull(registry, name) for name in ("p6", "p7")]
     registry.stop_worker()
@@ -138,34 +138,34 @@ def test_workers_take_the_log_of_pulls_in_though_they_collect_nothing(new_regist
         more.write(line(digests[1]))
     assert registry.stop_worker() == 0
     assert known(digests[1])
-    # As in a container, whose log goes with it.
+    # Like a container, whose log is lost with it.
     log.unlink()
     rotated.unlink()
     assert collect(registry, "--max-age", "24h")["images"] == []
 
 
-def test_roots_stay_under_a_build_however_old_they_are():
+def test_gc_roots_of_a_running_build_stay_regardless_of_age():
     with web_site() as site:
         answers = []
         puller = threading.Thread(target=lambda: answers.append(site.manifest("gated")))
         puller.start()
         log = lambda: site.get("/api/build/gated").json.get("log", [])
         wait_for(lambda: "waiting for the gate" in log(), "the build to begin")
-        [roots] = (site.state / "gcroots").iterdir()  # into which nix puts a link at its end
+        [roots] = (site.state / "gcroots").iterdir()  # into which nix puts a link when it ends
         make_old(site, 48)
         collect(site, "--grace", "0s")
         assert roots.is_dir()
         site.open_gate()
         puller.join()
         assert answers[0].status == 200, answers[0].body
-        site.stop_worker()  # which held on to them
+        site.stop_worker()  # which kept them
         (site.state / "images" / roots.name).unlink()
         make_old(site, 48)
         collect(site, "--grace", "0s")
         assert not roots.exists()
 
 
-def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
+def test_builds_and_pulls_stay_complete_during_collections(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     stop, failures = threading.Event(), []
 
@@ -184,9 +184,9 @@ def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
                 assert manifest.status == 200, manifest.body
                 for link in manifest.json["layers"]:
                     blob = registry.get(f"/v2/{name}/blobs/{link['digest']}")
-                    while blob.status == 307:  # however often it is taken away again
+                    while blob.status == 307:  # regardless of how often it is removed again
                         blob = registry.get(blob.headers["Location"])
-                    # The recipe stays, so the layer comes back.
+                    # The recipe stays, so the layer is rebuilt.
                     assert blob.status == 200, blob.body
                     assert digest_of(blob.body) == link["digest"]
         except Exception as error:
@@ -204,16 +204,16 @@ def test_builds_and_pulls_beside_collections_stay_whole(new_registry, packages):
     assert registry.nixery("verify").returncode == 0
 
 
-def test_the_worker_collects_by_itself(new_registry, packages):
+def test_the_worker_collects_periodically(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_GC_SECONDS="1", NIXERY_GC_MAX_AGE="3s", NIXERY_GC_GRACE="1s")
     assert manifest_beside_collections(registry, "p4").status == 200
     wait_for(lambda: registry.get("/v2/p4/tags/list").status == 404, "the image to be collected")
     told = lambda: [event for event in registry.events("garbage collected") if event["images"] == "1"]
-    event = wait_for(told, "the worker to tell")[0]
+    event = wait_for(told, "the worker's log line")[0]
     assert int(event["freed_bytes"]) > 0
 
 
-def test_a_worker_that_is_started_anew_before_its_time_collects_all_the_same(new_registry, packages):
+def test_a_worker_that_is_restarted_often_still_collects(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     pull(registry, "p4")
     registry.stop_worker()
@@ -235,11 +235,11 @@ def test_a_worker_that_is_started_anew_before_its_time_collects_all_the_same(new
     assert (event["images"], event["clock_jumped"]) == ("1", "no")
 
 
-def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, packages):
+def test_verify_finds_wrong_bytes_and_repair_restores_them(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     digest = pull(registry, "p12/p3")
     sound = registry.nixery("verify")
-    assert sound.returncode == 0 and sound.stdout.endswith("all is well\n"), sound.stdout
+    assert sound.returncode == 0 and sound.stdout.endswith("no problems found\n"), sound.stdout
 
     manifest = registry.manifest("p12/p3").json
     layer = max(manifest["layers"], key=lambda layer: layer["size"])["digest"].removeprefix("sha256:")
@@ -253,9 +253,9 @@ def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, pack
     assert repaired.returncode == 0 and f"repaired: blob sha256:{layer}" in repaired.stdout
     after = registry.nixery("verify")
     assert after.returncode == 0 and "1 blobs that are gone are made again when they are asked for" in after.stdout
-    assert pull(registry, "p12/p3") == digest  # the very bytes, from the recipe
+    assert pull(registry, "p12/p3") == digest  # the same bytes, from the recipe
 
-    # Without its recipe, the image is built anew.
+    # Without its recipe, the image is built again.
     file.unlink()
     (registry.state / "recipes" / f"{layer}.json").unlink()
     assert registry.nixery("verify").returncode == 1
@@ -267,7 +267,7 @@ def test_verify_finds_wrong_bytes_and_repair_brings_them_back(new_registry, pack
     assert usage.returncode == 2 and "usage: nixery verify" in usage.stderr
 
 
-def test_a_document_that_was_spoilt_is_attached_again(new_registry, packages):
+def test_a_damaged_document_is_attached_again(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     digest = pull(registry, "p12/p3")
     referrers = lambda: registry.get(f"/v2/p12/p3/referrers/{digest}").json["manifests"]
@@ -283,10 +283,10 @@ def test_a_document_that_was_spoilt_is_attached_again(new_registry, packages):
     assert len(referrers()) == len(before) - 1
     assert pull(registry, "p12/p3") == digest
     assert referrers() == before
-    assert registry.nixery("verify").stdout.endswith("all is well\n")
+    assert registry.nixery("verify").stdout.endswith("no problems found\n")
 
 
-def test_verify_fails_where_it_cannot_look_or_repair(new_registry, packages):
+def test_verify_fails_if_it_cannot_read_or_repair(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     nowhere = registry.nixery("verify", NIXERY_TREE=f"{registry.dir}/not-mounted")
     assert nowhere.returncode == 1 and "there is no directory" in nowhere.stderr, nowhere.stdout
@@ -304,8 +304,8 @@ def test_verify_fails_where_it_cannot_look_or_repair(new_registry, packages):
     assert f"cannot remove {file}: Permission denied" in tried.stdout and file.exists()
 
 
-def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_registry, packages):
-    """Killed in the middle of it, or lost with its disk: what is in the tree is never compressed again."""
+def test_the_index_of_layers_is_rebuilt_from_blobs_and_recipes(new_registry, packages):
+    """After a kill in the middle, or the loss of its disk: layers in the tree are never compressed again."""
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     layers = lambda name: {layer["digest"] for layer in registry.manifest(name).json["layers"]}
     before = layers("p12/p3")
@@ -313,12 +313,12 @@ def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_regi
     for part in ("segments", "images"):
         shutil.rmtree(registry.state / part)
     for entry in (registry.state / "groups").iterdir():
-        entry.write_bytes(entry.read_bytes()[:80])  # torn, as a crash may leave it
+        entry.write_bytes(entry.read_bytes()[:80])  # torn, as after a crash
     repaired = registry.nixery("verify", "--repair")
     assert repaired.returncode == 0 and f"it lacked {len(before)} of the layers" in repaired.stdout, repaired.stdout
-    assert registry.nixery("verify", "--repair").stdout.endswith("all is well\n")
+    assert registry.nixery("verify", "--repair").stdout.endswith("no problems found\n")
 
-    # Only an index that knows the layers can tell that they are there.
+    # Only an index with the layers gives this result.
     plan = json.loads(registry.nixery("plan", "--json", "p12/p3").stdout)
     assert plan["layers"] and all(layer["inTree"] for layer in plan["layers"])
     shutil.rmtree(registry.tree / "tags")
@@ -326,7 +326,7 @@ def test_the_index_of_layers_is_made_again_from_blobs_and_recipes_alone(new_regi
     assert layers("p12/p3") == before
 
 
-def test_a_layer_that_neither_the_store_nor_a_cache_can_give_again_is_unknown(new_registry, packages):
+def test_a_layer_that_cannot_be_rebuilt_is_unknown(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     pull(registry, "p17")
     recipes = (registry.state / "recipes").iterdir()
@@ -340,13 +340,13 @@ def test_a_layer_that_neither_the_store_nor_a_cache_can_give_again_is_unknown(ne
     answer = registry.blob("p17", digest)
     assert answer.status == 404 and answer.error["code"] == "BLOB_UNKNOWN", answer.body
     assert answer.error["message"].startswith("the blob cannot be made again: the build failed"), answer.body
-    # By its name it comes back, as that knows what to build.
+    # A pull by name builds it again.
     shutil.rmtree(registry.tree / "tags")
     shutil.rmtree(registry.state / "images")
     pull(registry, "p17")
 
 
-def test_after_a_compressor_that_gives_other_bytes_no_digest_has_other_bytes(new_registry, packages, directory):
+def test_a_compressor_with_other_output_never_changes_the_bytes_of_a_digest(new_registry, packages, directory):
     library = directory / "other_compressor.so"
     source = Path(__file__).with_name("other_compressor.c")
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
@@ -359,21 +359,21 @@ def test_after_a_compressor_that_gives_other_bytes_no_digest_has_other_bytes(new
 
     registry.stop_worker()
     registry.start_worker(LD_PRELOAD=str(library))
-    assert pull(registry, "p12/p3") == digest  # what is there is not compressed again
+    assert pull(registry, "p12/p3") == digest  # existing layers are not compressed again
     file.unlink()
     answer = registry.blob("p12/p3", layer)
     assert answer.status == 404 and answer.error["code"] == "BLOB_UNKNOWN", answer.body
     assert "was compressed by libdeflate" in answer.error["message"]
     assert not file.exists()
-    assert registry.nixery("verify").returncode == 0  # the library of before would bring it back,
-    assert registry.nixery("verify", LD_PRELOAD=str(library)).returncode == 1  # this one not
+    assert registry.nixery("verify").returncode == 0  # the previous library would rebuild it,
+    assert registry.nixery("verify", LD_PRELOAD=str(library)).returncode == 1  # this one cannot
 
-    # The image is there again, with a digest of its own, once it is built anew.
+    # A rebuild gives the image with another digest.
     assert registry.nixery("verify", "--repair", LD_PRELOAD=str(library)).returncode == 0
     assert pull(registry, "p12/p3") != digest
     assert registry.nixery("verify").returncode == 0
 
-    # And with the library of before, the digest of before.
+    # With the previous library it has the previous digest.
     registry.stop_worker()
     registry.start_worker()
     assert registry.get(f"/v2/p12/p3/manifests/{digest}").status == 404

@@ -79,7 +79,7 @@ class Events:
 # --- JSON
 
 
-def test_search_finds_what_begins_with_the_text_then_what_holds_it(site):
+def test_search_lists_prefix_matches_before_other_matches(site):
     assert names(site.get("/api/search?q=curl")) == ["curl", "curlie", "libcurl"]
     assert names(site.get("/api/search?q=CURL")) == ["curl", "curlie", "libcurl"]
     assert names(site.get("/api/search?q=python3packages.re")) == ["python3packages.requests"]
@@ -89,13 +89,13 @@ def test_search_finds_what_begins_with_the_text_then_what_holds_it(site):
     assert names(site.get("/api/search?q=git.x")) == names(site.get("/api/search?q=nope.x")) == []
 
 
-def test_search_offers_only_what_can_be_pulled(site):
+def test_search_lists_only_names_that_can_be_pulled(site):
     everything = names(site.get("/api/search?q="))
     assert {"curl", "bashinteractive", "python3packages"} <= set(everything)
     assert not {"_1password", "name+"} & set(everything)
 
 
-def test_search_tells_version_and_description_of_what_is_built_or_was_planned(site):
+def test_search_has_version_and_description_of_built_or_planned_packages(site):
     curl = site.get("/api/search?q=curl").json["packages"][0]
     assert curl == {"name": "curl", "version": "8.7.1", "built": True,
                     "description": "Command line tool for transferring files with URL syntax"}  # fmt: skip
@@ -104,19 +104,19 @@ def test_search_tells_version_and_description_of_what_is_built_or_was_planned(si
     assert site.get("/api/search?q=jq").json["packages"][0]["version"] == "1.7.1"
 
 
-def test_search_does_not_offer_what_is_blocked(new_site):
+def test_search_omits_blocked_packages(new_site):
     site = new_site(NIXERY_BLOCKED="curl* python3packages.rich")
     assert names(site.get("/api/search?q=curl")) == ["libcurl"]
     assert names(site.get("/api/search?q=python3packages.")) == ["python3packages.requests"]
 
 
 @pytest.mark.parametrize("query", ["q=%zz", "q=" + "a" * 101, "q=a.b.c.d.e.f", "q=%00.x", "q=..%2f.x", "q=a%2fb.c"])
-def test_a_search_that_makes_no_sense_is_refused(site, query):
+def test_an_invalid_search_is_refused(site, query):
     answer = site.get(f"/api/search?{query}")
     assert (answer.status, answer.json["errors"][0]["detail"]["failure"]) == (400, "bad_query")
 
 
-def test_a_plan_is_what_the_command_prints(site):
+def test_a_plan_is_the_commands_output(site):
     answer = site.get("/api/plan/shell/git")
     assert answer.status == 200
     assert answer.json["reference"] == "shell/git:latest"
@@ -127,7 +127,7 @@ def test_a_plan_is_what_the_command_prints(site):
     assert {package["attribute"] for package in plan["packages"]} >= {"git", "bashInteractive", "nano"}
 
 
-def test_a_plan_of_what_nix_has_to_build_says_so_and_builds_nothing(new_site):
+def test_a_plan_lists_missing_paths_and_builds_nothing(new_site):
     site = new_site()
     [plan] = site.get("/api/plan/gated").json["plans"]
     assert plan["toBuildCount"] == 1 and "gated" in plan["toBuild"][0] and "layers" not in plan
@@ -135,12 +135,12 @@ def test_a_plan_of_what_nix_has_to_build_says_so_and_builds_nothing(new_site):
     assert not list(site.tree.glob("tags/*"))
 
 
-def test_a_plan_for_two_platforms_has_one_for_each(new_site):
+def test_a_plan_for_two_platforms_has_both(new_site):
     answer = new_site(NIXERY_PLATFORMS="amd64 arm64").get("/api/plan/zlib")
     assert [plan["system"] for plan in answer.json["plans"]] == ["x86_64-linux", "aarch64-linux"]
 
 
-def test_an_evaluation_that_takes_long_is_202_and_can_be_asked_for_again(new_site, directory):
+def test_a_slow_evaluation_is_202_and_can_be_retried(new_site, directory):
     gate, shim = directory / "gate", directory / "shim"
     shim.mkdir()
     (shim / "nix-instantiate").write_text(
@@ -158,7 +158,7 @@ def test_an_evaluation_that_takes_long_is_202_and_can_be_asked_for_again(new_sit
     assert names(site.get("/api/search?q=j")) == ["jq"]
 
 
-def test_images_are_listed_the_newest_first(site):
+def test_images_are_listed_newest_first(site):
     wait_for(lambda: len(site.get("/api/images").json["images"]) == 2, "both images")
     images = site.get("/api/images").json["images"]
     assert {image["name"] for image in images} == {"curl", "shell/git"}
@@ -170,7 +170,7 @@ def test_images_are_listed_the_newest_first(site):
         assert image["size"] == sum(part["size"] for part in [manifest.json["config"], *manifest.json["layers"]])
 
 
-def test_an_image_is_told_with_packages_licences_layers_and_documents(site):
+def test_an_image_has_packages_licences_layers_and_documents(site):
     report = site.get("/api/image/shell/git:latest")
     assert report.status == 200
     assert report.json == site.get("/api/image/shell/git").json
@@ -190,7 +190,7 @@ def test_an_image_is_told_with_packages_licences_layers_and_documents(site):
     assert site.get(documents["application/vnd.cyclonedx+json"]).json["bomFormat"] == "CycloneDX"
 
 
-def test_an_image_without_documents_still_tells_its_packages_and_one_with_a_key_its_signatures(new_site, directory):
+def test_an_image_without_documents_has_packages_and_a_signed_one_its_signatures(new_site, directory):
     plain = new_site(NIXERY_SBOM="0")
     assert plain.manifest("jq").status == 200
     [image] = plain.get("/api/image/jq").json["images"]
@@ -204,7 +204,7 @@ def test_an_image_without_documents_still_tells_its_packages_and_one_with_a_key_
     assert "application/vnd.dev.cosign.artifact.sig.v1+json" in [each["type"] for each in report["images"][0]["referrers"]]
 
 
-def test_failures_are_told_with_their_log_and_forgotten_once_it_is_built(new_site):
+def test_failures_are_listed_with_their_log_until_a_successful_build(new_site):
     site = new_site(NIXERY_FAILURE_SECONDS="0")
     assert site.get("/api/failures").json == {"failures": []}
     assert site.manifest("failing").status == 424
@@ -226,7 +226,7 @@ def test_failures_are_told_with_their_log_and_forgotten_once_it_is_built(new_sit
     assert {failure["name"] for failure in site.get("/api/failures").json["failures"]} == {"broken"}
 
 
-def test_lists_can_be_kept_to_oneself(new_site):
+def test_lists_can_be_disabled(new_site):
     site = new_site(NIXERY_CATALOG="0")
     assert site.manifest("jq").status == 200
     for target in ("/api/images", "/api/failures"):
@@ -246,7 +246,7 @@ def test_nothing_under_api_builds(site):
 # --- events
 
 
-def test_whoever_waits_in_vain_is_told_where_the_log_is(new_site):
+def test_the_final_429_refers_to_the_log(new_site):
     site = new_site(NIXERY_HOP_SECONDS="1", NIXERY_HOPS="0")
     answer = site.manifest("gated")
     assert answer.status == 429
@@ -259,7 +259,7 @@ def test_whoever_waits_in_vain_is_told_where_the_log_is(new_site):
     assert "through the gate" in "\n".join(map(str, lines))
 
 
-def test_a_build_is_told_as_it_goes_and_ends_with_its_digest(new_site):
+def test_events_follow_a_build_and_end_with_its_digest(new_site):
     site = new_site()
     with Events(site, "gated") as events:
         assert events.response.headers["Content-Type"] == "text/event-stream"
@@ -317,7 +317,7 @@ def test_a_build_by_another_process_is_seen(new_site):
         assert building.wait(timeout=60) == 0
 
 
-def test_streams_hold_no_thread_and_are_limited(new_site):
+def test_streams_occupy_no_thread_and_are_limited(new_site):
     site = new_site(NIXERY_THREADS="1")
     streams = []
     try:
@@ -360,7 +360,7 @@ def test_head_of_a_stream_has_no_body(site):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != LONG])
-def test_a_hostile_name_is_a_json_error_and_touches_nothing(site, name):
+def test_a_hostile_name_is_a_json_error_without_side_effects(site, name):
     before = site.files()
     # The one that is within the grammar would be followed for as long as nobody builds it.
     for verb in ("plan", "image", "build") if name.startswith("a.a.") else ("plan", "image", "build", "events"):
@@ -376,7 +376,7 @@ def test_a_hostile_name_is_a_json_error_and_touches_nothing(site, name):
 
 @pytest.mark.parametrize("target", ["/api/", "/api/x", "/api/search/x", "/api/plan/", "/api/plan", "/api", "/api/images/x", "/web/", "/web/x.html",
                                     "/web/nixery.js/x", "/web/%2e%2e/nixery-http.conf", "/web/..%2fnixery-http.conf", "/web/.html", "/apix"])  # fmt: skip
-def test_other_addresses_are_404(site, target):
+def test_other_paths_are_404(site, target):
     response = raw.get(site.port, target)
     assert response.status in (400, 404), target
     if target.startswith("/api/"):
@@ -384,12 +384,12 @@ def test_other_addresses_are_404(site, target):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
-def test_only_reading_is_allowed(site, method):
+def test_writing_methods_are_refused(site, method):
     for target in ("/api/images", "/api/plan/git", "/", "/web/compose"):
         assert site.request(method, target).status == 405, target
 
 
-def test_a_log_with_controls_in_it_shows_none(new_site):
+def test_control_characters_of_a_log_are_removed(new_site):
     site = new_site()
     packages = site.dir / "set/default.nix"
     packages.write_text(packages.read_text().replace("echo 'a line of the log'", "printf 'red\\\\033[31m\\\\302\\\\233x\\\\377\\\\n'"))
@@ -414,7 +414,7 @@ def test_pages_have_a_strict_policy(site, target, kind):
     assert answer.headers.get_all("Cache-Control") == ["no-cache"]
 
 
-def test_json_may_not_be_cached_framed_or_read_by_others(site):
+def test_json_cannot_be_cached_framed_or_read_by_other_origins(site):
     for target in ("/api/images", "/api/plan/git", "/api/search?q=a", "/api/build/git", "/api/image/curl"):
         headers = site.get(target).headers
         assert headers["Content-Type"] == "application/json" and headers["X-Content-Type-Options"] == "nosniff"
@@ -440,7 +440,7 @@ def test_the_form_without_scripts_gives_commands(site):
     assert wrong.status == 400 and b"<script" not in wrong.body and b"&lt;script" in wrong.body
 
 
-def test_without_a_worker_the_page_is_there_and_the_rest_says_why_not(new_site):
+def test_without_a_worker_the_page_is_served_and_the_rest_is_503(new_site):
     site = new_site()
     site.stop_worker()
     assert site.get("/").status == 200
@@ -448,7 +448,7 @@ def test_without_a_worker_the_page_is_there_and_the_rest_says_why_not(new_site):
     assert answer.status == 503 and answer.error["code"] == "UNAVAILABLE"
 
 
-def test_rules_by_repository_hold_for_the_api_too(new_site):
+def test_rules_by_repository_apply_to_the_api(new_site):
     site = new_site()
     assert site.manifest("jq").status == 200 and site.manifest("curl").status == 200
     main = site.dir / "nginx.conf"

@@ -112,7 +112,7 @@ def search(browser, text: str, expected: list[str]):
     """Until the list is that of the whole text: its first letters may have found the same. In a name, what was found is marked."""
     browser.type("#packages", text)
     shown = "return [...document.querySelectorAll('#matches li')].map((each) => [each.dataset.name ?? '', (each.querySelector('b') ?? each).textContent])"
-    wanted = [[name, text] for name in expected] or [["", f"No package is called like “{text}”."]]
+    wanted = [[name, text] for name in expected] or [["", f"No package matches “{text}”."]]
     wait_for(lambda: browser.run(shown) == wanted, f"what is found for {text}", 60)
 
 
@@ -120,7 +120,7 @@ def chosen(browser) -> list[str]:
     return browser.run("return [...document.querySelectorAll('#chosen li')].map((chip) => chip.firstChild.data)")
 
 
-def test_it_says_what_this_is_and_what_was_built_and_failed(browser, site):
+def test_the_start_page_lists_builds_and_failures(browser, site):
     start(browser, site)
     assert browser.text("h1") == "Name the packages.\nPull the image."
     assert browser.text(".hero .command") == f"docker run --rm -it {site.host}/shell/git/curl bash"
@@ -129,7 +129,7 @@ def test_it_says_what_this_is_and_what_was_built_and_failed(browser, site):
     check_looks(browser, "start")
 
 
-def test_packages_are_searched_and_picked_by_keyboard(browser, site):
+def test_packages_are_searched_and_chosen_by_keyboard(browser, site):
     start(browser, site)
     assert browser.run("return document.getElementById('packages').getAttribute('role')") == "combobox"
     search(browser, "cur", ["curl", "curlie", "libcurl"])
@@ -154,11 +154,11 @@ def test_packages_are_searched_and_picked_by_keyboard(browser, site):
     search(browser, "nothinglikeit", [])
 
 
-def test_what_is_typed_never_becomes_html(browser, site):
+def test_input_never_becomes_html(browser, site):
     start(browser, site)
     browser.type("#packages", "<img/src=x>")
     browser.type("#packages", "enter")
-    assert chosen(browser) == [] and "cannot be a package" in browser.run("return document.getElementById('problem').textContent")
+    assert chosen(browser) == [] and "is not a valid package name" in browser.run("return document.getElementById('problem').textContent")
     start(browser, site, "?packages=git+%3Cscript%3Ealert(1)%3C%2Fscript%3E&tag=%22%3E%3Cb%3E")
     assert chosen(browser) == ["git", "script"] or chosen(browser) == ["git"]
     assert browser.run("return document.querySelectorAll('main script, main img[src=x]').length") == 0
@@ -189,7 +189,7 @@ def test_the_commands_follow_the_form(browser, site):
     assert browser.text("#command") == expected["docker"]
 
 
-def test_the_plan_is_a_picture_of_layers(browser, site):
+def test_the_plan_is_a_treemap_of_layers(browser, site):
     start(browser, site, "?packages=git+zlib&shell=1")
     [plan] = site.get("/api/plan/shell/git/zlib").json["plans"]
     browser.click("#show-plan")
@@ -207,7 +207,7 @@ def test_the_plan_is_a_picture_of_layers(browser, site):
     check_looks(browser, "plan")
 
 
-def test_a_plan_of_what_nobody_built_tells_what_nix_has_to_do(browser, site):
+def test_a_plan_of_an_unbuilt_image_lists_missing_paths(browser, site):
     start(browser, site, "?packages=gated")
     browser.click("#show-plan")
     browser.wait_for("return document.getElementById('plan-body').textContent.includes('to build')", "the plan")
@@ -215,7 +215,7 @@ def test_a_plan_of_what_nobody_built_tells_what_nix_has_to_do(browser, site):
     check_looks(browser, "plan-unbuilt")
 
 
-def test_a_build_is_followed_live_to_its_end_and_the_image_has_a_page(browser, site):
+def test_a_build_is_followed_to_its_end_and_the_image_has_a_page(browser, site):
     start(browser, site, "?packages=gated+git")
     browser.click("#start-build")
     browser.wait_for("return document.getElementById('log').textContent.includes('waiting for the gate')", "the log's first line")
@@ -243,7 +243,7 @@ def test_a_build_is_followed_live_to_its_end_and_the_image_has_a_page(browser, s
     check_looks(browser, "image")
 
 
-def test_a_build_that_fails_says_why(shared_browser, site):
+def test_a_failed_build_shows_the_reason(shared_browser, site):
     shared_browser.look("light", 1200)
     start(shared_browser, site, "?packages=failing")
     shared_browser.console()
@@ -256,7 +256,7 @@ def test_a_build_that_fails_says_why(shared_browser, site):
     assert all("/v2/failing/manifests/latest" in line["message"] for line in shared_browser.console())
 
 
-def test_one_build_is_shown_at_a_time_and_its_end_is_its_own(shared_browser):
+def test_one_build_is_shown_at_a_time(shared_browser):
     with web_site() as site:
         browser = shared_browser
         browser.look("light", 1200)
@@ -277,7 +277,7 @@ def test_one_build_is_shown_at_a_time_and_its_end_is_its_own(shared_browser):
         assert shared_browser.console() == []
 
 
-def test_a_build_whose_events_are_refused_is_pulled_until_it_ends(shared_browser):
+def test_without_events_a_build_is_pulled_until_it_ends(shared_browser):
     with web_site(NIXERY_HOP_SECONDS="1", NIXERY_HOPS="0") as site, ExitStack() as followers:
         for _ in range(8):  # as many as a client may have
             follower = followers.enter_context(socket.create_connection(("127.0.0.1", site.port)))
@@ -295,7 +295,7 @@ def test_a_build_whose_events_are_refused_is_pulled_until_it_ends(shared_browser
         assert all(" 429 " in line["message"] for line in shared_browser.console())
 
 
-def test_an_image_that_is_not_built_has_a_page_that_says_so(shared_browser, site):
+def test_the_page_of_an_unbuilt_image_says_so(shared_browser, site):
     shared_browser.open(f"{site.url}/web/image.html?name=nano")
     shared_browser.wait_for("return !document.getElementById('problem').hidden", "the reason")
     assert "not built yet" in shared_browser.text("#problem")

@@ -33,7 +33,7 @@ std::string unhex(std::string_view hex) {
   return bytes;
 }
 
-// The key of RFC 6979's examples (A.2.5), which everybody knows, as SEC 1 writes it.
+// The public example key of RFC 6979 (A.2.5), in SEC 1 form.
 std::string published_key() {
   const std::string der = unhex(
       "303102010104"
@@ -73,7 +73,7 @@ std::string refusal(const std::string& pem) {
 
 }  // namespace
 
-TEST_CASE("each signature is another one, and valid for its message and key alone") {
+TEST_CASE("each signature is different, and valid for its message and key only") {
   const auto key = SigningKey::from_pem(published_key(), "the RFC's key");
   const std::string signature = key.sign("sample"), second = key.sign("sample");
   CHECK(signature != second);
@@ -85,17 +85,17 @@ TEST_CASE("each signature is another one, and valid for its message and key alon
   CHECK_FALSE(key.verify("sample", signature.substr(0, signature.size() - 1)));
   CHECK_FALSE(new_key().verify("sample", signature));
   for (int i = 0; i < 200; ++i) CHECK(key.verify(std::to_string(i), key.sign(std::to_string(i))));
-  // RFC 6979, A.2.5: how versions before this one signed.
+  // RFC 6979, A.2.5: signatures of earlier versions.
   CHECK(key.verify("sample", unhex("3046"
                                    "022100efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716"
                                    "022100f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8")));
 }
 
-TEST_CASE("a signature is verified by openssl, and stands in both manifests") {
+TEST_CASE("openssl verifies a signature, and both manifests contain it") {
   const test::TemporaryDirectory directory;
   const std::string file = directory.path() / "key.pem", payload_file = directory.path() / "payload",
                     signature_file = directory.path() / "signature", public_file = directory.path() / "public.pem";
-  openssl({"ecparam", "-genkey", "-name", "prime256v1", "-out", file});  // with its parameters before it
+  openssl({"ecparam", "-genkey", "-name", "prime256v1", "-out", file});  // with its parameters in front
   const auto key = SigningKey::from_file(file);
   CHECK(key.public_key_pem() == openssl({"ec", "-in", file, "-pubout"}));
   const Signature signature = sign(key, "registry.example.org/curl", image_manifest());
@@ -125,7 +125,7 @@ TEST_CASE("a signature is verified by openssl, and stands in both manifests") {
   }
 }
 
-TEST_CASE("a published signature of the same key, name and image is used again, and no other") {
+TEST_CASE("only a published signature of the same key, name and image is reused") {
   const auto key = new_key();
   const std::string name = "registry.example.org/curl";
   const Signature first = sign(key, name, image_manifest());
@@ -145,7 +145,7 @@ TEST_CASE("a published signature of the same key, name and image is used again, 
   CHECK(is_first({"", "{}", "[1]", R"({"layers":[1,{"annotations":2}]})", other_key, other_name, of_other_image,
                   first.referrer.manifest}));
   CHECK_FALSE(is_first({other_key, other_name, of_other_image}));
-  // The layer is the right one, its signature is not.
+  // The layer is right, its signature is not.
   const auto damaged = [&](std::string manifest) {
     const auto at = manifest.find(signature_annotation) + signature_annotation.size() + 13;
     manifest[at] = manifest[at] == 'A' ? 'B' : 'A';
@@ -154,7 +154,7 @@ TEST_CASE("a published signature of the same key, name and image is used again, 
   CHECK_FALSE(is_first({damaged(first.tagged.manifest)}));
 }
 
-TEST_CASE("an image that is published again, by several workers at once, keeps its one signature") {
+TEST_CASE("an image that several workers publish again at the same time keeps its one signature") {
   test::Images images;
   const auto subject = images.add("tool", {"layer"});
   const auto tag = "sha256-" + subject.hex() + ".sig";
@@ -170,7 +170,7 @@ TEST_CASE("an image that is published again, by several workers at once, keeps i
   const auto tagged = images.tree.digest_of_tag("tool", tag);
   REQUIRE(tagged);
 
-  SUBCASE("as it is") {}
+  SUBCASE("unchanged") {}
   SUBCASE("also without its tag") {
     images.tree.drop_tag("tool", tag);
   }
@@ -182,7 +182,7 @@ TEST_CASE("an image that is published again, by several workers at once, keeps i
   CHECK(signatures().front().digest == first.front().digest);
   CHECK(images.tree.digest_of_tag("tool", tag) == tagged);
 
-  // Another name and another key are other signatures.
+  // Another name or key gives another signature.
   pipeline::attach_signatures(images.tree, key, "registry.example.org", "other", subject);
   CHECK(signatures().size() == 2);
   pipeline::attach_signatures(images.tree, new_key(), "registry.example.org", "tool", subject);
@@ -190,7 +190,7 @@ TEST_CASE("an image that is published again, by several workers at once, keeps i
   CHECK(images.tree.digest_of_tag("tool", tag) != tagged);
 }
 
-TEST_CASE("a key that cannot be used is refused with the file's name and the reason") {
+TEST_CASE("an unusable key is refused with the file's name and the reason") {
   const test::TemporaryDirectory directory;
   const std::string file = directory.path() / "key.pem";
   const auto made = [&](std::vector<std::string> words) {

@@ -79,7 +79,7 @@ bool has_relationship(const json::Document& spdx, std::string_view from, std::st
 
 }  // namespace
 
-TEST_CASE("a store path's name has the version where Nix sees it, and usual outputs apart") {
+TEST_CASE("a store path's name is split into name, version (by Nix's rule) and usual outputs") {
   const auto check = [](std::string_view text, std::string_view name, std::string_view version,
                         std::string_view output) {
     const auto parts = parse_name(text);
@@ -96,7 +96,7 @@ TEST_CASE("a store path's name has the version where Nix sees it, and usual outp
   check("trailing-", "trailing-", "", "");
 }
 
-TEST_CASE("licences become SPDX expressions, and what SPDX does not know a LicenseRef") {
+TEST_CASE("licences become SPDX expressions, and unknown ones a LicenseRef") {
   const auto expression = [](std::string_view given) { return license_of(given).expression; };
   CHECK(expression("MIT") == "MIT");
   CHECK(expression("mit") == "MIT");
@@ -114,7 +114,7 @@ TEST_CASE("licences become SPDX expressions, and what SPDX does not know a Licen
   CHECK(license_of("Apache-2.0+").kind == License::Kind::expression);
   CHECK(license_of("unfree").kind == License::Kind::other);
 
-  // Free text, broken expressions and bytes of any kind: one reference each, of letters that SPDX takes.
+  // Free text, malformed expressions and arbitrary bytes: one reference each, of characters that SPDX allows.
   for (const std::string_view odd : {"", " ", "Lizenz für \"alle\"", "MIT AND", "AND", "(MIT", "MIT)",
                                      "MIT WITH nothing", "a/b", "a b", "a_b", "\x01\x02"}) {
     const License license = license_of(odd);
@@ -133,7 +133,7 @@ TEST_CASE("licences become SPDX expressions, and what SPDX does not know a Licen
   CHECK(joined_expression({license_of("MIT OR curl")}) == "MIT OR curl");
 }
 
-TEST_CASE("the SPDX document says of each path what is known, and leads from the image to all of them") {
+TEST_CASE("the SPDX document describes each path and relates the image to all of them") {
   const Image image;
   const auto spdx = parsed(spdx_document(image.subject()));
   CHECK(json::string_or(spdx, "spdxVersion", "") == "SPDX-2.3");
@@ -181,7 +181,7 @@ TEST_CASE("the CycloneDX document has a component and a dependency of each path"
         std::vector<std::string>{image.closure.paths[1].path.str(), image.closure.paths[2].path.str()});
 }
 
-TEST_CASE("CycloneDX takes names of licences or one expression, never both") {
+TEST_CASE("CycloneDX has names of licences or one expression, never both") {
   Image image;
   const auto licenses = [&](std::vector<std::string> given) {
     image.resolution.packages[0].licenses = std::move(given);
@@ -239,7 +239,7 @@ TEST_CASE("provenance lists the settings for nixpkgs") {
   CHECK(json::string_or(configuration["digest"], "sha256", "") == image::Digest::of("{ }").hex());
 }
 
-TEST_CASE("whatever a package set says of its packages, the documents are JSON and say it") {
+TEST_CASE("documents are valid JSON for any package metadata, and contain it") {
   Image image;
   auto& package = image.resolution.packages[0];
   const std::string odd = "a \"quoted\" \\ line\nwith \t\x01 and ünïcode </script>";
@@ -265,7 +265,7 @@ TEST_CASE("whatever a package set says of its packages, the documents are JSON a
   parsed(provenance_statement(image.subject(), odd));
 }
 
-TEST_CASE("equal images have equal documents, under whatever name they were asked for; others have others") {
+TEST_CASE("equal images have equal documents under any name; different images have different ones") {
   Image image;
   auto renamed = image.subject();
   renamed.repository = "curl/shell";

@@ -30,7 +30,7 @@ std::string log_of(const tree::Layout& layout, std::string_view key, std::size_t
 
 }  // namespace
 
-TEST_CASE("a log that is long keeps its beginning and its end, and says what is left out between") {
+TEST_CASE("a long log keeps its beginning and end, and states what is omitted") {
   const test::TemporaryDirectory dir;
   const std::size_t lines = 1'000'000, line_size = 14;
   const std::string log = log_of(layout_in(dir), "log", lines);
@@ -38,17 +38,17 @@ TEST_CASE("a log that is long keeps its beginning and its end, and says what is 
   CHECK(log.starts_with(line(0) + "\n" + line(1) + "\n"));
   CHECK(log.ends_with("\n" + line(lines - 1) + "\n"));
 
-  const auto mark = log.find("[a long log"), told = log.find("\n[", mark) + 1;
-  REQUIRE(told < log.size());
+  const auto mark = log.find("[a long log"), note = log.find("\n[", mark) + 1;
+  REQUIRE(note < log.size());
   const auto first = log.find('\n', mark) + 1;
-  CHECK(first == told);  // nothing stands between the two
+  CHECK(first == note);  // nothing in between
   const std::size_t before = mark / line_size;
-  const std::size_t after = (log.size() - log.find('\n', told) - 1) / line_size;
-  CHECK(log.substr(told).starts_with(fmt::format("[{} bytes ", (lines - before - after) * line_size)));
-  CHECK(log.substr(log.find('\n', told) + 1).starts_with(line(lines - after) + "\n"));
+  const std::size_t after = (log.size() - log.find('\n', note) - 1) / line_size;
+  CHECK(log.substr(note).starts_with(fmt::format("[{} bytes ", (lines - before - after) * line_size)));
+  CHECK(log.substr(log.find('\n', note) + 1).starts_with(line(lines - after) + "\n"));
 }
 
-TEST_CASE("a log that just fits, or goes a little over, is whole") {
+TEST_CASE("a log just below or slightly above the limit is kept whole") {
   const test::TemporaryDirectory dir;
   const std::size_t fits = pipeline::log_beginning / 14;
   CHECK(log_of(layout_in(dir), "a", fits).find('[') == std::string::npos);
@@ -57,7 +57,7 @@ TEST_CASE("a log that just fits, or goes a little over, is whole") {
   CHECK(over.ends_with("is over]\n" + line(fits) + "\n" + line(fits + 1) + "\n"));
 }
 
-TEST_CASE("a log without a line leaves no file, and removes that of an earlier build") {
+TEST_CASE("an empty log leaves no file and removes that of an earlier build") {
   const test::TemporaryDirectory dir;
   const tree::Layout layout = layout_in(dir);
   { const pipeline::BuildLog log(layout, "a"); }
@@ -71,14 +71,14 @@ TEST_CASE("a log without a line leaves no file, and removes that of an earlier b
   CHECK(os::read_if_exists(layout.log("a")) == "first\n");
 }
 
-TEST_CASE("the oldest logs go when one is written, but for those of builds that run") {
+TEST_CASE("writing a log removes the oldest ones, except those of running builds") {
   const test::TemporaryDirectory dir;
   const tree::Layout layout = layout_in(dir);
   const auto logs = layout.log("x").parent_path();
   os::make_directories(logs);
   const auto add = [&](const std::string& key, std::uint64_t bytes, std::chrono::hours age) {
     os::write_file(layout.log(key), "", false);
-    fs::resize_file(layout.log(key), bytes);  // a hole: it takes no room
+    fs::resize_file(layout.log(key), bytes);  // sparse: takes no disk space
     fs::last_write_time(layout.log(key), fs::file_time_type::clock::now() - age);
   };
   const auto count = [&] { return std::distance(fs::directory_iterator(logs), fs::directory_iterator()); };

@@ -12,8 +12,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A number that is computed when the test lets it, and counts how often. Computing takes a moment, so that a multiple
-// of it is long by any clock.
+// A number that is computed when the test allows it, and that counts the computations. Computing takes a moment, so
+// that a multiple of it is measurable.
 struct Counted {
   std::atomic<int> begun = 0, changes = 0;
   std::atomic<bool> open = true;
@@ -34,7 +34,7 @@ struct Counted {
     open = true;
     open.notify_all();
   }
-  // As a request does that has the time to wait.
+  // Like a request that can wait.
   int get() {
     const auto result = cache.get();
     if (!result.job) return *result.value;
@@ -44,7 +44,7 @@ struct Counted {
   }
 };
 
-// As if computing had taken long, or no time at all.
+// As if computing had taken long, or no time.
 constexpr jobs::CacheLimits expensive{0ms, 0ms, 1'000'000, 0}, cheap{0ms, 1h, 0, 0};
 
 }  // namespace
@@ -58,7 +58,7 @@ TEST_CASE("an expensive value is cached until it has changed") {
   CHECK(value.get() == 2);
 }
 
-TEST_CASE("frequent changes do not have an expensive value computed all the time") {
+TEST_CASE("frequent changes do not recompute an expensive value all the time") {
   Counted value({0ms, 0ms, 1'000'000, 1'000'000});
   CHECK(value.get() == 1);
   ++value.changes;

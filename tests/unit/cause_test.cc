@@ -29,7 +29,7 @@ std::string traceparent_of_child() {
 
 }  // namespace
 
-TEST_CASE("a traceparent is taken apart and put together again") {
+TEST_CASE("a traceparent is parsed and formatted") {
   const auto parsed = TraceParent::parse(whole);
   REQUIRE(parsed);
   CHECK(parsed->trace_id == trace);
@@ -38,13 +38,13 @@ TEST_CASE("a traceparent is taken apart and put together again") {
   CHECK(parsed->str() == whole);
 }
 
-TEST_CASE("of a later version of traceparent, the known part is taken") {
+TEST_CASE("the known part of a later traceparent version is used") {
   CHECK(TraceParent::parse("cc-" + trace + "-" + span + "-01")->str() == whole);
   CHECK(TraceParent::parse("cc-" + trace + "-" + span + "-01-what-the-future-brings")->str() == whole);
   CHECK_FALSE(TraceParent::parse("cc-" + trace + "-" + span + "-01.what"));
 }
 
-TEST_CASE("a malformed traceparent is none") {
+TEST_CASE("a malformed traceparent is ignored") {
   for (const std::string& text :
        {std::string(), std::string("00"), "ff-" + trace + "-" + span + "-01",
         "00-" + std::string(32, '0') + "-" + span + "-01", "00-" + trace + "-" + std::string(16, '0') + "-01",
@@ -53,7 +53,7 @@ TEST_CASE("a malformed traceparent is none") {
     CHECK_MESSAGE(!TraceParent::parse(text), text);
 }
 
-TEST_CASE("a request's id and trace are taken from the web server, and neither may hold anything odd") {
+TEST_CASE("a request's id and trace come from the web server, and invalid ones are ignored") {
   const auto read = [](std::string id, std::string parent) {
     return http::read_request([=](const char* name) -> const char* {
              static thread_local std::string kept;
@@ -72,7 +72,7 @@ TEST_CASE("a request's id and trace are taken from the web server, and neither m
   CHECK_FALSE(read("a", "nonsense").trace);
 }
 
-TEST_CASE("an error's detail has the id of the request that the thread works for") {
+TEST_CASE("an error's detail has the id of the thread's request") {
   const Error error(Failure::unknown_tag, "x");
   CHECK(http::answer_error(error).body.find("\"request\"") == std::string::npos);
   const CauseScope scope(named("r-1"));
@@ -80,7 +80,7 @@ TEST_CASE("an error's detail has the id of the request that the thread works for
         std::string::npos);
 }
 
-TEST_CASE("a scope ends with what was before it, and is of its own thread") {
+TEST_CASE("a scope restores the previous cause, and is thread-local") {
   const CauseScope outer(named("outer"));
   {
     const CauseScope inner(named("inner"));
@@ -105,7 +105,7 @@ TEST_CASE("a job has the cause of the request that started it") {
   CHECK(seen == "r-7");
 }
 
-TEST_CASE("what we start is told of the trace, and not of the one that we were started under") {
+TEST_CASE("a child process gets the trace of the cause, not the inherited one") {
   setenv("TRACEPARENT", "00-old-old-00", 1);
   CHECK(traceparent_of_child() == "\n");
   {
@@ -115,7 +115,7 @@ TEST_CASE("what we start is told of the trace, and not of the one that we were s
   unsetenv("TRACEPARENT");
 }
 
-TEST_CASE("an answer's head has the request's id") {
+TEST_CASE("response headers have the request's id") {
   CHECK(http::head_of({}, "r-1").find("\r\nX-Request-Id: r-1\r\n") != std::string::npos);
   CHECK(http::head_of({}).find("X-Request-Id") == std::string::npos);
 }

@@ -1,4 +1,4 @@
-// Collections under clocks that jump, and files with times of such a clock.
+// Collections with clocks that jump, and files with times from such clocks.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -44,7 +44,7 @@ void wait(Images& images, int hours) {
 
 }  // namespace
 
-TEST_CASE("a clock that has jumped makes nothing old at once") {
+TEST_CASE("a clock jump makes nothing old at once") {
   Images images;
   const auto image = images.add("image", {"layer"});
   images.collect({});
@@ -64,7 +64,7 @@ TEST_CASE("a clock that has jumped makes nothing old at once") {
   CHECK_FALSE(images.has(image));
 }
 
-TEST_CASE("time that passed is believed, and a clock that was moved is not") {
+TEST_CASE("elapsed time is believed, a changed clock is not") {
   const auto run = [](int hours, const std::string& boot, int boot_hours) {
     return maintenance::Run{hours_ago(hours), boot, std::chrono::hours(boot_hours), true, {}};
   };
@@ -73,38 +73,38 @@ TEST_CASE("time that passed is believed, and a clock that was moved is not") {
     return now.believed;
   };
   constexpr int month = 30 * 24;
-  SUBCASE("within one run of the machine, its other clock tells") {
+  SUBCASE("within one boot, by the boot-time clock") {
     CHECK(is_believed(run(month, "a", 5), run(0, "a", 5 + month), {}));
     CHECK(is_believed(run(month, "a", 5), run(0, "a", 5 + month - 24), {}));
     CHECK_FALSE(is_believed(run(month, "a", 5), run(0, "a", 6), {}));
     CHECK_FALSE(is_believed(run(0, "a", 5), run(1, "a", 6), {}));
   }
-  SUBCASE("a week is believed, and somewhat late") {
+  SUBCASE("up to a week, with a delay") {
     CHECK(is_believed(run(7 * 24 + 5, "a", 5), run(0, "b", 1), {}));
     CHECK_FALSE(is_believed(run(month, "a", 5), run(0, "b", 1), {}));
     CHECK_FALSE(is_believed(run(month, "", 0), run(0, "", 0), {}));
   }
-  SUBCASE("after another start, traces tell") {
+  SUBCASE("after a reboot, by recorded activity") {
     std::vector<os::Time> traces{hours_ago(6 * 24), hours_ago(27 * 24), hours_ago(13 * 24), hours_ago(20 * 24)};
     CHECK(is_believed(run(month, "a", 5), run(0, "b", 1), traces));
     traces[2] = hours_ago(40 * 24);
     CHECK_FALSE(is_believed(run(month, "a", 5), run(0, "b", 1), traces));
-    // What was done since the clock jumped tells nothing of the time before.
+    // Activity after the clock jump proves nothing about the time before.
     CHECK_FALSE(is_believed(run(month, "a", 5), run(0, "b", 1), {hours_ago(1), hours_ago(0)}));
   }
-  SUBCASE("what was not believed once is the next time") {
+  SUBCASE("doubted once, believed the next time") {
     maintenance::Run doubted = run(month, "a", 5);
     doubted.believed = false;
     CHECK(is_believed(doubted, run(0, "b", 1), {}));
-    CHECK_FALSE(is_believed(doubted, run(0, "a", 6), {}));  // but here the other clock tells that it jumped
+    CHECK_FALSE(is_believed(doubted, run(0, "a", 6), {}));  // but here the boot-time clock shows the jump
     doubted.time = hours_ago(0);
     CHECK_FALSE(is_believed(doubted, run(month, "a", 6), {}));
   }
-  SUBCASE("after a jump, a clock is believed once it has run on for a day, however often it is asked") {
+  SUBCASE("after a jump, a clock is believed when it has run for a day, regardless of the number of checks") {
     maintenance::Run last = run(0, "a", 100);
     const auto collect_at = [&](int hours_later, int boot_hours) {
       maintenance::Run now = run(-hours_later, "a", boot_hours);
-      maintenance::judge(now, last, {hours_ago(1 - hours_later)});  // a pull of now tells nothing of the year before
+      maintenance::judge(now, last, {hours_ago(1 - hours_later)});  // a pull now proves nothing about the year before
       last = now;
       return now.believed;
     };
@@ -113,13 +113,13 @@ TEST_CASE("time that passed is believed, and a clock that was moved is not") {
     SUBCASE("which was right") {
       CHECK(collect_at(year + 24, 125));
     }
-    SUBCASE("and anew after another jump, such as back") {
+    SUBCASE("and again after another jump, such as back") {
       CHECK_FALSE(collect_at(25, 125));
       CHECK_FALSE(collect_at(48, 148));
       CHECK(collect_at(49, 149));
       CHECK(collect_at(50, 150));
     }
-    SUBCASE("also where the machine is started anew meanwhile") {
+    SUBCASE("also if the machine reboots meanwhile") {
       last.boot = "b";
       CHECK(collect_at(year + 24, 1));
     }
@@ -136,13 +136,13 @@ TEST_CASE("collections far apart collect") {
   CHECK(last.boot == maintenance::this_run().boot);
   CHECK(last.believed);
   last.time -= 24h * 30;
-  SUBCASE("while the machine ran on") {
+  SUBCASE("while the machine kept running") {
     last.since_boot -= 24h * 30;
     maintenance::remember(layout, last);
     CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
     CHECK_FALSE(images.has(image));
   }
-  SUBCASE("where it was started anew, and pulls tell of the time between") {
+  SUBCASE("after a reboot, with pulls in between") {
     last.boot = "another";
     maintenance::remember(layout, last);
     const fs::path log = images.dir.path() / "use.log";
@@ -156,7 +156,7 @@ TEST_CASE("collections far apart collect") {
     CHECK_FALSE(maintenance::collect(layout, older_than(24h), log, maintenance::Mode::real).clock_jumped);
     CHECK_FALSE(images.has(image));
   }
-  SUBCASE("where nothing tells, at the second") {
+  SUBCASE("without evidence, at the second run") {
     last.boot = "another";
     maintenance::remember(layout, last);
     CHECK(images.collect(older_than(24h)).clock_jumped);
@@ -171,7 +171,7 @@ TEST_CASE("collections far apart collect") {
   }
 }
 
-TEST_CASE("the next collection is due though processes begin anew all the time") {
+TEST_CASE("the next collection is due even if processes restart all the time") {
   Images images;
   const auto& layout = images.tree.layout();
   CHECK(maintenance::until_next_run(layout, 24h) == 24h);  // counts from now
@@ -189,7 +189,7 @@ TEST_CASE("the next collection is due though processes begin anew all the time")
   maintenance::remember(layout, *first);
   CHECK(maintenance::until_next_run(layout, 24h) == 24h);
   first = maintenance::last_run(layout);
-  CHECK(first->time <= hours_ago(0));  // so that the year need not pass
+  CHECK(first->time <= hours_ago(0));  // so that it need not wait for a year
   CHECK_FALSE(first->believed);
   os::write_file(layout.state / "collected", "torn");
   CHECK(maintenance::until_next_run(layout, 24h) == 24h);
@@ -202,7 +202,7 @@ TEST_CASE("an image that was built in the future is young when it is first seen,
   images.collect({});
   images.age(-2 * year);
   for (const maintenance::Policy& policy : {older_than(24h), smaller_than(1)}) {
-    // Neither run may remove it: it may have been built, or pulled, just now.
+    // Neither run may remove it, because it may have just been built or pulled.
     CHECK(images.collect(policy, maintenance::Mode::dry_run).images.empty());
     CHECK(images.collect(policy).images.empty());
   }
@@ -242,7 +242,7 @@ TEST_CASE("a pull in the future counts as one of the first collection that sees 
   const auto collect = [&] { return maintenance::collect(layout, older_than(24h), log, maintenance::Mode::real); };
   collect();
   write_use(log, image, -year);
-  maintenance::record_uses(layout, log);  // as a worker does, which does not know whether to believe its clock
+  maintenance::record_uses(layout, log);  // like a worker, which does not judge its clock
   CHECK(maintenance::LastUse(layout).of(image) > hours_ago(-year + day));
   images.age(48);
   CHECK(collect().images.empty());
@@ -256,7 +256,7 @@ TEST_CASE("a pull in the future counts as one of the first collection that sees 
   CHECK(collect().images.size() == 1);
 }
 
-TEST_CASE("a use that no clock can tell is passed over") {
+TEST_CASE("a use with an impossible time is ignored") {
   Images images;
   const auto image = images.add("image", {"layer"});
   const fs::path log = images.dir.path() / "use.log";
@@ -266,7 +266,7 @@ TEST_CASE("a use that no clock can tell is passed over") {
   CHECK(uses.of(image) == os::Time{});
 }
 
-TEST_CASE("a collection whose clock is wrong resets no times, and removes nothing for its age") {
+TEST_CASE("a collection with a wrong clock resets no times and removes nothing by age") {
   Images images;
   const auto& layout = images.tree.layout();
   const auto image = images.add("image", {"layer"});
@@ -296,7 +296,7 @@ TEST_CASE("a collection whose clock is wrong resets no times, and removes nothin
   CHECK(os::status_of(file)->modified == before);
 }
 
-TEST_CASE("what a clock in the future left in STATE is removed once it has been there for long") {
+TEST_CASE("files in STATE with future times are removed when they have existed for long") {
   Images images;
   const auto& layout = images.tree.layout();
   const std::vector<fs::path> files{layout.log(std::string(64, 'a')), layout.incoming() / ".tmp-1-2-3",

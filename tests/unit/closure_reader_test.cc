@@ -1,4 +1,4 @@
-// Packages whose files lead out of their store path, in a fabricated store.
+// Packages with links that lead out of their store path, in a fabricated store.
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <sys/socket.h>
@@ -106,7 +106,7 @@ TEST_CASE("links are followed within the closure, absolute and relative, through
   CHECK(set.reader().read(set.at("c", "chain/doc/file")) == "text");
 }
 
-TEST_CASE("a link that leads out of the closure is not followed") {
+TEST_CASE("a link out of the closure is not followed") {
   Fixture set;
   std::string up;
   for (int i = 0; i < 30; ++i) up += "../";
@@ -160,7 +160,7 @@ TEST_CASE("forty links are followed, as in Linux, and loops end") {
   for (const char* loop : {"self", "there", "grows"}) CHECK(set.resolve("a", loop) == "");
 }
 
-TEST_CASE("only regular files are read, and at most so much of them") {
+TEST_CASE("only regular files are read, up to a limit") {
   Fixture set;
   set.store.file("a", "file", "12345");
   const fs::path sparse = set.store.file("a", "sparse", "", 0644);
@@ -184,7 +184,7 @@ TEST_CASE("only regular files are read, and at most so much of them") {
   CHECK(failure_of([&] { set.reader({.file_size = 4}).read(set.at("a", "file")); }) == Failure::package_too_large);
 }
 
-TEST_CASE("what changes its type while it is read is an error, and nothing else is opened") {
+TEST_CASE("a file that changes its type while it is read is an error, and nothing else is opened") {
   Fixture set;
   set.store.file("a", "file", "");
   set.store.directory("a", "directory/below");
@@ -241,7 +241,7 @@ TEST_CASE("limits: entries, time, the size of a listing, a stop") {
   CHECK(failure_of([&] { stopped.list(set.at("a", "bin")); }) == Failure::unavailable);
 }
 
-TEST_CASE("a root file system is made of the closure alone") {
+TEST_CASE("a root file system is made of the closure only") {
   Fixture set;
   const std::string host = set.host.path().string();
   std::ofstream(host + "/directory/secret") << "x";
@@ -267,7 +267,7 @@ TEST_CASE("a root file system is made of the closure alone") {
                                           "sbin/tool -> /nix/store/" + set.at("a", "sbin/tool")});
 }
 
-TEST_CASE("directories that are united without end are an error, and take no memory") {
+TEST_CASE("infinitely nested directory merges are an error and use bounded memory") {
   Fixture set;
   // Two packages, since a directory of one alone is a link. Each level doubles what is below.
   for (const char* name : {"a", "b"})
@@ -283,7 +283,7 @@ TEST_CASE("directories that are united without end are an error, and take no mem
   CHECK((failure == Failure::package_too_large || failure == Failure::timed_out));
 }
 
-TEST_CASE("directories of 990 levels are united, and make layers") {
+TEST_CASE("directories of 990 levels are merged and layered") {
   Fixture set;
   std::string deep = "share";
   for (int i = 0; i < 990; ++i) deep += "/d";
@@ -297,7 +297,7 @@ TEST_CASE("directories of 990 levels are united, and make layers") {
   CHECK(sink.total() > 990 * tar_block);
 }
 
-TEST_CASE("a path that no program could open is not united") {
+TEST_CASE("a path that is too long to be opened is not merged") {
   Fixture set;
   const std::string part(200, 'x');
   for (const char* name : {"a", "b"}) {
@@ -328,7 +328,7 @@ TEST_CASE("the files that later ones may be linked to are bounded in number") {
   CHECK(files.first(last + 1) == RememberedFiles::none);
 }
 
-TEST_CASE("of one size, so many files are remembered, in their order") {
+TEST_CASE("a limited number of files of one size is remembered, in order") {
   RememberedFiles files;
   struct stat info {};
   info.st_size = 7;

@@ -10,7 +10,7 @@
 
 using namespace nixery;
 
-TEST_CASE("colours are for terminals, and NO_COLOR, TERM and CLICOLOR_FORCE have their say") {
+TEST_CASE("terminals get colours, subject to NO_COLOR, TERM and CLICOLOR_FORCE") {
   using Variables = std::map<std::string, std::string>;
   const auto wants = [](bool terminal, const Variables& variables) {
     return command::wants_colours(terminal, [&](const char* name) {
@@ -48,7 +48,7 @@ std::string misuse_of(const command::Command& command, const std::vector<std::st
 
 }  // namespace
 
-TEST_CASE("options stand anywhere, with their value behind them or after '='") {
+TEST_CASE("options can be anywhere, with the value as the next argument or after '='") {
   const auto arguments = parse(command::gc, {"--keep", "a", "--json", "--keep=b=c", "--max-age", "1d"});
   CHECK(arguments.json());
   CHECK_FALSE(arguments.has("--dry-run"));
@@ -59,9 +59,9 @@ TEST_CASE("options stand anywhere, with their value behind them or after '='") {
   CHECK(parse(command::export_images, {"--", "--dir", "a"}).operands() == std::vector<std::string_view>{"--dir", "a"});
 }
 
-TEST_CASE("wrong words are told with what was probably meant") {
-  CHECK(misuse_of(command::build, {"--ocl", "x"}) == "there is no option '--ocl': did you mean '--oci'?");
-  CHECK(misuse_of(command::gc, {"--dryrun"}) == "there is no option '--dryrun': did you mean '--dry-run'?");
+TEST_CASE("wrong arguments are reported with the nearest valid ones") {
+  CHECK(misuse_of(command::build, {"--ocl", "x"}) == "unknown option '--ocl': did you mean '--oci'?");
+  CHECK(misuse_of(command::gc, {"--dryrun"}) == "unknown option '--dryrun': did you mean '--dry-run'?");
   CHECK(misuse_of(command::gc, {"-v"}).find("`nixery help gc`") != std::string::npos);
   CHECK(misuse_of(command::gc, {"x"}) == "'x': gc takes options only");
   CHECK(misuse_of(command::build, {"--oci"}) == "--oci needs a value: --oci DIR");
@@ -70,7 +70,7 @@ TEST_CASE("wrong words are told with what was probably meant") {
   CHECK(command::near_command("frobnicate").find("`nixery help`") != std::string::npos);
 }
 
-TEST_CASE("every command's help has what a reader needs") {
+TEST_CASE("every command's help is complete") {
   for (const command::Command* command : command::all_commands()) {
     CAPTURE(command->name);
     CHECK(std::string(command->summary).size() > 10);
@@ -78,7 +78,7 @@ TEST_CASE("every command's help has what a reader needs") {
     CHECK(command->examples.size() == 2);
     CHECK_FALSE(command->related.empty());
     for (const char* related : command->related) CHECK(command::find_command(related) != nullptr);
-    // What has --json says what it prints.
+    // A command with --json documents its output.
     bool has_json = false;
     for (const command::Option& option : command->options) has_json |= std::string_view(option.name) == "--json";
     CHECK(has_json == (*command->json_keys != 0));

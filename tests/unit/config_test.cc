@@ -74,7 +74,7 @@ TEST_CASE("packages are allowed by name, and a configuration file for nixpkgs is
   refuses("NIXERY_PKGS_TOKEN_FILE", file.string());
 }
 
-TEST_CASE("a wrong value is refused by the name of its variable") {
+TEST_CASE("an invalid value is refused with the name of its variable") {
   refuses("NIXERY_TREE", "relative/path");
   refuses("NIXERY_LISTEN", "9000");
   refuses("NIXERY_LISTEN", "host:port");
@@ -104,7 +104,7 @@ TEST_CASE("zstd and docker's manifests contradict each other") {
                        doctest::Contains("NIXERY_ENCODING"), Error);
 }
 
-TEST_CASE("effective settings say where they come from, without credentials") {
+TEST_CASE("effective settings have their origin and no credentials") {
   const auto loaded = load({{"NIXERY_PKGS_REPO", "https://user:hunter2@host/repo.git"}});
   CHECK(loaded.config.source.location == "https://user:hunter2@host/repo.git");
   bool seen = false;
@@ -135,14 +135,14 @@ TEST_CASE("the documented defaults are those that apply, and do not depend on th
         std::vector<std::string>{"NIXERY_PLATFORMS", "NIXERY_BUILDS", "NIXERY_EVALUATIONS", "NIXERY_RESOLVE_NIX"});
 }
 
-TEST_CASE("a mistyped setting is told with the one that was meant, one of the Go Nixery with what there is instead") {
-  const auto told =
+TEST_CASE("a misspelt setting is reported with the nearest one, a setting of the Go Nixery with its replacement") {
+  const auto sentences =
       strange_settings(load({}).settings, {"NIXERY_CHANEL", "NIXERY_TREE", "NIXERY_STORAGE_BACKEND", "HOME",
                                            "NIXERY_CONTROLLER_HOST", "NIXERY_XYZZY_PLUGH_QUUX", "NIX_PATH"});
-  REQUIRE(told.size() == 3);
-  CHECK(told[0] == "NIXERY_CHANEL is no setting of nixery: did you mean NIXERY_CHANNEL?");
-  CHECK(told[1].find("NIXERY_TREE") != std::string::npos);
-  CHECK(told[2] == "NIXERY_XYZZY_PLUGH_QUUX is no setting of nixery; `nixery config` lists them");
+  REQUIRE(sentences.size() == 3);
+  CHECK(sentences[0] == "NIXERY_CHANEL is not a setting of nixery: did you mean NIXERY_CHANNEL?");
+  CHECK(sentences[1].find("NIXERY_TREE") != std::string::npos);
+  CHECK(sentences[2] == "NIXERY_XYZZY_PLUGH_QUUX is not a setting of nixery; `nixery config` lists them");
 }
 
 TEST_CASE("a settings file is read as systemd reads it") {

@@ -29,7 +29,7 @@ std::string problem_of(std::string_view text) {
   return {};
 }
 
-// A good image but for its config.
+// A valid image except for its config.
 std::string problem_of_config(const std::string& config) {
   return problem_of(R"({"name": "web", "contents": ["nginx"], "config": )" + config + "}");
 }
@@ -42,7 +42,7 @@ std::string declaration(const std::string& name, const std::string& package, con
   return R"({"name": ")" + name + R"(", "tag": ")" + tag + R"(", "contents": [")" + package + R"("]})";
 }
 
-// A directory of declarations and the set that reads it at every look.
+// A directory of declarations and a set that reads it at every access.
 struct Images {
   test::TemporaryDirectory top;
   std::filesystem::path directory = top.path() / "images";
@@ -83,7 +83,7 @@ TEST_CASE("a declared image is read with all of its fields") {
   CHECK(image.config.exposed_ports == std::vector<std::string>{"443/tcp", "53/udp", "80/tcp"});
 }
 
-TEST_CASE("name and contents are enough, and a command that is not said is not one that is empty") {
+TEST_CASE("name and contents suffice, and an absent command differs from an empty one") {
   const auto image = parse_declared(R"({"name": "web", "contents": ["nginx"]})", "web.json");
   CHECK(image.tag == "latest");
   CHECK_FALSE(image.platform);
@@ -102,30 +102,32 @@ TEST_CASE("variables may be a list or an object, and mean the same") {
   CHECK(reference::canonical_json(list) == reference::canonical_json(object));
 }
 
-TEST_CASE("every field's mistake is told with file, field and what is allowed") {
+TEST_CASE("a mistake in any field is reported with file, field and what is allowed") {
   CHECK(problem_of_config(R"({"exposedPorts": ["80/tcp", "80/http"]})") ==
-        "images/web.json: config.exposedPorts[1]: '80/http' is no port: give a number from 1 to 65535, with /tcp, /udp "
+        "images/web.json: config.exposedPorts[1]: '80/http' is not a port: give a number from 1 to 65535, with /tcp, "
+        "/udp "
         "or "
         "/sctp");
   const std::vector<std::pair<const char*, const char*>> mistakes = {
       {R"({"contents": ["nginx"]})", "images/web.json: the field 'name' is missing"},
       {R"({"name": "web"})", "images/web.json: the field 'contents' is missing"},
-      {R"({"name": "Web", "contents": ["nginx"]})", "name: 'Web' is no image name"},
-      {R"({"name": "a/../b", "contents": ["nginx"]})", "name: 'a/../b' is no image name"},
-      {R"({"name": "", "contents": ["nginx"]})", "name: '' is no image name"},
+      {R"({"name": "Web", "contents": ["nginx"]})", "name: 'Web' is not an image name"},
+      {R"({"name": "a/../b", "contents": ["nginx"]})", "name: 'a/../b' is not an image name"},
+      {R"({"name": "", "contents": ["nginx"]})", "name: '' is not an image name"},
       {R"({"name": 7, "contents": ["nginx"]})", "name: this is a number: give the image's name"},
-      {R"({"name": "web", "tag": "-x", "contents": ["nginx"]})", "tag: '-x' is no tag"},
+      {R"({"name": "web", "tag": "-x", "contents": ["nginx"]})", "tag: '-x' is not a tag"},
       {R"({"name": "web", "tag": null, "contents": ["nginx"]})", "tag: this is null"},
       {R"({"name": "web", "contents": "nginx"})", "contents: this is a string: give a list of packages"},
       {R"({"name": "web", "contents": []})", "contents: this is empty"},
       {R"({"name": "web", "contents": ["nginx", 7]})", "contents[1]: this is a number: give a string"},
-      {R"({"name": "web", "contents": ["nginx", "a b"]})", "contents[1]: 'a b' is no attribute path"},
+      {R"({"name": "web", "contents": ["nginx", "a b"]})", "contents[1]: 'a b' is not an attribute path"},
       {R"({"name": "web", "contents": ["nginx", "nginx"]})", "contents[1]: 'nginx' is listed twice"},
       {R"({"name": "web", "contents": ["shell"]})",
        "contents[0]: 'shell' is a part of image names: list bashInteractive"},
       {R"({"name": "web", "contents": ["arm64"]})", "contents[0]: 'arm64' is a part of image names: say \"platform\""},
-      {R"({"name": "web", "contents": ["nginx"], "platform": "arm"})", "platform: 'arm' is no platform: give amd64 or"},
-      {R"({"name": "web", "contents": ["nginx"], "source": "a/b"})", "source: 'a/b' is no tag"},
+      {R"({"name": "web", "contents": ["nginx"], "platform": "arm"})",
+       "platform: 'arm' is not a platform: give amd64 or"},
+      {R"({"name": "web", "contents": ["nginx"], "source": "a/b"})", "source: 'a/b' is not a tag"},
       {R"({"name": "web", "contnets": ["nginx"]})", "unknown field 'contnets': did you mean 'contents'?"},
       {R"({"name": "web", "contents": ["nginx"], "zzz": 1})", "unknown field 'zzz'"},
       {R"({"name": "web", "contents": ["nginx"], "name": "x"})", "the field 'name' is given twice"},
@@ -133,7 +135,7 @@ TEST_CASE("every field's mistake is told with file, field and what is allowed") 
   };
   for (const auto& [text, message] : mistakes) check_contains(problem_of(text), message);
   check_contains(problem_of(R"({"name":"web","contents":["x"],"tag":"sha256-)" + std::string(64, 'a') + R"(.sig"})"),
-                 "is how signatures are looked for");
+                 "is reserved for signatures");
 
   const std::vector<std::pair<const char*, const char*>> of_config = {
       {"[]", "config: this is a list: give an object"},
@@ -148,16 +150,16 @@ TEST_CASE("every field's mistake is told with file, field and what is allowed") 
       {R"({"env": "A=1"})", "config.env: this is a string: give an object"},
       {R"({"env": ["A=1", "B"]})", "config.env[1]: 'B' has no '='"},
       {R"({"env": ["A=1", "A=2"]})", "config.env[1]: the variable 'A' is given twice"},
-      {R"({"env": ["=1"]})", "config.env[0]: '' is no variable's name"},
-      {R"({"env": {"1A": "x"}})", "config.env['1A']: '1A' is no variable's name"},
+      {R"({"env": ["=1"]})", "config.env[0]: '' is not a variable's name"},
+      {R"({"env": {"1A": "x"}})", "config.env['1A']: '1A' is not a variable's name"},
       {R"({"env": {"PORT": 8080}})", "config.env['PORT']: this is a number: give its value in quotes"},
       {R"({"env": {"A": "1", "A": "2"}})", "config.env['A']: the variable 'A' is given twice"},
-      {R"({"user": "a b"})", "config.user: 'a b' is no user: give a name, a uid or uid:gid"},
+      {R"({"user": "a b"})", "config.user: 'a b' is not a user: give a name, a uid or uid:gid"},
       {R"({"user": 0})", "config.user: this is a number: give a user, such as \"101\""},
-      {R"({"workdir": "srv"})", "config.workdir: 'srv' is no directory to start in: give an absolute path"},
-      {R"({"workdir": "/a/.."})", "config.workdir: '/a/..' is no directory"},
+      {R"({"workdir": "srv"})", "config.workdir: 'srv' is not a working directory: give an absolute path"},
+      {R"({"workdir": "/a/.."})", "config.workdir: '/a/..' is not a working directory"},
       {R"({"labels": ["a"]})", "config.labels: this is a list: give an object"},
-      {R"({"labels": {"a b": "x"}})", "config.labels['a b']: this is no label's name"},
+      {R"({"labels": {"a b": "x"}})", "config.labels['a b']: this is not a label's name"},
       {R"({"labels": {"a": true}})", "config.labels['a']: this is true or false: give its value in quotes"},
       {R"({"labels": {"a": "1", "a": "2"}})", "config.labels['a']: this label is given twice"},
       {R"({"labels": {"io.nixery.packages": "x"}})", "config.labels['io.nixery.packages']: labels that begin with"},
@@ -168,7 +170,7 @@ TEST_CASE("every field's mistake is told with file, field and what is allowed") 
   for (const auto& [config, message] : of_config) check_contains(problem_of_config(config), message);
 }
 
-TEST_CASE("all that is wrong with a file is told at once, up to a limit") {
+TEST_CASE("all problems of a file are reported together, up to a limit") {
   try {
     parse_declared(R"({"name": "Web", "contents": [], "config": {"user": "a b"}})", "w.json");
     FAIL("accepted");
@@ -206,7 +208,7 @@ TEST_CASE("limits hold") {
   check_contains(problem_of_config(R"({"labels": {)" + variables + "}}"), "257 labels; at most 256");
 }
 
-TEST_CASE("hostile JSON is refused with a message, whatever it is") {
+TEST_CASE("any hostile JSON is refused with a message") {
   const std::string good = declaration("web", "nginx");
   for (const std::string& text : {std::string(),
                                   std::string("{"),
@@ -235,7 +237,7 @@ TEST_CASE("hostile JSON is refused with a message, whatever it is") {
   CHECK(message.size() < 300);
 }
 
-TEST_CASE("values are what they say they are") {
+TEST_CASE("values must have the right type") {
   using namespace reference;
   for (const char* path : {"git", "python3Packages.requests", "_7zz", "a'", "gtk+3", "python3Packages.3to2", "a-b_c"})
     CHECK_MESSAGE(is_attribute_path(path), path);
@@ -258,7 +260,7 @@ TEST_CASE("values are what they say they are") {
   for (const char* name : {"", ".a", "a.", "a=b"}) CHECK_FALSE_MESSAGE(is_label_name(name), name);
 }
 
-TEST_CASE("a bad file does not hide the good ones") {
+TEST_CASE("an invalid file does not hide valid ones") {
   const Images images;
   images.write("a.json", "{");
   images.write("b.json", declaration("web", "nginx", "v1"));
@@ -283,12 +285,12 @@ TEST_CASE("a bad file does not hide the good ones") {
   check_contains(current->problems()[5], "images/pipe.json: this is no file");
 }
 
-TEST_CASE("files that come, change and go are seen without a restart") {
+TEST_CASE("added, changed and removed files are noticed without a restart") {
   const Images images;
   pipeline::DeclaredSet set(images.directory, 0ms);
   const auto empty = set.current();
   CHECK(empty->images().empty());
-  CHECK(set.current() == empty);  // nothing changed: nothing is made anew
+  CHECK(set.current() == empty);  // nothing changed: nothing is rebuilt
 
   images.replace("web.json", declaration("web", "nginx"));
   CHECK(package_of(set, "web") == "nginx");
@@ -299,7 +301,7 @@ TEST_CASE("files that come, change and go are seen without a restart") {
     images.write("web.json", declaration("web", package));
     CHECK(package_of(set, "web") == package);
   }
-  CHECK(before->find("web", "latest")->image.contents.front().text == "nginx");  // what a reader holds never changes
+  CHECK(before->find("web", "latest")->image.contents.front().text == "nginx");  // a reader's set never changes
   CHECK(before->find("web", "latest")->hash != set.current()->find("web", "latest")->hash);
 
   std::filesystem::remove(images.directory / "web.json");
@@ -325,7 +327,7 @@ TEST_CASE("a half-written file keeps the old declaration and is reported") {
   CHECK(set.current()->problems().empty());
 }
 
-TEST_CASE("a directory that is away takes no image with it") {
+TEST_CASE("a missing directory removes no image") {
   const Images images;
   images.write("web.json", declaration("web", "nginx"));
   pipeline::DeclaredSet set(images.directory, 0ms);
@@ -359,7 +361,7 @@ TEST_CASE("of two files with one name the first is served and both are reported"
   CHECK(set.current()->problems().empty());
 }
 
-TEST_CASE("the hash follows what is declared, not how it is written or named") {
+TEST_CASE("the hash depends on the declaration, not on its formatting or name") {
   const Images images;
   images.write("a.json", declaration("one", "nginx"));
   images.write("b.json", R"({"contents":["nginx"], "name":"two"})");
@@ -371,7 +373,7 @@ TEST_CASE("the hash follows what is declared, not how it is written or named") {
   CHECK(hash("one").size() == 64);
 }
 
-TEST_CASE("names that are packages or meta-packages too do not go unnoticed") {
+TEST_CASE("names that are also packages or meta-packages are reported") {
   const Images images;
   const std::vector<std::string> names = {"amd64",     "arm64/web", "curl", "gzip/web", "mine",
                                           "shell/web", "team/web",  "zstd", "git/web"};
@@ -395,7 +397,7 @@ TEST_CASE("names that are packages or meta-packages too do not go unnoticed") {
   CHECK(set.current()->clashes({}).size() == 4);
 }
 
-TEST_CASE("readers and writers at the same time see whole declarations, and never none") {
+TEST_CASE("concurrent readers see complete declarations, never none") {
   const Images images;
   images.write("web.json", declaration("web", "nginx"));
   images.write("stable.json", declaration("stable", "hello"));

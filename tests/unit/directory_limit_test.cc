@@ -60,7 +60,7 @@ TEST_CASE("files with a time in the future are the first to be removed, though n
   CHECK(directory.names() == Names{"old", "of another host"});
 }
 
-TEST_CASE("a limit leaves directories, temporary files and files in use") {
+TEST_CASE("a limit keeps directories, temporary files and files in use") {
   Directory directory;
   for (const char* name : {"used", ".tmp-1", "free"}) directory.add(name, 10, 1000);
   fs::create_directory(directory.path() / "directory");

@@ -22,7 +22,7 @@ namespace {
 
 using Names = std::vector<std::string>;
 
-// A tree with one manifest that all tags may lead to.
+// A tree with one manifest as the target of all tags.
 struct Shelf {
   const test::TemporaryDirectory dir;
   const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
@@ -70,7 +70,7 @@ struct Shelf {
   }
 };
 
-// As the request boundary answers.
+// Like the request boundary.
 http::Response answer(const std::function<http::Response()>& handler) {
   try {
     return handler();
@@ -117,7 +117,7 @@ TEST_CASE("tags and repositories are listed in the order of their bytes") {
   CHECK(tree::repositories(shelf.tree.layout()) == Names{"a", "a-b", "a.b", "a/b", "a/b/c", "a0", "git", "tags"});
 }
 
-TEST_CASE("only well-formed links to manifests that are there are listed") {
+TEST_CASE("only well-formed links to existing manifests are listed") {
   const Shelf shelf;
   const tree::Layout& layout = shelf.tree.layout();
   shelf.tag("git", "latest");
@@ -140,7 +140,7 @@ TEST_CASE("only well-formed links to manifests that are there are listed") {
   CHECK(tree::repositories(layout) == Names{"git"});
 }
 
-TEST_CASE("listing goes on while tags come and go") {
+TEST_CASE("listing works while tags are added and removed") {
   const Shelf shelf;
   shelf.tag("stays", "latest");
   std::jthread writer([&](const std::stop_token& stop) {
@@ -159,7 +159,7 @@ TEST_CASE("listing goes on while tags come and go") {
   }
 }
 
-TEST_CASE("a list of tags has the repository's name and says where it goes on") {
+TEST_CASE("a list of tags has the repository's name and a link to the next page") {
   const Shelf shelf;
   for (const char* tag : {"a", "b", "c"}) shelf.tag("shell/git", tag);
   const auto list = [&](std::string_view query) {
@@ -183,7 +183,7 @@ TEST_CASE("a list of tags has the repository's name and says where it goes on") 
   CHECK(names_in(list("n=99999999999999999999999"), "tags").size() == 3);
 }
 
-TEST_CASE("a page of no sense is 400, a repository that was never built 404") {
+TEST_CASE("an invalid page is 400, an unknown repository 404") {
   const Shelf shelf;
   shelf.tag("git", "latest");
   const auto list = [&](std::string_view name, std::string_view query) {
@@ -222,7 +222,7 @@ TEST_CASE("the catalog lists what has been built") {
   CHECK_FALSE(header_of(later, "Retry-After").empty());
 }
 
-TEST_CASE("pages put together are the whole list") {
+TEST_CASE("concatenated pages are the whole list") {
   const Shelf shelf;
   for (int i = 0; i < 97; ++i) shelf.tag("git", "t" + std::to_string(i));
   const auto all = tree::tags(shelf.tree.layout(), "git");
@@ -290,7 +290,7 @@ TEST_CASE("referrers are listed by type, then digest, and filtered by type") {
   CHECK(json::string_or(descriptor["annotations"], "made-from", "") == "x");
 }
 
-TEST_CASE("publishing a referrer again changes nothing; torn descriptors are passed over") {
+TEST_CASE("publishing a referrer again changes nothing; torn descriptors are ignored") {
   const Shelf shelf;
   const auto referrer = shelf.publish_referrer_of(shelf.manifest, "sbom", "application/spdx+json");
   const fs::path index = tree::referrers_index_file(shelf.tree.layout(), shelf.manifest);
@@ -325,7 +325,7 @@ TEST_CASE("a fallback tag names its subject") {
     CHECK_FALSE(tree::subject_of_fallback_tag(tag));
 }
 
-TEST_CASE("an export has all that the images lead to and nothing else") {
+TEST_CASE("an export has exactly what the images refer to") {
   const Shelf shelf;
   const auto git = shelf.publish_image("git"), curl = shelf.publish_image("curl");
   shelf.tree.publish_tag("git", "latest", git);
@@ -366,7 +366,7 @@ TEST_CASE("an export has all that the images lead to and nothing else") {
   CHECK(shelf.files(copy) == wanted);
 }
 
-TEST_CASE("an export brings the members of an index and fixes a blob that was cut off") {
+TEST_CASE("an export copies the members of an index and fixes a truncated blob") {
   const Shelf shelf;
   const auto member = shelf.publish_image("layer");
   const auto index = shelf.tree.publish_manifest(
@@ -383,7 +383,7 @@ TEST_CASE("an export brings the members of an index and fixes a blob that was cu
   CHECK(os::read_if_exists(copied.layout().blob(layer)) == "layer");
 }
 
-TEST_CASE("an export of what is not in the tree writes nothing and says what to build") {
+TEST_CASE("an export of a missing image writes nothing and names what to build") {
   const Shelf shelf;
   const fs::path copy = shelf.dir.path() / "copy";
   const auto complaint = [&](std::string_view name) -> std::string {

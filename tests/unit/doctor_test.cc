@@ -15,7 +15,7 @@
 using namespace nixery;
 using namespace nixery::doctor;
 
-TEST_CASE("versions are found in what programs say") {
+TEST_CASE("versions are found in programs' output") {
   CHECK(find_version("nix-store (Nix) 2.8.0\n") == Version{2, 8, 0});
   CHECK(find_version("nix (Nix) 2.18.0pre20230801_abcdef0") == Version{2, 18, 0});
   CHECK(find_version("nginx version: nginx/1.22.1 (Ubuntu)") == Version{1, 22, 1});
@@ -39,7 +39,7 @@ TEST_CASE("the fixed version of each series fixes the escapes, the one before do
   CHECK_FALSE(escape_advisories({2, 8, 0}).fixed_in.has_value());
   CHECK_FALSE(escape_advisories({2, 35, 0}).open);
   CHECK_FALSE(escape_advisories({3, 0, 0}).open);
-  // A warning that does not claim to know what a distribution did.
+  // A warning that makes no claim about distributions' patches.
   const Finding finding = judge_advisories({2, 8, 0}, "nix-daemon");
   CHECK(finding.verdict == Verdict::warning);
   CHECK(finding.seen.find("cannot be seen from here") != finding.seen.npos);
@@ -86,7 +86,7 @@ location @nixery_serve { root $nixery_directory; }
 
 }  // namespace
 
-TEST_CASE("what nginx -T prints is read: files, nested blocks, quotes, comments") {
+TEST_CASE("the output of nginx -T is parsed: files, nested blocks, quotes, comments") {
   const auto configuration = NginxConfiguration::parse(dump);
   REQUIRE(configuration.files().size() == 5);
   CHECK(configuration.files()[0].path == "/etc/nginx/nginx.conf");
@@ -122,7 +122,7 @@ TEST_CASE("the addresses are those of servers that include the locations, plain 
   CHECK(url_of({"unix:/run/x", false, ""}).empty());
 }
 
-TEST_CASE("whatever is printed, reading it ends") {
+TEST_CASE("parsing ends for any output") {
   for (const std::string_view text :
        {"", "# configuration file ", "# configuration file x:", "# configuration file x:\n}}}", "x",
         "# configuration file x:\n{{{{", "# configuration file x:\na \"b", "# configuration file x:\na \\"})
@@ -131,7 +131,7 @@ TEST_CASE("whatever is printed, reading it ends") {
   CHECK(NginxConfiguration::parse(deep).files().size() == 1);
 }
 
-TEST_CASE("nginx and the worker may name one place in several ways") {
+TEST_CASE("nginx and the worker may spell the same address differently") {
   CHECK(same_place("unix:/run/nixery/nixery.sock", "unix:/run//nixery/nixery.sock"));
   CHECK(same_place("localhost:9000", "127.0.0.1:9000"));
   CHECK(same_place("192.0.2.7:9000", "0.0.0.0:9000"));
@@ -141,7 +141,7 @@ TEST_CASE("nginx and the worker may name one place in several ways") {
   CHECK_FALSE(same_place("unix:/run/a", "127.0.0.1:9000"));
 }
 
-TEST_CASE("nginx's own complaint is told, without its process's number") {
+TEST_CASE("nginx's own error is reported, without its process id") {
   Nginx nginx;
   nginx.program = "nginx";
   nginx.said =
@@ -169,11 +169,11 @@ TEST_CASE("a mode's bits are the owner's, else the group's, else everybody's") {
   CHECK_FALSE(os::allowed_by_mode(status, member, {.write = true}));
   CHECK_FALSE(os::allowed_by_mode(status, other, {.read = true}));
   CHECK(os::allowed_by_mode(status, root, {.read = true, .write = true}));
-  status.st_mode = S_IFREG | 0077;  // the owner's bits are the owner's, though others may more
+  status.st_mode = S_IFREG | 0077;  // the owner's bits apply to the owner, even if others have more
   CHECK_FALSE(os::allowed_by_mode(status, owner, {.read = true}));
 }
 
-TEST_CASE("room: too little fails, little warns") {
+TEST_CASE("disk space: too little fails, little warns") {
   CHECK(judge_room("r", "/x", {100'000'000'000, 10'000, 100'000}).verdict == Verdict::ok);
   CHECK(judge_room("r", "/x", {100'000'000'000, 0, 0}).verdict == Verdict::ok);  // btrfs counts no inodes
   CHECK(judge_room("r", "/x", {1'000'000'000, 10'000, 100'000}).verdict == Verdict::warning);
@@ -217,7 +217,7 @@ TEST_CASE("a FastCGI request and the status of its answer") {
   CHECK(status_of_cgi_answer("nonsense") == 0);
 }
 
-TEST_CASE("what /readyz says is told") {
+TEST_CASE("the response of /readyz is reported") {
   CHECK(judge_readiness("Content-Type: application/json\r\n\r\n{\"ready\":true,\"checks\":{}}").verdict == Verdict::ok);
   const Finding finding = judge_readiness(
       "Status: 503 Service Unavailable\r\n\r\n{\"ready\":false,\"checks\":{\"nix\":{\"ok\":true},\"tree\":{\"ok\":"
@@ -235,7 +235,7 @@ TEST_CASE("the limit of open files is read from /proc") {
   CHECK(open_files_limit("") == 0);
 }
 
-TEST_CASE("checks run side by side; what they throw and what they do not end is told") {
+TEST_CASE("checks run in parallel; exceptions and checks that do not end are reported") {
   const auto checkup = run_checks({{"good", [] { return std::vector{ok("good", "fine")}; }},
                                    {"thrown", []() -> std::vector<Finding> { throw std::runtime_error("the reason"); }},
                                    {"none", [] { return std::vector<Finding>{}; }}},
@@ -247,7 +247,7 @@ TEST_CASE("checks run side by side; what they throw and what they do not end is 
   CHECK(checkup.findings[1].seen == "the reason");
 }
 
-TEST_CASE("a Nix that cannot build is a failure that says whose and, where one line does, how it is fixed") {
+TEST_CASE("a Nix that cannot build is a failure with its cause and, if one command fixes it, that command") {
   CHECK(judge_build("").verdict == Verdict::ok);
   const Finding users = judge_build("the group 'nixbld' specified in 'build-users-group' does not exist");
   CHECK(users.seen == "nix cannot build: the group 'nixbld' specified in 'build-users-group' does not exist");
@@ -262,7 +262,7 @@ TEST_CASE("a Nix that cannot build is a failure that says whose and, where one l
   CHECK(judge_build("getting status of '/x': No such file or directory").verdict == Verdict::failure);
 }
 
-TEST_CASE("a path is one word of a command, whatever is in it") {
+TEST_CASE("any path is one word of a command") {
   CHECK(shell_word("/srv/nixery/tree") == "/srv/nixery/tree");
   CHECK(shell_word("/srv/two words") == "'/srv/two words'");
   CHECK(shell_word("/srv/it's") == "'/srv/it'\\''s'");

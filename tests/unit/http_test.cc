@@ -35,7 +35,7 @@ TEST_CASE("a path with a malformed escape stays as it is") {
   CHECK(request_of({{"REQUEST_URI", "/v2/%zz"}}).path == "/v2/%zz");
 }
 
-TEST_CASE("a redirect keeps the query and counts one hop further") {
+TEST_CASE("a redirect keeps the query and increments the hop counter") {
   auto request = request_of({{"REQUEST_URI", "/v2/git/manifests/latest?ns=host"}});
   auto response = http::answer_redirect(request, http::hop_of(request) + 1);
   CHECK(response.status == 307);
@@ -46,7 +46,7 @@ TEST_CASE("a redirect keeps the query and counts one hop further") {
   CHECK(header_of(http::answer_redirect(request, 2), "Location") == "/v2/git/manifests/latest?ns=host&nixery-hop=2");
 }
 
-TEST_CASE("what will fail again is a 4xx with its message; what may pass has Retry-After") {
+TEST_CASE("a permanent failure is a 4xx with its message; a transient one has Retry-After") {
   const auto unknown = http::answer_error(Error(Failure::unknown_package, "no package 'crul': did you mean 'curl'?"));
   CHECK(unknown.status == 404);
   CHECK(unknown.body ==
@@ -62,13 +62,13 @@ TEST_CASE("what will fail again is a 4xx with its message; what may pass has Ret
   CHECK(http::answer_error(Error(Failure::build_failed, "x")).status == 424);
 }
 
-TEST_CASE("a failed build's message ends with its log; the operator's troubles stay in his") {
+TEST_CASE("a failed build's message ends with its log; internal errors stay in the operator's log") {
   CHECK(http::answer_error(Error(Failure::build_failed, "failed", "last line")).body.find("failed\\nlast line") !=
         std::string::npos);
   CHECK(http::answer_error(Error(Failure::storage, "cannot write /var/x")).body.find("/var/x") == std::string::npos);
 }
 
-TEST_CASE("no control character of a build log reaches the puller's terminal, however it is hidden") {
+TEST_CASE("no control character of a build log reaches the client's terminal, in any encoding") {
   const auto answer =
       http::answer_error(Error(Failure::build_failed, "x", "\x1b[31mred\x07\xc2\x9b\xc2\xc2\x9b\x9b\tok \xc2\xa9"));
   CHECK(answer.body.find("\\u001B") == std::string::npos);

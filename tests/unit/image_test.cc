@@ -19,7 +19,7 @@ TEST_CASE("SHA-256 agrees with FIPS 180-4's example") {
   CHECK(Digest::of("abc").str() == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
-TEST_CASE("keys over fields that only look alike differ") {
+TEST_CASE("keys over different fields with equal concatenation differ") {
   const auto key = [](std::vector<std::string> fields) {
     image::KeyBuilder builder("image");
     for (const auto& field : fields) builder.add(field);
@@ -31,7 +31,7 @@ TEST_CASE("keys over fields that only look alike differ") {
   CHECK(key({"1:a"}) != key({"a"}));
 }
 
-TEST_CASE("a config has its keys in one order, and leaves out what is empty") {
+TEST_CASE("a config has its keys in a fixed order and omits empty ones") {
   image::Config config;
   config.platform = {"arm64", "linux", "v8"};
   config.created = "1970-01-01T00:00:01Z";
@@ -48,7 +48,7 @@ TEST_CASE("a config has its keys in one order, and leaves out what is empty") {
       R"("history":[{"created":"1970-01-01T00:00:01Z","created_by":"alone: 1 MB"}]})");
 }
 
-TEST_CASE("a manifest is OCI's or docker's, with media types to match") {
+TEST_CASE("a manifest is OCI's or docker's, with matching media types") {
   image::Manifest manifest{
       image::Format::oci, {image::MediaType::oci_config, Digest::of("c"), 1, {}, {}}, {}, {{"k", "v"}}};
   manifest.layers.push_back({image::MediaType::oci_layer_gzip, Digest::of("l"), 2, {}, {}});

@@ -26,7 +26,7 @@ inline os::Time hours_ago(int hours) {
   return now - std::chrono::hours(hours);
 }
 
-// A tree of small images, each of whose files can be made old.
+// A tree of small images whose files' times can be set back.
 class Images {
  public:
   Images() { tree.prepare(); }
@@ -87,7 +87,7 @@ class Images {
     return digest;
   }
 
-  // All that is there was made that long ago.
+  // Sets all existing files' times back by that long.
   void age(int hours) {
     const auto time = hours_ago(hours).time_since_epoch();
     const timespec stamp{std::chrono::duration_cast<std::chrono::seconds>(time).count(), 0};

@@ -12,7 +12,7 @@
 
 using namespace nixery;
 
-// The value tells a success from a failure; jobs here have no state.
+// The value distinguishes success and failure; jobs here have no state.
 using JobQueue = jobs::JobQueue<std::string, std::monostate>;
 using Job = JobQueue::JobType;
 using State = std::monostate;
@@ -188,7 +188,7 @@ TEST_CASE("a client that asks for a queued job of another gets a turn of its own
     first.start(jobs, "greedy");
     const auto note = [&](std::string key) {
       return [&, key](State&, const Stop&) {
-        runs.push_back(key);  // one builder: one at a time
+        runs.push_back(key);  // one worker: one at a time
         return success();
       };
     };
@@ -213,7 +213,7 @@ TEST_CASE("a job that a client with fewer jobs also waits for is not evicted") {
   CHECK_FALSE(greedy[3]->result());
   REQUIRE(greedy[2]->result());
   CHECK(greedy[2]->result()->error->failure() == Failure::too_busy);
-  // Two who ask for the same protect nothing by it.
+  // Two clients that wait for the same job do not protect it.
   jobs.submit("accomplice", "g0", work);
   jobs.submit("accomplice", "g1", work);
   CHECK_NOTHROW(jobs.submit("fourth", "f0", work));
@@ -235,7 +235,7 @@ TEST_CASE("the last of several workers is reserved for a client with no running 
   const auto second = jobs.submit("greedy", "g1", quick);
   CHECK(jobs.queued() == 1);
   CHECK(jobs.running() == 1);
-  CHECK_THROWS_AS(jobs.submit("greedy", "g2", quick), Error);  // the queue is full, though a builder is free
+  CHECK_THROWS_AS(jobs.submit("greedy", "g2", quick), Error);  // the queue is full, although a worker is free
   CHECK(wait_for(jobs.submit("modest", "m0", quick)).value);
   CHECK_FALSE(first->result());
   CHECK_FALSE(second->result());
@@ -302,7 +302,7 @@ TEST_CASE("hooks of a job that fails are not run") {
   CHECK(wait_for(job).error);
 }
 
-TEST_CASE("a client gives a place up only to one that then has no more than it") {
+TEST_CASE("a client gives up a slot only to a client that then has no more slots") {
   jobs::ClientShares shares;
   CHECK(shares.above_share_of("a").empty());
   for (const char* client : {"a", "b", "b", "c", "c", "c", "c"}) shares.add(client);
@@ -358,7 +358,7 @@ TEST_CASE("an unforeseen exception fails the job and not the worker") {
   CHECK(std::string(result.error->what()).find("odd") == std::string::npos);
 }
 
-TEST_CASE("what nix prints becomes the step that a waiting person sees") {
+TEST_CASE("nix's output becomes the step that waiting users see") {
   const std::string hash(32, 'a');
   CHECK(pipeline::step_of_nix_line("building '/nix/store/" + hash + "-curl-8.0.drv'...") == "building curl-8.0");
   CHECK(pipeline::step_of_nix_line("copying path '/nix/store/" + hash + "-curl-8.0' from 'https://x'...") ==

@@ -14,14 +14,14 @@ using namespace nixery;
 using namespace nixery::kubernetes;
 using namespace std::chrono_literals;
 
-TEST_CASE("a back-off doubles up to its most, of which a random part is half") {
+TEST_CASE("a back-off doubles up to its limit, and half of it is random") {
   CHECK(back_off(0, 100ms, 1000ms, 0) == 50ms);
   CHECK(back_off(3, 100ms, 1000ms, 0) == 400ms);
   CHECK(back_off(4, 100ms, 1000ms, 0) == 500ms);
   CHECK(back_off(4'000'000, 100ms, 1000ms, 0.5) == 750ms);
 }
 
-TEST_CASE("a key is taken once, by time, and again after work on it if it was named meanwhile") {
+TEST_CASE("a key is taken once, in order of time, and again after processing if it was added meanwhile") {
   Schedule schedule(100ms, 1000ms);
   const Clock::time_point start;
   schedule.add("late", start + 5s);
@@ -38,7 +38,7 @@ TEST_CASE("a key is taken once, by time, and again after work on it if it was na
   CHECK_FALSE(schedule.next_due());
 }
 
-TEST_CASE("failures put a key off ever longer until it is forgiven") {
+TEST_CASE("failures delay a key increasingly until forget()") {
   Schedule schedule(100ms, 1000ms);
   const Clock::time_point start;
   for (const auto delay : {50ms, 100ms, 200ms}) {
@@ -52,7 +52,7 @@ TEST_CASE("failures put a key off ever longer until it is forgiven") {
   CHECK(schedule.next_due() == start + 50ms);
 }
 
-TEST_CASE("what a server asks for puts a key off longer, and never less long than its failures do") {
+TEST_CASE("a server's Retry-After extends a key's back-off and never shortens it") {
   Schedule schedule(100ms, 1000ms);
   Clock::time_point start;
   const auto due_after = [&](milliseconds at_least) {
@@ -68,7 +68,7 @@ TEST_CASE("what a server asks for puts a key off longer, and never less long tha
   CHECK(due_after(7000ms) == 7000ms);
   CHECK(due_after(0ms) == 400ms);
 
-  // Nor does anybody else make it due earlier, also where it was named during the work.
+  // Adding it does not make it due earlier, not even during processing.
   schedule.add("a", start);
   schedule.take(start);
   schedule.add("a", start);
@@ -91,7 +91,7 @@ TEST_CASE("watch events of unknown types or without an object are errors") {
   CHECK_THROWS_AS(parse_watch_event(R"({"type":"ADDED"})"), Error);
 }
 
-TEST_CASE("a kubeconfig's current context counts, and plugins are refused") {
+TEST_CASE("a kubeconfig's current context is used, and plugins are refused") {
   const std::string head =
       "current-context: b\ncontexts:\n- {name: a, context: {cluster: x}}\n- {name: b, context: {cluster: y, user: u}}\n"
       "clusters:\n- {name: x, cluster: {server: 'https://x'}}\n- name: y\n  cluster:\n    server: https://y:6443/\n"
@@ -109,7 +109,7 @@ TEST_CASE("a kubeconfig's current context counts, and plugins are refused") {
   CHECK_THROWS_AS(parse_kubeconfig("", "config", "/"), Error);
 }
 
-TEST_CASE("a lease is taken from a holder that has been silent for as long as it promised, by our own clock") {
+TEST_CASE("a lease is taken from a holder that has not renewed within its duration, by our own clock") {
   LeaseView view;
   const Clock::time_point start;
   CHECK_FALSE(view.may_take("me", start));
@@ -123,16 +123,16 @@ TEST_CASE("a lease is taken from a holder that has been silent for as long as it
   CHECK(view.may_take("me", start + 29s));
 }
 
-TEST_CASE("transition times stay while a condition's status does") {
+TEST_CASE("transition times change only with a condition's status") {
   Status before, wanted;
   before.conditions = {{"Ready", "False", "Building", "", 1, "then"}, {"Built", "True", "Built", "", 1, "then"}};
   wanted.conditions = {{"Ready", "True", "Built", "", 2, ""}, {"Built", "True", "Built", "", 2, ""}};
-  const Status told = with_transitions(wanted, before, "now");
-  CHECK(told.conditions[0].last_transition == "now");
-  CHECK(told.conditions[1].last_transition == "then");
+  const Status status = with_transitions(wanted, before, "now");
+  CHECK(status.conditions[0].last_transition == "now");
+  CHECK(status.conditions[1].last_transition == "then");
 }
 
-TEST_CASE("names that could lead out of the directory are refused, and data with mistakes") {
+TEST_CASE("names that lead out of the directory and invalid data are refused") {
   const auto parse = [](const std::string& name, const std::string& data) {
     return parse_nix_image(
         json::parse(R"({"metadata":{"namespace":"n","name":")" + name + R"("},"data":)" + data + "}", "the test"));
@@ -144,7 +144,7 @@ TEST_CASE("names that could lead out of the directory are refused, and data with
   CHECK_THROWS_AS(declare(parse("a", R"({"name":"x","contents":["git"]})"), "n/a"), Error);
 }
 
-TEST_CASE("of data that is too large nothing is kept, and what is left behind is known by its hash") {
+TEST_CASE("too large data is not kept, and dropped data is known by its hash") {
   const auto of_size = [](std::size_t size) {
     const std::string head = R"({"contents":["git"],"config":{"env":{"A":")", end = R"("}}})";
     return parse_nix_image(json::parse(R"({"metadata":{"namespace":"n","name":"a"},"data":)" + head +
@@ -166,7 +166,7 @@ TEST_CASE("of data that is too large nothing is kept, and what is left behind is
   CHECK_THROWS_WITH_AS(declare(large, "n/a"), "data: it is missing, or longer than 32768 bytes of JSON", Error);
 }
 
-TEST_CASE("a declaration's hash is of what is declared, not of its name and tag") {
+TEST_CASE("a declaration's hash does not depend on its name and tag") {
   const auto hash = [](const std::string& data, const std::string& name) {
     NixImage image;
     image.data = data;
@@ -178,7 +178,7 @@ TEST_CASE("a declaration's hash is of what is declared, not of its name and tag"
   CHECK(one != hash(R"({"contents":["git"],"config":{"cmd":[]}})", "n/a"));
 }
 
-TEST_CASE("versions are compared as numbers, and not at all where they are none") {
+TEST_CASE("versions are compared as numbers, and not at all if they are not numbers") {
   CHECK(is_older("9", "10"));
   CHECK(is_older("10", "11"));
   CHECK_FALSE(is_older("11", "11"));
@@ -187,13 +187,13 @@ TEST_CASE("versions are compared as numbers, and not at all where they are none"
   CHECK_FALSE(is_older("", "10"));
 }
 
-TEST_CASE("a text is cut between characters") {
+TEST_CASE("a text is truncated between characters") {
   CHECK(shortened("äöü", 6) == "äöü");
   CHECK(shortened("aäöü", 6) == "aä…");
   CHECK(shortened("aaäöü", 6) == "aa…");
 }
 
-TEST_CASE("the oldest images of a namespace are within its quota, and places that become free are told") {
+TEST_CASE("the oldest images of a namespace are within its quota, and images that come within it are reported") {
   const auto image = [](const std::string& name, const std::string& created) {
     NixImage made;
     made.namespace_name = "n";
@@ -216,7 +216,7 @@ TEST_CASE("the oldest images of a namespace are within its quota, and places tha
   CHECK(Quota(0).add(image("a", "1")).empty());
 }
 
-TEST_CASE("an answer counts for the declaration that it is about, and for no other") {
+TEST_CASE("a response counts only for its own declaration") {
   using State = PullResult::State;
   const auto answer = [](long status, const std::string& detail, const std::string& location = "") {
     http_client::Response response;
@@ -245,7 +245,7 @@ TEST_CASE("an answer counts for the declaration that it is about, and for no oth
   CHECK(answer(404, R"({"failure":"1-odd reason!","declaration":"hash"})").reason == "OddReason");
 }
 
-TEST_CASE("what was built stays told while the registry does not answer") {
+TEST_CASE("an image stays reported as built while the registry does not respond") {
   NixImage image;
   image.generation = 3;
   PullResult built, silent;
@@ -265,7 +265,7 @@ TEST_CASE("what was built stays told while the registry does not answer") {
   CHECK(never.conditions[2].observed_generation == 3);
 }
 
-TEST_CASE("a lease that is given back has no holder, and changes hands once") {
+TEST_CASE("a released lease has no holder, and changes hands once") {
   const std::string taken = held_lease(nullptr, "n", "l", "one", 15s, "2026-01-02T03:04:05.000000Z");
   const auto lease = json::parse(taken, "the test");
   CHECK(lease["spec"]["leaseTransitions"].GetInt() == 0);
@@ -305,7 +305,7 @@ TEST_CASE("the controller's documented defaults are those that apply") {
   CHECK(load().identity == "named");
 }
 
-TEST_CASE("a wrong value of the controller is refused by the name of its variable") {
+TEST_CASE("an invalid value of the controller is refused with the name of its variable") {
   for (const auto& [name, value] : {std::pair{"NIXERY_IMAGES", "relative"},
                                     {"NIXERY_CONTROLLER_REGISTRY", "registry.example.org"},
                                     {"NIXERY_CONTROLLER_HOST", "https://registry.example.org"},

@@ -30,7 +30,7 @@ struct Set {
   }
 };
 
-// "d755", "-> target", "f644"; "" where there is nothing.
+// "d755", "-> target", "f644"; "" if it does not exist.
 std::string entry(const Rootfs& rootfs, const std::string& name) {
   for (const Entry& entry : rootfs.entries) {
     if (entry.name != name) continue;
@@ -42,7 +42,7 @@ std::string entry(const Rootfs& rootfs, const std::string& name) {
 
 }  // namespace
 
-TEST_CASE("an image of nothing has what programs expect of any system") {
+TEST_CASE("an empty image has the files that programs expect of any system") {
   Set set;
   const Rootfs rootfs = set.plan({});
   CHECK(entry(rootfs, "etc/passwd") == "f644");
@@ -59,7 +59,7 @@ TEST_CASE("an image of nothing has what programs expect of any system") {
   CHECK(rootfs.programs.empty());
 }
 
-TEST_CASE("outputs are united: a directory of one is a link, of several real, the top always real") {
+TEST_CASE("outputs are merged: a directory of one is a link, of several a directory; the top is always a directory") {
   Set set;
   const auto curl = set.package("curl"), git = set.package("git");
   set.store.file("curl", "bin/curl", "", 0555);
@@ -102,7 +102,7 @@ TEST_CASE("a conflict goes to the lower priority, then to the first, and is repo
   CHECK(entry(set.plan({b, a}), "bin/ed") == "-> " + set.at("b", "bin/ed"));
 }
 
-TEST_CASE("of very many conflicts, a thousand are described and the others counted") {
+TEST_CASE("a thousand conflicts are described, further ones counted") {
   Set set;
   const auto a = set.package("a"), b = set.package("b");
   for (const char* name : {"a", "b"})
@@ -115,7 +115,7 @@ TEST_CASE("of very many conflicts, a thousand are described and the others count
   CHECK(rootfs.warnings.back() == "100 more files are in several packages");
 }
 
-TEST_CASE("two links to one file are no conflict") {
+TEST_CASE("two links to one file do not conflict") {
   Set set;
   const auto a = set.package("a"), b = set.package("b");
   set.package("real");
@@ -137,7 +137,7 @@ TEST_CASE("a file against a directory: the winner's kind decides") {
   CHECK(other.conflicts.size() == 1);
 }
 
-TEST_CASE("a symlink to a directory is a directory; one that goes round is not followed") {
+TEST_CASE("a symlink to a directory is a directory; a loop is not followed") {
   Set set;
   const auto a = set.package("a"), b = set.package("b");
   set.store.file("a", "bin/tool", "", 0555);
@@ -154,7 +154,7 @@ TEST_CASE("a symlink to a directory is a directory; one that goes round is not f
   CHECK(entry(rootfs, "bin/dangling") == "-> " + set.at("b", "bin/dangling"));
 }
 
-TEST_CASE("propagated packages come along, below all that were asked for") {
+TEST_CASE("propagated packages are included, with lower priority than requested ones") {
   Set set;
   const auto a = set.package("a"), b = set.package("b", 900);
   set.package("pulled");
@@ -189,7 +189,7 @@ TEST_CASE("/bin/sh and /usr/bin/env come from the packages, else from the closur
   CHECK(std::string(neither.entries[0].name) == "bin");
 }
 
-TEST_CASE("a package's own files win over ours, and our directories over its links") {
+TEST_CASE("a package's files take precedence over ours, and our directories over its links") {
   Set set;
   const auto a = set.package("a"), cacert = set.package("cacert");
   set.store.file("a", "etc/passwd", "");
@@ -207,7 +207,7 @@ TEST_CASE("a package's own files win over ours, and our directories over its lin
   CHECK(entry(rootfs, "tmp") == "d1777");
 }
 
-TEST_CASE("entries come parents first, each once, and the same each time") {
+TEST_CASE("entries are unique, parents first, and deterministic") {
   Set set;
   std::vector<PackageOutput> packages;
   for (int p = 0; p < 20; ++p) {

@@ -1,4 +1,4 @@
-// Layers unpacked by the programs that will unpack them, and compared with the store: contents, modes, times, targets.
+// Unpacks layers with the programs that clients use, and compares them with the store: contents, modes, times, targets.
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -37,7 +37,7 @@ void make_nasty(Store& store, const std::string& name) {
   for (int i = 0; i < 3000; ++i) store.symlink(name, fmt::format("links/{:04}", i), "../bin/tool");
   const fs::path sparse = store.file(name, "sparse", "begin", 0644);
   CHECK(truncate(sparse.c_str(), 2'000'000) == 0);
-  // What a file system cannot hold, or who is not root cannot set, is not in the layer all the more.
+  // Extended attributes that the file system or the user does not support are left out of the comparison.
   const fs::path tool = store.place(name) / "bin/tool";
   CHECK((setxattr(tool.c_str(), "user.note", "x", 1, 0) == 0 || errno == ENOTSUP));
   constexpr std::array<unsigned char, 20> net_raw = {1, 0, 0, 2, 0, 32};  // version 2, effective, permitted
@@ -63,7 +63,7 @@ struct Image {
     layers = writer.write(contents, encoding).layers;
   }
 
-  // `root` is what a client made of the layers.
+  // `root` is a client's unpacked image.
   void check(const fs::path& root) const {
     for (const char* name : {"nasty", "script"})
       CHECK(describe(root / store.info(name).path.str().substr(1), false) == describe(store.place(name), true));
@@ -99,7 +99,7 @@ TEST_CASE("GNU tar unpacks our layers as the store has them") {
       CHECK(shell(fmt::format("{} -dc < {} | LC_ALL=C tar x -p --no-same-owner -C {} > {} 2>&1",
                               name[0] == 'g' ? "gzip" : "zstd -q", written.layout.blob(blob.digest).string(), root,
                               log)));
-      // GNU tar says that it does not know hdrcharset, which libarchive wants before long names that are not UTF-8.
+      // GNU tar warns about hdrcharset, which libarchive requires before long names that are not UTF-8.
       std::istringstream said(read_file(log));
       for (std::string line; std::getline(said, line);)
         CHECK(line == "tar: Ignoring unknown extended header keyword 'hdrcharset'");
@@ -148,7 +148,7 @@ TEST_CASE("umoci, and so Go's archive/tar, unpacks our layers as the store has t
   make_writable(bundle);
 }
 
-// Sanitizers would make minutes of it, and see nothing that smaller files do not show them.
+// Too slow with sanitizers, which find nothing here that smaller files do not show.
 TEST_CASE("GNU tar reads a sparse file of more than 8 GiB, and the file after it" * doctest::skip(sanitized)) {
   constexpr off_t size = (off_t{8} << 30) + 12345;
   Store store;
@@ -165,11 +165,11 @@ TEST_CASE("GNU tar reads a sparse file of more than 8 GiB, and the file after it
   Contents contents;
   contents.paths = {&info};
   Writer writer(layout, {0, store.root()});
-  const auto encoding = *Encoding::parse("zstd-fast");  // gzip takes a minute to say so many zeros
+  const auto encoding = *Encoding::parse("zstd-fast");  // gzip takes a minute for so many zeros
   const LayerBlob blob = writer.write({contents}, encoding).layers.front();
   CHECK(blob.tar_size > static_cast<std::uint64_t>(size));
   const std::string list = (dir.path() / "list").string(), place = info.path.str().substr(1);
-  // What tar takes out of the layer goes to cmp; the rest of the listing shows that it found the next header.
+  // cmp checks the extracted file; the rest of the listing shows that tar found the next header.
   CHECK(shell(fmt::format("zstd -q -dc < {} | tar x -v --to-command='cmp - {}/$(basename \"$TAR_FILENAME\")' > {}",
                           layout.blob(blob.digest).string(), store.place("big").string(), list)));
   CHECK(read_file(list) == fmt::format("nix/\nnix/store/\n{0}/\n{0}/a-big\n{0}/b-after\n", place));

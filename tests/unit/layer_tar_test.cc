@@ -35,7 +35,7 @@ struct Read {
   bool hard_link;
 };
 
-// As libarchive reads it. Without a warning, or the test fails.
+// Reads with libarchive; a warning fails the test.
 std::vector<Read> read_with_libarchive(const std::string& tar, bool with_data = true) {
   const std::unique_ptr<archive, int (*)(archive*)> reader(archive_read_new(), archive_read_free);
   archive_read_support_format_tar(reader.get());
@@ -67,7 +67,7 @@ std::string tar_of(const Store& store, const std::string& name, std::size_t buff
   return sink.bytes;
 }
 
-// All that has ever been awkward in a store path.
+// A store path with all known difficult cases.
 void make_nasty(Store& store, const std::string& name) {
   store.file(name, "bin/tool", "#!/bin/sh\n", 0555);
   store.file(name, "bin/setuid", "x", 04755);
@@ -122,7 +122,7 @@ TEST_CASE("a tar header, byte for byte") {
   CHECK(image::Digest::of(header).hex() == "43c087f9d47b5a7084d5ce8e80a67249c9cf866d0523a4754c48ed72d9a649f2");
 }
 
-TEST_CASE("names are split, and go into pax only where ustar cannot hold them") {
+TEST_CASE("names are split, and use pax only if ustar cannot hold them") {
   const auto blocks = [](const Entry& entry) { return tar_header(entry).size() / tar_block; };
   const auto file = [](std::string name) { return Entry{Kind::file, std::move(name), 0444, {}, 0}; };
   CHECK(blocks(file(std::string(100, 'n'))) == 1);
@@ -135,7 +135,7 @@ TEST_CASE("names are split, and go into pax only where ustar cannot hold them") 
   CHECK(blocks(Entry::symlink("l", std::string(100, 't'))) == 1);
   CHECK(blocks(Entry::symlink("l", std::string(101, 't'))) == 3);
 
-  // Every length around the limits comes back as it was.
+  // Every length around the limits is preserved.
   for (std::size_t size = 90; size < 300; ++size) {
     const std::string name = std::string(size / 3, 'a') + '/' + std::string(size - size / 3, 'b');
     for (const Entry& entry : {file(name), Entry::directory(name), Entry::symlink("l", name)}) {
@@ -158,12 +158,12 @@ TEST_CASE("a file of 8 GiB has a pax size, a smaller one does not") {
 
   TemporaryDirectory dir;
   std::ofstream(dir.path() / "header", std::ios::binary) << header;
-  shell(fmt::format("tar tvf {0}/header > {0}/list 2> /dev/null", dir.path().string()));  // cut short, but listed
+  shell(fmt::format("tar tvf {0}/header > {0}/list 2> /dev/null", dir.path().string()));  // truncated, but listed
   CHECK(read_file(dir.path() / "list").find(" 8589934592 ") != std::string::npos);
 }
 
 TEST_CASE("a pax record counts its own digits") {
-  // Somewhere here the length gains its fourth digit, which counts too.
+  // In this range the length reaches four digits, which count too.
   for (std::size_t size = 80; size < 110; ++size) {
     const std::string header = tar_header(Entry::symlink("l", std::string(size + 900, 't')));
     const std::string record = header.substr(512, std::stoul(header.substr(512)));
@@ -173,7 +173,7 @@ TEST_CASE("a pax record counts its own digits") {
   }
 }
 
-TEST_CASE("a nasty store path comes back from libarchive as its NAR says") {
+TEST_CASE("libarchive reads a difficult store path as its NAR has it") {
   Store store;
   make_nasty(store, "nasty");
   const std::string tar = tar_of(store, "nasty");
@@ -234,7 +234,7 @@ TEST_CASE("hard links depend on contents, never on inodes") {
 TEST_CASE("the tar of a store path, byte for byte, since digests depend on it for ever") {
   Store store;
   make_nasty(store, "nasty");
-  // Around what is linked: 16 KiB, and the first sixteen of a size.
+  // Around the limits of hard links: 16 KiB, and the first sixteen files of a size.
   for (const int size : {(16 << 10) - 1, 16 << 10}) {
     for (int i = 0; i < 18; ++i) {
       const std::string content = noise(static_cast<std::size_t>(size), static_cast<unsigned>(i));
@@ -254,7 +254,7 @@ TEST_CASE("the stream does not depend on the size of the sink's buffers") {
   CHECK(tar == tar_of(store, "nasty", 777));
 }
 
-TEST_CASE("a walk knows how long the NAR is, and its digest is Nix's") {
+TEST_CASE("a walk computes the size of the NAR, and its digest is Nix's") {
   Store store;
   make_nasty(store, "nasty");
   store.file("script", "", "echo\n", 0755);
@@ -311,7 +311,7 @@ TEST_CASE("a file that changes while it is read is an error that names it") {
   CHECK(walk(30'000));
 }
 
-TEST_CASE("what cannot be in a store is an error that names it") {
+TEST_CASE("a file type that a store cannot hold is an error that names it") {
   Store store;
   store.directory("special", "");
   const std::string fifo = (store.place("special") / "fifo").string();
@@ -320,7 +320,7 @@ TEST_CASE("what cannot be in a store is an error that names it") {
   CHECK_THROWS_WITH_AS(tar_of(store, "absent"), doctest::Contains("absent"), Error);
 }
 
-TEST_CASE("an encoding's head and tail are the constants they stand for") {
+TEST_CASE("an encoding's head and tail are constants") {
   TemporaryDirectory dir;
   CHECK(tar_head().size() == 1024);
   for (const char* name : {"gzip-fast", "zstd-fast"}) {

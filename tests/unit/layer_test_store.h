@@ -1,4 +1,4 @@
-// A store for the layer tests: paths made by code below a temporary root, and ways to read archives back.
+// A store for the layer tests: generated paths below a temporary root, and functions to read archives.
 #pragma once
 
 #include <fcntl.h>
@@ -52,7 +52,7 @@ inline std::string read_file(const fs::path& path) {
   return bytes.str();
 }
 
-// Bytes that compress to about a half; the same for the same seed.
+// Bytes that compress to about half; deterministic for a seed.
 inline std::string noise(std::size_t size, unsigned seed) {
   std::mt19937 random(seed);
   std::string bytes(size, '\0');
@@ -78,7 +78,7 @@ class StringSink : public layer::Sink {
 
 class Store {
  public:
-  // "/nix/store/<32 characters of the name's hash>-<name>", and its place below root().
+  // "/nix/store/<32 characters of the name's hash>-<name>", and its location below root().
   store::PathInfo info(const std::string& name, std::uint64_t nar_size = 0) const {
     std::string hash = image::Digest::of(name).hex().substr(0, 32);
     for (char& c : hash)
@@ -88,7 +88,7 @@ class Store {
             nar_size,
             {}};
   }
-  // As Nix registers what is there now.
+  // As Nix would register the present contents.
   store::PathInfo registered(const std::string& name) const {
     store::PathInfo path = info(name);
     const layer::Nar nar = layer::nar_of(root(), path.path);
@@ -142,7 +142,7 @@ inline bool shell(const std::string& command) {
   return std::system(command.c_str()) == 0;
 }
 
-// Unpacked archives have read-only directories, which only root could remove as they are.
+// Unpacked archives have read-only directories, which only root can remove unchanged.
 inline void make_writable(const fs::path& dir) {
   shell(fmt::format("chmod -R u+w {}", dir.string()));
 }

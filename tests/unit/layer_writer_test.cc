@@ -24,10 +24,10 @@ namespace {
 const Encoding gzip_fast{Encoding::Codec::gzip, Encoding::Level::fast};
 const Encoding zstd_fast{Encoding::Codec::zstd, Encoding::Level::fast};
 
-// A few store paths of all sizes, and trees to publish their layers in.
-class World {
+// Some store paths of different sizes, and trees for their layers.
+class Fixture {
  public:
-  World() {
+  Fixture() {
     for (int i = 0; i < 12; ++i) {
       const std::string name = fmt::format("path-{}", i);
       store.file(name, "lib/data", noise(static_cast<std::size_t>(i * i * 12'000), static_cast<unsigned>(i)));
@@ -42,8 +42,8 @@ class World {
   }
   WriterOptions options(unsigned threads = 2) const { return {threads, store.root()}; }
 
-  // The paths dealt out to so many layers.
-  std::vector<Contents> dealt(std::size_t layers) const {
+  // The paths, distributed to `layers` layers.
+  std::vector<Contents> split_into(std::size_t layers) const {
     std::vector<Contents> contents(layers);
     for (std::size_t i = 0; i < infos.size(); ++i) contents[i % layers].paths.push_back(&infos[i]);
     return contents;
@@ -60,7 +60,7 @@ std::vector<image::Digest> digests(const Written& written) {
   return result;
 }
 
-// What the compressed blob says by itself.
+// Decompresses a blob with an independent program.
 std::string decompressed(const fs::path& blob, Encoding encoding) {
   TemporaryDirectory dir;
   const std::string out = (dir.path() / "tar").string();
@@ -90,17 +90,17 @@ std::string without_checksum(std::string record) {
   return record.erase(mark, record.rfind('}') - mark);
 }
 
-// A store path's contents, changed as nothing but a fault or another build changes them.
+// Changes a store path's contents, as a fault or another build would.
 void change(World& world, std::size_t path, const std::string& content, mode_t mode = 0444) {
   const std::string name = fmt::format("path-{}", path);
-  fs::remove(world.store.place(name) / "lib/data");
-  world.store.file(name, "lib/data", content, mode);
+  fs::remove(fixture.store.place(name) / "lib/data");
+  fixture.store.file(name, "lib/data", content, mode);
 }
 
-// Other contents of the same size; returns those of before.
-std::string damage(World& world, std::size_t path) {
-  std::string content = read_file(world.store.place(fmt::format("path-{}", path)) / "lib/data");
-  change(world, path, std::string(content.size() / 2, '\0') + content.substr(content.size() / 2));
+// Damages the contents and keeps their size; returns the original contents.
+std::string damage(Fixture& fixture, std::size_t path) {
+  std::string content = read_file(fixture.store.place(fmt::format("path-{}", path)) / "lib/data");
+  change(fixture, path, std::string(content.size() / 2, '\0') + content.substr(content.size() / 2));
   return content;
 }
 
@@ -109,7 +109,7 @@ void drop_index(const tree::Layout& layout) {
   fs::remove_all(layout.state / "segments");
 }
 
-// Of this process, in bytes.
+// Peak memory of this process, in bytes.
 std::uint64_t peak_memory() {
   const std::string status = read_file("/proc/self/status");
   return std::stoull(status.substr(status.find("VmHWM:") + 6)) * 1024;
@@ -124,12 +124,12 @@ std::vector<fs::path> files_in(const fs::path& dir) {
 
 }  // namespace
 
-TEST_CASE("layers are what their digests and diff ids say, in each encoding") {
-  const World world;
+TEST_CASE("layers match their digests and diff ids in each encoding") {
+  const Fixture fixture;
   for (const char* name : {"gzip-fast", "gzip-balanced", "gzip-small", "zstd-fast", "zstd-balanced", "zstd-small"}) {
-    const tree::Layout layout = world.layout(name);
-    Writer writer(layout, world.options());
-    const Written written = writer.write(world.dealt(3), *Encoding::parse(name));
+    const tree::Layout layout = fixture.layout(name);
+    Writer writer(layout, fixture.options());
+    const Written written = writer.write(fixture.split_into(3), *Encoding::parse(name));
     REQUIRE(written.layers.size() == 3);
     for (const LayerBlob& blob : written.layers) {
       check_blob(layout, blob);
@@ -146,23 +146,23 @@ TEST_CASE("layers are what their digests and diff ids say, in each encoding") {
 }
 
 TEST_CASE("the bytes do not depend on the number of threads") {
-  const World world;
+  const Fixture fixture;
   std::vector<std::vector<image::Digest>> all;
   for (const unsigned threads : {1u, 2u, 7u}) {
-    Writer writer(world.layout(fmt::format("{}", threads)), world.options(threads));
-    all.push_back(digests(writer.write(world.dealt(4), gzip_fast)));
+    Writer writer(fixture.layout(fmt::format("{}", threads)), fixture.options(threads));
+    all.push_back(digests(writer.write(fixture.split_into(4), gzip_fast)));
   }
   CHECK(all[0] == all[1]);
   CHECK(all[0] == all[2]);
 }
 
-TEST_CASE("a layer that is known costs no reading") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const Written first = writer.write(world.dealt(3), gzip_fast);
-  for (const auto& info : world.infos) fs::remove_all(world.store.root() / info.path.str().substr(1));
-  const Written second = writer.write(world.dealt(3), gzip_fast);
+TEST_CASE("a known layer is not read from the store") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const Written first = writer.write(fixture.split_into(3), gzip_fast);
+  for (const auto& info : fixture.infos) fs::remove_all(fixture.store.root() / info.path.str().substr(1));
+  const Written second = writer.write(fixture.split_into(3), gzip_fast);
   CHECK(digests(first) == digests(second));
   CHECK(second.layers[0].reused);
   CHECK(second.stats.layers_reused == 3);
@@ -171,41 +171,41 @@ TEST_CASE("a layer that is known costs no reading") {
   CHECK(second.layers[1].tar_size == first.layers[1].tar_size);
 }
 
-TEST_CASE("regrouping copies segments and gives the bytes that compressing would") {
-  const World world;
+TEST_CASE("regrouping copies segments and gives the same bytes as compressing") {
+  const Fixture fixture;
   for (const Encoding encoding : {gzip_fast, zstd_fast}) {
-    const tree::Layout layout = world.layout("regrouped" + encoding.name());
-    Writer writer(layout, world.options());
-    writer.write(world.dealt(12), encoding);
-    const Written regrouped = writer.write(world.dealt(5), encoding);
+    const tree::Layout layout = fixture.layout("regrouped" + encoding.name());
+    Writer writer(layout, fixture.options());
+    writer.write(fixture.split_into(12), encoding);
+    const Written regrouped = writer.write(fixture.split_into(5), encoding);
     CHECK(regrouped.stats.compressed == 0);
     CHECK(regrouped.stats.copied > 0);
     for (const LayerBlob& blob : regrouped.layers) check_blob(layout, blob);
 
-    Writer fresh(world.layout("fresh" + encoding.name()), world.options());
-    CHECK(digests(fresh.write(world.dealt(5), encoding)) == digests(regrouped));
+    Writer fresh(fixture.layout("fresh" + encoding.name()), fixture.options());
+    CHECK(digests(fresh.write(fixture.split_into(5), encoding)) == digests(regrouped));
   }
 }
 
 TEST_CASE("known and new paths mix in one layer") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
   std::vector<Contents> half(1);
-  for (std::size_t i = 0; i < world.infos.size(); i += 2) half[0].paths.push_back(&world.infos[i]);
+  for (std::size_t i = 0; i < fixture.infos.size(); i += 2) half[0].paths.push_back(&fixture.infos[i]);
   writer.write(half, gzip_fast);
-  const Written mixed = writer.write(world.dealt(1), gzip_fast);
+  const Written mixed = writer.write(fixture.split_into(1), gzip_fast);
   CHECK(mixed.stats.copied > 0);
   CHECK(mixed.stats.compressed > 0);
   check_blob(layout, mixed.layers[0]);
-  Writer fresh(world.layout("fresh"), world.options());
-  CHECK(digests(fresh.write(world.dealt(1), gzip_fast)) == digests(mixed));
+  Writer fresh(fixture.layout("fresh"), fixture.options());
+  CHECK(digests(fresh.write(fixture.split_into(1), gzip_fast)) == digests(mixed));
 }
 
-TEST_CASE("entries in memory make a layer, which is remembered and rebuilt") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
+TEST_CASE("a layer of entries in memory is indexed and can be rebuilt") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
   std::vector<Contents> layers(1);
   layers[0].entries = {Entry::directory("bin"), Entry::symlink("bin/sh", "/nix/store/x/bin/sh"),
                        Entry::symlink("bin/100%-\xe9", "\xff\n"), Entry::directory("tmp", 01777),
@@ -225,28 +225,28 @@ TEST_CASE("entries in memory make a layer, which is remembered and rebuilt") {
 }
 
 TEST_CASE("an empty image has layers too") {
-  const World world;
-  Writer writer(world.layout("t"), world.options());
+  const Fixture fixture;
+  Writer writer(fixture.layout("t"), fixture.options());
   CHECK(writer.write({}, gzip_fast).layers.empty());
   const Written written = writer.write(std::vector<Contents>(2), gzip_fast);  // the same one twice, at the same time
-  check_blob(world.layout("t"), written.layers[0]);
+  check_blob(fixture.layout("t"), written.layers[0]);
   CHECK(written.layers[0].digest == written.layers[1].digest);
 }
 
-TEST_CASE("torn or wrong index entries are passed over") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const auto want = digests(writer.write(world.dealt(3), gzip_fast));
-  const auto regrouped = digests(writer.write(world.dealt(2), gzip_fast));
+TEST_CASE("torn or wrong index entries are ignored") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const auto want = digests(writer.write(fixture.split_into(3), gzip_fast));
+  const auto regrouped = digests(writer.write(fixture.split_into(2), gzip_fast));
   const auto wreck = [&](const std::function<std::string(std::string)>& change) {
     for (const char* dir : {"groups", "segments", "recipes"})
       for (const fs::path& file : files_in(layout.state / dir)) corrupt(file, change(read_file(file)));
     for (const image::Digest& digest : regrouped) fs::remove(layout.blob(digest));
-    const Written again = writer.write(world.dealt(2), gzip_fast);
+    const Written again = writer.write(fixture.split_into(2), gzip_fast);
     CHECK(digests(again) == regrouped);
     for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
-    CHECK(digests(writer.write(world.dealt(3), gzip_fast)) == want);
+    CHECK(digests(writer.write(fixture.split_into(3), gzip_fast)) == want);
   };
   wreck([](const std::string&) { return ""; });
   wreck([](const std::string& text) { return text.substr(0, text.size() / 2); });
@@ -336,7 +336,7 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
   }
 }
 
-TEST_CASE("a segment whose bytes are not those that were promised is made anew") {
+TEST_CASE("a segment with unexpected bytes is made again") {
   const World world;
   const tree::Layout layout = world.layout("t");
   Writer writer(layout, world.options());
@@ -344,92 +344,92 @@ TEST_CASE("a segment whose bytes are not those that were promised is made anew")
   Writer fresh(world.layout("fresh"), world.options());
   const auto want = digests(fresh.write(world.dealt(2), gzip_fast));
 
-  const auto other_range = [](std::string line) {  // an offset that is another, a length that is the same
+  const auto other_range = [](std::string line) {  // another offset, the same length
     const std::size_t space = line.find(' ');
     return line.replace(space + 1, line.find(' ', space + 1) - space - 1, "3");
   };
   for (const fs::path& file : files_in(layout.state / "segments")) corrupt(file, other_range(read_file(file)));
-  const Written written = writer.write(world.dealt(2), gzip_fast);
+  const Written written = writer.write(fixture.split_into(2), gzip_fast);
   CHECK(digests(written) == want);
   CHECK(written.stats.compressed > 0);
   for (const LayerBlob& blob : written.layers) check_blob(layout, blob);
-  CHECK(writer.write(world.dealt(5), gzip_fast).stats.compressed == 0);  // and the index is right again
+  CHECK(writer.write(fixture.split_into(5), gzip_fast).stats.compressed == 0);  // and the index is right again
 }
 
-TEST_CASE("a blob that was found to be rotten is in the log, and the good one takes its place") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const LayerBlob blob = writer.write(world.dealt(3), gzip_fast).layers[2];
+TEST_CASE("a corrupt blob is logged and replaced by a good one") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const LayerBlob blob = writer.write(fixture.split_into(3), gzip_fast).layers[2];
   std::string bytes = read_file(layout.blob(blob.digest));
   bytes[bytes.size() / 2] ^= 1;
   const auto rot = [&] { corrupt(layout.blob(blob.digest), bytes); };
 
   rot();
-  fs::remove(layout.group(layer_key(gzip_fast, world.dealt(3)[2])));
-  const std::string log = logged([&] { writer.write(world.dealt(3), gzip_fast); });
+  fs::remove(layout.group(layer_key(gzip_fast, fixture.split_into(3)[2])));
+  const std::string log = logged([&] { writer.write(fixture.split_into(3), gzip_fast); });
   CHECK(log.find(blob.digest.str()) != std::string::npos);
   check_blob(layout, blob);
 
   rot();
-  drop_index(layout);  // nothing to find it by
-  CHECK(logged([&] { writer.write(world.dealt(3), gzip_fast); }).empty());
+  drop_index(layout);  // so that it is not found
+  CHECK(logged([&] { writer.write(fixture.split_into(3), gzip_fast); }).empty());
   check_blob(layout, blob);
 
-  rot();  // in a new grouping it is only noticed
+  rot();  // in a new grouping the corruption is only detected
   const std::string again = logged([&] {
     const CauseScope cause({"4b1dd1", {}});
-    for (const LayerBlob& other : writer.write(world.dealt(5), gzip_fast).layers) check_blob(layout, other);
+    for (const LayerBlob& other : writer.write(fixture.split_into(5), gzip_fast).layers) check_blob(layout, other);
   });
   CHECK(again.find(blob.digest.str()) != std::string::npos);
-  CHECK(again.find("4b1dd1") != std::string::npos);  // what it was done for
+  CHECK(again.find("4b1dd1") != std::string::npos);  // the key that it was done for
 
-  fs::remove(layout.blob(writer.write(world.dealt(2), gzip_fast).layers[0].digest));  // one that is gone is no news
-  CHECK(logged([&] { writer.write(world.dealt(2), gzip_fast); }).empty());
+  fs::remove(layout.blob(writer.write(fixture.split_into(2), gzip_fast).layers[0].digest));  // a missing blob is not logged
+  CHECK(logged([&] { writer.write(fixture.split_into(2), gzip_fast); }).empty());
 }
 
-TEST_CASE("the index is made again from recipes and blobs") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const Written first = writer.write(world.dealt(3), gzip_fast);
+TEST_CASE("the index is rebuilt from recipes and blobs") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const Written first = writer.write(fixture.split_into(3), gzip_fast);
   drop_index(layout);
   corrupt(layout.recipe(image::Digest::of("no such blob")), "{");
   CHECK(rebuild_index(layout) == 3);
-  const Written second = writer.write(world.dealt(3), gzip_fast);
+  const Written second = writer.write(fixture.split_into(3), gzip_fast);
   CHECK(second.stats.layers_reused == 3);
-  CHECK(writer.write(world.dealt(2), gzip_fast).stats.compressed == 0);
+  CHECK(writer.write(fixture.split_into(2), gzip_fast).stats.compressed == 0);
 
   drop_index(layout);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
   CHECK(rebuild_index(layout) == 2);  // those of the regrouping
   CHECK(rebuild_index(layout) == 0);
-  CHECK(rebuild_index(world.layout("nothing there")) == 0);
+  CHECK(rebuild_index(fixture.layout("nothing there")) == 0);
 }
 
-TEST_CASE("what a collection leaves is still copied, not compressed again") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const Written first = writer.write(world.dealt(12), gzip_fast);
-  writer.write(world.dealt(5), gzip_fast);
+TEST_CASE("segments that a collection keeps are still copied, not compressed again") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const Written first = writer.write(fixture.split_into(12), gzip_fast);
+  writer.write(fixture.split_into(5), gzip_fast);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
   const auto stays = [&](const image::Digest& digest) { return fs::exists(layout.blob(digest)); };
   maintenance::remove_orphans(layout, stays, {}, std::chrono::system_clock::now(), {std::chrono::seconds(0), {}, true},
                               maintenance::Mode::real);
-  const Written third = writer.write(world.dealt(3), gzip_fast);
+  const Written third = writer.write(fixture.split_into(3), gzip_fast);
   CHECK(third.stats.compressed == 0);
   CHECK(third.stats.copied > 0);
 }
 
-TEST_CASE("a layer whose recipe was lost is made anew, and has it again") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const Written first = writer.write(world.dealt(3), gzip_fast);
+TEST_CASE("a layer whose recipe was lost is made again, with a recipe") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const Written first = writer.write(fixture.split_into(3), gzip_fast);
   fs::remove(layout.recipe(first.layers[0].digest));
-  corrupt(layout.recipe(first.layers[1].digest), "");  // as a power cut leaves it
-  const Written second = writer.write(world.dealt(3), gzip_fast);
+  corrupt(layout.recipe(first.layers[1].digest), "");  // as after a power failure
+  const Written second = writer.write(fixture.split_into(3), gzip_fast);
   CHECK(digests(second) == digests(first));
   CHECK(second.stats.layers_reused == 1);
   CHECK(second.stats.compressed == 0);
@@ -439,11 +439,11 @@ TEST_CASE("a layer whose recipe was lost is made anew, and has it again") {
   }
 }
 
-TEST_CASE("a blob that is gone is rebuilt to the same digest") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const Written written = writer.write(world.dealt(3), gzip_fast);
+TEST_CASE("a missing blob is rebuilt to the same digest") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const Written written = writer.write(fixture.split_into(3), gzip_fast);
   for (const bool with_index : {true, false}) {
     if (!with_index) drop_index(layout);
     for (const LayerBlob& blob : written.layers) {
@@ -456,10 +456,10 @@ TEST_CASE("a blob that is gone is rebuilt to the same digest") {
   }
 }
 
-TEST_CASE("what cannot be rebuilt to the same digest is an unknown blob") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
+TEST_CASE("a blob that cannot be rebuilt to the same digest is unknown") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
   const image::Digest never = image::Digest::of("never");
   const auto failure = [&](const image::Digest& digest) {
     try {
@@ -471,13 +471,13 @@ TEST_CASE("what cannot be rebuilt to the same digest is an unknown blob") {
   };
   CHECK(failure(never) == Failure::unknown_blob);
 
-  const LayerBlob blob = writer.write(world.dealt(3), gzip_fast).layers[2];
+  const LayerBlob blob = writer.write(fixture.split_into(3), gzip_fast).layers[2];
   auto recipe = *read_recipe(layout, blob.digest);
-  recipe.blob = never;  // as a recipe of other bytes would look
+  recipe.blob = never;  // like a recipe of other bytes
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
   CHECK(!fs::exists(layout.blob(never)));
-  // It is remembered that this library does not make it; another may.
+  // The failure is recorded for this version of the library; another may succeed.
   CHECK(!can_rebuild(layout, never));
   CHECK(read_recipe(layout, never)->segments == recipe.segments);
   const std::uint64_t read = writer.totals().tarred;
@@ -494,7 +494,7 @@ TEST_CASE("what cannot be rebuilt to the same digest is an unknown blob") {
   CHECK(failure(never) == Failure::unknown_blob);
   CHECK(files_below(layout.incoming()) == 0);
 
-  fs::remove_all(world.store.place("path-2"));
+  fs::remove_all(fixture.store.place("path-2"));
   drop_index(layout);
   fs::remove(layout.blob(blob.digest));
   CHECK(failure(blob.digest) == Failure::storage);
@@ -530,14 +530,14 @@ TEST_CASE("a recipe is JSON with its keys in a fixed order") {
   CHECK(!parse_recipe(to_json(recipe), image::Digest::of("y")));
 }
 
-TEST_CASE("a store path that is not as long as Nix registered it makes no layer, until it is fixed") {
-  World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const fs::path file = world.store.place("path-9") / "lib/data";
+TEST_CASE("a store path whose size differs from Nix's registration makes no layer until it is fixed") {
+  Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const fs::path file = fixture.store.place("path-9") / "lib/data";
   const std::string content = read_file(file);
-  const std::string path = world.infos[9].path.str();
-  const auto write = [&] { return writer.write(world.dealt(12), gzip_fast); };
+  const std::string path = fixture.infos[9].path.str();
+  const auto write = [&] { return writer.write(fixture.split_into(12), gzip_fast); };
   const auto check_damaged = [&] {
     try {
       write();
@@ -546,119 +546,119 @@ TEST_CASE("a store path that is not as long as Nix registered it makes no layer,
       CHECK(error.failure() == Failure::corrupt);
       CHECK(std::string(error.what()).find("nix-store --repair-path " + path) != std::string::npos);
     }
-    CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(12)[9])));
-    CHECK(!find_segment(layout, gzip_fast, world.infos[9]));
+    CHECK(!find_layer(layout, layer_key(gzip_fast, fixture.split_into(12)[9])));
+    CHECK(!find_segment(layout, gzip_fast, fixture.infos[9]));
     CHECK(files_below(layout.incoming()) == 0);
   };
 
-  change(world, 9, "");  // as a power cut leaves it
+  change(fixture, 9, "");  // as after a power failure
   check_damaged();
-  fs::remove(file);  // as a collection does
+  fs::remove(file);  // like a collection
   check_damaged();
-  change(world, 9, content, 0555);
+  change(fixture, 9, content, 0555);
   check_damaged();
-  change(world, 9, content);
+  change(fixture, 9, content);
   for (const LayerBlob& blob : write().layers) check_blob(layout, blob);
 
-  // Where the segment is known, too: here the tar would be as long as before, but for another name.
+  // Also if the segment is known: here the tar would have the same length, but another name.
   fs::rename(file, file.parent_path() / "a-name-that-is-longer");
-  CHECK_THROWS_AS(writer.write(world.dealt(5), gzip_fast), Error);
-  CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4])));
+  CHECK_THROWS_AS(writer.write(fixture.split_into(5), gzip_fast), Error);
+  CHECK(!find_layer(layout, layer_key(gzip_fast, fixture.split_into(5)[4])));
 }
 
-TEST_CASE("a path that was damaged since its segment was made gives no layer, until it is fixed") {
-  World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  writer.write(world.dealt(12), gzip_fast);
-  Writer fresh(world.layout("fresh"), world.options());
-  const auto want = digests(fresh.write(world.dealt(5), gzip_fast));
+TEST_CASE("a path that was damaged after its segment was made gives no layer until it is fixed") {
+  Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  writer.write(fixture.split_into(12), gzip_fast);
+  Writer fresh(fixture.layout("fresh"), fixture.options());
+  const auto want = digests(fresh.write(fixture.split_into(5), gzip_fast));
 
-  const std::string content = damage(world, 9);
+  const std::string content = damage(fixture, 9);
   try {
-    writer.write(world.dealt(5), gzip_fast);
+    writer.write(fixture.split_into(5), gzip_fast);
     FAIL("a damaged path was taken");
   } catch (const Error& error) {
     CHECK(error.failure() == Failure::corrupt);
-    CHECK(std::string(error.what()).find("--repair-path " + world.infos[9].path.str()) != std::string::npos);
+    CHECK(std::string(error.what()).find("--repair-path " + fixture.infos[9].path.str()) != std::string::npos);
   }
-  CHECK(!find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4])));
+  CHECK(!find_layer(layout, layer_key(gzip_fast, fixture.split_into(5)[4])));
   CHECK(files_below(layout.incoming()) == 0);
 
-  change(world, 9, content);
-  const Written again = writer.write(world.dealt(5), gzip_fast);
+  change(fixture, 9, content);
+  const Written again = writer.write(fixture.split_into(5), gzip_fast);
   CHECK(digests(again) == want);
   CHECK(again.stats.compressed == 0);
   for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
 }
 
-TEST_CASE("a segment that was made of a damaged path is not used once that is fixed") {
-  World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  Writer fresh(world.layout("fresh"), world.options());
-  const auto want = digests(fresh.write(world.dealt(5), gzip_fast));
-  const auto want_alone = digests(fresh.write(world.dealt(12), gzip_fast));
+TEST_CASE("a segment of a damaged path is not used after the path is fixed") {
+  Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  Writer fresh(fixture.layout("fresh"), fixture.options());
+  const auto want = digests(fresh.write(fixture.split_into(5), gzip_fast));
+  const auto want_alone = digests(fresh.write(fixture.split_into(12), gzip_fast));
 
-  const std::string content = damage(world, 9);
-  const LayerBlob wrong = writer.write(world.dealt(12), gzip_fast).layers[9];
-  change(world, 9, content);
+  const std::string content = damage(fixture, 9);
+  const LayerBlob wrong = writer.write(fixture.split_into(12), gzip_fast).layers[9];
+  change(fixture, 9, content);
   Written again;
-  const std::string log = logged([&] { again = writer.write(world.dealt(5), gzip_fast); });
+  const std::string log = logged([&] { again = writer.write(fixture.split_into(5), gzip_fast); });
   CHECK(digests(again) == want);
   for (const LayerBlob& blob : again.layers) check_blob(layout, blob);
   CHECK(log.find(wrong.digest.str()) != std::string::npos);
-  CHECK(log.find(world.infos[9].path.str()) != std::string::npos);
+  CHECK(log.find(fixture.infos[9].path.str()) != std::string::npos);
 
-  const Written alone = writer.write(world.dealt(12), gzip_fast);
+  const Written alone = writer.write(fixture.split_into(12), gzip_fast);
   CHECK(digests(alone) == want_alone);
   CHECK(!alone.layers[9].reused);
   CHECK(alone.stats.layers_reused == 11);
   CHECK(alone.stats.compressed == 0);
 }
 
-TEST_CASE("wrong contents go from every grouping that they were copied into") {
-  World world;
-  Writer fresh(world.layout("fresh"), world.options());
-  const auto want = digests(fresh.write(world.dealt(5), gzip_fast));
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
+TEST_CASE("wrong contents are removed from every grouping that they were copied into") {
+  Fixture fixture;
+  Writer fresh(fixture.layout("fresh"), fixture.options());
+  const auto want = digests(fresh.write(fixture.split_into(5), gzip_fast));
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
 
-  const std::string content = damage(world, 9);
-  writer.write(world.dealt(12), gzip_fast);
-  CHECK(writer.write(world.dealt(5), gzip_fast).stats.compressed == 0);
-  change(world, 9, content);
-  logged([&] { writer.write(world.dealt(2), gzip_fast); });  // finds them
-  const Written again = writer.write(world.dealt(5), gzip_fast);
+  const std::string content = damage(fixture, 9);
+  writer.write(fixture.split_into(12), gzip_fast);
+  CHECK(writer.write(fixture.split_into(5), gzip_fast).stats.compressed == 0);
+  change(fixture, 9, content);
+  logged([&] { writer.write(fixture.split_into(2), gzip_fast); });  // finds them
+  const Written again = writer.write(fixture.split_into(5), gzip_fast);
   CHECK(digests(again) == want);
   CHECK(again.stats.layers_reused == 4);
 }
 
-TEST_CASE("a blob whose segments others have is rebuilt whatever the store holds, and keeps its diff id") {
-  World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  writer.write(world.dealt(12), gzip_fast);
-  const LayerBlob blob = writer.write(world.dealt(5), gzip_fast).layers[4];
-  const std::string content = damage(world, 9);
-  for (const std::string& now : {content.substr(1), read_file(world.store.place("path-9") / "lib/data")}) {
-    change(world, 9, now);
+TEST_CASE("a blob is rebuilt from other blobs' segments regardless of the store, and keeps its diff id") {
+  Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  writer.write(fixture.split_into(12), gzip_fast);
+  const LayerBlob blob = writer.write(fixture.split_into(5), gzip_fast).layers[4];
+  const std::string content = damage(fixture, 9);
+  for (const std::string& now : {content.substr(1), read_file(fixture.store.place("path-9") / "lib/data")}) {
+    change(fixture, 9, now);
     fs::remove(layout.blob(blob.digest));
     CHECK(writer.rebuild(blob.digest).diff_id == blob.diff_id);
     check_blob(layout, blob);
     CHECK(read_recipe(layout, blob.digest)->diff_id == blob.diff_id);
-    CHECK(find_layer(layout, layer_key(gzip_fast, world.dealt(5)[4]))->diff_id == blob.diff_id);
+    CHECK(find_layer(layout, layer_key(gzip_fast, fixture.split_into(5)[4]))->diff_id == blob.diff_id);
   }
 }
 
 TEST_CASE("a blob whose store paths have other contents is not rebuilt, and its recipe stays until they are back") {
-  World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const LayerBlob blob = writer.write(world.dealt(3), gzip_fast).layers[0];
+  Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const LayerBlob blob = writer.write(fixture.split_into(3), gzip_fast).layers[0];
   const std::string recipe = read_file(layout.recipe(blob.digest));
   fs::remove(layout.blob(blob.digest));
-  const std::string content = damage(world, 9);
+  const std::string content = damage(fixture, 9);
   for (const bool with_index : {true, false}) {
     if (!with_index) drop_index(layout);
     try {
@@ -667,26 +667,26 @@ TEST_CASE("a blob whose store paths have other contents is not rebuilt, and its 
     } catch (const Error& error) {
       CHECK(error.failure() == Failure::corrupt);
       const std::string message = error.what();
-      CHECK(message.find(world.infos[9].path.str()) != std::string::npos);
-      CHECK(message.find(world.infos[6].path.str()) == std::string::npos);
+      CHECK(message.find(fixture.infos[9].path.str()) != std::string::npos);
+      CHECK(message.find(fixture.infos[6].path.str()) == std::string::npos);
       CHECK(message.find("libdeflate") == std::string::npos);
     }
     CHECK(!fs::exists(layout.blob(blob.digest)));
     CHECK(read_file(layout.recipe(blob.digest)) == recipe);
     CHECK(can_rebuild(layout, blob.digest));
   }
-  change(world, 9, content);
+  change(fixture, 9, content);
   CHECK(writer.rebuild(blob.digest).digest == blob.digest);
   check_blob(layout, blob);
 }
 
-TEST_CASE("recipes and index entries without a CRC of the tar are used, and stay so") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const Written first = writer.write(world.dealt(12), gzip_fast);
+TEST_CASE("recipes and index entries without a CRC of the tar are used and not changed") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const Written first = writer.write(fixture.split_into(12), gzip_fast);
   CHECK(read_recipe(layout, first.layers[3].digest)->segments[0].tar_crc32);
-  CHECK(find_segment(layout, gzip_fast, world.infos[3])->segment.tar_crc32);
+  CHECK(find_segment(layout, gzip_fast, fixture.infos[3])->segment.tar_crc32);
   const std::string library = gzip_fast.library();
   for (const fs::path& file : files_in(layout.state / "segments")) {
     std::string line = read_file(file);  // "<blob> <offset> <length> <tar length> <CRC> <CRC of the tar> libdeflate …"
@@ -698,11 +698,11 @@ TEST_CASE("recipes and index entries without a CRC of the tar are used, and stay
     const std::size_t at = json.find(",\"tar_crc32\":");
     os::write_file(file, without_checksum(json.erase(at, json.find('}', at) - at)), false);
   }
-  const auto known = find_segment(layout, gzip_fast, world.infos[3]);
+  const auto known = find_segment(layout, gzip_fast, fixture.infos[3]);
   REQUIRE(known);
   CHECK(!known->segment.tar_crc32);
   CHECK(known->segment.library == library);
-  const Written regrouped = writer.write(world.dealt(5), gzip_fast);
+  const Written regrouped = writer.write(fixture.split_into(5), gzip_fast);
   CHECK(regrouped.stats.compressed == 0);
   CHECK(!read_recipe(layout, regrouped.layers[3].digest)->segments[0].tar_crc32);
   drop_index(layout);
@@ -711,43 +711,43 @@ TEST_CASE("recipes and index entries without a CRC of the tar are used, and stay
   CHECK(writer.write(world.dealt(2), gzip_fast).stats.compressed == 0);
 }
 
-TEST_CASE("an error in the middle leaves no blob of that layer and nothing half-written") {
-  World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  world.store.file("broken", "a", noise(9'000'000, 5));
-  const std::string fifo = (world.store.place("broken") / "b").string();
+TEST_CASE("an error in the middle of a layer leaves no blob and no partial file") {
+  Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  fixture.store.file("broken", "a", noise(9'000'000, 5));
+  const std::string fifo = (fixture.store.place("broken") / "b").string();
   REQUIRE(mkfifo(fifo.c_str(), 0644) == 0);
-  const store::PathInfo broken = world.store.info("broken", 9'000'000);
-  std::vector<Contents> layers = world.dealt(12);
+  const store::PathInfo broken = fixture.store.info("broken", 9'000'000);
+  std::vector<Contents> layers = fixture.split_into(12);
   layers[6].paths.push_back(&broken);
   CHECK_THROWS_WITH_AS(writer.write(layers, gzip_fast), doctest::Contains(fifo.c_str()), Error);
   CHECK(files_below(layout.incoming()) == 0);
   CHECK(!find_layer(layout, layer_key(gzip_fast, layers[6])));
 
-  // The writer is as good as before.
+  // The writer still works.
   layers[6].paths.pop_back();
   for (const LayerBlob& blob : writer.write(layers, gzip_fast).layers) check_blob(layout, blob);
 }
 
-TEST_CASE("a tree that cannot be written is an error, and no thread is left waiting") {
-  const World world;
-  tree::Layout layout = world.layout("t");
+TEST_CASE("an unwritable tree is an error, and no thread keeps waiting") {
+  const Fixture fixture;
+  tree::Layout layout = fixture.layout("t");
   fs::create_directories(layout.tree.parent_path());
   corrupt(layout.tree, "a file where the tree should be");
-  Writer writer(layout, world.options());
-  CHECK_THROWS_AS(writer.write(world.dealt(6), gzip_fast), Error);
+  Writer writer(layout, fixture.options());
+  CHECK_THROWS_AS(writer.write(fixture.split_into(6), gzip_fast), Error);
 }
 
-TEST_CASE("two builds write at once, from one writer and from two") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer one(layout, world.options()), two(layout, world.options(3));
+TEST_CASE("two builds write at the same time, with one writer and with two") {
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer one(layout, fixture.options()), two(layout, fixture.options(3));
   std::vector<Written> written(4);
   {
     std::vector<std::jthread> builds;
     for (std::size_t i = 0; i < written.size(); ++i)
-      builds.emplace_back([&, i] { written[i] = (i % 2 ? one : two).write(world.dealt(i < 2 ? 3 : 5), gzip_fast); });
+      builds.emplace_back([&, i] { written[i] = (i % 2 ? one : two).write(fixture.split_into(i < 2 ? 3 : 5), gzip_fast); });
   }
   CHECK(digests(written[0]) == digests(written[1]));
   CHECK(digests(written[2]) == digests(written[3]));
@@ -757,8 +757,8 @@ TEST_CASE("two builds write at once, from one writer and from two") {
 }
 
 TEST_CASE("two processes write into one tree") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
   std::vector<pid_t> children;
   for (std::size_t i = 0; i < 2; ++i) {
     const pid_t child = fork();
@@ -766,9 +766,9 @@ TEST_CASE("two processes write into one tree") {
     if (child == 0) {
       int code = 1;
       try {
-        Writer writer(layout, world.options());
-        writer.write(world.dealt(3 + i), gzip_fast);
-        writer.write(world.dealt(6), gzip_fast);
+        Writer writer(layout, fixture.options());
+        writer.write(fixture.split_into(3 + i), gzip_fast);
+        writer.write(fixture.split_into(6), gzip_fast);
         code = 0;
       } catch (...) {
       }
@@ -781,27 +781,27 @@ TEST_CASE("two processes write into one tree") {
     waitpid(child, &status, 0);
     CHECK(status == 0);
   }
-  Writer writer(layout, world.options());
-  const Written written = writer.write(world.dealt(6), gzip_fast);
+  Writer writer(layout, fixture.options());
+  const Written written = writer.write(fixture.split_into(6), gzip_fast);
   CHECK(written.stats.layers_reused == 6);
   for (const LayerBlob& blob : written.layers) check_blob(layout, blob);
   CHECK(files_below(layout.incoming()) == 0);
 }
 
-TEST_CASE("where not all threads can be made, a writer is an error, not a wait for ever") {
-  const World world;
+TEST_CASE("a writer that cannot start all threads is an error, not an endless wait") {
+  const Fixture fixture;
   const pid_t child = fork();
   REQUIRE(child >= 0);
   if (child == 0) {
     alarm(60);  // ends a wait
-    // As a user of whom nothing else runs, since the limit counts a user's threads and does not hold for root.
+    // As a user without other processes, because the limit counts a user's threads and does not apply to root.
     const bool root = geteuid() == 0;
     if (root && setuid(54321) != 0) _exit(2);
     const rlimit few{root ? 4U : 1U, root ? 4U : 1U};
     if (setrlimit(RLIMIT_NPROC, &few) != 0) _exit(3);
     int code = 4;
     try {
-      Writer writer(world.layout("t"), world.options(16));
+      Writer writer(fixture.layout("t"), fixture.options(16));
     } catch (const std::system_error&) {
       code = 0;
     } catch (...) {
@@ -814,34 +814,34 @@ TEST_CASE("where not all threads can be made, a writer is an error, not a wait f
 }
 
 TEST_CASE("progress counts up to all layers") {
-  const World world;
-  Writer writer(world.layout("t"), world.options());
+  const Fixture fixture;
+  Writer writer(fixture.layout("t"), fixture.options());
   std::vector<Progress> seen;
   const Written written =
-      writer.write(world.dealt(4), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+      writer.write(fixture.split_into(4), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
   REQUIRE(!seen.empty());
   CHECK(seen.back().layers_done == 4);
   CHECK(seen.back().layers == 4);
   CHECK(seen.back().bytes_done == written.stats.tarred);
   for (std::size_t i = 1; i < seen.size(); ++i) CHECK(seen[i].bytes_done >= seen[i - 1].bytes_done);
 
-  // About once a megabyte, also where nothing is compressed.
+  // About once per megabyte, even if nothing is compressed.
   seen.clear();
   const Written regrouped =
-      writer.write(world.dealt(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+      writer.write(fixture.split_into(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
   CHECK(seen.back().bytes_done == regrouped.stats.tarred);
   CHECK(seen.size() <= regrouped.stats.tarred / 1'000'000 + 5 + 1);
 
-  // What is there already counts: part of an image may have been written early.
-  fs::remove(world.layout("t").blob(regrouped.layers[0].digest));
+  // Existing layers count: part of an image may have been prefetched.
+  fs::remove(fixture.layout("t").blob(regrouped.layers[0].digest));
   const Written mixed =
-      writer.write(world.dealt(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+      writer.write(fixture.split_into(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
   CHECK(mixed.stats.layers_reused == 4);
   CHECK(seen.back().bytes_done > regrouped.stats.tarred - regrouped.stats.tarred / 100);
 }
 
-TEST_CASE("memory is bounded on a machine of many cores, whatever it compresses with" * doctest::skip(sanitized)) {
-  // As many members as there are, at once: what a thread compresses with is 9 MiB here.
+TEST_CASE("memory is bounded on a machine of many cores with every compressor" * doctest::skip(sanitized)) {
+  // All members at the same time: each thread's compressor uses 9 MiB here.
   constexpr std::size_t memory = 40 << 20, members = 24;
   const Encoding encoding{Encoding::Codec::gzip, Encoding::Level::small};
   const pid_t child = fork();

@@ -11,7 +11,7 @@
 
 using namespace nixery::doctor;
 
-TEST_CASE("sockets that listen at a port are told from those that are connected") {
+TEST_CASE("sockets that listen at a port are distinguished from connected ones") {
   constexpr std::string_view table =
       "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
       "   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 101 1 0 100 0 0 10 "

@@ -24,7 +24,7 @@ TEST_CASE("the mount of a path is the last one of the deepest point") {
   CHECK_FALSE(mount_of("/x", ""));
 }
 
-TEST_CASE("file systems whose locks another host does not see are known") {
+TEST_CASE("file systems whose locks other hosts do not see are recognised") {
   const auto local = [](const char* type, const char* options) {
     return !host_local_locks({"/x", type, options}).empty();
   };
@@ -42,7 +42,7 @@ TEST_CASE("file systems whose locks another host does not see are known") {
     CHECK_FALSE(local(type, "rw"));
 }
 
-TEST_CASE("locks of a local file system keep others out, and trying them leaves nothing") {
+TEST_CASE("locks of a local file system exclude others, and the check leaves no files") {
   const TemporaryDirectory directory;
   const auto findings = check_locks("state.locks", directory.path());
   REQUIRE(findings.size() == 1);

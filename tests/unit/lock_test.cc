@@ -11,12 +11,12 @@
 using namespace nixery;
 namespace fs = std::filesystem;
 
-TEST_CASE("one file serves any number of locks, which do not hinder each other") {
+TEST_CASE("one file serves any number of independent locks") {
   const test::TemporaryDirectory dir;
   const fs::path file = dir.path() / "locks/keys.lock";
   const os::LockName first(file, 1), second(file, 2), last(file, (std::uint64_t{1} << 62) - 1);
   CHECK_FALSE(os::Lock::is_held(first));
-  CHECK_FALSE(fs::exists(file));  // looking makes none
+  CHECK_FALSE(fs::exists(file));  // is_held() makes none
 
   std::optional<os::Lock> one(std::in_place, first);
   CHECK_FALSE(os::Lock::try_lock(first));
@@ -32,12 +32,12 @@ TEST_CASE("one file serves any number of locks, which do not hinder each other")
   CHECK(fs::file_size(file) == 0);
 }
 
-TEST_CASE("many share the lock of a key, and one alone excludes them") {
+TEST_CASE("many can share the lock of a key, and an exclusive holder excludes them") {
   const test::TemporaryDirectory dir;
   const os::LockName name(dir.path() / "keys.lock", 7);
   std::optional<os::Lock> first(std::in_place, name, std::stop_token{}, os::Lock::Mode::shared);
   std::optional<os::Lock> second(std::in_place, name, std::stop_token{}, os::Lock::Mode::shared);
-  CHECK_FALSE(os::Lock::is_held(name));  // nobody holds it alone
+  CHECK_FALSE(os::Lock::is_held(name));  // nobody holds it exclusively
   CHECK_FALSE(os::Lock::try_lock(name));
   first.reset();
   CHECK_FALSE(os::Lock::try_lock(name));
@@ -45,7 +45,7 @@ TEST_CASE("many share the lock of a key, and one alone excludes them") {
   CHECK(os::Lock::try_lock(name));
 }
 
-TEST_CASE("the lock of a key passes to who waits for it, in this process and from one that dies") {
+TEST_CASE("the lock of a key passes to a waiter, from this process and from one that dies") {
   const test::TemporaryDirectory dir;
   const os::LockName name(dir.path() / "keys.lock", 7);
   int ready[2];
@@ -70,7 +70,7 @@ TEST_CASE("the lock of a key passes to who waits for it, in this process and fro
   close(ready[1]);
 }
 
-TEST_CASE("when the file of many locks is removed, nobody goes on with a lock of the old one") {
+TEST_CASE("after the file of many locks is removed, no lock of the old file is used") {
   const test::TemporaryDirectory dir;
   const os::LockName name(dir.path() / "keys.lock", 7);
   std::optional<os::Lock> old(std::in_place, name);

@@ -11,7 +11,7 @@
 using namespace nixery;
 using test::logged;
 
-TEST_CASE("a line is JSON, with what the thread works for") {
+TEST_CASE("a line is JSON with the thread's cause") {
   const CauseScope scope({"r-1", TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")});
   const auto line = logged([] { log::warning("x \"y\"", {{"a", "b\nc"}}); });
   CHECK(line.find('\n') == line.size() - 1);
@@ -24,7 +24,7 @@ TEST_CASE("a line is JSON, with what the thread works for") {
   CHECK(json::string_or(document, "span_id", "") == "00f067aa0ba902b7");
 }
 
-TEST_CASE("lines beyond the level are left out") {
+TEST_CASE("lines above the level are omitted") {
   const auto lines = [] {
     return logged([] {
       log::error("e");

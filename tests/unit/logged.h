@@ -1,4 +1,4 @@
-// What code under test puts into the log.
+// Captures the log output of code under test.
 #pragma once
 
 #include <fcntl.h>

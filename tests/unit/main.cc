@@ -4,7 +4,7 @@
 #include <csignal>
 
 int main(int argc, char** argv) {
-  std::signal(SIGPIPE, SIG_IGN);  // as the program does: a child that closes its input must not end us
+  std::signal(SIGPIPE, SIG_IGN);  // like the program: a child that closes its input must not end this process
   doctest::Context context(argc, argv);
   return context.run();
 }

@@ -34,7 +34,7 @@ using test::Images;
 using test::older_than;
 namespace {
 
-// A collection has listed what there is once it waits.
+// A collection has listed the tree when it waits for the lock.
 bool waits_to_be_alone(const Images& images) {
   return os::Lock::is_held(images.tree.layout().lock("gate"));
 }
@@ -63,7 +63,7 @@ TEST_CASE("quantities are read as people write them") {
   CHECK(format_size(31'200'000) == "31.2 MB");
 }
 
-TEST_CASE("an image that is too old goes with what only it needs; the others stay whole") {
+TEST_CASE("an image that is too old is removed with what only it needs; the others stay complete") {
   Images images;
   const auto old = images.add("old", {"shared", "only old"});
   const auto document = images.attach(old, "its SBOM");
@@ -96,7 +96,7 @@ TEST_CASE("an image that is too old goes with what only it needs; the others sta
   CHECK(images.collect(older_than(24h)).images.empty());
 }
 
-TEST_CASE("without limits nothing goes but what nothing leads to, once it is old") {
+TEST_CASE("without limits only old unreferenced files are removed") {
   Images images;
   const auto image = images.add("image", {"layer"});
   images.tree.publish_blob("left by a build that was killed");
@@ -111,7 +111,7 @@ TEST_CASE("without limits nothing goes but what nothing leads to, once it is old
   CHECK(images.has_layer("of a build under way"));
 }
 
-TEST_CASE("a tree that is too large loses what was not used for longest, and no more than it must") {
+TEST_CASE("a tree that is too large loses the least recently used images, and no more than necessary") {
   Images images;
   const std::string big(1000, 'x');
   const auto first = images.add("first", {"1" + big});
@@ -128,14 +128,14 @@ TEST_CASE("a tree that is too large loses what was not used for longest, and no 
   CHECK(done.images[0].reason == DroppedImage::Reason::size);
   CHECK(done.left <= 4'500);
   CHECK(images.has(second));
-  // What is within the grace period stays, though the tree stays too large.
+  // Images within the grace period stay, even if the tree stays too large.
   policy.max_size = 1;
   images.collect(policy);
   CHECK_FALSE(images.has(second));
   CHECK(images.has(third));
 }
 
-TEST_CASE("what a keep rule names stays, with its layers") {
+TEST_CASE("images of a keep rule stay, with their layers") {
   Images images;
   const auto kept = images.add("team/kept", {"a"});
   const auto gone = images.add("other", {"b"});
@@ -151,7 +151,7 @@ TEST_CASE("what a keep rule names stays, with its layers") {
   CHECK_FALSE(images.has(kept));
 }
 
-TEST_CASE("what is pinned by its digest is kept by its digest, whatever its name stands for by now") {
+TEST_CASE("an image is kept by its digest even if its name has moved") {
   Images images;
   const auto pinned = images.add("tool", {"first"});
   const auto document = images.attach(pinned, "SBOM");
@@ -166,13 +166,13 @@ TEST_CASE("what is pinned by its digest is kept by its digest, whatever its name
   for (const char* layer : {"first", "amd64"}) CHECK(images.has_layer(layer));
   for (const auto& digest : {index, sibling}) CHECK_FALSE(images.has(digest));
   for (const char* layer : {"second", "arm64"}) CHECK_FALSE(images.has_layer(layer));
-  policy.keep = {"*", "tool", "tool:latest"};  // of names, and it has none
+  policy.keep = {"*", "tool", "tool:latest"};  // rules for names, and it has none
   images.collect(policy);
   CHECK_FALSE(images.has(pinned));
   CHECK_FALSE(images.has(member));
 }
 
-TEST_CASE("members live with their index, signatures with what they sign") {
+TEST_CASE("members are kept with their index, signatures with their subject") {
   Images images;
   const auto amd64 = images.manifest_of({"amd64"}, {});
   const auto arm64 = images.manifest_of({"arm64"}, {});
@@ -188,11 +188,11 @@ TEST_CASE("members live with their index, signatures with what they sign") {
   }
   SUBCASE("a pull of one member keeps its index, which keeps the other") {
     REQUIRE(images.tree.touch_manifest(amd64));
-    CHECK(images.collect(older_than(24h)).images.size() == 1);  // the member's name of its own
+    CHECK(images.collect(older_than(24h)).images.size() == 1);  // the member's own name
     for (const auto& digest : {index, amd64, arm64, signature}) CHECK(images.has(digest));
     CHECK(images.tree.digest_of_tag("arm64/both", "latest") == arm64);
   }
-  SUBCASE("a name of its own keeps a member without its index") {
+  SUBCASE("its own name keeps a member without its index") {
     REQUIRE(images.tree.touch_manifest(arm64));
     images.tree.drop_tag("both", "latest");
     const auto done = images.collect(older_than(24h));
@@ -200,7 +200,7 @@ TEST_CASE("members live with their index, signatures with what they sign") {
   }
 }
 
-TEST_CASE("a signature in the form of a tag lives as long as what it signs, however old it is itself") {
+TEST_CASE("a signature tag is kept as long as its subject, regardless of its age") {
   Images images;
   const auto image = images.add("tool", {"layer"});
   os::Command make;
@@ -238,7 +238,7 @@ TEST_CASE("a signature in the form of a tag lives as long as what it signs, howe
   CHECK(done.left == 0);
 }
 
-TEST_CASE("the web server's log tells the last use, also across a rotation, and each line is read once") {
+TEST_CASE("the last use comes from the web server's log, also across a rotation, and each line is read once") {
   Images images;
   const auto a = images.add("a", {"a"}), b = images.add("b", {"b"});
   images.age(48);
@@ -256,7 +256,7 @@ TEST_CASE("the web server's log tells the last use, also across a rotation, and 
     CHECK(seconds(uses.of(a)) == seconds(first));
     uses.save();
   }
-  // The line that was not whole is finished, the log is rotated, and a new one begun.
+  // The incomplete line is finished, the log is rotated, and a new one started.
   std::ofstream(log, std::ios::app) << "0000.0 - \n" << line(a, second);
   fs::rename(log, log.string() + ".1");
   std::ofstream(log) << line(b, third);
@@ -270,10 +270,10 @@ TEST_CASE("the web server's log tells the last use, also across a rotation, and 
   maintenance::Policy policy = older_than(24h);
   CHECK(maintenance::collect(images.tree.layout(), policy, log, maintenance::Mode::real).images.empty());
   CHECK(images.has(a));
-  CHECK(images.collect(policy).images.empty());  // what was learnt is kept
+  CHECK(images.collect(policy).images.empty());  // recorded uses are kept
 }
 
-TEST_CASE("the log before the last rotation is read also where nobody has looked at it yet") {
+TEST_CASE("the rotated log is read even if it has not been read before") {
   Images images;
   const auto a = images.add("a", {"a"}), b = images.add("b", {"b"});
   images.age(48);
@@ -285,11 +285,11 @@ TEST_CASE("the log before the last rotation is read also where nobody has looked
   const auto use_of = [&](const image::Digest& digest) {
     return maintenance::LastUse(images.tree.layout()).of(digest).time_since_epoch();
   };
-  SUBCASE("at the first look of all") {
+  SUBCASE("at the first read") {
     std::ofstream(rotated) << line(a);
     std::ofstream(log) << "";
   }
-  SUBCASE("though no new one was begun") {
+  SUBCASE("without a new log") {
     std::ofstream(rotated) << line(a);
   }
   SUBCASE("after two rotations") {
@@ -299,14 +299,14 @@ TEST_CASE("the log before the last rotation is read also where nobody has looked
     std::ofstream(rotated) << line(a);
     std::ofstream(log) << line(b, 60);
   }
-  SUBCASE("where the log was copied and cut") {
+  SUBCASE("if the log was copied and truncated") {
     std::ofstream(log) << line(b);
     maintenance::record_uses(images.tree.layout(), log);
     std::ofstream(log, std::ios::app) << line(a);
     fs::copy_file(log, rotated);
     fs::resize_file(log, 0);
   }
-  SUBCASE("where the new log has got the number of the one that was read") {
+  SUBCASE("if the new log has the inode number of the old one") {
     std::ofstream(log) << line(b);
     maintenance::record_uses(images.tree.layout(), log);
     std::ofstream(log) << line(a, 60) << line(b, 60);  // the same file to the system
@@ -317,12 +317,12 @@ TEST_CASE("the log before the last rotation is read also where nobody has looked
   CHECK(images.has(a));
 }
 
-TEST_CASE("what a build counts on is not collected under it") {
+TEST_CASE("files that a build uses are not collected") {
   Images images;
   const auto image = images.add("image", {"layer"});
   images.tree.publish_blob("unreferenced");
   images.age(48);
-  SUBCASE("a collection waits for who holds the tree") {
+  SUBCASE("a collection waits for holders of the tree lock") {
     auto hold = std::make_unique<tree::SharedTreeLock>(images.tree.layout());
     std::atomic<bool> done{false};
     std::jthread collector([&] {
@@ -340,7 +340,7 @@ TEST_CASE("what a build counts on is not collected under it") {
     CHECK(images.has(image));
     CHECK(images.has_layer("unreferenced"));
   }
-  SUBCASE("an image that is published while a collection waits is whole, however old its times seem") {
+  SUBCASE("an image that is published while a collection waits is complete, even with old times") {
     auto hold = std::make_unique<tree::SharedTreeLock>(images.tree.layout());
     const std::string config = Images::config_of({"late layer"});
     for (const std::string& bytes : {std::string("late layer"), config}) images.tree.publish_blob(bytes);
@@ -351,7 +351,7 @@ TEST_CASE("what a build counts on is not collected under it") {
       images.collect(policy);
     });
     wait_for([&] { return waits_to_be_alone(images); });
-    // Published as add() does, but that what is there is not renewed: that was done before the collection began.
+    // Published like add(), but existing files are not touched: that was done before the collection started.
     Images made;
     const auto late = made.add("late", {"late layer"});
     const auto file = made.tree.layout().manifest(late, image::MediaType::oci_manifest);
@@ -367,7 +367,7 @@ TEST_CASE("what a build counts on is not collected under it") {
     CHECK(images.tree.digest_of_tag("late", "latest") == late);
     CHECK(maintenance::verify(images.tree.layout(), {}).problems.empty());
   }
-  SUBCASE("many hold at once, and nobody while one is alone") {
+  SUBCASE("shared locks exclude an exclusive one, and the reverse") {
     const tree::SharedTreeLock first(images.tree.layout());
     std::jthread([&] { const tree::SharedTreeLock second(images.tree.layout()); }).join();
   }
@@ -378,7 +378,7 @@ TEST_CASE("what a build counts on is not collected under it") {
   }
 }
 
-TEST_CASE("a manifest that was renewed since it was listed stays, whatever its time") {
+TEST_CASE("a manifest that was touched since it was listed stays") {
   Images images;
   const auto image = images.add("image", {"layer"}), member = images.manifest_of({"of an index to come"}, {});
   images.age(48);
@@ -416,16 +416,16 @@ TEST_CASE("the state follows the tree") {
   const auto planned = images.collect(older_than(24h), maintenance::Mode::dry_run);
   const auto done = images.collect(older_than(24h));
   CHECK(done.state_files == 8);
-  CHECK(planned.state_files == 9);  // the lock that is held is found out only by trying
+  CHECK(planned.state_files == 9);  // a held lock is only detected by trying to lock it
   for (const auto& file : {layout.image(other), layout.group(other), layout.segment(other), layout.lock(other),
                            layout.log(other), layout.gc_roots(other), layout.incoming() / ".tmp-1-2-3",
                            layout.original(image::Digest::of(Images::config_of({"layer"})))})
     CHECK_MESSAGE(!fs::exists(file), file.string());
   CHECK(fs::exists(layout.lock(std::string(64, '8'))));
-  CHECK(fs::exists(layout.recipe(image::Digest::of("layer"))));  // it can be made again from this for a while
+  CHECK(fs::exists(layout.recipe(image::Digest::of("layer"))));  // kept for a while, to rebuild the layer
 }
 
-TEST_CASE("what a kill leaves is collected wherever it was being written") {
+TEST_CASE("partial files of a killed process are collected everywhere") {
   Images images;
   const auto& layout = images.tree.layout();
   images.add("team/there", {"layer"});
@@ -448,7 +448,7 @@ TEST_CASE("what a kill leaves is collected wherever it was being written") {
         os::write_file(file, "half");
       }
     }
-    // A revision that is there, and the lock of a mirror.
+    // An existing revision, and the lock of a mirror.
     os::make_directories(channel / other / "source");
     os::write_file(git / "mirror.lock", "");
   };
@@ -469,7 +469,7 @@ TEST_CASE("what a kill leaves is collected wherever it was being written") {
     for (const fs::path& file : {channel / other / "source", git / "mirror.lock"})
       CHECK_MESSAGE(fs::exists(file), file.string());
   }
-  SUBCASE("but not the lock of who fetches now") {
+  SUBCASE("but not a held lock") {
     const os::Lock held(channel / (commit + ".lock"));
     images.collect({});
     CHECK(fs::exists(channel / (commit + ".lock")));
@@ -495,7 +495,7 @@ TEST_CASE("directories of names whose tags were dropped are removed once they ar
   }
 }
 
-TEST_CASE("of the places in logs of pulls, a thousand are remembered") {
+TEST_CASE("a thousand read positions in logs of pulls are kept") {
   Images images;
   const auto& layout = images.tree.layout();
   std::string uses;
@@ -507,7 +507,7 @@ TEST_CASE("of the places in logs of pulls, a thousand are remembered") {
   maintenance::record_uses(layout, log);
   const std::string kept = *os::read_if_exists(layout.uses());
   CHECK(std::count(kept.begin(), kept.end(), '\n') == 1000 + 2);
-  // Its own place is among them: what was read is not read again.
+  // Its own position is among them: nothing is read again.
   maintenance::LastUse known(layout);
   known.forget([](const auto&) { return true; });
   known.read_log(log);
@@ -529,7 +529,7 @@ TEST_CASE("lists of referrers whose subject is gone are removed once they are ol
   CHECK(tree::referrers_of(images.tree.layout(), image).size() == 1);
 }
 
-TEST_CASE("a lock whose file was removed is not shared with who comes later") {
+TEST_CASE("a lock whose file was removed is not shared with later processes") {
   const test::TemporaryDirectory dir;
   const fs::path path = dir.path() / "x.lock";
   { const os::Lock lock(path); }
@@ -538,7 +538,7 @@ TEST_CASE("a lock whose file was removed is not shared with who comes later") {
   std::optional<os::Lock> first(std::in_place, path);
   CHECK_FALSE(os::drop_free_lock(path));
   CHECK_FALSE(os::Lock::try_lock(path));
-  fs::remove(path);  // as drop_free_lock() does while it has the lock
+  fs::remove(path);  // like drop_free_lock() while it has the lock
   const auto second = os::Lock::try_lock(path);
   REQUIRE(second);  // of the next file of that name
   first.reset();
@@ -563,11 +563,11 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
     overwrite(layout.blob(image::Digest::of("layer")), "reyal");
     what = "blob";
   }
-  SUBCASE("a blob that was cut") {
+  SUBCASE("a truncated blob") {
     overwrite(layout.blob(image::Digest::of("layer")), "lay");
     what = "blob";
   }
-  SUBCASE("a layer that is gone, without a recipe") {
+  SUBCASE("a missing layer without a recipe") {
     fs::remove(layout.blob(image::Digest::of("layer")));
     what = "manifest";
   }
@@ -575,25 +575,25 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
     overwrite(manifest_file, "{}");
     what = "manifest";
   }
-  SUBCASE("a manifest that is gone") {
+  SUBCASE("a missing manifest") {
     fs::remove_all(manifest_file.parent_path());
     what = "tag";
   }
-  SUBCASE("a tag that leads elsewhere") {
+  SUBCASE("a tag with another target") {
     fs::remove(layout.tag("image", "latest"));
     fs::create_symlink("/etc", layout.tag("image", "latest"));
     what = "tag";
   }
-  SUBCASE("a list of referrers that was cut") {
+  SUBCASE("a truncated list of referrers") {
     overwrite(tree::referrers_index_file(layout, image), "{");
     what = "referrers";
     image_stays = true;
   }
-  SUBCASE("a document that is gone") {
+  SUBCASE("a missing document") {
     fs::remove_all(layout.manifest_dir(document));
-    what = "referrers";  // and the image's tag goes, so that it is attached again
+    what = "referrers";  // the image's tag is removed, so that it is attached again
   }
-  SUBCASE("a list of referrers that names what is not there") {
+  SUBCASE("a list of referrers with a missing entry") {
     overwrite(
         tree::referrers_index_file(layout, image),
         tree::referrers_index({{image::MediaType::oci_manifest, image::Digest::of("x"), 1, {}, {}, "text/plain"}}));
@@ -611,7 +611,7 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
   CHECK((images.tree.digest_of_tag("image", "latest") == image) == image_stays);
 }
 
-TEST_CASE("what cannot be removed is not called repaired") {
+TEST_CASE("a file that cannot be removed is not reported as repaired") {
   Images images;
   const auto& layout = images.tree.layout();
   images.add("image", {"layer"});
@@ -622,7 +622,7 @@ TEST_CASE("what cannot be removed is not called repaired") {
   fs::permissions(images.dir.path(), fs::perms::all);
   fs::permissions(file.parent_path(), fs::perms(0555));
   constexpr uid_t nobody = 65534;
-  const bool as_root = geteuid() == 0;  // who may remove everything
+  const bool as_root = geteuid() == 0;  // root can remove everything
   if (as_root) REQUIRE(seteuid(nobody) == 0);
   maintenance::Verification found;
   CHECK_NOTHROW(found = maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}));
@@ -638,7 +638,7 @@ TEST_CASE("what cannot be removed is not called repaired") {
   CHECK_FALSE(fs::exists(file));
 }
 
-TEST_CASE("what was attached and is gone can be attached again") {
+TEST_CASE("a missing document can be attached again") {
   Images images;
   const auto& layout = images.tree.layout();
   const auto image = images.add("image", {"layer"});
@@ -657,12 +657,12 @@ TEST_CASE("what was attached and is gone can be attached again") {
   SUBCASE("a document's manifest with other bytes") {
     std::ofstream(layout.manifest(document, image::MediaType::oci_manifest), std::ios::trunc) << "{}";
   }
-  SUBCASE("a signature that has but a tag") {
+  SUBCASE("a signature with only a tag") {
     std::ofstream(layout.blob(image::Digest::of("signature")), std::ios::trunc) << "erutangis";
   }
   CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
   CHECK(maintenance::verify(layout, {}).problems.empty());
-  // Whoever asks for its names goes all the way; others are not troubled.
+  // Only pulls of its names run the pipeline again; others are not affected.
   CHECK_FALSE(images.tree.digest_of_tag("image", "latest"));
   CHECK_FALSE(images.tree.digest_of_tag("both", "latest"));
   CHECK_FALSE(fs::exists(layout.image(key)));
@@ -672,7 +672,7 @@ TEST_CASE("what was attached and is gone can be attached again") {
   CHECK(fs::exists(layout.image(other_key)));
 }
 
-TEST_CASE("where there is no tree, nothing is sound and nothing is garbage") {
+TEST_CASE("without a tree, verification and collection fail") {
   const test::TemporaryDirectory dir;
   const tree::Layout layout{dir.path() / "not mounted", dir.path() / "state"};
   CHECK_THROWS_WITH(maintenance::verify(layout, {}), doctest::Contains("set NIXERY_TREE"));
@@ -681,7 +681,7 @@ TEST_CASE("where there is no tree, nothing is sound and nothing is garbage") {
   CHECK_FALSE(fs::exists(layout.state));
 }
 
-TEST_CASE("what hinders nobody is no problem, and a repair removes it") {
+TEST_CASE("harmless leftovers are not problems, and a repair removes them") {
   Images images;
   const auto& layout = images.tree.layout();
   const auto image = images.add("image", {"layer"});

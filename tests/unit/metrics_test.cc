@@ -31,7 +31,7 @@ TEST_CASE("a family has help, type, and its samples") {
         "nixery_level_seconds{a=\"x\",b=\"y\"} 1.5\n");
 }
 
-TEST_CASE("what would end a label or a line is escaped") {
+TEST_CASE("characters that end a label or a line are escaped") {
   Exposition page;
   page.gauge("nixery_x", "a\nb \\ \"c\"");
   page.sample({{"a", "q\"b\\n\nz"}}, std::uint64_t{18446744073709551615u});
@@ -39,7 +39,7 @@ TEST_CASE("what would end a label or a line is escaped") {
   CHECK(has_line(page.text(), "nixery_x{a=\"q\\\"b\\\\n\\nz\"} 18446744073709551615"));
 }
 
-TEST_CASE("a histogram's buckets hold what took as long or less, the last one all") {
+TEST_CASE("a histogram's buckets are cumulative, and the last one holds all") {
   metrics::Histogram histogram;
   for (const auto took : {1ms, 10ms, 11ms, 3000ms}) histogram.observe(took);
   histogram.observe(2h);
@@ -57,7 +57,7 @@ TEST_CASE("a histogram's buckets hold what took as long or less, the last one al
   CHECK(has_line(text, "nixery_x_seconds_count{phase=\"layer\"} 5"));
 }
 
-TEST_CASE("nothing that several threads count is lost") {
+TEST_CASE("no count of concurrent threads is lost") {
   metrics::Metrics counted({"a", "b"});
   {
     std::vector<std::jthread> threads;
@@ -79,7 +79,7 @@ TEST_CASE("nothing that several threads count is lost") {
   CHECK(counted.build_duration.read().seconds == doctest::Approx(800));
 }
 
-TEST_CASE("a timer observes how long it lived, also where something is thrown") {
+TEST_CASE("a timer observes its lifetime, also if an exception ends it") {
   metrics::Histogram histogram;
   try {
     const metrics::Timer timer(histogram);
@@ -90,7 +90,7 @@ TEST_CASE("a timer observes how long it lived, also where something is thrown") 
   CHECK(std::accumulate(seen.buckets.begin(), seen.buckets.end(), std::uint64_t{0}) == 1);
 }
 
-TEST_CASE("the page tells what was counted and measured, each family once") {
+TEST_CASE("the page has all counters and measurements, each family once") {
   metrics::Metrics counted({"manifest", "blob"});
   counted.requests.note(1, 206, 1s);
   counted.failed[static_cast<std::size_t>(Failure::build_failed)].add(2);
@@ -110,20 +110,20 @@ TEST_CASE("the page tells what was counted and measured, each family once") {
         "nixery_tree_blobs 7", "nixery_tree_blob_bytes 900", "nixery_tree_counted_timestamp_seconds 1700000000",
         "nixery_disk_free_bytes{directory=\"tree\"} 5", "nixery_pulls_total 11"})
     CHECK_MESSAGE(has_line(text, line), line);
-  CHECK(text.find("directory=\"state\"") == std::string::npos);  // it could not be asked
+  CHECK(text.find("directory=\"state\"") == std::string::npos);  // it could not be queried
   for (std::size_t at = 0; (at = text.find("# TYPE ", at)) != text.npos; ++at) {
     const std::string type = text.substr(at, text.find('\n', at) + 1 - at);
     CHECK_MESSAGE(text.find(type, at + 1) == text.npos, type);
   }
 }
 
-TEST_CASE("what is not known is not told") {
+TEST_CASE("unknown values are omitted") {
   const std::string text = metrics::page({}, {});
   for (const char* name : {"nixery_tree_blobs", "nixery_pulls_total", "nixery_disk_free_bytes"})
     CHECK_MESSAGE(text.find(name) == text.npos, name);
 }
 
-TEST_CASE("a status that is none does not break the counting") {
+TEST_CASE("an invalid status does not break the counting") {
   metrics::RequestCounts counts({"a"});
   counts.note(0, -1, 1s);
   counts.note(0, 600, 1s);

@@ -15,7 +15,7 @@ using namespace nixery;
 using nix::NixFault;
 using std::chrono::hours;
 
-TEST_CASE("faults of Nix's own are known by its words, as 2.8 and 2.34 print them") {
+TEST_CASE("faults of Nix itself are recognised by the messages of 2.8 and 2.34") {
   const auto is = [](NixFault fault, const char* words) {
     CHECK_MESSAGE(nix::fault_in(words) == fault, words);
     CHECK_FALSE_MESSAGE(nix::is_build_failure(words), words);
@@ -49,7 +49,7 @@ TEST_CASE("faults of Nix's own are known by its words, as 2.8 and 2.34 print the
      "error: cannot open connection to remote store 'daemon': error: reading from file: Connection reset by peer");
 }
 
-TEST_CASE("a build's failure is no fault of Nix's, but for what Nix says of it") {
+TEST_CASE("a build's failure is not a fault of Nix unless Nix's own message says so") {
   for (const char* words :
        {"error: builder for '/nix/store/x-y.drv' failed with exit code 1",
         "error: Cannot build '/nix/store/x-y.drv'.\n       Reason: builder failed with exit code 1.",
@@ -69,7 +69,7 @@ TEST_CASE("a build's failure is no fault of Nix's, but for what Nix says of it")
   CHECK_FALSE(nix::is_failed_dependency("error: builder for '/nix/store/x.drv' failed with exit code 1"));
 }
 
-TEST_CASE("of an evaluation, what a package may say of itself is no fault") {
+TEST_CASE("a package's own message in an evaluation is not a fault") {
   CHECK(nix::evaluation_fault_in("writing to file: No space left on device") == NixFault::disk);
   CHECK(nix::evaluation_fault_in("creating pipe: Too many open files") == NixFault::limits);
   CHECK_FALSE(nix::evaluation_fault_in("Could not resolve the attribute"));
@@ -85,7 +85,7 @@ void set_mode(const std::filesystem::path& directory, mode_t mode) {
 
 }  // namespace
 
-TEST_CASE("a directory whose setgid bit builds inherit is found, unless Nix is set so that it does no harm") {
+TEST_CASE("a directory whose setgid bit builds inherit is found, unless Nix's settings make it harmless") {
   const test::TemporaryDirectory top;
   const nix::BuildPlaces places{top.path() / "store", top.path() / "builds", top.path() / "tmp"};
   set_mode(places.store, 0755);
@@ -108,7 +108,7 @@ TEST_CASE("a directory whose setgid bit builds inherit is found, unless Nix is s
   CHECK(nix::directory_that_forbids_modes(places, R"({"sandbox":{"value":false}})") == places.store);
 }
 
-TEST_CASE("the build probe runs again only where its last result is too old") {
+TEST_CASE("the build probe runs again only if its last result is too old") {
   int runs = 0;
   std::optional<std::string> result;
   nix::BuildProbe probe([&](const std::stop_token&) {
@@ -116,7 +116,7 @@ TEST_CASE("the build probe runs again only where its last result is too old") {
     return result;
   });
   CHECK_FALSE(probe.last());
-  CHECK(probe.trouble(hours(1), {}) == "");  // it could not tell
+  CHECK(probe.trouble(hours(1), {}) == "");  // no result
   CHECK(probe.last() == "");
   CHECK(probe.trouble(hours(1), {}) == "");
   CHECK(runs == 2);
@@ -124,7 +124,7 @@ TEST_CASE("the build probe runs again only where its last result is too old") {
   CHECK(probe.trouble(hours(1), {}) == "the disk is full");
   CHECK(probe.trouble(hours(1), {}) == "the disk is full");
   CHECK(runs == 3);
-  result = std::nullopt;  // what was known stays
+  result = std::nullopt;  // the last result stays
   CHECK(probe.trouble(hours(0), {}) == "the disk is full");
   result = "";
   CHECK(probe.trouble(hours(0), {}) == "");
@@ -132,7 +132,7 @@ TEST_CASE("the build probe runs again only where its last result is too old") {
   CHECK(runs == 5);
 }
 
-TEST_CASE("one build probe runs at a time, and all who ask wait for it") {
+TEST_CASE("one build probe runs at a time, and all callers wait for it") {
   std::atomic<int> runs{0}, asking{0};
   std::atomic<bool> go{false};
   nix::BuildProbe probe([&](const std::stop_token&) -> std::optional<std::string> {
@@ -154,7 +154,7 @@ TEST_CASE("one build probe runs at a time, and all who ask wait for it") {
   CHECK(runs == 1);
 }
 
-TEST_CASE("a build probe that throws tells why") {
+TEST_CASE("a build probe that throws reports the reason") {
   nix::BuildProbe probe(
       [](const std::stop_token&) -> std::optional<std::string> { throw std::runtime_error("cannot run nix-store"); });
   CHECK(probe.trouble(hours(1), {}) == "cannot run nix-store");

@@ -18,7 +18,7 @@ bool is(std::string_view line, LogLine::Kind kind, std::string_view text) {
 
 }  // namespace
 
-TEST_CASE("nix's own words are told from a builder's, whatever that prints") {
+TEST_CASE("nix's own messages are distinguished from any output of a builder") {
   CHECK(is(
       R"(@nix {"action":"msg","column":null,"level":0,"msg":"\u001b[31;1merror:\u001b[0m builder for '\u001b[35;1m/x.drv\u001b[0m' failed","raw_msg":"builder for"})",
       LogLine::Kind::error, "error: builder for '/x.drv' failed"));
@@ -35,7 +35,7 @@ TEST_CASE("nix's own words are told from a builder's, whatever that prints") {
   CHECK(is("error: cannot read nix.conf", LogLine::Kind::relayed, "error: cannot read nix.conf"));
 }
 
-TEST_CASE("a builder's line leads to its derivation") {
+TEST_CASE("a builder's line identifies its derivation") {
   const LogLine begins = read_log_line(
       R"(@nix {"action":"start","fields":["/nix/store/x.drv","",1,1],"id":9007199254740993,"level":3,"text":"building","type":105})");
   const LogLine line = read_log_line(R"(@nix {"action":"result","fields":["y"],"id":9007199254740993,"type":101})");
@@ -48,7 +48,7 @@ TEST_CASE("a builder's line leads to its derivation") {
   CHECK(copies.derivation.empty());
 }
 
-TEST_CASE("a fetch is known by the hash of its output") {
+TEST_CASE("a fetch is recognised by the hash of its output") {
   CHECK(nix::is_fixed_output(R"(Derive([("out","/nix/store/s","sha256","ab12")],[],[],"x","builder",[],[]))"));
   CHECK(nix::is_fixed_output(R"(Derive([("out","/nix/store/s","r:sha256","ab12")],[])"));
   for (const char* text :
@@ -58,7 +58,7 @@ TEST_CASE("a fetch is known by the hash of its output") {
     CHECK_FALSE_MESSAGE(nix::is_fixed_output(text), text);
 }
 
-TEST_CASE("what passes by itself is told from what does not") {
+TEST_CASE("transient failures are distinguished from permanent ones") {
   for (const char* line :
        {"curl: (6) Could not resolve host: x.org", "curl: (7) Failed to connect to x port 443: Connection refused",
         "curl: (28) Operation timed out", "ssh: connect to host x port 22: Network is unreachable",
@@ -69,7 +69,7 @@ TEST_CASE("what passes by itself is told from what does not") {
     CHECK_FALSE_MESSAGE(nix::tells_of_network(line), line);
 }
 
-TEST_CASE("progress, and lines that are torn or no log at all, are nobody's words") {
+TEST_CASE("progress, torn lines and non-log lines are nobody's messages") {
   for (const char* line :
        {R"(@nix {"action":"start","id":1,"level":6,"text":"querying info","type":0})",
         R"(@nix {"action":"start","id":1,"level":0,"text":"","type":102})", R"(@nix {"action":"stop","id":1})",
@@ -80,7 +80,7 @@ TEST_CASE("progress, and lines that are torn or no log at all, are nobody's word
   CHECK(is("", LogLine::Kind::notice, ""));
 }
 
-TEST_CASE("the log that an error quotes is not the error, in old and new clothes") {
+TEST_CASE("a log quoted by an error is not the error, in old and new formats") {
   CHECK(nix::without_quotes("error: builder for '/x.drv' failed with exit code 1;\n       last 2 log lines:\n"
                             "       > a\n       > error: timed out after\n       >\n"
                             "       For full logs, run 'nix log /x.drv'.") ==

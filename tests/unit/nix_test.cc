@@ -43,7 +43,7 @@ Failure failure_of(nix::Source& source, const std::string& tag) {
 
 }  // namespace
 
-TEST_CASE("nix's error is found among its traces, in old and new clothes") {
+TEST_CASE("nix's error is found among its traces, in old and new formats") {
   CHECK(nix::error_message("warning: x\nerror: undefined variable 'foo'\n\n       at /x:1:2:\n") ==
         "undefined variable 'foo'");
   CHECK(nix::error_message("error:\n       … while evaluating\n         at /x:1\n\n       error: attribute 'a' "
@@ -132,7 +132,7 @@ TEST_CASE("the names of a set are remembered though one of them cannot be writte
                     .refuse_unknown({{"curls"}}));
 }
 
-TEST_CASE("a directory knows only latest, and its revision is its contents, wherever it lies") {
+TEST_CASE("a directory has only latest, and its revision depends on its contents, not its location") {
   const test::TemporaryDirectory dir;
   fs::create_directories(dir.path() / "a/sub");
   os::write_file(dir.path() / "a/default.nix", "{}");
@@ -187,7 +187,7 @@ TEST_CASE("a git repository: branches, tags and commits of allowed branches, and
       "git checkout -q main");
   const std::string one = run(origin, "git rev-parse main~1"), two = run(origin, "git rev-parse main"),
                     three = run(origin, "git rev-parse secret");
-  // A commit that no branch leads to, as a fork's is in its parent repository.
+  // A commit that is on no branch, like a fork's commit in its parent repository.
   const std::string loose = run(origin, "git commit-tree -m loose HEAD^{tree}");
 
   nix::GitSource source({nix::SourceSettings::Kind::git, "file://" + origin.string(), {"main"}, {}, {}, {}},
@@ -217,7 +217,7 @@ TEST_CASE("a git repository: branches, tags and commits of allowed branches, and
   CHECK(os::read_if_exists(source.fetch(moved).directory / "default.nix") == "4\n");
 }
 
-TEST_CASE("a commit is on the branches that lead to it now, not on those that did when the mirror was made") {
+TEST_CASE("a commit's branches are the present ones, not those at the time of the mirror") {
   const test::TemporaryDirectory dir;
   const fs::path origin = dir.path() / "origin";
   fs::create_directories(origin);
@@ -230,7 +230,7 @@ TEST_CASE("a commit is on the branches that lead to it now, not on those that di
   CHECK(failure_of(source, feature) == Failure::forbidden);
   CHECK(source.find(three).id == three);
   run(origin, "git reset -q --hard feature");
-  // A fetch that was killed may have left its locks.
+  // A killed fetch may have left its locks.
   fs::path mirror;
   for (const auto& entry : fs::directory_iterator(dir.path() / "state")) mirror = entry.path() / "mirror.git";
   REQUIRE(fs::exists(mirror / "HEAD"));
@@ -239,7 +239,7 @@ TEST_CASE("a commit is on the branches that lead to it now, not on those that di
   CHECK(failure_of(source, three) == Failure::forbidden);
 }
 
-TEST_CASE("only what is allowed of a git repository is served, by whatever name") {
+TEST_CASE("only allowed revisions of a git repository are served, under any name") {
   const test::TemporaryDirectory dir;
   const fs::path origin = dir.path() / "origin";
   fs::create_directories(origin);
@@ -262,19 +262,19 @@ TEST_CASE("only what is allowed of a git repository is served, by whatever name"
   CHECK(main.find("v1").id == one);  // it is on main
   CHECK(failure_of(main, "v3") == Failure::forbidden);
 
-  // The default branch is not of these, so that latest is the one that is.
+  // The default branch is not allowed, so latest is the allowed one.
   for (const char* only : {"stable", "v1"}) {
     auto one_name = source({only});
     CHECK(one_name.find("latest").id == one);
     CHECK(one_name.find(only).id == one);
     for (const char* tag : {"main", "also-main", "v2"}) CHECK(failure_of(one_name, tag) == Failure::forbidden);
   }
-  // Of several, which one? That main is at the same commit just now does not count.
+  // Ambiguous with several. That main is at the same commit now does not count.
   auto several = source({"also-*", "stable"});
   CHECK(failure_of(several, "latest") == Failure::forbidden);
   CHECK(several.find("v2").id == two);
 
-  // A HEAD at a commit is served for what else leads there.
+  // A detached HEAD is served through the branches that contain it.
   run(origin, "git checkout -q --detach v1");
   for (const char* name : {"v1", "*-main", "*"}) CHECK(source({name, "x"}).find("latest").id == one);
   auto other = source({"v2", "x"});

@@ -18,7 +18,7 @@
 
 using namespace nixery;
 
-TEST_CASE("threads that look users and groups up at the same time do not see each other's") {
+TEST_CASE("concurrent look-ups of users and groups do not mix") {
   const auto root = os::user_of(0), daemon = os::user_of(1);
   REQUIRE(root.name == "root");
   REQUIRE(daemon.name != root.name);
@@ -41,7 +41,7 @@ TEST_CASE("threads that look users and groups up at the same time do not see eac
   CHECK(os::members_of_group("no-such-group-here") == 0);
 }
 
-TEST_CASE("of a name from outside, only a regular file of a bounded size is read") {
+TEST_CASE("only a regular file of limited size is read by a name from outside") {
   const test::TemporaryDirectory dir;
   const auto file = dir.path() / "file", link = dir.path() / "link", fifo = dir.path() / "fifo",
              sparse = dir.path() / "sparse";

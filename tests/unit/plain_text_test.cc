@@ -15,7 +15,7 @@ TEST_CASE("plain text: ordinary text stays as it is") {
   CHECK(plain_text("brackets [31;1m that no ESC begins") == "brackets [31;1m that no ESC begins");
 }
 
-TEST_CASE("plain text: escape sequences go as a whole") {
+TEST_CASE("plain text: escape sequences are removed as a whole") {
   CHECK(plain_text("\x1b[31;1merror:\x1b[0m why") == "error: why");
   CHECK(plain_text("a\x1b[2J\x1b[1;1Hb\x1b[?25lc") == "abc");
   CHECK(plain_text("\x1b[38:2::255:0:0mred\x1b[ q") == "red");
@@ -30,7 +30,7 @@ TEST_CASE("plain text: escape sequences go as a whole") {
                    "0;t\xc2\x9c.\xc2\x85") == "red.");
 }
 
-TEST_CASE("plain text: a sequence that is cut short hides nothing behind it") {
+TEST_CASE("plain text: a truncated sequence hides no following text") {
   CHECK(plain_text("x\x1b") == "x");
   CHECK(plain_text("x\x1b[31") == "x");
   CHECK(plain_text("x\x1b[31\nthe reason") == "x\nthe reason");
@@ -39,7 +39,7 @@ TEST_CASE("plain text: a sequence that is cut short hides nothing behind it") {
   CHECK(plain_text("x\x1b(\ny") == "x\ny");
 }
 
-TEST_CASE("plain text: controls and what reorders text go, bytes that are no UTF-8 are replaced") {
+TEST_CASE("plain text: control and bidi characters are removed, invalid UTF-8 is replaced") {
   CHECK(plain_text(std::string_view("a\0b\bc\rd\x7f"
                                     "e\x0e",
                                     10)) == "abcde");
@@ -54,7 +54,7 @@ TEST_CASE("plain text: controls and what reorders text go, bytes that are no UTF
         "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
 }
 
-TEST_CASE("plain text: what was made plain once stays") {
+TEST_CASE("plain text: conversion is idempotent") {
   for (const char* text : {"\x1b[\x1b[31mm", "\x1b\x1b]]0;x\a\a",
                            "\x1b[3\xc2\x9b"
                            "1mx"}) {

@@ -111,7 +111,7 @@ void check_sound(const store::Closure& closure, const std::vector<Layer>& layers
     if (size < 128 * kib) ++slight;
   }
   CHECK(std::count(times.begin(), times.end(), 1) == static_cast<std::ptrdiff_t>(times.size()));
-  CHECK(slight <= 1);  // what is left over, at most
+  CHECK(slight <= 1);  // at most the left-over layer
   const auto left_over =
       std::count_if(layers.begin(), layers.end(), [](const Layer& layer) { return layer.left_over; });
   if (layers.size() == settings.max_layers) CHECK(left_over > 0);
@@ -119,7 +119,7 @@ void check_sound(const store::Closure& closure, const std::vector<Layer>& layers
 
 // Sizes from nothing to 64 MiB, most of them small; references to earlier packages, recent ones more often.
 std::vector<Package> random_packages(std::uint32_t seed, std::size_t count) {
-  // The engine's numbers are the same everywhere; those of the standard's distributions are not.
+  // The engine's numbers are the same on every platform; those of the standard distributions are not.
   auto dice = [engine = std::mt19937(seed)]() mutable { return static_cast<std::uint32_t>(engine()); };
   std::vector<Package> packages;
   for (std::size_t i = 0; i < count; ++i) {
@@ -136,7 +136,7 @@ std::vector<Package> random_packages(std::uint32_t seed, std::size_t count) {
   return packages;
 }
 
-// What a package set's small images have in common.
+// The common part of a package set's small images.
 const std::vector<Package> base = {
     {"glibc-2.36", 30 * mib, {}},
     {"zlib-1.2.13", 120 * kib, {"glibc-2.36"}},
@@ -157,7 +157,7 @@ std::vector<Package> operator+(std::vector<Package> packages, const std::vector<
 
 }  // namespace
 
-TEST_CASE("plan: every path is in exactly one layer, whatever the closure and the limit") {
+TEST_CASE("plan: every path is in exactly one layer, for any closure and limit") {
   for (std::uint32_t seed = 1; seed <= 40; ++seed) {
     const store::Closure closure = make_closure(random_packages(seed, 1 + seed * seed % 250), seed);
     for (const unsigned most : {1u, 2u, 3u, 10u, 20u, 29u, 30u, 100u, 125u}) {
@@ -190,7 +190,7 @@ TEST_CASE("plan: extreme settings and sizes") {
 TEST_CASE("plan: a small graph, in full") {
   const store::Closure closure = make_closure(base);
   const auto layers = plan_layers(closure, {});
-  // What depends on little comes first.
+  // Paths with few dependencies come first.
   CHECK(names_of(closure, layers) == std::vector<Names>{{"glibc-2.36"},
                                                         {"libunistring-1.1"},
                                                         {"keyutils-1.6", "nghttp2-1.52-lib", "zlib-1.2.13"},
@@ -248,7 +248,7 @@ TEST_CASE("plan: a new version of one path changes the one layer that holds it")
 }
 
 TEST_CASE("plan: a path that grows by some percent changes no other layer, nearly always") {
-  // Who is just above a bound may fall below it, and then its neighbours move with it.
+  // A path just above a bound may fall below it, and then its neighbours move with it.
   for (const unsigned most : {2u, 20u, 100u, 125u}) {
     std::size_t changed = 0, plans = 0;
     for (std::uint32_t seed = 1; seed <= 8; ++seed) {
@@ -268,7 +268,7 @@ TEST_CASE("plan: a path that grows by some percent changes no other layer, nearl
   }
 }
 
-TEST_CASE("plan: one package more leaves the other layers as they are") {
+TEST_CASE("plan: one package more leaves the other layers unchanged") {
   const auto small = plan_names(base);
   const auto large = plan_names(
       base + std::vector<Package>{{"libonig-6.9", 600 * kib, {"glibc-2.36"}}, {"jq-1.6", 1000 * kib, {"libonig-6.9"}}});
@@ -283,12 +283,12 @@ TEST_CASE("plan: one package more leaves the other layers as they are") {
       const auto after = plan_names(packages, at_most(most));
       CAPTURE(seed);
       CAPTURE(most);
-      // Its own, a bundle that it heads, and what is left over; where it takes another's place, that as well.
+      // Its own layer, a bundle that it heads, and the left-over layer; also the layer that it replaces.
       CHECK(count_new(after, before) <= (most == 20 ? 4 : 3));
     }
 }
 
-TEST_CASE("plan: one package more leaves most of what is left over as it is, too") {
+TEST_CASE("plan: one package more also leaves most left-over layers unchanged") {
   // So many paths make more groups than layers.
   for (const std::size_t count : {500u, 1000u}) {
     std::size_t by_leaf = 0, by_growth = 0, by_removal = 0;
@@ -304,7 +304,7 @@ TEST_CASE("plan: one package more leaves most of what is left over as it is, too
       const std::size_t chosen = 37 * seed;
       for (const std::vector<std::string>& needs : std::vector<std::vector<std::string>>{{}, {packages[chosen].name}}) {
         const std::size_t changed = changed_by(packages + std::vector<Package>{{"extra-1.0", 3 * mib, needs}});
-        // Its own, the place that it took from another, the part where that one is now, and a cut that moved.
+        // Its own layer, the replaced layer, the part that now holds its paths, and a moved cut.
         CHECK(changed <= 4);
         by_leaf += changed;
       }
@@ -323,7 +323,7 @@ TEST_CASE("plan: one package more leaves most of what is left over as it is, too
     CAPTURE(by_removal);
     CHECK(by_leaf <= 3 * 2 * seeds);
     CHECK(by_growth <= seeds);
-    CHECK(by_removal <= 5 * seeds);  // all that depends on it has a closure of one less, and another place in the order
+    CHECK(by_removal <= 5 * seeds);  // all users have a smaller closure, and another position in the order
   }
 }
 
@@ -338,7 +338,7 @@ TEST_CASE("plan: two images that hold the same packages share bundles") {
 TEST_CASE("plan: nearly all intrinsic layers of a part of a closure are layers of the whole") {
   std::size_t intrinsic = 0, kept = 0;
   for (std::uint32_t seed = 1; seed <= 20; ++seed) {
-    // Of what comes first nothing refers to what comes later, so the first half is closed.
+    // Earlier paths do not refer to later ones, so the first half is closed.
     const auto whole = random_packages(seed, 60);
     const std::vector<Package> part(whole.begin(), whole.begin() + 30);
     Settings settings;
@@ -353,10 +353,10 @@ TEST_CASE("plan: nearly all intrinsic layers of a part of a closure are layers o
     }
   }
   CHECK(intrinsic > 100);
-  CHECK(100 * kept >= 98 * intrinsic);  // where bundles overlap, one of what is added may take first
+  CHECK(100 * kept >= 98 * intrinsic);  // if bundles overlap, an added one may come first
 }
 
-TEST_CASE("plan: what is left over is filled into layers of megabytes") {
+TEST_CASE("plan: left-over paths fill layers of megabytes") {
   std::vector<Package> packages;
   for (int i = 0; i < 100; ++i) packages.push_back({"leaf" + std::to_string(i), 100 * kib, {}});
   const store::Closure closure = make_closure(packages);
@@ -365,7 +365,7 @@ TEST_CASE("plan: what is left over is filled into layers of megabytes") {
   for (const Layer& layer : layers) CHECK(layer.nar_size >= 2 * mib);
 }
 
-TEST_CASE("plan: popularity says which paths keep a layer where there are too many") {
+TEST_CASE("plan: popularity decides which paths keep a layer if there are too many") {
   std::vector<Package> packages;
   for (unsigned i = 0; i < 9; ++i) packages.push_back({"app" + std::to_string(i) + "-1.0", (20 + i) * mib, {}});
   packages.push_back({"toolkit-4.2", 17 * mib, {}});
@@ -377,7 +377,7 @@ TEST_CASE("plan: popularity says which paths keep a layer where there are too ma
   CHECK(has(plan_names(packages, settings), {"toolkit-4.2"}));
 }
 
-TEST_CASE("plan: with many layers, popularity says which keep one, too") {
+TEST_CASE("plan: with many layers, popularity also decides which keep one") {
   std::vector<Package> packages;
   for (unsigned i = 0; i < 36; ++i) packages.push_back({"app" + std::to_string(i) + "-1.0", (20 + i) * mib, {}});
   packages.push_back({"toolkit-4.2", 17 * mib, {}});
@@ -385,12 +385,12 @@ TEST_CASE("plan: with many layers, popularity says which keep one, too") {
   CHECK(!has(plan_names(packages, settings), {"toolkit-4.2"}));
   settings.popularity = {{"toolkit", 1000}};
   CHECK(has(plan_names(packages, settings), {"toolkit-4.2"}));
-  CHECK(has(plan_names(packages, settings), {"app35-1.0"}));  // too large to lose to what is shared
+  CHECK(has(plan_names(packages, settings), {"app35-1.0"}));  // too large to be displaced by shared ones
   settings.popularity = {{"toolkit", 1000}, {"app0", 1000}, {"app35", 1}};
   CHECK(has(plan_names(packages, settings), {"app0-1.0"}));
 }
 
-TEST_CASE("plan: with few layers, paths that are as popular as one that needs them are its companions") {
+TEST_CASE("plan: with few layers, paths as popular as their user are its companions") {
   const std::vector<Package> packages = {
       {"libc-2", 13 * mib, {}},           {"perl-5", 1 * mib, {"modules-5", "libc-2"}},
       {"modules-5", 7 * mib, {"data-5"}}, {"data-5", 1 * mib, {}},
@@ -404,19 +404,19 @@ TEST_CASE("plan: with few layers, paths that are as popular as one that needs th
   const auto layers = plan_layers(closure, settings);
   const auto names = names_of(closure, layers);
   CHECK(has(names, {"data-5", "modules-5", "perl-5"}));  // each within a tenth of the next
-  CHECK(has(names, {"llvm-14"}));                        // too large to go along
-  CHECK(has(names, {"zlib-1"}));                         // most others come without rustc
-  CHECK(has(names, {"unheard-1"}));                      // nothing is known of it
+  CHECK(has(names, {"llvm-14"}));                        // too large for a companion
+  CHECK(has(names, {"zlib-1"}));                         // most users do not need rustc
+  CHECK(has(names, {"unheard-1"}));                      // unknown popularity
   CHECK(layers.size() == 7);
   const auto with_perl = std::find(names.begin(), names.end(), Names{"data-5", "modules-5", "perl-5"});
   CHECK(layers[static_cast<std::size_t>(with_perl - names.begin())].reason ==
         "perl-5 with 2 paths that it needs: 9.4 MB");
 
-  settings.max_layers = 100;  // room enough: what changes alone is pulled alone
+  settings.max_layers = 100;  // enough layers: paths that change alone are pulled alone
   CHECK(has(plan_names(packages, settings), {"modules-5"}));
 }
 
-TEST_CASE("plan: references in a cycle lose nothing") {
+TEST_CASE("plan: references in a cycle lose no path") {
   const std::vector<Package> packages = {{"a", 2 * mib, {"b"}},
                                          {"b", 10 * kib, {"c"}},
                                          {"c", 3 * mib, {"a"}},
@@ -426,8 +426,8 @@ TEST_CASE("plan: references in a cycle lose nothing") {
   check_sound(closure, plan_layers(closure, {}), {});
 }
 
-TEST_CASE("plan: a closure of 3,000 paths, as real ones are") {
-  // Slow would be what grows with the square of it: the test's own limit is that of all unit tests.
+TEST_CASE("plan: a realistic closure of 3,000 paths") {
+  // Quadratic algorithms would exceed the time limit of the unit tests.
   const store::Closure closure = make_closure(random_packages(3, 3000));
   for (const unsigned most : {1u, 2u, 20u, 100u, 125u})
     check_sound(closure, plan_layers(closure, at_most(most)), at_most(most));
@@ -462,7 +462,7 @@ TEST_CASE("parse_popularity: counts by package, versions add up") {
   CHECK(plan::parse_popularity(R"({"a": 18446744073709551615, "a-1": 2})", "p").at("a") == UINT64_MAX);
 }
 
-TEST_CASE("parse_popularity: what is no object of counts is refused, with the place") {
+TEST_CASE("parse_popularity: anything but an object of counts is refused, with the position") {
   for (const char* text : {"", "[]", "7", "null", "{\"a\": -1}", "{\"a\": 1.5}", "{\"a\": \"1\"}",
                            "{\"a\": {\"b\": 1}}", "{\"a\": [1]}", "{\"a\": 1", "{\"a\": 1} x", "{\"\xff\": 1}"}) {
     CAPTURE(text);

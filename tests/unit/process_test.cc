@@ -46,7 +46,7 @@ bool ends(pid_t pid) {
 
 }  // namespace
 
-TEST_CASE("output, exit status and standard error are told apart") {
+TEST_CASE("output, exit status and standard error are separate") {
   const auto outcome = shell("echo out; echo err >&2; exit 3");
   CHECK(outcome.output == "out\n");
   CHECK(outcome.error_tail == "err\n");
@@ -69,7 +69,7 @@ TEST_CASE("a child killed by a signal says which") {
 }
 
 TEST_CASE("over its limit, the whole process group is killed") {
-  // So long that the shell gets as far as to tell whom it has started; on a busy machine that may take a while.
+  // Long enough for the shell to print its child's id on a busy machine.
   ProcessResult outcome;
   for (std::chrono::seconds limit{1}; outcome.output.empty() && limit < std::chrono::minutes(2); limit *= 4) {
     outcome = shell("sleep 600 & echo $!; sleep 600", limit);
@@ -103,7 +103,7 @@ TEST_CASE("a child that is stopped can clean up, and one that does not end is ki
   CHECK(ends(static_cast<pid_t>(std::stol(stubborn.output))));
 }
 
-TEST_CASE("what a child leaves behind in its group ends with it") {
+TEST_CASE("the rest of a child's process group ends with it") {
   const auto outcome = shell("sleep 600 & echo $!");
   REQUIRE(outcome.ok());
   CHECK(ends(static_cast<pid_t>(std::stol(outcome.output))));
@@ -119,7 +119,7 @@ TEST_CASE("a stop request ends the child") {
   stopper.join();
 }
 
-TEST_CASE("a child is watched with the last eight descriptors") {
+TEST_CASE("a child can be watched with the last eight descriptors") {
   rlimit before{};
   REQUIRE(getrlimit(RLIMIT_NOFILE, &before) == 0);
   const rlimit few{64, before.rlim_max};
@@ -135,8 +135,8 @@ TEST_CASE("a child is watched with the last eight descriptors") {
   CHECK(outcome.end == ProcessResult::End::timed_out);
 }
 
-TEST_CASE("a child that cannot be watched is an error, not a wait for ever") {
-  // Of this thread alone, and what it starts: as on an old kernel, there is no pidfd_open.
+TEST_CASE("a child that cannot be watched is an error, not an endless wait") {
+  // For this thread and its children only: no pidfd_open, as on an old kernel.
   std::string said;
   std::thread([&] {
     sock_filter steps[] = {{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
@@ -173,7 +173,7 @@ TEST_CASE("standard error comes line by line, the last one without its newline t
   CHECK(lines == std::vector<std::string>{"one", "two", "", "last"});
 }
 
-TEST_CASE("input reaches the child, also more than a pipe holds, also one that does not read it") {
+TEST_CASE("input reaches the child, even if it is larger than a pipe or the child does not read it") {
   Command command;
   command.argv = {"wc", "-c"};
   command.input = std::string(1'000'000, 'x');
@@ -192,13 +192,13 @@ TEST_CASE("environment is added and removed") {
   CHECK(os::run(command).output == "added gone\n");
 }
 
-TEST_CASE("a program that is not there is an error that names it") {
+TEST_CASE("a missing program is an error that names it") {
   Command command;
   command.argv = {"no-such-program-here"};
   CHECK_THROWS_WITH_AS(os::run(command), doctest::Contains("no-such-program-here"), Error);
 }
 
-TEST_CASE("words are never read by a shell") {
+TEST_CASE("arguments are never interpreted by a shell") {
   Command command;
   command.argv = {"echo", "$(id) `id` ; id", "a b"};
   CHECK(os::run(command).output == "$(id) `id` ; id a b\n");

@@ -26,7 +26,7 @@ void wait_until(const std::function<bool()>& condition) {
   while (!condition()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
-// Checks that run all the time, so that a test waits for none.
+// Checks that run continuously, so that tests do not wait for one.
 constexpr health::ReadinessSettings eager{.every = std::chrono::seconds(0),
                                           .fresh = std::chrono::seconds(0),
                                           .probe_every = std::chrono::seconds(0),
@@ -34,7 +34,7 @@ constexpr health::ReadinessSettings eager{.every = std::chrono::seconds(0),
 
 }  // namespace
 
-TEST_CASE("a worker is not ready before its checks have ended once, and who asks does not wait for them") {
+TEST_CASE("a worker is not ready before its checks have ended once, and requests do not wait for them") {
   std::atomic<bool> go{false};
   nix::BuildProbe probe([](const std::stop_token&) -> Result { return ""; });
   Readiness readiness(
@@ -62,19 +62,19 @@ TEST_CASE("checks that have run for too long count as failed until they end") {
   };
   Readiness readiness(
       [&](const std::stop_token& stop) {
-        const std::stop_callback on_stop(stop, release);  // also where the test ended early
+        const std::stop_callback on_stop(stop, release);  // also if the test ended early
         hang.wait(true);
         return std::vector<ReadinessCheck>{{"tree", ""}};
       },
       probe, settings);
   wait_until([&] { return faults(readiness).empty(); });
-  hang = true;  // before the run that a later question asks for, or during it
+  hang = true;  // before the run that a later request starts, or during it
   wait_until([&] { return faults(readiness).starts_with("answer: the checks have not ended after "); });
   release();
   wait_until([&] { return faults(readiness).empty(); });
 }
 
-TEST_CASE("what a check or a build probe finds makes a worker unready, and the log is told of changes alone") {
+TEST_CASE("a failing check or build probe makes a worker unready, and only changes are logged") {
   const std::string log = test::logged([] {
     std::atomic<bool> broken{false};
     nix::BuildProbe probe([&](const std::stop_token&) -> Result { return broken ? "no build users" : ""; });

@@ -29,7 +29,7 @@ Failure failure_of(std::string_view repository, std::string_view tag = "latest")
 
 }  // namespace
 
-TEST_CASE("a name is its packages, sorted, each once, and the order they were typed in does not matter") {
+TEST_CASE("a name is its sorted set of packages, regardless of the typed order") {
   CHECK(packages_of("git") == std::vector<std::string>{"git"});
   CHECK(packages_of("jq/git/jq") == std::vector<std::string>{"git", "jq"});
   CHECK(packages_of("git/jq") == packages_of("jq/git"));
@@ -50,7 +50,7 @@ TEST_CASE("arm64 and amd64 choose the platform, once") {
   CHECK(failure_of("arm64/amd64/git") == Failure::bad_name);
 }
 
-TEST_CASE("zstd and gzip are encodings only in front of something, else packages") {
+TEST_CASE("zstd and gzip are encodings only in front of a package, otherwise packages") {
   CHECK(parse("zstd/shell/curl").encoding == "zstd");
   CHECK(packages_of("zstd/curl") == std::vector<std::string>{"curl"});
   CHECK(packages_of("zstd") == std::vector<std::string>{"zstd"});
@@ -63,7 +63,7 @@ TEST_CASE("a name of meta-packages alone says that a package is missing") {
   CHECK_NOTHROW(parse("shell"));
 }
 
-TEST_CASE("names outside the distribution-spec's grammar are refused") {
+TEST_CASE("names that violate the distribution-spec's grammar are refused") {
   for (const char* name :
        {"",     "/",      "git/",    "/git",  "git//jq", "Git",   "git jq", "../etc", "git/..",   ".git", "-git",
         "git-", "git._x", "git..jq", "a___b", "git\n",   "git\"", "${git}", "git'",   "git;true", "gït",  "_git"})
@@ -80,14 +80,14 @@ TEST_CASE("more packages than an image may hold are refused") {
   CHECK(failure_of(name) == Failure::bad_name);
 }
 
-TEST_CASE("tags outside the grammar are refused") {
+TEST_CASE("tags that violate the grammar are refused") {
   for (const char* tag : {"", ".x", "-x", "a b", "a/b", "a:b", "$(x)"})
     CHECK(failure_of("git", tag) == Failure::bad_tag);
   CHECK(failure_of("git", std::string(129, 'a')) == Failure::bad_tag);
   for (const char* tag : {"latest", "nixos-23.11", "_x", "A.b-c"}) CHECK_NOTHROW(parse("git", tag));
 }
 
-TEST_CASE("probes of signature tools are told from revisions") {
+TEST_CASE("probes of signature tools are distinguished from revisions") {
   const std::string hex(64, 'a');
   CHECK(reference::is_digest_tag("sha256-" + hex + ".sig"));
   CHECK(reference::is_digest_tag("sha256-" + hex));
@@ -117,7 +117,7 @@ TEST_CASE("edit distance counts insertions, deletions, replacements and swaps") 
   CHECK(edit_distance("", "abc", 3) == 3);
 }
 
-TEST_CASE("near matches are nearest first and never far-fetched") {
+TEST_CASE("near matches are sorted by distance and limited") {
   const std::vector<std::string> names = {"curl", "curlie", "cargo", "git", "perl", "python3Packages", "gitFull"};
   CHECK(reference::near_matches("crul", names).front() == "curl");
   CHECK(reference::near_matches("python3package", names).front() == "python3Packages");

@@ -46,7 +46,7 @@ class Sets {
 
 }  // namespace
 
-TEST_CASE("a revision is made once, and the least recently used goes when there are too many") {
+TEST_CASE("a revision is made once, and the least recently used is removed when there are too many") {
   Sets sets;
   CHECK(sets.get('a').directory == sets.revisions.directory() / std::string(40, 'a') / "source");
   sets.get('b');
@@ -56,7 +56,7 @@ TEST_CASE("a revision is made once, and the least recently used goes when there 
   sets.age('a', 3h);
   sets.age('b', 2h);
   sets.age('c', 1h);
-  sets.get('a');  // which makes it the last one used
+  sets.get('a');  // which makes it the most recently used
   sets.get('d');
   CHECK(sets.kept() == std::set<char>{'a', 'c', 'd'});
   sets.get('b');
@@ -64,7 +64,7 @@ TEST_CASE("a revision is made once, and the least recently used goes when there 
   CHECK(sets.kept() == std::set<char>{'a', 'b', 'd'});
 }
 
-TEST_CASE("a revision in use stays, however old it is") {
+TEST_CASE("a revision in use stays, regardless of its age") {
   Sets sets;
   std::optional<nix::PinnedSource> used = sets.get('a');
   for (const char digit : {'b', 'c'}) sets.get(digit);
@@ -78,7 +78,7 @@ TEST_CASE("a revision in use stays, however old it is") {
   CHECK(sets.kept() == std::set<char>{'c', 'd'});
 }
 
-TEST_CASE("revisions that a clock in the future dated go first") {
+TEST_CASE("revisions with times in the future are removed first") {
   Sets sets;
   for (const char digit : {'a', 'b', 'c'}) sets.get(digit);
   sets.age('a', 100h);

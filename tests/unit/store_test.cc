@@ -41,14 +41,14 @@ TEST_CASE("a dump of the database becomes a closure, sorted, with references by 
   CHECK(closure.nar_size() == 3000);
 }
 
-TEST_CASE("paths named twice count once, references to unknown paths not at all") {
+TEST_CASE("duplicate paths count once, references to unknown paths not at all") {
   const std::string a = path('a', "a"), b = path('b', "b");
   const auto closure = store::parse_dump_db(record(a, {b}) + record(a, {b}));
   REQUIRE(closure.paths.size() == 1);
   CHECK(closure.paths[0].references.empty());
 }
 
-TEST_CASE("a dump that is cut short or of another shape is an error that names the line") {
+TEST_CASE("a truncated or malformed dump is an error that names the line") {
   const std::string whole = record(path('a', "a"), {path('b', "b")});
   CHECK(store::parse_dump_db("").paths.empty());
   for (std::size_t length = 1; length < whole.size(); ++length)

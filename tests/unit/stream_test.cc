@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// The web server's end of FastCGI: connects, asks, and reads or does not.
+// The web server's end of FastCGI: connects, sends a request, and optionally reads.
 class Asker {
  public:
   Asker(const std::string& path, std::string_view address) : fd_(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
@@ -41,7 +41,7 @@ class Asker {
     record(5, "");
   }
 
-  // All that comes until `enough` bytes are there or nothing comes any more.
+  // Reads until there are `enough` bytes or nothing more arrives.
   std::string read_until(std::size_t enough) {
     std::string got;
     char buffer[65536];
@@ -73,7 +73,7 @@ struct Room {
   http::EventStreams streams;
 
   explicit Room(http::StreamLimits limits) : streams(limits, open) {}
-  // Somebody at `address` who follows `next`.
+  // A client at `address` that follows `next`.
   std::unique_ptr<Asker> follow(std::function<std::optional<std::string>()> next,
                                 std::string_view address = "1.2.3.4") {
     auto asker = std::make_unique<Asker>(path, address);
@@ -96,7 +96,7 @@ bool holds(std::string_view text, std::string_view part) {
 
 }  // namespace
 
-TEST_CASE("a stream has its head, what its feed says, and an end") {
+TEST_CASE("a stream has headers, the feed's events, and an end") {
   Room streams({});
   int said = 0;
   const auto text = streams
@@ -110,7 +110,7 @@ TEST_CASE("a stream has its head, what its feed says, and an end") {
   CHECK(holds(text, "piece 2\n"));
 }
 
-TEST_CASE("a stream that goes on too long ends and asks to come back; one that throws ends") {
+TEST_CASE("a stream that lasts too long ends and asks to reconnect; one that throws ends") {
   Room streams({64, 8, 100ms});
   CHECK(holds(streams.follow(silence)->read_all(), "retry: "));
   Room patient({64, 8, 1h});
@@ -118,7 +118,7 @@ TEST_CASE("a stream that goes on too long ends and asks to come back; one that t
                     "retry: "));
 }
 
-TEST_CASE("a client that reads nothing is not asked for, and holds nobody up") {
+TEST_CASE("the feed of a client that reads nothing is not polled, and other clients are not delayed") {
   Room streams({});
   std::atomic<int> unread = 0, read = 0;
   const auto feed = [](std::atomic<int>& count) {
@@ -134,7 +134,7 @@ TEST_CASE("a client that reads nothing is not asked for, and holds nobody up") {
   CHECK(unread < read);
 }
 
-TEST_CASE("whoever reads nothing for too long is dropped, and dropping many holds nobody up") {
+TEST_CASE("clients that read nothing for too long are dropped, and dropping many delays no other client") {
   Room streams({64, 64, 1h, 1s});
   std::atomic<int> asked = 0;
   const auto reader = streams.follow([&asked]() -> std::optional<std::string> {
@@ -144,8 +144,8 @@ TEST_CASE("whoever reads nothing for too long is dropped, and dropping many hold
   std::vector<std::unique_ptr<Asker>> stuck;
   for (int i = 0; i < 48; ++i)
     stuck.push_back(streams.follow([] { return std::optional(std::string(http::piece_size * 3 / 2, 'x')); }));
-  // The reader is asked for until all of them are gone, and twice more; each time long before there were a second for
-  // each of them.
+  // The reader's feed is polled until all of them are dropped, and twice more, each time much faster than a second per
+  // client.
   using Clock = std::chrono::steady_clock;
   const auto last = Clock::now() + 60s;
   for (int more = 2; more > 0;) {
@@ -169,7 +169,7 @@ TEST_CASE("streams are limited in all and for each client, and a client with few
   CHECK(holds(second->read_all(), "200"));  // it ends: the newest of the client with the most
   CHECK(holds(streams.follow(silence, "4.4.4.4")->read_all(), "429"));  // each client has one
   first->leave();
-  // It is seen with the next look at all streams.
+  // It is noticed at the next poll of all streams.
   bool entered = false;
   for (int tries = 0; tries < 100 && !entered; ++tries) {
     entered = holds(streams.follow([]() -> std::optional<std::string> { return std::nullopt; }, "1.1.1.1")->read_all(),
@@ -179,7 +179,7 @@ TEST_CASE("streams are limited in all and for each client, and a client with few
   CHECK(entered);
 }
 
-TEST_CASE("the streams's end is the streams' end") {
+TEST_CASE("destroying EventStreams ends all streams") {
   std::unique_ptr<Asker> asker;
   {
     Room streams({});

@@ -27,7 +27,7 @@ User=nobody
 
 }  // namespace
 
-TEST_CASE("a unit's files say as whom the worker runs and where it may write") {
+TEST_CASE("a unit's files give the worker's user and writable paths") {
   const ServiceUnit unit = parse_unit({shipped});
   CHECK(unit.user == "nixery");
   CHECK(unit.settings == std::vector<fs::path>{"/etc/nixery/nixery.env"});
@@ -39,7 +39,7 @@ TEST_CASE("a unit's files say as whom the worker runs and where it may write") {
   CHECK(write_barrier(unit, "/tmp/tree") == "PrivateTmp=yes");
 }
 
-TEST_CASE("drop-ins add to a unit, and an empty value takes back") {
+TEST_CASE("drop-ins add to a unit, and an empty value resets a list") {
   CHECK(write_barrier(parse_unit({shipped, "[Service]\nReadWritePaths=-/srv/nixery \"/mnt/two words\"\n"}),
                       "/srv/nixery/tree") == "");
   CHECK(write_barrier(parse_unit({shipped, "[Service]\nReadWritePaths=-/srv/nixery \"/mnt/two words\"\n"}),
@@ -58,7 +58,7 @@ TEST_CASE("drop-ins add to a unit, and an empty value takes back") {
   CHECK(write_barrier(parse_unit({""}), "/usr/x") == "");
 }
 
-TEST_CASE("a unit is found with the drop-ins of all directories, and /etc counts most") {
+TEST_CASE("a unit is found with the drop-ins of all directories, and /etc takes precedence") {
   const TemporaryDirectory directory;
   const auto write = [&](const fs::path& file, const std::string& text) {
     nixery::os::make_directories((directory.path() / file).parent_path());

@@ -1,4 +1,4 @@
-// A directory for one test, gone with it.
+// A temporary directory that the destructor removes.
 #pragma once
 
 #include <stdlib.h>

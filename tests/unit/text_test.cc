@@ -30,7 +30,7 @@ Strings visited(std::string_view text) {
 
 }  // namespace
 
-TEST_CASE("text: classes of characters and case are ASCII's alone") {
+TEST_CASE("text: character classes and case are those of ASCII only") {
   int letters = 0, digits = 0, controls = 0, printable = 0, changed = 0;
   for (const char c : every_byte()) {
     letters += text::is_letter(c);
@@ -54,7 +54,7 @@ TEST_CASE("text: classes of characters and case are ASCII's alone") {
   CHECK_FALSE(text::all("12a", text::is_digit));
 }
 
-TEST_CASE("text: a number is the whole text, and fits its type") {
+TEST_CASE("text: a number must be the whole text and fit its type") {
   CHECK(text::number<unsigned>("0") == 0u);
   CHECK(text::number<std::uint64_t>("18446744073709551615") == std::numeric_limits<std::uint64_t>::max());
   CHECK(text::number<std::int64_t>("-7") == -7);
@@ -63,7 +63,7 @@ TEST_CASE("text: a number is the whole text, and fits its type") {
     CHECK_FALSE(text::number<std::uint32_t>(wrong));
 }
 
-TEST_CASE("text: hex is lower case, and of the size that is asked for") {
+TEST_CASE("text: hex is lower case and of the required size") {
   CHECK(text::hex("") == "");
   CHECK(text::hex(std::string("\0\x09\xaf\xff", 4)) == "0009afff");
   CHECK(text::is_hex("09af", 4));
@@ -73,7 +73,7 @@ TEST_CASE("text: hex is lower case, and of the size that is asked for") {
   CHECK_FALSE(text::is_hex("09ag", 4));
 }
 
-TEST_CASE("text: base64 is RFC 4648's, both ways") {
+TEST_CASE("text: base64 follows RFC 4648 in both directions") {
   const std::pair<const char*, const char*> vectors[] = {{"", ""},
                                                          {"f", "Zg=="},
                                                          {"fo", "Zm8="},
@@ -91,7 +91,7 @@ TEST_CASE("text: base64 is RFC 4648's, both ways") {
     CHECK_FALSE(text::base64_decode(wrong));
 }
 
-TEST_CASE("text: percent-encoding keeps what it is told to keep") {
+TEST_CASE("text: percent-encoding keeps the given characters") {
   CHECK(text::percent_encode("aZ09-._~") == "aZ09-._~");
   CHECK(text::percent_encode("a/b c%+\xc3\xa9") == "a%2Fb%20c%25%2B%C3%A9");
   CHECK(text::percent_encode(std::string("\0\r\n", 3), text::is_printable) == "%00%0D%0A");
@@ -99,7 +99,7 @@ TEST_CASE("text: percent-encoding keeps what it is told to keep") {
   CHECK(text::percent_decode(text::percent_encode(every_byte())) == every_byte());
 }
 
-TEST_CASE("text: percent-decoding refuses escapes that are cut short or no hex, or keeps them") {
+TEST_CASE("text: percent-decoding refuses malformed escapes, or keeps them") {
   CHECK(text::percent_decode("") == "");
   CHECK(text::percent_decode("%2f%2F+") == "//+");
   CHECK(text::percent_decode("%00") == std::string(1, '\0'));
@@ -130,14 +130,14 @@ TEST_CASE("text: lines end with a newline, which the last one may lack") {
   CHECK(text::first_line("ab") == "ab");
 }
 
-TEST_CASE("text: a split text has one part more than separators") {
+TEST_CASE("text: a split text has one more part than separators") {
   using Parts = std::vector<std::string_view>;
   CHECK(text::split("", '/') == Parts{""});
   CHECK(text::split("a", '/') == Parts{"a"});
   CHECK(text::split("/a//b/", '/') == Parts{"", "a", "", "b", ""});
 }
 
-TEST_CASE("text: lines of a stream come out whole, wherever its bytes are cut") {
+TEST_CASE("text: lines of a stream are whole, regardless of how its bytes are split") {
   const std::string text = "one\n\ntwo\r\nrest";
   for (std::size_t cut = 0; cut <= text.size(); ++cut) {
     Strings seen;
@@ -166,7 +166,7 @@ TEST_CASE("text: UTF-8 has the boundaries of RFC 3629") {
     CHECK(character->code == each.code);
     CHECK(character->size == each.bytes.size());
     CHECK(text::is_utf8(each.bytes));
-    // Cut short it is none.
+    // A truncated character is invalid.
     if (each.bytes.size() > 1) CHECK_FALSE(text::is_utf8(each.bytes.substr(0, each.bytes.size() - 1)));
   }
   CHECK_FALSE(text::first_character(""));
@@ -177,7 +177,7 @@ TEST_CASE("text: UTF-8 has the boundaries of RFC 3629") {
     CHECK_FALSE(text::is_utf8(wrong));
 }
 
-TEST_CASE("text: each byte that is part of no character becomes U+FFFD") {
+TEST_CASE("text: each byte that is not part of a character becomes U+FFFD") {
   CHECK(text::valid_utf8("") == "");
   CHECK(text::valid_utf8("gr\xc3\xbc\xc3\x9f") == "gr\xc3\xbc\xc3\x9f");
   CHECK(text::valid_utf8("a\xff"
@@ -188,11 +188,11 @@ TEST_CASE("text: each byte that is part of no character becomes U+FFFD") {
   CHECK(text::is_utf8(text::valid_utf8(every_byte())));
 }
 
-TEST_CASE("text: a truncated text ends before the character that would be cut") {
+TEST_CASE("text: a truncated text ends before an incomplete character") {
   const std::string_view text = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80";  // 1, 2, 3 and 4 bytes
   const std::size_t kept[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 10};
   for (std::size_t most = 0; most < std::size(kept); ++most) CHECK(text::truncated(text, most).size() == kept[most]);
-  CHECK(text::truncated(std::string(100, '\x80'), 50).size() >= 47);  // no text at all loses no more than a character
+  CHECK(text::truncated(std::string(100, '\x80'), 50).size() >= 47);  // invalid text loses no more than one character
 }
 
 TEST_CASE("text: credentials in a URL are not shown") {

@@ -21,7 +21,7 @@ void append(const std::filesystem::path& file, const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("pulls are counted from when it begins, whole lines of the log's shape only") {
+TEST_CASE("pulls are counted from the start, whole well-formed lines only") {
   const test::TemporaryDirectory dir;
   const auto log = dir.path() / "use.log";
   append(log, "1.0 " + digest + "\n");
@@ -34,7 +34,7 @@ TEST_CASE("pulls are counted from when it begins, whole lines of the log's shape
   CHECK(count.look() == 2);
 }
 
-TEST_CASE("a log of pulls may come later, be rotated, and be cut") {
+TEST_CASE("a log of pulls may appear later, be rotated, and be truncated") {
   const test::TemporaryDirectory dir;
   const auto log = dir.path() / "use.log";
   maintenance::PullCount count(log);
@@ -61,7 +61,7 @@ TEST_CASE("a very long log of pulls is read to its end, in pieces") {
   CHECK(count.look() == 10'000);
 }
 
-TEST_CASE("a size_monitor counts the blobs of the tree, not what is being written") {
+TEST_CASE("the monitor counts the blobs of the tree, not incomplete files") {
   const test::TemporaryDirectory dir;
   const tree::Tree tree({dir.path() / "tree", dir.path() / "state"});
   tree.prepare();

@@ -59,7 +59,7 @@ TEST_CASE("the layout of TREE and STATE, name by name") {
   CHECK(layout.uses() == "/S/uses");
 }
 
-TEST_CASE("a tag's link leads to its manifest from any depth, also in a copied tree") {
+TEST_CASE("a tag links to its manifest from any depth, also in a copied tree") {
   const test::TemporaryDirectory dir;
   const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
   tree.prepare();
@@ -71,7 +71,7 @@ TEST_CASE("a tag's link leads to its manifest from any depth, also in a copied t
     CHECK(os::read_if_exists(dir.path() / "copy" / tag / "manifest.oci-manifest") == "{}");
 }
 
-TEST_CASE("what is published is there under its digest, once, and nothing else is") {
+TEST_CASE("published content exists once, under its digest, and nothing else does") {
   const test::TemporaryDirectory dir;
   const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
   tree.prepare();
@@ -105,7 +105,7 @@ TEST_CASE("a tag moves in one step and can be dropped") {
   CHECK_FALSE(tree.digest_of_tag("git", "latest"));
 }
 
-TEST_CASE("a blob behind a link, its own or a directory's, is no blob of ours") {
+TEST_CASE("a blob behind a link, its own or a directory's, is not accepted") {
   const test::TemporaryDirectory dir;
   const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
   tree.prepare();
@@ -123,14 +123,14 @@ TEST_CASE("a blob behind a link, its own or a directory's, is no blob of ours") 
   CHECK(tree.has_blob(blob));
 }
 
-TEST_CASE("a link that leads elsewhere is no tag") {
+TEST_CASE("a link with another target is not a tag") {
   const test::TemporaryDirectory dir;
   const tree::Tree tree(tree::Layout{dir.path() / "tree", dir.path() / "state"});
   os::publish_symlink(tree.layout().tag("git", "latest"), "/etc");
   CHECK_FALSE(tree.digest_of_tag("git", "latest"));
 }
 
-TEST_CASE("a pending file that is dropped leaves nothing, one that is published leaves only itself") {
+TEST_CASE("a dropped pending file leaves nothing, a published one only itself") {
   const test::TemporaryDirectory dir;
   {
     os::PendingFile pending(dir.path() / "in");
@@ -145,7 +145,7 @@ TEST_CASE("a pending file that is dropped leaves nothing, one that is published 
   CHECK(count_files(dir.path()) == 1);
 }
 
-TEST_CASE("records tell what a tag was built from; a torn one counts as none") {
+TEST_CASE("records contain what a tag was built from; a torn one counts as missing") {
   const test::TemporaryDirectory dir;
   const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
   tree::write_record(layout, {"shell/git", "latest", "abc", true, "sha256:" + hex});
@@ -162,7 +162,7 @@ TEST_CASE("records tell what a tag was built from; a torn one counts as none") {
   CHECK_FALSE(tree::read_record(layout, "torn", "latest"));
 }
 
-TEST_CASE("a record that names another tag than it lies at counts as none, however alike they are") {
+TEST_CASE("a record of another tag counts as missing, even if the tags are similar") {
   const test::TemporaryDirectory dir;
   const tree::Layout layout{dir.path() / "tree", dir.path() / "state/"};
   const auto place = layout.record("shell/git", "latest");

@@ -33,8 +33,8 @@ bool answers_at(const std::filesystem::path& path) {
   return connect(client.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0;
 }
 
-// A process that listens at `path` from the time that `start` says until it is killed; it writes '1' into `result` if
-// it does, or '0' if it is told that another one listens.
+// A process that listens at `path` from the time `start` until it is killed; writes '1' into `result` if it listens, or
+// '0' if another process does.
 pid_t listen_in_child(const std::filesystem::path& path, int start, int result) {
   const pid_t pid = fork();
   if (pid != 0) return pid;
@@ -73,7 +73,7 @@ char next_byte(const Pipe& pipe) {
 
 }  // namespace
 
-TEST_CASE("of processes that start at the same moment on a socket that was left over, exactly one listens") {
+TEST_CASE("of processes that start at the same time on a leftover socket, exactly one listens") {
   const test::TemporaryDirectory dir;
   const auto path = dir.path() / "s";
   {
@@ -109,7 +109,7 @@ TEST_CASE("a listening socket has its mode, and its name and its lock are remove
   CHECK(std::filesystem::is_empty(path.parent_path()));
 }
 
-TEST_CASE("what is queued when the name is removed can still be accepted") {
+TEST_CASE("connections queued when the name is removed can still be accepted") {
   const test::TemporaryDirectory dir;
   const auto path = dir.path() / "s";
   auto listener = UnixListener::make(path, 0600, backlog);
@@ -119,25 +119,25 @@ TEST_CASE("what is queued when the name is removed can still be accepted") {
   const os::Fd accepted(accept(listener.fd.get(), nullptr, nullptr));
   CHECK(accepted);
   listener = {};
-  CHECK(answers_at(path));  // at the successor
+  CHECK(answers_at(path));  // the successor answers
 }
 
-TEST_CASE("a name that another process has by now is not removed") {
+TEST_CASE("a name that another process has taken is not removed") {
   const test::TemporaryDirectory dir;
   const auto path = dir.path() / "s";
   auto listener = UnixListener::make(path, 0600, backlog);
   listener.fd.reset();
-  REQUIRE(std::filesystem::remove(path.string() + ".lock"));  // by somebody who cleans up
+  REQUIRE(std::filesystem::remove(path.string() + ".lock"));  // by a clean-up job
   const auto successor = UnixListener::make(path, 0600, backlog);
   listener.name.remove();
   CHECK(answers_at(path));
 }
 
-TEST_CASE("a socket on which another program listens, and what is no socket, are not replaced") {
+TEST_CASE("a socket on which another program listens, and a file that is not a socket, are not replaced") {
   const test::TemporaryDirectory dir;
   const auto path = dir.path() / "s";
   auto other = UnixListener::make(path, 0600, backlog);
-  REQUIRE(std::filesystem::remove(path.string() + ".lock"));  // as if it knew of no lock
+  REQUIRE(std::filesystem::remove(path.string() + ".lock"));  // as if the program used no lock
   CHECK_THROWS_WITH_AS(UnixListener::make(path, 0600, backlog), doctest::Contains("another worker listens on"), Error);
   CHECK(answers_at(path));
 

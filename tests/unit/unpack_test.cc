@@ -88,7 +88,7 @@ class Unpacked {
   std::map<std::string, std::string> contents;
   std::string refusal;
   Failure failure = Failure::corrupt;
-  bool escaped = false;  // there is something beside `into`
+  bool escaped = false;  // a file exists outside of `into`
 
  private:
   test::TemporaryDirectory directory_;
@@ -96,7 +96,7 @@ class Unpacked {
 
 }  // namespace
 
-TEST_CASE("an archive is unpacked less the first component of its names") {
+TEST_CASE("an archive is unpacked without the first component of its names") {
   const Unpacked unpacked({{"source-1/", '5'},
                            {"source-1/default.nix", '0', "{}", "", 0600},
                            {"source-1/run", '0', "#!", "", 0777},
@@ -138,7 +138,7 @@ TEST_CASE("no member of an archive is written outside the directory, or through 
       {{"x/./evil", '0', "1"}},
       {{"x/a//evil", '0', "1"}},
       {{"", '0', "1"}},
-      {{"evil", '0', "1"}},  // there would be nothing left of its name
+      {{"evil", '0', "1"}},  // nothing would be left of its name
       {{"x/link", '2', "", outside.path().string()}, {"x/link/evil", '0', "1"}},
       {{"x/link", '2', "", ".."}, {"x/link/evil", '0', "1"}},
       {{"x/link", '2', "", evil}, {"x/link", '0', "1"}},
@@ -179,7 +179,7 @@ TEST_CASE("an archive beyond a limit of bytes, members, directories or time is r
   CHECK(Unpacked({{"x/a"}}, {.time = std::chrono::seconds(0)}).refusal == "it takes longer than 0 s");
 }
 
-TEST_CASE("unpacking stops when it is told to, and a damaged archive says what is wrong") {
+TEST_CASE("unpacking stops on request, and a damaged archive is an error with the reason") {
   const test::TemporaryDirectory dir;
   const std::string tar = tar_of({{"x/a", '0', "text"}});
   os::write_file(dir.path() / "archive", tar);

@@ -26,7 +26,7 @@ sockaddr_storage peer(const std::string& address) {
 
 }  // namespace
 
-TEST_CASE("a web server is known by its address, however that is written") {
+TEST_CASE("a web server is recognised by its address in any notation") {
   const auto servers = WebServers::parse("10.0.0.7, 2001:DB8:0::7,\t::ffff:10.0.0.8");
   for (const char* known :
        {"10.0.0.7", "::ffff:10.0.0.7", "::ffff:a00:7", "2001:db8::7", "2001:db8:0:0:0:0:0:7", "10.0.0.8"}) {
@@ -42,7 +42,7 @@ TEST_CASE("a web server is known by its address, however that is written") {
   CHECK_FALSE(servers.contains(other));
 }
 
-TEST_CASE("what is no address in the list of web servers is refused") {
+TEST_CASE("an invalid address in the list of web servers is refused") {
   for (const char* list : {"10.0.0.7,web.example.org", "10.0.0.0/8", "10.0.0.7,,10.0.0.8", "10.0.0.256", " "}) {
     CAPTURE(list);
     CHECK_THROWS_WITH_AS(WebServers::parse(list), doctest::Contains("is no IP address"), Error);

@@ -48,7 +48,7 @@ http::Response compose(std::string query, std::string host = "registry.example.o
 
 }  // namespace
 
-TEST_CASE("failures are kept by build, the newest first, and not without end") {
+TEST_CASE("failures are kept by build, newest first, up to a limit") {
   const Shelf shelf;
   const auto& layout = shelf.tree.layout();
   CHECK(tree::recent_failures(layout, 10).empty());
@@ -71,7 +71,7 @@ TEST_CASE("failures are kept by build, the newest first, and not without end") {
   CHECK_FALSE(tree::read_failure(layout, key_of(51)));
 }
 
-TEST_CASE("failures that a clock two years ahead dated make room for new ones") {
+TEST_CASE("failures dated two years ahead are replaced by new ones") {
   const Shelf shelf;
   const auto& layout = shelf.tree.layout();
   const auto write = [&](int i) {
@@ -86,7 +86,7 @@ TEST_CASE("failures that a clock two years ahead dated make room for new ones") 
   for (int i = 1000; i < 1003; ++i) CHECK(tree::read_failure(layout, key_of(i)));
 }
 
-TEST_CASE("what was built last comes first, without signatures") {
+TEST_CASE("recent builds come first, without signatures") {
   const Shelf shelf;
   const auto manifest = shelf.tree.publish_manifest("{}", image::MediaType::oci_manifest);
   for (int i = 0; i < 5; ++i) {
@@ -101,7 +101,7 @@ TEST_CASE("what was built last comes first, without signatures") {
   CHECK(tree::recent_tags(shelf.tree, 100).size() == 5);
 }
 
-TEST_CASE("a lock is held by its holder, not by those who look") {
+TEST_CASE("checking a lock does not hold it") {
   const test::TemporaryDirectory dir;
   const fs::path path = dir.path() / "a.lock";
   CHECK_FALSE(os::Lock::is_held(path));
@@ -114,7 +114,7 @@ TEST_CASE("a lock is held by its holder, not by those who look") {
   CHECK_FALSE(os::Lock::is_held(path));
 }
 
-TEST_CASE("a report is remembered like a failure, and found") {
+TEST_CASE("a report is stored like a failure, and found") {
   int runs = 0;
   pipeline::PlanQueue jobs({1, 10, std::chrono::hours(1)}, true);
   const auto work = [&](pipeline::Progress&, const std::stop_token&) {
@@ -135,7 +135,7 @@ TEST_CASE("a report is remembered like a failure, and found") {
   CHECK_FALSE(forgetful.find("k"));
 }
 
-TEST_CASE("the names of a set are found in any case, and a set that is not there is refused") {
+TEST_CASE("the names of a set are found in any case, and a missing set is refused") {
   const test::TemporaryDirectory dir;
   const nix::AttributeNames names(dir.path() / "attributes", {"r", "u", false}, {}, reference::platforms[0]);
   CHECK_FALSE(names.names(""));
@@ -147,7 +147,7 @@ TEST_CASE("the names of a set are found in any case, and a set that is not there
   CHECK_THROWS_AS(names.names("nothing"), Error);
 }
 
-TEST_CASE("the files that keep names of sets are limited in number, and the newest stay") {
+TEST_CASE("the files of sets' names are limited in number, and the newest stay") {
   const test::TemporaryDirectory dir;
   const nix::AttributeNames names(dir.path(), {"r", "u", false}, {}, reference::platforms[0]);
   names.remember("", {"hello"});
@@ -167,11 +167,11 @@ TEST_CASE("the form of the start page becomes commands") {
   CHECK(page.body.find("--tls-verify=false") == page.body.npos);
   CHECK(compose("packages=git", "127.0.0.1:8080", "http")
             .body.find("podman run --rm -it --tls-verify=false 127.0.0.1:8080/git<") != std::string::npos);
-  // It would choose the layers' encoding in the first match.
+  // As the first match, it would choose the layers' encoding.
   CHECK(compose("packages=zstd+git").body.find("/git/zstd<") != std::string::npos);
 }
 
-TEST_CASE("a form with something else in it is told so, and nothing of it becomes HTML") {
+TEST_CASE("a malformed form gets an error, and none of its text becomes HTML") {
   for (const char* query : {"", "packages=", "packages=%3Cscript%3E", "packages=%zz", "packages=git&tag=%3Cb%3E",
                             "packages=git&platform=%22%3E%3Cscript%3E", "packages=-x", "packages=a\"onload=b"}) {
     const auto page = compose(query);
@@ -203,7 +203,7 @@ TEST_CASE("an image is summed up from its manifest") {
   CHECK(web::summary_of(shelf.tree, whole).size == 6);
   CHECK(web::summary_of(shelf.tree, image::Digest::of("gone")).size == 0);
 
-  // Without config, SBOM and recipes it is a report all the same.
+  // Without config, SBOM and recipes there is still a report.
   const auto report = json::parse(web::image_report(shelf.tree, "curl", "latest", digest), "the report");
   CHECK(json::find(report, "images")->Size() == 1);
   const auto both = json::parse(web::image_report(shelf.tree, "curl", "latest", whole), "the report");
@@ -213,7 +213,7 @@ TEST_CASE("an image is summed up from its manifest") {
   CHECK_THROWS_AS(web::image_report(shelf.tree, "curl", "latest", image::Digest::of("gone")), Error);
 }
 
-TEST_CASE("an answer that comes in pieces does not say how long it is") {
+TEST_CASE("a response in pieces has no Content-Length") {
   http::Response response;
   response.streamed = true;
   CHECK(http::head_of(response) == "Status: 200 OK\r\n\r\n");
