@@ -1,4 +1,4 @@
-"""A throw-away Debian 12 with systemd as its first process, in namespaces of its own: for what is installed and started."""
+"""A throw-away Debian 12 with systemd as its first process, in its own namespaces: for tests of installed services."""
 
 import subprocess
 from pathlib import Path
@@ -47,7 +47,7 @@ class BootedDebian:
               str(self.root), MIRROR, timeout=900)
 
     def install(self, *packages: Path | str):
-        """With what they depend on; no service is started."""
+        """Installs packages with their dependencies; starts no service."""
         refuse = self.root / "usr/sbin/policy-rc.d"
         refuse.write_text("#!/bin/sh\nexit 101\n")
         refuse.chmod(0o755)
@@ -62,7 +62,7 @@ class BootedDebian:
         refuse.unlink()
 
     def boot(self):
-        # systemd wants a tree of control groups for itself.
+        # systemd needs its own control-group tree.
         mounted = next(line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[2] == "cgroup2")
         self.group = Path(mounted) / f"nixery-test-{self.directory.name}"
         self.group.mkdir()
@@ -76,10 +76,10 @@ class BootedDebian:
 
     def __call__(self, *words: str) -> subprocess.CompletedProcess:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        # Until then its root is the machine's, where another systemd might answer.
+        # Until then its root is the machine's, where another systemd might respond.
         if not children or Path(f"/proc/{children[0]}/comm").read_text() != "systemd\n":
             return subprocess.CompletedProcess(words, 1, "", "not there yet")
-        # Nothing of the tests' own environment: their settings would be taken for the machine's.
+        # Without the tests' environment, whose settings would be taken for the machine's.
         return run("nsenter", "-t", children[0], "-m", "-p", "-u", "-i", "-C", "-r", "-w", "--",
                    "env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", *words, timeout=300)
 
@@ -101,5 +101,5 @@ class BootedDebian:
             for group in sorted(groups, reverse=True):
                 group.rmdir()
             return True
-        except OSError:  # some process has not ended yet
+        except OSError:  # a process has not ended yet
             return False

@@ -1,4 +1,4 @@
-"""Debian's Chromium without a screen, driven by WebDriver's JSON (W3C, "WebDriver") with nothing but the standard library."""
+"""Debian's Chromium without a screen, driven by WebDriver's JSON protocol (W3C, "WebDriver") with the standard library only."""
 
 import base64
 import json
@@ -33,14 +33,14 @@ class Browser:
         self._ask("POST", "/url", {"url": url})
 
     def run(self, script: str, *arguments):
-        """What a function body returns, in the page."""
+        """Runs a function body in the page and returns its result."""
         return self._ask("POST", "/execute/sync", {"script": script, "args": list(arguments)})
 
     def find(self, selector: str) -> str:
         return self._ask("POST", "/element", {"using": "css selector", "value": selector})[ELEMENT]
 
     def text(self, selector: str) -> str:
-        """As it is shown: empty for what is hidden."""
+        """The visible text: empty for a hidden element."""
         return self._ask("GET", f"/element/{self.find(selector)}/text")
 
     def texts(self, selector: str) -> list[str]:
@@ -65,14 +65,14 @@ class Browser:
         return self._ask("GET", "/title")
 
     def address(self) -> str:
-        """As the page has it, before the browser around it hears of it."""
+        """The page's own location, which may be newer than the browser's."""
         return self.run("return location.href")
 
     def devtools(self, command: str, **parameters):
         return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def look(self, scheme: str, width: int, height: int = 900):
-        """Light or dark, and how large; nothing moves, so that what is clicked stays where it is."""
+        """Sets colour scheme and size, without animations, so that clicked elements do not move."""
         self.devtools("Emulation.setEmulatedMedia", features=[
             {"name": "prefers-color-scheme", "value": scheme}, {"name": "prefers-reduced-motion", "value": "reduce"}])  # fmt: skip
         self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
@@ -83,14 +83,14 @@ class Browser:
         file.write_bytes(base64.b64decode(self.devtools("Page.captureScreenshot", captureBeyondViewport=True)["data"]))
 
     def console(self) -> list[dict]:
-        """What has been logged since the last call: errors of scripts, of the network, of the Content-Security-Policy."""
+        """The log since the last call: errors of scripts, of the network, of the Content-Security-Policy."""
         return self._ask("POST", "/se/log", {"type": "browser"})
 
 
 def ask(method: str, url: str, body: dict | None = None):
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
-    # Whatever proxy the environment names, this is loopback.
+    # Ignores proxies in the environment: this is loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=120) as answer:
@@ -104,7 +104,7 @@ def chromium(*, javascript: bool = True):
     with temporary_directory("nixery-browser-") as directory:
         output = directory / "driver.log"
         with open(output, "wb") as log:
-            words = [program("chromedriver", "chromium-driver"), "--port=0"]  # one that is free, which it tells
+            words = [program("chromedriver", "chromium-driver"), "--port=0"]  # a free one, which it prints
             driver = subprocess.Popen(words, stdout=log, stderr=log, cwd=directory)
         session = None
         try:

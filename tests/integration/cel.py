@@ -1,4 +1,4 @@
-"""As much of the Common Expression Language (cel-spec, langdef.md) as rules of a resource are likely to use.
+"""The part of the Common Expression Language (cel-spec, langdef.md) that a resource's rules are likely to use.
 
 parse() refuses what it does not know, so a rule that passes is one that was understood; evaluate() says what it gives.
 """
@@ -18,7 +18,7 @@ FUNCTIONS = {
 
 
 class CelError(Exception):
-    """A rule that is none, or that is beyond what is known here."""
+    """An invalid or unsupported rule."""
 
 
 def tokens(text):

@@ -18,7 +18,7 @@ from registry import ROOT, Registry
 from shared import made_once
 
 
-# Files that take longest, in this order before the others: so that none of them is what everybody waits for in the end.
+# The slowest files run first, in this order, so that none of them delays the end of the run.
 LONGEST = ["test_patience.py", "test_faults.py", "test_clients.py", "test_kubernetes_storm.py", "test_package_sandbox.py", "test_package.py"]
 
 ENGINES = {"docker", "podman", "containerd", "image_service"}
@@ -32,7 +32,7 @@ def pytest_configure(config):
 
 
 def group_of(item) -> str | None:
-    """Which tests share something that only one process has: a fixture of their file, or a container engine."""
+    """The group of tests that must run in one process: they share a fixture of their file or a container engine."""
     fixtures = item._fixtureinfo.name2fixturedefs
     if any(definitions[-1].scope in ("module", "package", "class") for definitions in fixtures.values()):
         return item.path.name
@@ -53,7 +53,7 @@ def pytest_collection_modifyitems(items):
 
 @contextmanager
 def temporary_directory(prefix: str = "nixery-"):
-    """Not pytest's own: sockets must have short names, and image stores are too large to keep."""
+    """Not pytest's own directory: socket paths must be short, and image stores are too large to keep."""
     directory = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         yield directory
@@ -72,7 +72,7 @@ def running(engine):
 
 @pytest.fixture(scope="session")
 def package_set():
-    """The package set of Debian's packages, with those that fail, take long or are broken. Downloads are kept."""
+    """The package set of Debian's packages, including failing, slow and broken ones. Downloads are cached."""
     def generate(directory: Path):
         words = [ROOT / "nix/debian-packages/generate", "--out", directory / "set", "--arch", "amd64", "--arch", "arm64", "--with-test-packages"]
         subprocess.run(words, check=True)
@@ -89,7 +89,7 @@ def slow_set(package_set):
 
 @pytest.fixture(scope="session")
 def package():
-    """The Debian package. NIXERY_TEST_DEB names one that is built already; else it is built, which takes minutes."""
+    """The Debian package: NIXERY_TEST_DEB if it is set; otherwise it is built, which takes minutes."""
     if built := os.environ.get("NIXERY_TEST_DEB"):
         return Path(built)
     directory = made_once("package", lambda directory: check(str(ROOT / "packaging/build-deb"), str(directory), timeout=1800))
@@ -99,7 +99,7 @@ def package():
 
 @pytest.fixture(scope="session")
 def own_archive(package):
-    """Nixery's own image, offline: of Debian's packages. NIXERY_TEST_IMAGE names one that is built already."""
+    """Nixery's own image from Debian's packages, built offline: NIXERY_TEST_IMAGE if it is set."""
     if built := os.environ.get("NIXERY_TEST_IMAGE"):
         return Path(built)
 
@@ -127,7 +127,7 @@ def trixie():
 
 @pytest.fixture(scope="session")
 def kubectl(trixie):
-    """Of a Kubernetes that is newer than Debian 12."""
+    """kubectl of a newer Kubernetes than Debian 12's."""
     return str(trixie / "usr/bin/kubectl")
 
 
@@ -138,13 +138,13 @@ def kubernetes_types(trixie):
 
 @pytest.fixture(scope="session")
 def rendered(kubectl):
-    """What kustomize makes of the manifests."""
+    """The manifests rendered by kustomize."""
     return {name: list(yaml.safe_load_all(check(kubectl, "kustomize", str(path)))) for name, path in KUSTOMIZATIONS.items()}
 
 
 @pytest.fixture
 def packages(directory):
-    """A package set of thirty small packages, p0 to p29, that nobody has built."""
+    """A package set of thirty small unbuilt packages, p0 to p29."""
     return str(write_package_set(directory / "packages", THIRTY_PACKAGES))
 
 
@@ -178,21 +178,21 @@ def registry_maker(package_set: Path):
 
 @pytest.fixture
 def new_registry(package_set):
-    """Makes registries of a test's own, with settings of its own."""
+    """Makes registries for one test with given settings."""
     with registry_maker(package_set) as make:
         yield make
 
 
 @pytest.fixture(scope="module")
 def new_module_registry(package_set):
-    """Makes registries with settings of their own for the tests of one file."""
+    """Makes registries with given settings for the tests of one file."""
     with registry_maker(package_set) as make:
         yield make
 
 
 @pytest.fixture
 def counted_evaluations(directory):
-    """A PATH on which every evaluation of a name leaves a line in a file."""
+    """A PATH on which every evaluation of a name appends a line to a file."""
     shims = directory / "shims"
     shims.mkdir()
     (shims / "nix-instantiate").write_text(f'#!/bin/sh\ncase "$*" in *resolve.nix*) echo x >> {directory}/evaluations ;; esac\nexec {program("nix-instantiate", "nix-bin")} "$@"\n')

@@ -1,4 +1,4 @@
-"""Container engines, each with a private place for what it keeps, started by hand and stopped by process id."""
+"""Container engines, each with its own data directory, started by the tests and stopped by process id."""
 
 import os
 import shutil
@@ -73,7 +73,7 @@ class Containerd:
             [program("containerd", "containerd"), "--config", str(directory / "config.toml")], stdout=self.log, stderr=self.log
         )
         wait_for(lambda: run(program("ctr", "containerd"), "-a", self.address, "version").returncode == 0, "containerd to answer", 60)
-        if cri:  # which begins later than the rest
+        if cri:  # which starts later than the rest
             wait_for(ImageService(self.address).answers, "containerd's CRI to answer", 60)
 
     def check(self, *words: str) -> str:
@@ -86,7 +86,7 @@ class Containerd:
 
 
 class ImageService:
-    """Kubernetes' way to an engine: the CRI's runtime.v1.ImageService (k8s.io/cri-api, api.proto), as kubelet calls it."""
+    """Kubernetes' interface to an engine: the CRI's runtime.v1.ImageService (k8s.io/cri-api, api.proto), as kubelet calls it."""
 
     def __init__(self, address: str):
         self.channel = grpc.insecure_channel(f"unix://{address}")
@@ -106,7 +106,7 @@ class ImageService:
         return self._call("PullImage", image, 300)
 
     def status(self, image: str) -> bytes:
-        """Empty where the engine does not have it."""
+        """Empty if the engine does not have it."""
         return self._call("ImageStatus", image, 30)
 
 

@@ -1,4 +1,4 @@
-"""A tree as a worker would have written it (src/tree/layout.h), but made here, and nginx alone to serve it."""
+"""A fabricated tree in the worker's layout (src/tree/layout.h), and nginx without a worker to serve it."""
 
 import gzip
 import io
@@ -58,7 +58,7 @@ class Tree:
         self.link_tag(name, tag, f"{up}manifests/sha256/{manifest.removeprefix('sha256:')}")
 
     def add_image(self, name: str, tag: str, files: dict[str, bytes]) -> str:
-        """A whole image of one layer; every file in it is executable. Its manifest's digest."""
+        """Adds an image of one layer; every file in it is executable. Returns its manifest's digest."""
         raw = io.BytesIO()
         with tarfile.open(fileobj=raw, mode="w") as tar:
             for directory in sorted({str(parent) for path in files for parent in Path(path).parents} - {"."}):
@@ -91,20 +91,20 @@ class Tree:
 
 
 class Served(Registry):
-    """nginx with the two drop-in files and a fabricated tree. No worker, unless a test puts one on `socket`."""
+    """nginx with the two configuration files and a fabricated tree. No worker, unless a test starts one at `socket`."""
 
     def __init__(self, directory: Path):
         super().__init__(directory, {})
         self.files_of = Tree(self.tree)
 
     def add_directives(self, *, http: str = "", server: str = "", until):
-        """More of the operator's own configuration, in force once `until()` is true."""
+        """Adds operator's configuration and waits until `until()` is true."""
         main = self.dir / "nginx.conf"
         text = main.read_text()
         main.write_text(text.replace("  server {", f"  {http}\n  server {{\n    {server}", 1))
         old = self.nginx_workers()
         self.nginx.send_signal(1)
-        # Those that began with the old configuration go on answering for a moment.
+        # Old nginx processes still answer for a moment.
         wait_for(lambda: not old & self.nginx_workers(), "nginx's old workers to leave")
         wait_for(until, "nginx to take its new configuration")
 

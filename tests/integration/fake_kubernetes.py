@@ -31,11 +31,11 @@ def now() -> str:
 
 
 class Cut(Exception):
-    """The connection ends here, with no answer or with half of one."""
+    """Closes the connection without a response or within one."""
 
 
 def has_hung_up(connection) -> bool:
-    """Nobody here asks for more before the answer: what there is to read is the connection's end."""
+    """No client pipelines requests, so readable data means the end of the connection."""
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(0))
@@ -103,21 +103,21 @@ class FakeKubernetes:
         self.rules = ImageRules()
         self.random = random.Random(1)
         self.changed = threading.Condition()
-        self.version = 9_990  # soon with a digit more
+        self.version = 9_990  # the number of digits soon grows
         self.objects, self.leases, self.events = {}, {}, {}
         self.mistakes = []
         self.log = []  # (version, type, object)
-        self.oldest = self.version  # watches from before are 410
-        self.requests, self.page_limit = [], 2  # (method, target, when it came)
-        self.tokens = {"secret": ""}  # -> who it is
-        self.writes = []  # of status: (who, the lease's holder, namespace/name)
-        self.answer_next = []  # (predicate of method and path, status, headers): answered once, instead
-        self.held = lambda method, path: False  # such requests wait until release()
-        self.cut_one_in = 0  # answers that are not, or only half, given
+        self.oldest = self.version  # watches of earlier versions are 410
+        self.requests, self.page_limit = [], 2  # (method, target, time of arrival)
+        self.tokens = {"secret": ""}  # token -> user
+        self.writes = []  # of status: (user, the lease's holder, namespace/name)
+        self.answer_next = []  # (predicate of method and path, status, headers): answered once, in place of the normal response
+        self.held = lambda method, path: False  # matching requests wait until release()
+        self.cut_one_in = 0  # responses that are omitted or truncated
         self.has_resource = True
         self.epoch = 0  # watches of an earlier one end
         self.closing_event = None
-        self.port = free_port()  # its own, also while nobody listens
+        self.port = free_port()  # reserved, also while nothing listens
         self.tls = None  # an ssl.SSLContext
 
     # Life
@@ -140,7 +140,7 @@ class FakeKubernetes:
         server.cut_all()
 
     def restore(self):
-        """As from a backup: the objects are there, with versions from before what was told."""
+        """Restores from a backup: objects with older versions than those already sent."""
         with self.changed:
             self.version = 100
             for image in self.objects.values():
@@ -150,7 +150,7 @@ class FakeKubernetes:
             self.oldest = self.version
 
     def forget(self):
-        """What has changed until now is compacted away."""
+        """Compacts all changes until now."""
         with self.changed:
             self.version += 1
             self.oldest = self.version
@@ -172,7 +172,7 @@ class FakeKubernetes:
     # What tests do
 
     def put(self, namespace, name, data):
-        """Creates or changes an object. Raises ValueError where the server would not have it."""
+        """Creates or changes an object. Raises ValueError if the server would refuse it."""
         with self.changed:
             before = self.objects.get((namespace, name))
             image = {"apiVersion": "k8s.nixos.org/v1alpha", "kind": "NixImage", "data": data,
@@ -190,7 +190,7 @@ class FakeKubernetes:
             self._store(image, "MODIFIED" if before else "ADDED")
 
     def _birth(self):
-        """A second for each, so that the oldest are those that were made first."""
+        """One second for each, so that creation times are in order."""
         return f"2026-01-01T{self.version // 3600 % 24:02}:{self.version // 60 % 60:02}:{self.version % 60:02}Z"
 
     def delete(self, namespace, name):
@@ -227,7 +227,7 @@ class FakeKubernetes:
             return [when for m, target, when in self.requests if m == method and part in target]
 
     def fail(self, count, status):
-        """The next `count` requests, whatever they are."""
+        """Fails the next `count` requests of any kind."""
         with self.changed:
             self.answer_next += [(lambda method, path: True, status, {})] * count
 
@@ -253,7 +253,7 @@ class FakeKubernetes:
         method, path = request.command, request.url.path
         with self.changed:
             self.requests.append((method, request.path, time.monotonic()))
-            request.epoch = self.epoch  # a watch that is counted is one that end_watches() ends
+            request.epoch = self.epoch  # a counted watch is one that end_watches() ends
             self._may_cut()
             request.who = self.tokens.get(request.headers.get("Authorization", "").removeprefix("Bearer "))
             if request.headers.get("User-Agent", "").startswith("kubectl"):
@@ -277,7 +277,7 @@ class FakeKubernetes:
                 return self.lease(request, path[len(LEASES) + 1 :])
             if path != COLLECTION:
                 return self.discover(request)
-            gone = int(request.query["resourceVersion"]) < self.oldest  # by what is forgotten later it has only ended
+            gone = int(request.query["resourceVersion"]) < self.oldest  # versions compacted later only end the watch
         self.watch(request, gone)
 
     def list(self, request):
@@ -329,7 +329,7 @@ class FakeKubernetes:
 
     def apply(self, request, namespace, name, stored):
         if has_hung_up(request.connection):
-            raise Cut  # of who has ended meanwhile, and may have given the lease back
+            raise Cut  # from a process that has ended meanwhile and may have released the lease
         patch = json.loads(request.body)
         self.writes.append((request.who, self.holder(), f"{namespace}/{name}"))
         if wrong := problems_of_apply(patch, request.headers["Content-Type"], request.query, name):
@@ -389,7 +389,7 @@ class FakeKubernetes:
         request.answer(200, given)
 
     def discover(self, request):
-        """What kubectl asks before, and beside, what it is told to do."""
+        """The discovery requests of kubectl."""
         path = request.url.path
         groups = {"k8s.nixos.org": "v1alpha"}
         resource = {"name": "niximages", "singularName": "niximage", "namespaced": True, "kind": "NixImage", "shortNames": ["nixi"],
@@ -417,7 +417,7 @@ class FakeKubernetes:
 
     @staticmethod
     def core_event(event):
-        """The same event as of v1, as kubectl reads them."""
+        """The same event in the v1 form that kubectl reads."""
         return {"apiVersion": "v1", "kind": "Event", "metadata": event["metadata"], "involvedObject": event["regarding"],
                 "reason": event["reason"], "message": event["note"], "type": event["type"], "action": event["action"],
                 "eventTime": event["eventTime"], "reportingComponent": event["reportingController"],

@@ -1,4 +1,4 @@
-"""FastCGI by hand: a worker's end, which answers as a test tells it to, and the web server's."""
+"""A minimal FastCGI implementation: a worker whose responses a test defines, and a web server's end."""
 
 import os
 import re
@@ -30,7 +30,7 @@ def _record(kind: int, content: bytes) -> bytes:
 
 
 def request(target: str, keep: bool = False, **parameters: str) -> bytes:
-    """What a web server sends for a GET; with `keep` it asks that the connection stay open."""
+    """A web server's GET request; `keep` asks to keep the connection open."""
     pairs = {"REQUEST_METHOD": "GET", "REQUEST_URI": target, "REMOTE_ADDR": "127.0.0.1", **parameters}
     packed = b"".join(struct.pack(">II", len(n) | 1 << 31, len(v) | 1 << 31) + n.encode() + v.encode() for n, v in pairs.items())
     return _record(BEGIN, struct.pack(">HB5x", 1, int(keep))) + _record(PARAMS, packed) + _record(PARAMS, b"") + _record(STDIN, b"")
@@ -38,13 +38,13 @@ def request(target: str, keep: bool = False, **parameters: str) -> bytes:
 
 def connect(path) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.connect(str(path))  # without a limit it waits where the backlog is full; with one, it fails at once
+    connection.connect(str(path))  # without a timeout it waits if the backlog is full; with one, it fails at once
     connection.settimeout(60)
     return connection
 
 
 def answer_on(connection: socket.socket) -> bytes:
-    """The CGI answer that comes on it, up to its end; what there is of it where the worker hangs up."""
+    """The CGI response on this connection; a partial one if the worker hangs up."""
     answer = b""
     with connection.makefile("rb") as stream:
         while len(head := stream.read(8)) == 8:
@@ -59,14 +59,14 @@ def answer_on(connection: socket.socket) -> bytes:
 
 
 def ask(path, target: str, **parameters: str) -> bytes:
-    """The CGI answer of the worker at `path`, without a web server between."""
+    """The CGI response of the worker at `path`, without a web server."""
     with connect(path) as connection:
         connection.sendall(request(target, **parameters))
         return answer_on(connection)
 
 
 def answers_at(path) -> bool:
-    """Whether a worker serves there: the socket's name is there before anybody listens, and before all else is done."""
+    """Whether a worker serves at `path`. The socket's name exists before the worker listens and is ready."""
     try:
         return ask(path, "/healthz").startswith(b"Status: 200")
     except OSError:
@@ -74,13 +74,13 @@ def answers_at(path) -> bool:
 
 
 def waiting_at(path) -> int:
-    """How many requests wait for builds, by the worker there."""
+    """Number of requests of that worker that wait for builds."""
     return int(re.search(rb"^nixery_requests_waiting (\d+)$", ask(path, "/metrics"), re.M)[1])
 
 
 class Responder:
-    """`answer(parameters)` returns the CGI answer's bytes, or None to hang up without one. `requests` is what came;
-    `kept` tells which asked to keep the connection."""
+    """`answer(parameters)` returns the CGI response's bytes, or None to hang up without one. `requests` are the received ones;
+    `kept` says which asked to keep the connection open."""
 
     def __init__(self, path, answer):
         self.answer, self.requests, self.bodies, self.kept = answer, [], [], []

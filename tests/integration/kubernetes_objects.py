@@ -1,4 +1,4 @@
-"""What an API server would say of objects, without one: of their fields, of Pod Security, of who may do what."""
+"""Checks objects like an API server: fields, Pod Security and permissions."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ KUSTOMIZATIONS = {"base": ROOT / "packaging/kubernetes/base", "deployment": ROOT
 
 
 class Types:
-    """Kubernetes' own types, from the Go client's sources: which fields there are, and of what kind."""
+    """Kubernetes' types from the Go client's sources: their fields and the types of these."""
 
     def __init__(self, client: Path):
         text = (client / "applyconfigurations/internal/internal.go").read_text()
@@ -20,7 +20,7 @@ class Types:
         self.types = {each["name"]: each for each in document["types"]}
 
     def problems(self, thing: dict) -> list[str]:
-        """Unknown fields and values of the wrong kind. Of a CustomResourceDefinition nothing is known here."""
+        """Unknown fields and values of the wrong type. CustomResourceDefinitions are not checked here."""
         group, _, version = thing["apiVersion"].rpartition("/")
         name = f"io.k8s.api.{(group or 'core').split('.')[0]}.{version}.{thing['kind']}"
         if name not in self.types:
@@ -63,7 +63,7 @@ class Types:
 
 
 def find(things: list[dict], kind: str, name: str = "nixery") -> dict:
-    """The one of this kind whose name begins so."""
+    """The object of this kind whose name has this prefix."""
     (found,) = [thing for thing in things if thing["kind"] == kind and thing["metadata"]["name"].startswith(name)]
     return found
 
@@ -73,7 +73,7 @@ def pods(things: list[dict]) -> list[dict]:
 
 
 def unrestricted(pod: dict) -> set[str]:
-    """What of a pod Pod Security's level `restricted` forbids (kubernetes.io: Pod Security Standards, v1.32)."""
+    """What Pod Security's level `restricted` forbids in a pod (kubernetes.io: Pod Security Standards, v1.32)."""
     found = {f"{field}" for field in ("hostNetwork", "hostPID", "hostIPC") if pod.get(field)}
     allowed = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
     found |= {f"volume {volume['name']}: {kind}" for volume in pod["volumes"] for kind in set(volume) - {"name"} - allowed}
@@ -97,7 +97,7 @@ def unrestricted(pod: dict) -> set[str]:
 
 
 class Permissions:
-    """What a service account may do, by the roles and bindings among `things`."""
+    """A service account's permissions by the roles and bindings among `things`."""
 
     def __init__(self, things: list[dict], namespace: str, account: str):
         self.rules = []  # (namespace or None for all, API group, resource, verb, names or None for any)
@@ -116,7 +116,7 @@ class Permissions:
                 ]  # fmt: skip
 
     def allowing(self, group, resource, verb, namespace, name) -> set:
-        """The rules by which it is allowed; none: it is forbidden. A name that is asked for must be one of a rule's."""
+        """The rules that allow the request; none: it is forbidden. A requested name must be one of a rule's names."""
         return {
             rule for rule in self.rules
             if rule[1:4] == (group, resource, verb) and rule[0] in (None, namespace) and (rule[4] is None or name in rule[4])
@@ -124,7 +124,7 @@ class Permissions:
 
 
 def attributes(method: str, path: str, query: dict) -> tuple:
-    """A request as an API server sees it when it asks who may: group, resource with subresource, verb, namespace, name."""
+    """A request's attributes for authorization: group, resource with subresource, verb, namespace, name."""
     parts = path.strip("/").split("/")
     assert parts[0] == "apis", path
     group, rest = parts[1], parts[3:]

@@ -1,4 +1,4 @@
-"""What a Kubernetes API server demands of the objects that the controller sends, and what it makes of them."""
+"""How a Kubernetes API server validates and stores the objects that the controller sends."""
 
 import copy
 import datetime
@@ -31,14 +31,14 @@ FORMATS.checks("date-time")(_is_date_time)
 
 
 class ImageRules:
-    """The CustomResourceDefinition's schema, as a server applies it; of its CEL rules the one on names."""
+    """Applies the CustomResourceDefinition's schema like a server; of its CEL rules only the one on names."""
 
     def __init__(self):
         self.schema = image_schema()
         self.validator = jsonschema.Draft202012Validator(self.schema, format_checker=FORMATS)
 
     def admitted(self, image: dict) -> dict:
-        """With defaults and without unknown fields, as it is stored. Raises ValueError."""
+        """The stored object: with defaults and without unknown fields. Raises ValueError."""
         image = copy.deepcopy(image)
         self._default(image, self.schema)
         if problem := next(iter(self.problems(image)), None):
@@ -126,7 +126,7 @@ def problems_of_lease(lease: dict, namespace: str) -> list[str]:
 
 
 def problems_of_apply(patch: dict, content_type: str, query: dict, name: str) -> list[str]:
-    """Server-side apply of a status; a resourceVersion is the server's to compare."""
+    """Server-side apply of a status; the caller compares the resourceVersion."""
     metadata = patch.get("metadata", {})
     checks = {
         "type": content_type == "application/apply-patch+yaml",

@@ -1,4 +1,4 @@
-"""What is mounted below a directory of a test's own, and an end of it: container engines leave some behind."""
+"""Lists and unmounts mounts below a test's directory, which container engines may leave behind."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,10 @@ from registry import wait_for
 
 
 def mounts_below(directory: Path) -> list[str]:
-    """In the order in which they were made."""
+    """In the order of their creation."""
     points = []
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        # Blanks and the like are written as \040.
+        # Blanks and similar characters are written as \040.
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), line.split()[4])
         if directory.resolve() in Path(point).parents:
             points.append(point)
@@ -20,6 +20,6 @@ def mounts_below(directory: Path) -> list[str]:
 
 def unmount_below(directory: Path):
     for point in reversed(mounts_below(directory)):
-        # An engine that has just ended may still be at it: then it is busy for a moment, or gone meanwhile.
+        # An engine that has just ended may still be unmounting: the mount is busy for a moment, or already gone.
         gone = lambda: run(program("umount", "mount"), point).returncode == 0 or point not in mounts_below(directory)
         wait_for(gone, f"nobody to use {point}")

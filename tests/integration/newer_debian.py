@@ -1,4 +1,4 @@
-"""Programs that Debian 12 has not, out of a later suite of the same archive, unpacked for the tests and not installed."""
+"""Programs that Debian 12 lacks, from a later suite of the same archive; unpacked for the tests, not installed."""
 
 import re
 import subprocess
@@ -8,7 +8,7 @@ from shared import locked, made_once
 
 
 def archive() -> str:
-    """Where this machine takes Debian's packages from."""
+    """The Debian mirror of this machine."""
     printed = subprocess.run(["apt-get", "indextargets", "--format", "$(REPO_URI)"], capture_output=True, text=True, check=True)
     found = [uri for uri in printed.stdout.splitlines() if re.search(r"/debian/?$", uri)]
     assert found, f"apt knows no archive of Debian's: {printed.stdout!r}"
@@ -25,7 +25,7 @@ def _options(directory: Path) -> list[str]:
 
 
 def fetch_index(suite: str, directory: Path):
-    """An apt of its own, which checks against the archive's keys."""
+    """With its own apt state, which checks the archive's keys."""
     for part in ("lists/partial", "archives/partial", "etc", "root"):
         (directory / part).mkdir(parents=True)
     (directory / "status").touch()
@@ -34,7 +34,7 @@ def fetch_index(suite: str, directory: Path):
 
 
 def unpack(suite: str, *packages: str) -> Path:
-    """The files of `packages`, and perhaps of others of the suite, which this machine does not have."""
+    """The files of `packages` from that suite, and of their dependencies that this machine lacks."""
     directory = made_once(suite, lambda directory: fetch_index(suite, directory))
     with locked(suite):
         missing = [package for package in packages if not list(directory.glob(f"{package}_*.deb"))]

@@ -1,10 +1,10 @@
-"""Package sets of the tests' own, whose packages no earlier test can have built."""
+"""Package sets whose packages no earlier test can have built."""
 
 import shutil
 import uuid
 from pathlib import Path
 
-# Thirty packages that are built in an instant and need each other, so that images share paths.
+# Thirty packages that build instantly and depend on each other, so that images share paths.
 THIRTY_PACKAGES = """
 { system, ... }:
 let
@@ -19,14 +19,14 @@ in builtins.listToAttrs (builtins.genList (n: { name = "p${toString n}"; value =
 
 
 def write_package_set(directory: Path, text: str) -> Path:
-    """Makes `directory` a package set: `text`, with SALT replaced by what no other package's name has."""
+    """Makes `directory` a package set: `text`, with SALT replaced by a unique text."""
     directory.mkdir()
     (directory / "default.nix").write_text(text.replace("SALT", uuid.uuid4().hex))
     return directory
 
 
 def copy_with_new_slow_packages(package_set: Path, directory: Path) -> Path:
-    """A copy of the package set of conftest.py whose slow packages nobody has built."""
+    """A copy of conftest.py's package set with unbuilt slow packages."""
     shutil.copytree(package_set, directory)
     file = directory / "test-packages.nix"
     text = file.read_text()

@@ -1,16 +1,16 @@
-"""HTTP by hand, for requests that no client library would send."""
+"""Raw HTTP, for requests that no client library would send."""
 
 import http.client
 import socket
 
 
 def exchange(port: int, request: bytes, method: str = "GET") -> http.client.HTTPResponse:
-    """Sends the bytes as they are; `body` of the answer is read already."""
+    """Sends the bytes unchanged; the response's `body` is read already."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         try:
             connection.sendall(request)
         except (BrokenPipeError, ConnectionResetError):
-            pass  # answered before all was read
+            pass  # the response came before the whole request was read
         response = http.client.HTTPResponse(connection, method=method)
         response.begin()
         response.body = response.read()

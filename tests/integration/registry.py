@@ -1,4 +1,4 @@
-"""A registry of our own: nginx with the two drop-in files as they are, a worker, a tree and a state directory."""
+"""A registry for tests: nginx with the two configuration files unchanged, a worker, a tree and a state directory."""
 
 import hashlib
 import http.client
@@ -53,7 +53,7 @@ def free_port() -> int:
 
 
 def wait_for(condition, what: str, seconds: float = 60):
-    """Polls until `condition()` is true; an event that does not come is a failure that says which."""
+    """Polls until `condition()` is true; on timeout, fails with the event's name."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         value = condition()
@@ -64,7 +64,7 @@ def wait_for(condition, what: str, seconds: float = 60):
 
 
 def nix_settings() -> dict[str, str]:
-    """What single-user root needs; a multi-user install is used as it is."""
+    """Settings for single-user root; a multi-user installation is used unchanged."""
     if os.path.exists("/nix/var/nix/daemon-socket/socket"):
         return {"NIX_REMOTE": "daemon"}
     return {"NIX_CONFIG": "build-users-group =\nsandbox = false\nsubstituters =\nfilter-syscalls = false"}
@@ -92,7 +92,7 @@ class Answer:
 
 class Registry:
     server = ""  # more directives of the server {}
-    retries = True  # whether nginx asks again when no worker answers
+    retries = True  # whether nginx retries if no worker responds
 
     def __init__(self, directory: Path, settings: dict[str, str]):
         self.dir = directory
@@ -100,7 +100,7 @@ class Registry:
         self.state = directory / "state"
         self.port = free_port()
         self.socket = directory / "nixery.sock"
-        self.process_options = {}  # of the worker: as whom it runs
+        self.process_options = {}  # of the worker: its user
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("NIXERY_", "NIX_"))},
             **nix_settings(),
@@ -130,7 +130,7 @@ class Registry:
             ["nginx", "-c", str(self.dir / "nginx.conf"), "-e", str(self.dir / "nginx-error.log"), "-g", "daemon off;"]
         )
         wait_for(self._nginx_answers, "nginx to answer")
-        # The first answers before there is a second, and whoever sends old ones away has to know both.
+        # The first nginx process answers before there is a second, and callers that wait for old ones must know both.
         wait_for(lambda: len(self.nginx_workers()) == 2, "nginx's other worker")
 
     def _nginx_answers(self):
@@ -177,7 +177,7 @@ class Registry:
         return f"127.0.0.1:{self.port}"
 
     def request(self, method: str, target: str, headers: dict[str, str] = {}, timeout: float = 300) -> Answer:
-        """Until nginx has closed the connection: by then the request is in its log."""
+        """Reads until nginx closes the connection: by then the request is in its log."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.putrequest(method, target, skip_accept_encoding=True)
@@ -204,7 +204,7 @@ class Registry:
         return self._follow(f"/v2/{name}/blobs/{digest}", 300)
 
     def _follow(self, target: str, timeout: float) -> Answer:
-        """As clients do: redirects are followed, up to ten."""
+        """Like clients: follows up to ten redirects."""
         for _ in range(11):
             answer = self.get(target, timeout=timeout)
             if answer.status != 307:
@@ -213,7 +213,7 @@ class Registry:
         raise AssertionError("more than ten redirects")
 
     def pull(self, name: str) -> Answer:
-        """The manifest, once every blob of it is proven."""
+        """The manifest, after checking every blob of it."""
         manifest = self.manifest(name)
         assert manifest.status == 200, manifest.body
         for link in [manifest.json["config"], *manifest.json["layers"]]:
@@ -231,20 +231,20 @@ class Registry:
         return subprocess.run([NIXERY, *words], env={**self.env, **settings}, capture_output=True, text=True, timeout=600)
 
     def events(self, name: str) -> list[dict]:
-        """The worker's log lines about `name`."""
-        written = self.worker_log.read_bytes().rpartition(b"\n")[0]  # whole lines: of the last, there may be a part as yet
+        """The worker's log lines with the event `name`."""
+        written = self.worker_log.read_bytes().rpartition(b"\n")[0]  # whole lines: the last one may be incomplete
         lines = [json.loads(line) for line in written.decode().split("\n") if line.startswith("{")]
         return [line for line in lines if line["event"] == name]
 
     def worker_requests(self, about: str = "") -> int:
-        """How many requests nginx has handed to a worker, of those in whose target `about` is."""
+        """Number of requests with `about` in their target that nginx has passed to a worker."""
         return sum(1 for line in (self.dir / "access.log").read_text().splitlines() if str(self.socket) in line and about in line)
 
     def files(self) -> set[str]:
         return {str(p.relative_to(self.dir)) for top in (self.tree, self.state) for p in top.rglob("*") if not p.is_dir()}
 
     def forget(self):
-        """Empties tree and state, as on a new host."""
+        """Empties tree and state, like a new host."""
         for top in (self.tree, self.state):
             shutil.rmtree(top, ignore_errors=True)
         self.tree.mkdir()

@@ -1,4 +1,4 @@
-"""What takes long to make and is the same for all tests: made once in a test run, whichever process needs it first.
+"""Slow artifacts that all tests share: made once in a test run by the first process that needs them.
 
 pytest-xdist's workers are processes, and tests/run starts pytest more than once. NIXERY_TEST_SHARED names the directory of
 the run; without one, the first process of the run makes it, and removes it at its end.
@@ -16,7 +16,7 @@ VARIABLE = "NIXERY_TEST_SHARED"
 
 
 def begin() -> Callable[[], None]:
-    """To be called before any test; what it returns, at the end."""
+    """Call it before any test, and the returned function at the end."""
     if VARIABLE in os.environ:
         return lambda: None
     directory = tempfile.mkdtemp(prefix="nixery-shared-")
@@ -32,7 +32,7 @@ def locked(name: str):
 
 
 def made_once(name: str, make: Callable[[Path], object]) -> Path:
-    """A directory in which `make` was called, in this process or another one. If it fails, it is not tried again."""
+    """A directory made by `make`, in this process or another one. A failure is not retried."""
     directory = Path(os.environ[VARIABLE]) / name
     done, failed = directory.with_suffix(".done"), directory.with_suffix(".failed")
     with locked(name):

@@ -1,5 +1,5 @@
-"""A disk that is full, a state that cannot be written, many who ask for the same, workers that share a tree, clients that
-hardly read: it says what is wrong, serves what is there, and goes on when it can."""
+"""A full disk, an unwritable state, many clients of the same image, workers that share a tree, slow readers: the registry
+reports the problem, serves existing images, and recovers."""
 
 import fcntl
 import json
@@ -20,7 +20,7 @@ from registry import NIXERY, wait_for
 
 @contextmanager
 def disk_of(path, size):
-    """A file system of its own, with so many bytes; only root can mount one."""
+    """A file system of that many bytes; only root can mount one."""
     path.mkdir(exist_ok=True)
     check("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path))
     try:
@@ -31,12 +31,12 @@ def disk_of(path, size):
 
 @pytest.fixture
 def counted(directory):
-    """A PATH on which evaluations and builds leave a line each in a file; they go on once the file `gate` is there."""
+    """A PATH on which evaluations and builds append a line to a file and then wait for the file `gate`."""
     shims = directory / "shims"
     shims.mkdir()
     for name, mark in (("nix-instantiate", "evaluation"), ("nix-store", "$*")):
         shim = shims / name
-        # An evaluation of nothing that was asked for is the worker's own probe.
+        # The worker's own probe is not counted.
         shim.write_text(f"""#!/bin/sh
             case "{name} $*" in nix-store*|*resolve.nix*) ;; *) exec {program(name, "nix-bin")} "$@" ;; esac
             echo "{mark}" >> {directory}/runs
@@ -51,7 +51,7 @@ def counted(directory):
 def test_two_hundred_clients_and_two_workers_make_one_evaluation_and_one_build(new_registry, packages, counted, directory):
     env, runs = counted
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_HOP_SECONDS="80", NIXERY_EVAL_TIMEOUT="300", **env)
-    # Another host's worker, on the same directories; nginx deals requests out to both.
+    # Another host's worker, on the same directories; nginx distributes requests to both.
     other = f"{directory}/other.sock"
     conf = registry.dir / "nixery-http.conf"
     conf.write_text(conf.read_text().replace(f"server unix:{registry.socket};", f"server unix:{registry.socket}; server unix:{other};"))
@@ -78,7 +78,7 @@ def test_two_hundred_clients_and_two_workers_make_one_evaluation_and_one_build(n
     assert runs().count("evaluation") == 1
     assert len([run for run in runs() if "--realise" in run and "--dry-run" not in run and "/state/probe/" not in run]) == 1, runs()
     used = (registry.dir / "access.log").read_text()
-    assert other in used and str(registry.socket) in used  # both were asked
+    assert other in used and str(registry.socket) in used  # both got requests
 
 
 def test_a_full_tree_is_503_serves_existing_images_and_recovers(new_registry, packages):
@@ -97,7 +97,7 @@ def test_a_full_tree_is_503_serves_existing_images_and_recovers(new_registry, pa
         assert "a problem of its own" in answer.error["message"] and int(answer.headers["Retry-After"]) > 0
         assert any("No space left on device" in event["error"] for event in registry.events("build failed"))
         assert registry.manifest("p4").status == 200
-        assert not list((registry.tree / "incoming").iterdir())  # nothing half-written stays
+        assert not list((registry.tree / "incoming").iterdir())  # no partial file stays
         filler.unlink()
         assert registry.manifest("p29/p28").status == 200
         assert registry.nixery("verify").returncode == 0
@@ -118,7 +118,7 @@ def test_an_unwritable_state_is_503_and_built_images_are_served(new_registry, pa
         assert registry.manifest("p6").status == 200
         registry.stop_worker()
         remount("ro")
-        # A worker that starts then says why it cannot.
+        # A worker that starts now reports why it cannot.
         done = subprocess.run([NIXERY, "serve"], env=registry.env, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1 and str(registry.state) in done.stderr and "Read-only" in done.stderr, done.stderr
 
@@ -128,14 +128,14 @@ def test_slow_readers_do_not_delay_other_clients(new_registry, packages):
     manifest = registry.manifest("p29")
     assert manifest.status == 200
     layer = manifest.json["layers"][0]["digest"]
-    # A list of a megabyte, more than nginx keeps in memory of an answer: it is the worker that makes it.
+    # A list of a megabyte, more than nginx buffers in memory; a worker makes it.
     for n in range(5000):
         Tree(registry.tree).add_tag(f"{'long' * 50}-{n}", "latest", manifest.headers["Docker-Content-Digest"])
     stop, begun = threading.Event(), []
 
     def sip(target):
         with socket.socket() as client:
-            # Before it connects: with the large segments of loopback, the kernel would take a whole answer off nginx's hands.
+            # Before it connects: otherwise the kernel would buffer a whole response on loopback.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
             client.settimeout(120)
@@ -146,7 +146,7 @@ def test_slow_readers_do_not_delay_other_clients(new_registry, packages):
                 if not client.recv(1):
                     return
 
-    # Hits, misses and errors alike, more of them than the worker has threads. Each has some minutes to read.
+    # Hits, misses and errors, more than the worker has threads. Each has some minutes to read.
     targets = [f"/v2/p29/blobs/{layer}", "/v2/p28/manifests/latest", "/v2/no-such-package/manifests/latest", "/v2/_catalog"] * 5
     sippers = [threading.Thread(target=sip, args=(target,)) for target in targets]
     for sipper in sippers:
@@ -162,7 +162,7 @@ def test_slow_readers_do_not_delay_other_clients(new_registry, packages):
 
 
 def test_a_clock_that_jumps_loses_nothing(new_registry, packages, directory):
-    """The worker's clock only: a library tells it another time."""
+    """Only the worker's clock: a preloaded library changes it."""
     source = directory / "clock.c"
     source.write_text(
         "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <stdlib.h>\n#include <time.h>\n"
@@ -191,7 +191,7 @@ def test_a_clock_that_jumps_loses_nothing(new_registry, packages, directory):
 
 @contextmanager
 def held(path):
-    """A lock of the registry's, as another process on the same state would hold it; of keys.lock, every key."""
+    """Holds a lock of the registry like another process on the same state; of keys.lock, every key."""
     with open(path, "a") as file:
         (fcntl.lockf if path.name == "keys.lock" else fcntl.flock)(file, fcntl.LOCK_EX)
         yield
@@ -199,7 +199,7 @@ def held(path):
 
 @pytest.fixture
 def untagged(new_registry, packages):
-    """A registry with one image whose tag is away, the file of build locks, and what puts the tag back."""
+    """A registry with one image whose tag was removed, the file of build locks, and a function that restores the tag."""
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_BUILDS="4", NIXERY_HOP_SECONDS="6")
     assert registry.manifest("p20/p21").status == 200
     tag, aside = registry.tree / "tags/p20/p21/_tags/latest", registry.dir / "tag"
@@ -210,7 +210,7 @@ def untagged(new_registry, packages):
 def test_sigterm_ends_a_worker_that_waits_for_another_process_build(untagged):
     registry, lock, _ = untagged
     with held(lock):
-        assert registry.get("/v2/p20/p21/manifests/latest").status == 307  # its flight waits for the lock
+        assert registry.get("/v2/p20/p21/manifests/latest").status == 307  # its job waits for the lock
         assert registry.stop_worker() == 0
         registry.start_worker()
         assert registry.get("/v2/p20/p21/manifests/latest").status == 307
@@ -218,7 +218,7 @@ def test_sigterm_ends_a_worker_that_waits_for_another_process_build(untagged):
 
 
 def test_a_waiting_collection_delays_no_other_client(untagged):
-    """Two spellings of one image share a flight, and the second one's tag needs the tree, which a collection keeps."""
+    """Two spellings of one image share a job, and the second one's tag needs the tree lock, which a collection holds."""
     registry, lock, put_back = untagged
 
     with ThreadPoolExecutor(2) as pool, ExitStack() as collection:
@@ -227,7 +227,7 @@ def test_a_waiting_collection_delays_no_other_client(untagged):
             wait_for(lambda: fastcgi.waiting_at(registry.socket) == 1, "the first client to wait")
             second = pool.submit(registry.manifest, "p21/p20")
             wait_for(lambda: fastcgi.waiting_at(registry.socket) == 2, "the second to wait")
-            put_back()  # the flight finds it, and has nothing to publish
+            put_back()  # the job finds it and has nothing to publish
             collection.enter_context(held(registry.state / "locks/gate.lock"))
         assert registry.get("/v2/p22/manifests/latest", timeout=30).status == 307
         collection.close()

@@ -1,4 +1,4 @@
-"""Who may pull: the access samples in nginx/, as they are but for paths and ports."""
+"""Access control: the samples in nginx/, unchanged except for paths and ports."""
 
 import base64
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 @contextmanager
 def guarded(package_set, http: str = "", server: str = "", **settings: str):
     with started(package_set, settings) as registry:
-        registry.manifest("hello"), registry.manifest("jq")  # built before anybody stands guard
+        registry.manifest("hello"), registry.manifest("jq")  # built before access is restricted
         text = (registry.dir / "nginx.conf").read_text()
         (registry.dir / "nginx.conf").write_text(text.replace("  server {", f"  {http}\n  server {{\n    {server}", 1))
         old = registry.nginx_workers()
@@ -44,7 +44,7 @@ def with_passwords(package_set, tmp_path_factory):
     for place in (users, users.parent, users.parent.parent):
         place.chmod(0o755)
     server = sample("nixery-access-basic.conf", **{"/etc/nginx/nixery/users": str(users)})
-    # hello stands for what is internal: a package, so that it can be built.
+    # hello is the internal repository: a package, so that it can be built.
     rules = sample("nixery-access-rules.conf").replace("internal/", "hello/")
     with guarded(package_set, rules, server) as registry:
         yield registry
@@ -61,7 +61,7 @@ def test_without_a_password_everything_is_401(with_passwords, target):
     for headers in ({}, basic("alice", "wrong"), basic("mallory", "alice's secret"), {"Authorization": "Bearer x"}):
         for method in ("GET", "HEAD"):
             answer = with_passwords.request(method, target, headers)
-            # A rule may say no before the password is looked at: the rule, not the registry, is what is told then.
+            # A rule may deny the request before the password is checked.
             if headers.get("Authorization", "").startswith("Basic ") and target == "/v2/_catalog" and answer.status == 403:
                 continue
             assert answer.status == 401, (headers, answer.body)
@@ -160,7 +160,7 @@ def test_anonymous_tokens_are_valid_for_public_repositories(with_tokens):
 def test_a_miss_is_built_behind_a_token(with_tokens):
     mine = token(with_tokens, "hello/jq", ALICE)
     assert with_tokens.get("/v2/hello/jq/manifests/latest", mine).status == 200
-    # The worker was asked for the image, not for what the check was asked for.
+    # The worker got the image's path, not the check's.
     assert (with_tokens.tree / "tags/hello/jq/_tags/latest").is_symlink()
 
 

@@ -23,7 +23,7 @@ DEPLOYMENT = {"mode": "deployment", "controller": {"host": "registry.example.org
 
 
 def merged(below, above):
-    """As Helm merges values: objects by their fields; null takes a field away."""
+    """Merges values like Helm: objects by their fields; null removes a field."""
     if not isinstance(below, dict) or not isinstance(above, dict):
         return above
     both = {**below, **{name: merged(below.get(name), value) for name, value in above.items()}}
@@ -33,7 +33,7 @@ def merged(below, above):
 class Chart:
     def __init__(self, directory: Path):
         self.program = directory / "render"
-        source = directory / "src/render_chart"  # Debian's Go packages lie in a GOPATH
+        source = directory / "src/render_chart"  # Debian's Go packages are in a GOPATH
         shutil.copytree(ROOT / "tests/integration/render_chart", source)
         env = {"GOPATH": f"{directory}:/usr/share/gocode", "GO111MODULE": "off", "GOFLAGS": "", "GOCACHE": str(directory / "cache")}
         check(program("go", "golang-go"), "build", "-o", str(self.program), "render_chart", env=env)
@@ -68,7 +68,7 @@ def chart():
 
 
 def alike(things):
-    """Without what only Helm or only kustomize adds: labels, hashes in names, checksums."""
+    """Removes what only Helm or only kustomize adds: labels, hashes in names, checksums."""
     text = yaml.safe_dump([thing for thing in things if thing["kind"] not in ("Namespace", "CustomResourceDefinition")])
     for thing in things:
         name = thing["metadata"]["name"]
@@ -95,7 +95,7 @@ def without_labels(fields):
     for name in [name for name in fields if name.startswith(("app.kubernetes.io/", "helm.sh/"))]:
         del fields[name]
     for container in fields.get("containers", []) + fields.get("initContainers", []):
-        container.pop("imagePullPolicy", None)  # the default, as the chart has it
+        container.pop("imagePullPolicy", None)  # the chart's default
     return fields
 
 
@@ -247,7 +247,7 @@ def test_notes_say_where_the_registry_is(chart):
 
 def test_the_helm_substitute_is_strict(chart):
     """A misspelt value is an error, not an empty text."""
-    done = chart.run({"persistence": {"nix": {"size": None}}})  # not looked at in mode daemonset
+    done = chart.run({"persistence": {"nix": {"size": None}}})  # not used in mode daemonset
     assert done.returncode == 0, done.stderr
     done = chart.run({"mode": "deployment", "persistence": {"nix": {"size": None}}})
     assert done.returncode != 0 and "size" in done.stderr

@@ -1,4 +1,4 @@
-"""The clients that people have, each with each kind of image."""
+"""Common clients, each with each kind of image."""
 
 import json
 import os

@@ -164,7 +164,7 @@ def test_popularity_counts_built_images_and_is_accepted_as_a_setting(new_registr
     assert done.returncode == 1 and "NIX_POPULARITY_URL" in done.stderr
 
 
-# By hand, on a host whose worker is somebody else
+# By hand, on a host whose worker is another user
 
 
 def test_settings_come_from_the_given_file(new_registry, directory):
@@ -180,7 +180,7 @@ def test_settings_come_from_the_given_file(new_registry, directory):
 
     assert dropped() == [] and dropped("--settings", str(file)) == ["jq:latest"]
     assert dropped("--settings", str(file), "--keep", "jq") == []
-    # It counts more than the environment, as in a unit.
+    # It takes precedence over the environment, as in a unit.
     shown = registry.nixery("config", "--json", "--settings", str(file), NIXERY_MAX_LAYERS="9").stdout
     assert json.loads(shown)["NIXERY_MAX_LAYERS"]["value"] == "7"
     done = registry.nixery("gc", "--settings", f"{directory}/absent")
@@ -198,7 +198,7 @@ def test_every_command_with_settings_accepts_a_settings_file(registry, directory
 
 @contextmanager
 def of_nobody(directory):
-    """Tree and state of a worker that is nobody, and nix-daemon; no worker runs."""
+    """Tree and state of a worker with the user nobody, and nix-daemon; no worker runs."""
     directory.chmod(0o755)
     for name, bits in (("tree", 0o755), ("state", 0o700), ("home", 0o700), ("packages", 0o755)):
         (directory / name).mkdir()
@@ -213,7 +213,7 @@ def of_nobody(directory):
 def test_root_makes_no_files_that_the_worker_cannot_open(directory):
     with of_nobody(directory) as registry:
         for words in (["gc", "--dry-run"], ["verify"], ["plan", "tool"], ["build", "tool"], ["images"], ["gc"], ["verify", "--repair"]):
-            # As strict as root's own umask may be.
+            # Like a strict umask of root.
             done = subprocess.run([NIXERY, *words], env=registry.env, capture_output=True, text=True, timeout=300, umask=0o077)
             assert done.returncode == 0, (words, done.stderr)
             assert f"acting as nobody, the owner of {registry.state}\n" in done.stderr and "acting" not in done.stdout

@@ -1,4 +1,4 @@
-"""The manual page and the completions, as the real programs read them."""
+"""The manual page and the completions, tested with the real programs."""
 
 import os
 import pty
@@ -28,7 +28,7 @@ def completions(directory):
 
 
 class Shell:
-    """One at a terminal; what is typed is run by a function `nixery` that prints the words it got."""
+    """A shell at a terminal, with a function `nixery` that prints its arguments."""
 
     def __init__(self, words: list[str], directory, prepare: str):
         self.ours, theirs = pty.openpty()
@@ -50,7 +50,7 @@ class Shell:
         return found[0]
 
     def completed(self, typed: str) -> str:
-        """What stands in the line after TAB."""
+        """The line after TAB."""
         self.type(typed + "\t\n")
         return self.wait_for(r"GOT:[^\r\n]*\r").removeprefix("GOT:").strip()
 
@@ -77,7 +77,7 @@ def test_a_shell_at_a_terminal_completes_commands_options_and_values(completions
     running = Shell(words, completions, prepare)
     try:
         for typed, wanted in CASES.items():
-            # zsh takes a directory's slash away again when the line ends.
+            # zsh removes a directory's slash again at the end of the line.
             assert running.completed(f"nixery {typed}").rstrip("/") == wanted
     finally:
         running.stop()
@@ -118,7 +118,7 @@ def test_the_manual_has_every_command_option_and_setting_without_warnings(direct
     check(str(ROOT / "packaging/man/generate"), NIXERY, str(ROOT / "nix/resolve.nix"), str(page))
     done = subprocess.run([program("man", "man-db"), "--warnings", "-l", "-Tutf8", str(page)], env={**os.environ, "MANWIDTH": "120", "LC_ALL": "C.UTF-8"},
                           capture_output=True, text=True)  # fmt: skip
-    # A long address cannot be broken, and that is all.
+    # The only warnings are about long URLs, which cannot be broken.
     complaints = [line for line in done.stderr.splitlines() if not line.endswith("cannot adjust line")]
     assert done.returncode == 0 and complaints == [], done.stderr
     shown = re.sub(r".\x08|\x1b\[[0-9;]*m", "", done.stdout)

@@ -1,5 +1,5 @@
-"""Packages whose files lead out of their store path: what an image holds depends on its closure alone, and the worker
-reads nothing else."""
+"""Packages with links out of their store path: an image's contents depend on its closure only, and the worker
+reads no other files."""
 
 import gzip
 import io
@@ -26,7 +26,7 @@ PACKAGES
 
 
 class Set:
-    """A package set of Nix expressions; `outside` is a directory of the host's."""
+    """A package set of Nix expressions; `outside` is a directory of the host."""
 
     def __init__(self, directory: Path):
         self.directory = directory / "set"
@@ -49,7 +49,7 @@ def hostile(directory):
 
 
 def members(registry, name: str) -> dict[str, tarfile.TarInfo]:
-    """Of all layers, by name."""
+    """The members of all layers, by name."""
     found = {}
     for layer in registry.pull(name).json["layers"]:
         with tarfile.open(fileobj=io.BytesIO(gzip.decompress(registry.blob(name, layer["digest"]).body))) as tar:
@@ -81,13 +81,13 @@ def test_links_to_the_hosts_files_are_never_read(new_registry, hostile):
         assert not [path for path in image if path.startswith(("share/", "lib/deeper/", "libexec/"))], (name, image)
         assert not [path for path in image if "secret" in path or "ssl" in path or "shadow" in path], (name, image)
     assert root(registry, "absolute")["lib"] == "" and root(registry, "absolute")["lib/deeper"].endswith("/lib/deeper")
-    # The link itself is in the image as the package has it.
+    # The image has the package's link unchanged.
     links = [m.linkname for path, m in members(registry, "absolute").items() if path.endswith("absolute/share")]
     assert links == [str(hostile.outside)]
 
 
 def test_the_hosts_files_do_not_change_an_image(new_registry, hostile):
-    """Two packages, so that shared directories are united."""
+    """Two packages, so that shared directories are merged."""
     hostile.write(
         one=f"ln -s {hostile.outside} $out/share; mkdir $out/etc; ln -s {hostile.outside}/ssl $out/etc/ssl",
         two=f"mkdir -p $out/share/two $out/etc/ssl/certs; ln -s {hostile.outside}/file $out/share/file",
@@ -138,18 +138,18 @@ def test_link_loops_end(new_registry, hostile):
     )
     image = root(hostile.registry(new_registry), "rounds/more")
     assert "bin/self" in image and "bin/self/self" not in image
-    # Forty links are followed, as Linux does.
+    # Forty links are followed, like Linux.
     assert "chain/30/rounds" in image and "chain/50/rounds" not in image
 
 
 def memory(registry, what: str) -> int:
-    """Bytes, of the worker: "VmRSS" now, "VmHWM" at most."""
+    """The worker's memory in bytes: "VmRSS" now, "VmHWM" at peak."""
     lines = Path(f"/proc/{registry.worker.pid}/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(what)).split()[1]) << 10
 
 
 def test_a_root_file_system_of_very_many_files_leaves_no_memory_behind(new_registry, hostile):
-    """Links, since they take no room in the store. In two directories, one of which two packages share."""
+    """Links, because they need no space in the store. In two directories, one of which two packages share."""
     script = hostile.outside / "links.py"
     script.write_text(
         "import os, sys\n"

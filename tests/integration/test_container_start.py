@@ -30,7 +30,7 @@ for i in $(seq 600); do sleep 0.05; done
 
 @pytest.fixture
 def started(directory):
-    """Starts the entrypoint as it is in its image, and ends it."""
+    """Starts the entrypoint as in its image, and stops it."""
     (directory / "nix/store").mkdir(parents=True)
     (directory / "programs").mkdir()
     (directory / "registration").touch()

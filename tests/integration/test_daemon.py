@@ -1,4 +1,4 @@
-"""Nix as many have it: a daemon that owns the store, and a worker of an unprivileged user."""
+"""The common multi-user Nix: a daemon that owns the store, and an unprivileged worker."""
 
 import os
 import pwd
@@ -17,7 +17,7 @@ AS_NOBODY = {"user": NOBODY.pw_uid, "group": NOBODY.pw_gid, "extra_groups": []}
 
 
 class Daemon:
-    """nix-daemon on this machine's store, with a socket of the test's own."""
+    """nix-daemon on this machine's store, with the test's own socket."""
 
     def __init__(self, directory, settings: str):
         self.settings = settings
@@ -36,26 +36,26 @@ class Daemon:
         wait_for(self._listens, "nix-daemon to listen")
 
     def _listens(self) -> bool:
-        """Its socket is there before it does."""
+        """Its socket exists before it listens."""
         assert self.process is None or self.process.poll() is None, self.log.read_text()
         with socket.socket(socket.AF_UNIX) as client:
             return client.connect_ex(str(self.socket)) == 0
 
     def stop(self):
-        """With the children that serve its clients: a machine that goes down leaves none."""
+        """With the children that serve its clients, like a machine that goes down."""
         if self.process is None:
             return
-        self.process.send_signal(signal.SIGSTOP)  # so that no child is born after the look at them
+        self.process.send_signal(signal.SIGSTOP)  # so that no child is started after they are listed
         children = run("pgrep", "-P", str(self.process.pid)).stdout.split()
         self.process.kill()
         self.process.wait()
         for child in children:
             run("kill", "-9", child)
         self.process = None
-        wait_for(lambda: not self._listens(), "the last of them to be gone")  # a child that was just born holds the socket
+        wait_for(lambda: not self._listens(), "the last of them to be gone")  # a newly started child holds the socket
 
 
-# Builds in a sandbox, as a multi-user install does them, or without, for machines that cannot.
+# Builds in a sandbox, like a multi-user installation, or without one on machines that do not support it.
 SANDBOXED = "build-users-group =\nsandbox = true\nsandbox-fallback = false\nsubstituters =\n"
 PLAIN = "build-users-group =\nsandbox = false\nsubstituters =\nfilter-syscalls = false\n"
 
@@ -72,7 +72,7 @@ def daemon(directory, request):
 
 @pytest.fixture
 def unprivileged(directory, daemon, slow_set):
-    """A registry whose worker runs as nobody, and knows of nix only the daemon's socket."""
+    """A registry whose worker runs as nobody and uses Nix only through the daemon's socket."""
     os.chmod(os.path.dirname(slow_set), 0o755)
     home = directory / "home"
     for place in (home, directory / "tree", directory / "state", directory / "run"):
@@ -96,7 +96,7 @@ def test_an_unprivileged_worker_builds_what_root_builds(unprivileged, new_regist
     assert os.stat(f"/proc/{unprivileged.worker.pid}").st_uid == NOBODY.pw_uid
     of_root = new_registry(NIXERY_PKGS_PATH=slow_set).manifest("shell/hello")
     assert image.headers["Docker-Content-Digest"] == of_root.headers["Docker-Content-Digest"]
-    slow = unprivileged.manifest("slow.s1")  # which nobody can have built before
+    slow = unprivileged.manifest("slow.s1")  # which cannot have been built before
     assert slow.status == 200, slow.body
     roots = check("nix-store", "--gc", "--print-roots", env={**nix_settings(), "NIX_REMOTE": ""})
     assert str(unprivileged.state / "gcroots") in roots
@@ -122,7 +122,7 @@ def test_a_daemon_that_ends_during_a_build_is_a_transient_failure(unprivileged, 
     answer = unprivileged.get("/v2/jq/manifests/latest")
     assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE"), answer.body
     assert int(answer.headers["Retry-After"]) > 0
-    assert unprivileged.get("/v2/hello/manifests/latest").status == 200  # what is built is served
+    assert unprivileged.get("/v2/hello/manifests/latest").status == 200  # built images are served
     daemon.start()
     assert unprivileged.manifest("jq").status == 200
     assert unprivileged.manifest("slow.s10").status == 200

@@ -1,4 +1,4 @@
-"""Declared images: files that give names of their own to packages and to how they are started."""
+"""Declared images: files with a name, packages and a config."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from registry import wait_for
 
 
 class Images:
-    """A directory of declarations, written as a careful program does: each file appears whole."""
+    """A directory of declarations; files appear atomically."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -211,7 +211,7 @@ def test_an_invalid_file_is_reported_with_its_field_and_does_not_hide_valid_ones
 def test_a_declared_name_takes_precedence_over_a_package_and_is_reported(images, declaring):
     registry = declaring()
     package = registry.manifest("hello").headers["Docker-Content-Digest"]
-    # The one that is waited for comes last: then the other is known, too. It is as of a NixImage in a namespace `shell`.
+    # The awaited one comes last, so the other is known, too. It is like that of a NixImage in a namespace `shell`.
     images.write("b.json", name="shell/git", contents=["jq"])
     images.write("a.json", name="hello", contents=["jq"])
     wait_for(lambda: registry.manifest("hello").headers["Docker-Content-Digest"] != package, "the declared image")

@@ -1,4 +1,4 @@
-"""What there is to pull and what refers to it, and a copy of the tree that serves without a worker."""
+"""Lists of tags, repositories and referrers, and a copy of the tree that is served without a worker."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ NOBODY = "sha256:" + hashlib.sha256(os.urandom(16)).hexdigest()
 
 @pytest.fixture(scope="module")
 def hello(registry) -> str:
-    """The digest of an image that is built."""
+    """The digest of a built image."""
     return registry.manifest("hello").headers["Docker-Content-Digest"]
 
 
@@ -28,7 +28,7 @@ def link_tag(registry: Registry, name: str, tag: str, digest: str):
 
 
 def pages(registry: Registry, target: str, key: str) -> list[list[str]]:
-    """Follows the Link headers, as clients do."""
+    """Follows the Link headers, like clients."""
     lists = []
     while target:
         answer = registry.get(target)
@@ -50,7 +50,7 @@ def add_blob(registry: Registry, content: bytes) -> dict:
 
 
 def add_referrer(registry: Registry, subject: str, content: bytes, artifact_type: str) -> dict:
-    """As a worker would have written it (src/tree/referrers.h). The referrer's descriptor."""
+    """Writes a referrer like a worker (src/tree/referrers.h). Returns its descriptor."""
     manifest = json.dumps({
         "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": artifact_type,
         "config": {"mediaType": "application/vnd.oci.empty.v1+json", **add_blob(registry, b"{}")},
@@ -145,8 +145,8 @@ def test_the_catalog_lists_built_images_in_pages(registry, hello):
         link_tag(registry, f"catalog/r{n}", "latest", hello)
     all_listed = lambda: pages(registry, "/v2/_catalog", "repositories")[0]
     expected = {"hello", *(f"catalog/r{n}" for n in range(120))}
-    # A list is kept for fifty times as long as it took, which may be minutes where the worker was held up.
-    wait_for(lambda: expected <= set(all_listed()), "the worker to see what it was not told of", 300)
+    # A list is cached for fifty times its duration, which may be minutes on a slow machine.
+    wait_for(lambda: expected <= set(all_listed()), "the worker to notice the change", 300)
     listed = all_listed()
     assert listed == sorted(listed)
     assert sum(pages(registry, "/v2/_catalog?n=50", "repositories"), []) == listed
@@ -227,7 +227,7 @@ def test_the_fallback_tag_answers_the_list_of_referrers_and_never_builds(registr
 
 @pytest.fixture
 def static_host(directory):
-    """nginx alone: nothing listens on the workers' socket."""
+    """Only nginx: nothing listens on the workers' socket."""
     host = Registry(directory, {})
     try:
         host.start_nginx()

@@ -1,4 +1,4 @@
-"""nixery doctor: all is well, then one thing after another is not, and it says which and how to fix it."""
+"""nixery doctor: a correct set-up, and one fault after another, each reported with its fix."""
 
 import json
 import os
@@ -26,7 +26,7 @@ NOBODY = pwd.getpwnam("nobody")
 
 @pytest.fixture(scope="module")
 def registry():
-    """One whose nginx is another user than its worker, with an image in its tree."""
+    """A registry with different users for nginx and worker, and an image in its tree."""
     with pytest.MonkeyPatch.context() as patch, temporary_directory() as packages:
         assert "user root;" in registries.NGINX_CONF
         patch.setattr(registries, "NGINX_CONF", registries.NGINX_CONF.replace("user root;", "user nobody nogroup;"))
@@ -65,7 +65,7 @@ class Report:
         return self.of("failure")
 
     def fails_only(self, *names: str) -> dict:
-        """The first of the failures that there are, which are these."""
+        """Asserts that exactly these checks failed; returns the first."""
         assert set(self.failures) == set(names), self.text
         assert self.status == 1
         return self.failures[names[0]]
@@ -87,7 +87,7 @@ def mode(path: Path, bits: int):
 
 
 def mounted(at: Path, options: str) -> tuple[str, ...]:
-    """Words before a program, which then finds an empty file system there, and nobody else does."""
+    """A command prefix that runs a program with an empty file system mounted at `at`, in its own mount namespace."""
     return ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o {options} none "{at}" && exec "$@"', "sh")
 
 
@@ -101,7 +101,7 @@ CHECKS = {
 
 def test_a_correct_set_up_has_no_failures_and_is_not_changed(registry):
     def everything():
-        # Where a worker writes when somebody asks whether it is ready.
+        # Where a worker writes when it checks its readiness.
         probed = {registry.tree / "incoming"}
         paths = [p for top in (registry.tree, registry.state) for p in top.rglob("*")]
         return {(p, p.lstat().st_mode, 0 if p in probed else p.lstat().st_mtime_ns) for p in paths}
@@ -173,7 +173,7 @@ def test_nginx_refuses_its_configuration(registry, directory):
 @pytest.mark.parametrize("missing", ["nixery-http.conf", "nixery-locations.conf"])
 def test_nginx_does_not_include_the_registrys_files(registry, directory, missing):
     text = (registry.dir / "nginx.conf").read_text()
-    # Without the first, none of the others makes sense to nginx.
+    # Without the first file, nginx refuses the others.
     lines = [line for line in text.splitlines() if missing not in line and not ("include" in line and missing == "nixery-http.conf")]
     assert len(lines) < len(text.splitlines())
     (directory / "nginx.conf").write_text("\n".join(lines))
@@ -181,7 +181,7 @@ def test_nginx_does_not_include_the_registrys_files(registry, directory, missing
     if missing == "nixery-http.conf":
         finding = report.fails_only("nginx.includes")
         assert f"does not include {missing}" in finding["seen"] and f"include …/{missing}" in finding["fix"]
-    else:  # nginx itself misses what the other file refers to
+    else:  # nginx itself reports the missing variables
         finding = report.fails_only("nginx.configuration")
         assert 'unknown "nixery_digest" variable' in finding["seen"] and missing in finding["fix"]
 
@@ -189,7 +189,7 @@ def test_nginx_does_not_include_the_registrys_files(registry, directory, missing
 def test_no_nginx_on_this_host_is_not_a_failure(registry, directory):
     for program in ("nix", "nix-store", "nix-instantiate", "git"):
         (directory / program).symlink_to(check("which", program).strip())
-    # Where nginx is looked for besides PATH is hidden, too.
+    # The other places where doctor looks for nginx are hidden, too.
     hidden = ("unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /usr/sbin/nginx && exec "$@"', "sh")
     report = ask(registry, "--url", f"http://{registry.host}", within=hidden, PATH=f"{directory}:/usr/bin:/bin")
     assert report.status == 0, report.text
@@ -239,7 +239,7 @@ def test_a_socket_that_nginx_cannot_use(registry):
 def test_another_program_listens_on_the_socket(registry, directory):
     with silent_server() as port:
         finding = ask(registry, "--deadline", "15s", NIXERY_LISTEN=f"127.0.0.1:{port}").fails_only("socket", "nginx.workers")
-    # By whoever gives up first: who asks, or, a second later, who waits for all that ask.
+    # By either timeout: that of the check, or a second later that of all checks.
     assert f"127.0.0.1:{port} is taken by " in finding["seen"] or "no answer within 15 s" in finding["seen"]
 
 
@@ -313,7 +313,7 @@ def test_an_invalid_repository_and_a_valid_one(registry, directory):
 
 @contextmanager
 def silent_server():
-    """Accepts, and never says a word."""
+    """Accepts connections and never sends anything."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(16)
@@ -455,7 +455,7 @@ def test_a_clock_that_was_set_back(registry):
     assert report.status == 0 and str(registry.state) in report.of("warning")["clock"]["seen"]
 
 
-# Settings and the files that they name
+# Settings and their files
 
 
 def test_all_invalid_settings_are_reported_and_the_rest_is_checked(registry):
@@ -518,7 +518,7 @@ def test_files_in_settings(registry, directory):
 
 
 def test_the_running_workers_groups_count(registry, directory):
-    """As systemd's SupplementaryGroups= gives it more than /etc/group says."""
+    """Like systemd's SupplementaryGroups=, which gives it more groups than /etc/group."""
     directory.chmod(0o755)
     log, group = directory / "use.log", 54321
     log.write_text("")

@@ -1,4 +1,4 @@
-"""What `nixery doctor` says to run is run, and heals what it found. What it finds elsewhere than in a registry's own
+"""Runs the commands of `nixery doctor` and checks that they fix the findings. Also findings outside of a registry's own
 directories, too: systemd's units, programs that have taken a port, file systems without locks."""
 
 import json
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may run wha
 
 
 def follow(finding: dict):
-    """As root's shell does."""
+    """Like root's shell."""
     assert finding["command"], finding
     check("sh", "-c", finding["command"])
 
 
 @pytest.fixture
 def own(directory):
-    """A registry that a test may spoil, with a package built."""
+    """A registry that a test may damage, with a built package."""
     directory.chmod(0o755)
     packages = write_package_set(directory / "packages", SET)
     packages.chmod(0o755)
@@ -135,7 +135,7 @@ exec "$@"
 
 
 def test_build_users_that_are_missing(own, directory):
-    """In a mount namespace whose /etc and /nix are its own: Nix gives its store to the group."""
+    """In a mount namespace with its own /etc and /nix, because Nix gives its store to the group."""
     script = directory / "script"
     script.write_text(f"""
 set -e
@@ -172,7 +172,7 @@ ProtectHome=yes
 
 
 def test_moved_directories_outside_the_units_writable_paths(own, directory):
-    """As those of the Debian package are, whose worker is another user than who owns the new directories."""
+    """Like the Debian package's directories, with a worker that is not the owner of the new directories."""
     unit, tree, state = directory / "units", directory / "disk/tree", directory / "disk/state"
     for path in (unit, tree, state, directory / "bin"):
         path.mkdir(parents=True)
@@ -197,7 +197,7 @@ def test_moved_directories_outside_the_units_writable_paths(own, directory):
     healed = look()
     assert {"unit", "tree", "state"} <= set(healed.of("ok")), healed.text
     assert {file.name for file in (unit / "nixery.service.d").iterdir()} == {"tree.conf", "state.conf"}
-    # A home directory cannot be given back so.
+    # A home directory cannot be made writable this way.
     (directory / "nixery.env").write_text(f"NIXERY_TREE=/home/nixery/tree\nNIXERY_STATE={state}\n")
     finding = look().failures["tree.unit"]
     assert "ProtectHome=yes" in finding["seen"] and not finding["command"]
@@ -229,7 +229,7 @@ while True:
 
 @pytest.fixture
 def squatter():
-    """Listens at a port, with another protocol."""
+    """Listens at a port with another protocol."""
     port = free_port()
     process = subprocess.Popen([sys.executable, "-c", SQUATTER, str(port)], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "listens\n"

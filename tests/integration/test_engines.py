@@ -1,4 +1,4 @@
-"""The tests' own container engines: once they have been stopped, nothing of theirs stays, on disk or mounted."""
+"""The tests' container engines leave no files or mounts behind after they are stopped."""
 
 import os
 import tarfile
@@ -36,7 +36,7 @@ def test_only_mounts_below_the_directory_are_unmounted(directory):
 
 @pytest.fixture
 def archive(directory):
-    """Of one program, for an image."""
+    """An archive of an image with one program."""
     with tarfile.open(directory / "root.tar", "w") as tar:
         tar.add(program("busybox", "busybox-static"), "bin/busybox")
     return str(directory / "root.tar")
@@ -45,7 +45,7 @@ def archive(directory):
 def test_docker_leaves_no_directory_behind(archive):
     with temporary_directory() as place, running(Docker(place)) as docker:
         docker.check("import", archive, "one")
-        # The machine's own network, as a mount: dockerd keeps it.
+        # A mount that dockerd keeps: the machine's own network.
         assert docker.check("run", "--rm", "--network", "host", "one", "/bin/busybox", "echo", "ran") == "ran\n"
         assert f"{place}/exec/netns/default" in mounts_below(place)
     assert mounts_below(place) == [] and not place.exists()

@@ -1,4 +1,4 @@
-"""Failures: each with its status, its code and a message that a person can act on, and as the clients show it."""
+"""Failures: status, code and message, and how clients show them."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_nix_printing_more_than_a_pipe_holds_does_not_hang(new_registry, directo
     registry = new_registry(NIXERY_PKGS_PATH=str(directory))
     assert registry.manifest("noisy").status == 200
     (log,) = (registry.state / "logs").glob("*.log")
-    assert "again and again 4999\n" in log.read_text()  # it was built here, and all that it said was read
+    assert "again and again 4999\n" in log.read_text()  # it was built here, and all its output was read
 
 
 def test_an_evaluation_that_never_ends_or_eats_memory_is_stopped(new_registry, directory):
@@ -108,7 +108,7 @@ DERIVATION = 'derivation {{ name = "{name}"; inherit system; builder = "/bin/sh"
 
 
 def package_set_of(directory, **scripts: str) -> str:
-    """A set in which each name stands for a script that nobody has run yet."""
+    """A set in which each name is a script that has not run yet."""
     packages = directory / "packages"
     packages.mkdir()
     lines = [f"{name} = {DERIVATION.format(name=f'{name}-{directory.name}', script=script)};" for name, script in scripts.items()]
@@ -152,7 +152,7 @@ def test_a_builder_that_prints_nixs_log_format_is_not_taken_for_nix(new_registry
 
 
 def test_a_download_that_fails_for_the_network_is_503_and_retried_at_once(new_registry, directory):
-    """Of what a builder prints, only a fetch's word counts, as nix gives no other build a network."""
+    """Only the output of a fetch is interpreted, because Nix gives no other build a network."""
     fixed = ' outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = "' + "0" * 64 + '"; }'
     def fetch(name, line):
         return DERIVATION.format(name=f"{name}-{directory.name}", script=f"echo '{line}'; exit 1").rstrip().removesuffix("}") + fixed
@@ -174,7 +174,7 @@ def test_a_download_that_fails_for_the_network_is_503_and_retried_at_once(new_re
         for _ in range(2):
             answer = registry.manifest(name)
             assert (answer.status, answer.error["detail"]["failure"]) == (424, "build_failed"), (name, answer.body)
-    assert len(registry.events("build failed")) == 6  # what stays was not tried again
+    assert len(registry.events("build failed")) == 6  # cached failures were not retried
 
 
 def test_a_failing_download_of_a_dependency_is_503_and_retried_at_once(new_registry, directory):
@@ -254,7 +254,7 @@ def test_a_blocked_package_is_403_and_not_built(new_registry, name):
     assert registry.manifest("hello").status == 200
 
 
-# Sets that are there under several paths, as nixpkgs' sets of Python's packages are. Those of both have the same names.
+# Sets with several paths, like nixpkgs' sets of Python packages. Both have the same names.
 ALIASES = """{ system, ... }:
 let
   drv = pname: text: derivation { name = "${pname}-1"; inherit system; builder = "/bin/sh"; args = [ "-c" "echo ${text} > $out" ]; }
@@ -304,7 +304,7 @@ def test_a_request_is_redirected_to_itself_during_a_build_and_finally_gets_429(n
         assert answer.headers["Cache-Control"] == "no-store"
         target = answer.headers["Location"]
         assert target == f"/v2/slow.s30/manifests/latest?ns=example.org&nixery-hop={hop}"
-    # It tells how far it is, and may still be at the packages' names.
+    # The message has the progress, which may still be the evaluation.
     logs = lambda: "".join(log.read_text() for log in (registry.state / "logs").glob("*.log"))
     wait_for(lambda: re.search("building '[^']*-slow-[0-9a-f]{32}-s30-", logs()), "nix to build it")
     answer = registry.get(target)

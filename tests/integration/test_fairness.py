@@ -1,4 +1,4 @@
-"""Clients share the places at every gate, and one that has left holds none. With nginx, which says who they are."""
+"""Clients share the slots of every limit, and disconnected clients hold none. With nginx, which passes their addresses."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ def site():
 
 
 class Client:
-    """One request, from an address of its own; it stays connected until it is closed."""
+    """One request from its own address; it stays connected until close."""
 
     def __init__(self, site, target: str, address: str):
         self.connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=120, source_address=(address, 0))
@@ -35,7 +35,7 @@ class Client:
         self.connection.close()
 
     def has_answer(self) -> bool:
-        """Whether something has come."""
+        """Whether response bytes have arrived."""
         self.connection.sock.setblocking(False)
         try:
             return len(self.connection.sock.recv(1, socket.MSG_PEEK)) == 1
@@ -88,7 +88,7 @@ def test_a_client_with_all_slots_gives_up_half_of_them_to_another(site):
 
 
 def test_event_streams_are_shared_between_clients(site):
-    """64 in all, 8 of a client."""
+    """64 in total, 8 for each client."""
     with ExitStack() as clients:
         target = "/api/events/gated"
         streams = {}

@@ -1,4 +1,4 @@
-"""STATE on a disk with few inodes: refused names use none of them, and a disk without any is collected and drained."""
+"""STATE on a disk with few inodes: refused names use none, and without free inodes a worker still collects and drains."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from engines import check
 
 @contextmanager
 def small_disk(path, **limits):
-    """A file system of its own, of so many bytes or inodes; only root can mount one."""
+    """A file system of that many bytes or inodes; only root can mount one."""
     path.mkdir(exist_ok=True)
     options = ",".join(f"{name}={value}" for name, value in limits.items())
     check("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path))
@@ -32,7 +32,7 @@ def registry(new_registry, packages):
 
 
 def status_of(registry, name, tag="latest") -> int:
-    """Of the worker itself: nginx in between would only make thousands of them slow."""
+    """From the worker itself: nginx would make thousands of requests slow."""
     return int(fastcgi.ask(registry.socket, f"/v2/{name}/manifests/{tag}").split()[1])
 
 
@@ -41,7 +41,7 @@ def free_inodes(path) -> int:
 
 
 def use_up_inodes(directory, suffix):
-    """With empty files of names as long as a build's key."""
+    """With empty files whose names are as long as a build's key."""
     directory.mkdir(exist_ok=True)
     with pytest.raises(OSError, match="No space left"):
         for number in range(100_000):
@@ -97,7 +97,7 @@ def test_a_worker_without_inodes_refuses_collects_and_drains(registry, lost):
         assert registry.manifest("p5").status == 503
         assert registry.stop_worker() == 0
 
-        registry.start_worker()  # with nothing to write to
+        registry.start_worker()  # without any free inode
         assert registry.manifest("p4").status == 200
         done = collect(registry, "--max-age", "0s", "--grace", "0s")
         assert done["stateFiles"] > 500 and [image["names"] for image in done["images"]] == [["p4:latest"]]
@@ -121,7 +121,7 @@ def test_the_number_of_logs_is_limited_without_collections(registry):
 
 @pytest.mark.parametrize("limit", [{"size": "4m"}, {"nr_inodes": 2000}])
 def test_a_full_disk_can_be_collected(registry, limit):
-    """TREE and STATE on one disk, on which a collection cannot even move a file: TREE/incoming has gone, too."""
+    """TREE and STATE on one disk on which a collection cannot even move a file: TREE/incoming is missing, too."""
     disk = registry.dir / "disk"
     with small_disk(disk, **limit):
         registry.tree = disk / "tree"

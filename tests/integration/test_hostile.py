@@ -1,4 +1,4 @@
-"""Names and requests by people who mean no good: a JSON error, and nothing evaluated or written."""
+"""Hostile names and requests: a JSON error, and nothing is evaluated or written."""
 
 import pytest
 
@@ -24,13 +24,13 @@ def test_a_hostile_name_is_an_error_without_side_effects(registry, name):
     before = registry.files()
     response = raw.get(registry.port, f"/v2/{name}/manifests/latest")
     if response.headers["Content-Type"] == "text/html":
-        # Walked out of /v2: the rest of the server's business, which has nothing there.
+        # Outside of /v2 after normalization: the rest of the server has nothing there.
         assert ".." in name or "%2e" in name
         assert response.status == 404
     else:
         assert is_clean_error(response), (response.status, response.body[:200])
     assert b"root:" not in response.body
-    # One of them is within the grammar, and may be looked up.
+    # One of them matches the grammar and may be looked up.
     written = {f for f in registry.files() - before if not f.startswith(("state/locks", "state/logs", "state/sources", "state/attributes"))}
     assert written == set()
 

@@ -26,7 +26,7 @@ CONFIG = "sha256:" + "c" * 64
 
 
 def declaration_of(declared: dict) -> str:
-    """The hash by which the registry names it, made anew here."""
+    """The registry's hash of a declaration, computed independently."""
     config = declared.get("config", {})
     canonical = {
         "contents": declared["contents"],
@@ -46,7 +46,7 @@ def declaration_of(declared: dict) -> str:
 
 
 class FakeRegistry:
-    """Redirects once, then answers as `answers` says: name -> (status, failure, message). Reads the declarations."""
+    """Redirects once, then responds by `answers`: name -> (status, failure, message). Reads the declarations."""
 
     def __init__(self, images):
         self.answers, self.pulls, self.stale, self.digest = {}, [], set(), DIGEST
@@ -70,7 +70,7 @@ class FakeRegistry:
         for file in self.images.glob("*.json"):
             try:
                 declared = json.loads(file.read_text())
-            except FileNotFoundError:  # gone since it was listed
+            except FileNotFoundError:  # removed since it was listed
                 continue
             if declared["name"] == name:
                 return "0" * 64 if name in self.stale else declaration_of(declared)
@@ -108,7 +108,7 @@ class Cluster:
         self.images.mkdir()
         self.registry = FakeRegistry(self.images)
         self.processes = []
-        self.within = []  # words before the controller's
+        self.within = []  # command prefix of the controller
         self.authority = self.login = ""
         self.api.start()
 
@@ -148,11 +148,11 @@ users:
         return sorted(path.name for path in self.images.glob("*.json"))
 
     def logged(self, name=""):
-        whole, _, _ = (self.dir / f"log{name}").read_text().rpartition("\n")  # of a line that is being written, nothing
+        whole, _, _ = (self.dir / f"log{name}").read_text().rpartition("\n")  # without an incomplete last line
         return [json.loads(line) for line in whole.splitlines()]
 
     def halt(self, process):
-        """Until all its threads stand still: kill() comes back while they may still run."""
+        """Waits until all its threads are stopped: kill() returns while they may still run."""
         process.send_signal(signal.SIGSTOP)
         wait_for(lambda: os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG), "it to stand still")
 
@@ -176,7 +176,7 @@ def cluster(directory):
     assert cluster.api.mistakes == []
 
 
-# What becomes of an object
+# The life of an object
 
 
 def test_pages_of_images_become_files_and_status(cluster):
@@ -237,7 +237,7 @@ def test_build_failures_are_reported_in_status_and_events(cluster):
     cluster.registry.answers["team/b"] = (424, "build_failed", "long " * 2000)
     cluster.api.put("team", "a", {"contents": ["crul"]})
     cluster.api.put("team", "b", {"contents": ["broken"]})
-    # Only the registry's own rules refuse this: uids end before it.
+    # Only the registry's own rules refuse this: it exceeds the uid range.
     cluster.api.put("team", "c", {"contents": ["curl"], "config": {"user": "4294967295"}})
     cluster.controller()
     wait_for(lambda: cluster.api.condition("team", "a", "Resolved").get("reason") == "UnknownPackage", "the refusal")
@@ -289,19 +289,19 @@ def test_the_quota_holds_for_many_simultaneous_objects_and_after_deletions(clust
 
 
 def most_memory(process) -> int:
-    """MiB that it has ever held at once."""
+    """Peak memory in MiB."""
     (line,) = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
     return int(line.split()[1]) // 1024
 
 
 def of_bytes(size: int) -> dict:
-    """An image that declares as much, in parts that the resource takes."""
+    """An image with a declaration of that size, in parts that the resource allows."""
     return {"contents": ["curl"], "config": {"env": {f"V{number}": "x" * 8000 for number in range(size // 8000)}}}
 
 
 @pytest.mark.measures
 def test_memory_is_bounded_with_many_large_objects(cluster):
-    """A fifth of what the manifests allow the controller; kept whole, the objects alone would be more."""
+    """A fifth of the controller's memory limit in the manifests; complete objects would need more."""
     cluster.api.page_limit = 500
     for number in range(600):
         cluster.api.put("team", f"image-{number:03}", of_bytes(200_000 if number % 2 else 24_000))
@@ -312,7 +312,7 @@ def test_memory_is_bounded_with_many_large_objects(cluster):
     for number in range(1, 20, 2):
         wait_for(lambda: cluster.reason("team", f"image-{number:03}") == "InvalidData", "those that are too large", 60)
     assert most_memory(process) < 51
-    # What was left behind is there once there is room for it.
+    # Data that was dropped is fetched again when the object comes within the quota.
     for number in range(20):
         cluster.api.delete("team", f"image-{number:03}")
     wait_for(lambda: cluster.ready("team", "image-020") == "True" and cluster.reason("team", "image-021") == "InvalidData", "the next", 60)
@@ -373,7 +373,7 @@ def test_the_log_has_lines_of_the_configured_level(cluster):
     assert "NIXERY_LOG_LEVEL: 'loud' is not valid; give error, warning, info or debug" in (cluster.dir / "logloud").read_text()
 
 
-# The API server's moods
+# Faults of the API server
 
 
 def test_gone_and_error_events_lead_to_a_new_list(cluster):
@@ -390,7 +390,7 @@ def test_gone_and_error_events_lead_to_a_new_list(cluster):
         watches = cluster.api.count("GET", "watch=1")
         said = time.monotonic()
         cluster.api.end_watches({"type": "ERROR", "object": {"kind": "Status", "code": code, "message": "no", "details": {"retryAfterSeconds": 2}}})
-        if code == 429:  # of which it is the watch alone that is to be tried again, and later
+        if code == 429:  # for which only the watch is retried, later
             wait_for(lambda: cluster.api.count("GET", "watch=1") > watches, "a watch")
             assert cluster.api.times("GET", "watch=1")[watches] - said >= 2 and cluster.api.count("GET", "?limit=500") == lists
             continue
@@ -445,7 +445,7 @@ def test_429_and_conflicts_are_retried(cluster):
 
 
 def test_retry_after_is_respected(cluster):
-    """Its own patience after a first failure is at most half a second."""
+    """Its own back-off after a first failure is at most half a second."""
     asked = [("GET", "?limit=500"), ("GET", "watch=1"), ("PATCH", "/status"), ("POST", "events.k8s.io")]
     cluster.api.answer_next = [(lambda m, p, wanted=wanted: m == wanted[0] and wanted[1] in p, 429, {"Retry-After": "2"}) for wanted in asked]
     cluster.api.put("team", "a", {"contents": ["curl"]})
@@ -459,13 +459,13 @@ def test_retry_after_is_respected(cluster):
 
 def test_retry_after_zero_still_backs_off(cluster):
     cluster.api.answer_next = [(lambda m, p: m == "PATCH", 429, {"Retry-After": "0"})] * 4
-    # It asks at once when there is news, such as each step of a build, or that the files are its own: here there is none.
+    # It sends requests at once after a change, such as a step of a build or a takeover; here there is none.
     cluster.controller()
     wait_for(lambda: any(line["event"] == "this process now writes the files" for line in cluster.logged()), "the files to be its own")
     cluster.api.put("team", "a", {"contents": ["curl"], "config": {"user": "4294967295"}})
     wait_for(lambda: cluster.reason("team", "a") == "InvalidData", "the refusal", 60)
     times = cluster.api.times("PATCH", "/status")
-    # Its patience is half a second at first, and twice that each time; it waits at least half of it.
+    # Its back-off starts at half a second and doubles each time; it waits at least half of it.
     waits = [after - before for before, after in zip(times, times[1:])]
     assert all(wait >= least for wait, least in zip(waits, (0.25, 0.5, 1, 2), strict=True)), waits
 
@@ -519,7 +519,7 @@ def test_a_readable_token_file_takes_precedence_over_a_token(cluster):
 
 
 def certificate(directory, name):
-    """One that is its own authority."""
+    """A self-signed certificate."""
     check(program("openssl", "openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={name}",
           "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", f"{directory}/{name}.key", "-out", f"{directory}/{name}.pem")  # fmt: skip
     return directory / f"{name}.pem"
@@ -528,7 +528,7 @@ def certificate(directory, name):
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 @pytest.mark.parametrize("how", ["a file", "data"])
 def test_only_the_clusters_ca_is_trusted(cluster, how):
-    """Also where the system, whose directory is another one here, trusts who has signed the server's certificate."""
+    """Even if the system's CA directory, which is replaced here, contains the server's CA."""
     of_server, other = certificate(cluster.dir, "server"), certificate(cluster.dir, "other")
     system = cluster.dir / "system"
     system.mkdir()
@@ -567,7 +567,7 @@ def test_a_server_is_followed_again_after_an_outage(cluster, harm):
     for name in "ab":
         wait_for(lambda: cluster.ready("team", name) == "True", "the image")
     cluster.api.stop()
-    # By who follows it: who tells of an image may miss it sooner.
+    # By the watching thread: a status request may fail earlier.
     wait_for(lambda: any(line["event"] == "cannot follow the collection" for line in cluster.logged()), "it to be missed")
     if harm == "forgets":
         cluster.api.forget()
@@ -601,7 +601,7 @@ def test_one_of_two_controllers_leads_and_hands_over(cluster):
     wait_for(lambda: cluster.api.holder() == "two", "the second to lead")
     cluster.api.put("team", "b", {"contents": ["curl"]})
     wait_for(lambda: cluster.ready("team", "b") == "True", "the image")
-    # And where it has no time to say goodbye.
+    # And without a release, after a kill.
     third = cluster.controller("three", **lease, NIXERY_CONTROLLER_IDENTITY="three")
     second.kill()
     wait_for(lambda: cluster.api.holder() == "three", "the third to lead", 60)
@@ -620,7 +620,7 @@ def test_one_of_two_controllers_writes_the_directory_and_the_other_takes_over(cl
     cluster.controller("two")
     wait_for(lambda: any(line["event"] == "listed" for line in cluster.logged("two")), "the second to know it")
     file = cluster.images / "niximage.team.a.json"
-    cluster.halt(first)  # it holds the directory, and does not write
+    cluster.halt(first)  # it holds the directory, but does not write
     cluster.api.put("team", "a", {"contents": ["jq"]})
     wait_for(lambda: cluster.api.condition("team", "a", "Ready").get("observedGeneration") == 2, "the second to know the change")
     assert json.loads(file.read_text())["contents"] == ["curl"] and cluster.ready("team", "a") == "False"
@@ -666,7 +666,7 @@ def test_a_leader_that_cannot_renew_stops_writing(cluster):
     assert cluster.api.writes == []
 
 
-# As a person sees it
+# As users see it
 
 
 def test_kubectl_applies_gets_describes_and_deletes(cluster, kubectl):
@@ -689,7 +689,7 @@ def test_kubectl_applies_gets_describes_and_deletes(cluster, kubectl):
     assert "Warning" in events and "UnknownPackage" in events and "did you mean 'curl'?" in events
     del cluster.registry.answers["team/a"]
     run("apply", "--validate=false", "-f", "-", stdin=json.dumps({**image, "data": {"contents": ["curl"]}}))
-    # Before kubectl looks: what it would watch then, the fake does not tell it.
+    # Before kubectl starts: the fake does not support its watch.
     ready = lambda: {"status": "True", "observedGeneration": 2}.items() <= cluster.api.condition("team", "a", "Ready").items()
     wait_for(ready, "the image", 60)
     run("wait", "--for=condition=Ready", "--timeout=30s", "nixi/a")
@@ -697,7 +697,7 @@ def test_kubectl_applies_gets_describes_and_deletes(cluster, kubectl):
     wait_for(lambda: cluster.files() == [], "the file to go")
 
 
-# What is shipped
+# The shipped manifests
 
 
 def test_the_resource_accepts_the_example_and_refuses_mistakes():
@@ -711,7 +711,7 @@ def test_the_resource_accepts_the_example_and_refuses_mistakes():
 
 
 def test_the_resource_is_structural_and_its_rules_are_bounded():
-    """What a server refuses of a CustomResourceDefinition, as far as one can tell without it."""
+    """The server's rules for CustomResourceDefinitions, as far as they can be checked without one."""
 
     def look_at(schema, path, below_items=False):
         assert schema.get("type") in {"object", "array", "string", "integer", "boolean"}, path

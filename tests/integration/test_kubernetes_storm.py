@@ -1,5 +1,5 @@
-"""Hundreds of NixImages made, changed and deleted while the API server, the controllers and the registry's worker are
-killed and come back: in the end every status is true, every image can be pulled, and none was built twice."""
+"""Hundreds of NixImages are made, changed and deleted while the API server, the controllers and the registry's worker are
+killed and restarted: finally every status is true, every image can be pulled, and none was built twice."""
 
 import json
 import os
@@ -21,7 +21,7 @@ LEASE = {"NIXERY_CONTROLLER_LEASE": "nixery/nixery-controller"}
 
 
 class Controllers:
-    """Two of them, with one Lease and one directory."""
+    """Two controllers with one Lease and one directory."""
 
     def __init__(self, directory, api, registry, images):
         self.dir, self.api, self.registry, self.images = directory, api, registry, images
@@ -56,12 +56,12 @@ class Storm:
         self.api, self.registry, self.controllers = api, registry, controllers
         self.random = random.Random(SEED)
         self.declared = {}  # (namespace, name) -> data
-        self.declarations = {}  # "namespace/name:tag" -> how often something else was declared there
+        self.declarations = {}  # "namespace/name:tag" -> number of changes of its declaration
         self.counts = {"api": 0, "forgets": 0, "controller": 0, "worker": 0, "bursts": 0}
         self.over = False
         self.wrong = []
 
-    # What people do
+    # Users' actions
 
     def data(self):
         contents = self.random.sample([f"p{n}" for n in range(12)], 2)
@@ -96,7 +96,7 @@ class Storm:
         for key in self.random.sample(keys, IMAGES // 10):
             self.delete(key)
 
-    # Harm
+    # Faults
 
     def restart_api(self):
         self.api.stop()
@@ -146,10 +146,10 @@ class Storm:
         finally:
             self.over = True
 
-    # The truth
+    # Checks
 
     def untrue(self):
-        """Objects whose status is not what the registry serves."""
+        """Objects whose status differs from the registry."""
         wrong = []
         objects = self.api.all()
         for key, image in objects.items():
@@ -163,7 +163,7 @@ class Storm:
     def build_lines(self):
         lines = (self.registry.dir / "worker.log").read_text().splitlines()
         events = [json.loads(line) for line in lines if line.startswith("{")]
-        # Whoever had looked for an image just before it was there may have asked once more, and found it.
+        # A request that looked just before the image existed may have tried again and found it.
         return [event for event in events if event["event"] == "image built" and event["found"] == "no"]
 
 
@@ -187,12 +187,12 @@ def test_every_status_is_finally_true_and_nothing_is_built_twice(new_registry, p
             controllers.start(name)
         storm.run()
         assert not storm.wrong
-        # In the calm after it.
+        # After the faults.
         wait_for(lambda: not storm.untrue(), "every status to be true", 180)
         wait_for(lambda: len(list(images.glob("*.json"))) == len(storm.declared), "the files of what is gone to go", 60)
         print(json.dumps({**storm.counts, "images": len(storm.declared), "writes": len(api.writes), "builds": len(storm.build_lines())}))
         assert api.mistakes == []
-        # Each is written by who leads.
+        # The leader writes each of them.
         assert [write for write in api.writes if write[0] != write[1]] == []
         settled = api.all()
         for (namespace, name), image in api.all().items():
@@ -207,12 +207,12 @@ def test_every_status_is_finally_true_and_nothing_is_built_twice(new_registry, p
             assert contents == data["contents"]
             for layer in manifest.json["layers"]:
                 assert registry.head(f"/v2/{namespace}/{name}/blobs/{layer['digest']}").status == 200
-        # For each thing that was declared one build, and for what was there, none.
+        # One build for each declaration, and none for existing images.
         built = {}
         for line in storm.build_lines():
             built[line["reference"]] = built.get(line["reference"], 0) + 1
         assert {name: count for name, count in built.items() if count > storm.declarations[name]} == {}
-        # Nor does a status change any more. (One whose answer was lost may have been sent again, to no effect.)
+        # No status changes any more. (One whose response was lost may have been sent again, without effect.)
         assert api.all() == settled
     finally:
         controllers.stop_all()

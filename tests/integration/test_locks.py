@@ -26,7 +26,7 @@ HELD_PACKAGES = THIRTY_PACKAGES + """// rec {
 
 @contextmanager
 def held(lock: Path, kind: str):
-    """The lock as another process has it: all of the file, exclusively. `kind`: flock or fcntl."""
+    """Holds the lock like another process: the whole file, exclusively. `kind`: flock or fcntl."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with open(lock, "a+b") as file:
         if kind == "flock":
@@ -43,7 +43,7 @@ def test_sigterm_ends_a_worker_whose_build_waits_for_a_lock(new_registry, packag
         pool.submit(registry.get, "/v2/p3/manifests/latest")
         wait_for(lambda: fastcgi.waiting_at(registry.socket) == 1, "the request to wait")
         registry.worker.send_signal(signal.SIGTERM)
-        # The lock's own limit is two minutes.
+        # The lock's own time limit is two minutes.
         assert registry.worker.wait(timeout=60) == 0
         assert registry.events("draining") and not registry.events("image built")
         registry.start_worker()

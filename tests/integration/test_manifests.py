@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes: what kustomize makes of them, and whether an API server would take it and Pod Security allow it.
+"""The Kubernetes manifests, rendered by kustomize: whether an API server and Pod Security would accept them.
 
 There is no API server here. kubectl is a later Debian's, and Kubernetes' types come from the sources of its Go client, as
 that has them; what the controller asks for is seen by running it against fake_kubernetes.
@@ -26,7 +26,7 @@ def test_all_fields_exist_in_kubernetes(things, kubernetes_types):
 
 
 def test_the_field_check_finds_mistakes(rendered, kubernetes_types):
-    """What it is worth: it knows misspelt, misplaced and mistyped fields, at any depth."""
+    """Tests the check itself: it finds misspelt, misplaced and mistyped fields at any depth."""
     daemonset = find(rendered["base"], "DaemonSet")
     for path, value in (
         (["spec", "templates"], {}), (["spec", "template", "spec", "container"], []),
@@ -69,11 +69,11 @@ def test_containers_are_confined_and_bounded(things):
     for container in pod["containers"] + pod["initContainers"]:
         assert container["securityContext"]["readOnlyRootFilesystem"] is True, container["name"]
         assert {"cpu", "memory"} == set(container["resources"]["requests"]) and "memory" in container["resources"]["limits"]
-    # Only the controller speaks to the API server.
+    # Only the controller uses the API server.
     holders = [container["name"] for container in pod["containers"] for mount in container["volumeMounts"] if mount["name"] == "token"]
     assert holders == ["controller"]
     assert find(things, "ServiceAccount")["automountServiceAccountToken"] is False
-    # nginx writes nothing that it serves.
+    # nginx cannot write to the tree.
     (tree,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "tree"]
     assert pod["containers"][0]["name"] == "nginx" and tree["readOnly"] is True
 
@@ -86,7 +86,7 @@ def test_containers_are_those_of_the_image(things):
     for container in pod["containers"] + pod["initContainers"]:
         assert container["image"] == f"registry.example.org/{declared['name']}:{declared['tag']}"
         assert container["args"][0] in modes and "command" not in container, container["name"]
-        # What it mounts exists.
+        # Its mounts exist.
         assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
     mounted = {mount["name"] for container in pod["containers"] + pod["initContainers"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in pod["volumes"]}
@@ -125,7 +125,7 @@ def test_the_network_policy_allows_only_required_traffic(rendered):
         names, web = policy["egress"]
         assert {(port["protocol"], port["port"]) for port in names["ports"]} == {("UDP", 53), ("TCP", 53)}
         assert {port["port"] for port in web["ports"]} == {443, 6443}
-        # The metadata services of clouds, which hand out the node's credentials.
+        # Clouds' metadata services, which give out the node's credentials.
         assert any("169.254.0.0/16" in block["ipBlock"]["except"] for block in web["to"])
         if name == "base":
             assert policy["ingress"] == []
@@ -154,7 +154,7 @@ def test_service_ingress_and_controller_agree(rendered):
 
 
 def test_the_controllers_permissions_match_its_requests(cluster, things):  # noqa: F811
-    """What it asks of the API server, seen by running it: each request is allowed, and each rule is for one of them."""
+    """Runs the controller: each request is allowed, and each rule is needed by a request."""
     permissions = Permissions(things, "nixery", "nixery-controller")
     used = set()
 
@@ -172,7 +172,7 @@ def test_the_controllers_permissions_match_its_requests(cluster, things):  # noq
     cluster.controller(NIXERY_CONTROLLER_LEASE="nixery/nixery-controller", NIXERY_CONTROLLER_IDENTITY="one", NIXERY_CONTROLLER_QUOTA="1")
     wait_for(lambda: cluster.ready("team", "a") == "True" and cluster.reason("team", "b") == "QuotaExceeded", "the image")
     cluster.api.put("team", "a", {"contents": ["curl", "jq"]})
-    cluster.api.delete("team", "a")  # b moves up
+    cluster.api.delete("team", "a")  # b comes within the quota
     try:
         wait_for(look, "each permission to be used")
     except AssertionError:
@@ -198,6 +198,6 @@ def test_no_other_account_has_permissions(things):
 
 
 def test_no_file_is_kept_twice():
-    """nginx's configuration is the image's: no copy of it lies here."""
+    """nginx's configuration is in the image and not copied here."""
     own = {path.read_bytes() for path in (ROOT / "nginx").glob("*.conf")}
     assert not [path for path in (ROOT / "packaging/kubernetes").rglob("*") if path.is_file() and path.read_bytes() in own]

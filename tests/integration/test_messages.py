@@ -1,4 +1,4 @@
-"""What people are told is plain text, whoever wrote it, and names none of the registry's own directories."""
+"""Messages to users are plain text, regardless of their source, and contain none of the registry's directories."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from conftest import running, started, temporary_directory
 from package_sets import write_package_set
 from registry import NIXERY, ROOT, Registry
 
-# A colour, a window title, a hyperlink, an 8-bit sequence in UTF-8, a backspace, text turned around, and no UTF-8.
+# A colour, a window title, a hyperlink, an 8-bit sequence in UTF-8, a backspace, reversed text, and invalid UTF-8.
 NASTY = r"\033[31;1mred\033[0m \033]0;title\007 \033]8;;http://x\033\\link\033]8;;\033\\ \302\2331mbold \010 \342\200\256rtl \377end"
 PLAIN = "red  link bold  rtl �end"
 
@@ -80,7 +80,7 @@ def at_a_terminal(registry, *words: str) -> str:
     while True:
         try:
             piece = os.read(master, 65536)
-        except OSError:  # its other end is closed
+        except OSError:  # the other end is closed
             break
         if not piece:
             break
@@ -90,7 +90,7 @@ def at_a_terminal(registry, *words: str) -> str:
     return printed.decode()
 
 
-# What nixery itself sends to a terminal: colours, and what clears a line.
+# Nixery's own terminal sequences: colours, and clearing a line.
 OWN = re.compile(r"\x1b\[(?:0|1|2|32|33|1;31)m|\r\x1b\[K|\r\n")
 
 

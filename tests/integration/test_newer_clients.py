@@ -1,4 +1,4 @@
-"""Clients and validators that came after Debian 12: cosign, oras, crane, the SPDX project's own library."""
+"""Clients and validators that Debian 12 lacks: cosign, oras, crane, the SPDX project's own library."""
 
 import json
 
@@ -60,7 +60,7 @@ def test_cosign_verifies_the_registrys_signatures(signing, cosign, keys, name, e
         if experimental == "0":
             assert identities == {f"registry.example.org/{name}"}
         else:
-            # An image that has several names is signed under each; of such referrers cosign takes any.
+            # An image with several names is signed under each; cosign accepts any of these referrers.
             assert identities and identities <= {f"registry.example.org/{each}" for each in ("hello", "amd64/hello")}
         bad = cosign(*verify, "--key", f"{keys}/other.pub", reference, **env)
         assert bad.returncode != 0 and "signature" in bad.stderr
@@ -128,7 +128,7 @@ def test_crane_chooses_a_platform(signing, crane):
 
 @pytest.fixture(scope="module")
 def spdx_library():
-    """Where Python finds the SPDX project's tools and what they need."""
+    """Python path of the SPDX project's tools and their dependencies."""
     needed = ("license-expression", "boolean", "beartype", "uritools", "rdflib", "semantic-version", "ply", "xmltodict", "isodate")
     roots = (unpack("sid", "python3-spdx-tools"), unpack("trixie", *(f"python3-{name}" for name in needed)))
     return ":".join(str(root / "usr/lib/python3/dist-packages") for root in roots)

@@ -1,4 +1,4 @@
-"""What nginx does by itself: the tree's files with their headers, and nothing outside the tree."""
+"""nginx without a worker: the tree's files with their headers, and nothing outside the tree."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from registry import ROOT
 
 @pytest.fixture(scope="module")
 def image(registry):
-    """Addresses of an image that is built: by tag, by digest, and its largest layer's."""
+    """Paths of a built image: by tag, by digest, and its largest layer."""
     manifest = registry.manifest("hello")
     layer = max(manifest.json["layers"], key=lambda layer: layer["size"])
     digest = manifest.headers["Docker-Content-Digest"]

@@ -1,5 +1,5 @@
-"""Faults of Nix's own and of the machine: the puller is told that the registry has them, the operator which they are, and
-nothing is remembered of the package."""
+"""Faults of Nix itself and of the machine: clients learn that the registry is at fault, the operator gets the details, and
+no failure of the package is cached."""
 
 import ctypes
 import os
@@ -17,7 +17,7 @@ from test_observability import checks_of, readiness, scrape
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a worker a store of its own to break")
 
-# `good` is built by a shell alone; `chmods` does what every unpacking of a source does.
+# `good` needs only a shell; `chmods` calls chmod like every unpacking of a source.
 SET = """
 { system, ... }:
 let
@@ -45,7 +45,7 @@ def packages(directory):
 
 
 def with_own_store(size: str) -> dict:
-    """Popen's words for a process that alone sees an empty file system of that size at /nix."""
+    """Popen options for a process with its own empty file system of that size at /nix."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def prepare():
@@ -62,7 +62,7 @@ def with_own_store(size: str) -> dict:
 
 @pytest.fixture
 def own_store(new_registry, packages):
-    """A registry whose worker has a small store of its own, and where that lies for us."""
+    """A registry whose worker has its own small store, and the store's path for the test."""
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIX_CONFIG=PLAIN, NIXERY_FAILURE_SECONDS="600")
     registry.stop_worker()
     registry.process_options = with_own_store("64m")
@@ -95,7 +95,7 @@ def test_a_full_store_is_the_registrys_fault_until_space_is_freed(own_store):
     answer = own_store.manifest("good")
     assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE"), answer.body
     assert "disk" in faults(own_store)
-    why = checks_of(readiness(own_store, 503))["nix"]  # as Nix says it, or as the build says it that nothing can be written for
+    why = checks_of(readiness(own_store, 503))["nix"]  # by Nix's own message, or that of the build that cannot write
     assert "disk I/O error" in why or "No space left" in why
     wait_for(lambda: scrape(own_store)["nixery_nix_can_build"] == 0, "a build of nothing to fail")
     filler.unlink()
@@ -124,7 +124,7 @@ def test_missing_build_users_are_the_registrys_fault(new_registry, packages, gro
     is_registrys_fault(registry, "good", words)
     assert faults(registry) == {"build_users": 2}
     assert group in checks_of(readiness(registry, 503))["nix"]
-    assert registry.manifest("nosuch").status == 404  # what can be said is said
+    assert registry.manifest("nosuch").status == 404  # evaluation still works
 
 
 def test_faults_of_a_daemon_are_the_registrys_fault(new_registry, packages, directory):
@@ -159,7 +159,7 @@ def test_too_few_descriptors_for_nix_are_the_registrys_fault(new_registry, packa
 
 
 def test_a_missing_temporary_directory_is_the_registrys_fault(new_registry, packages, directory):
-    """Nix says it in words that nobody listed: a probe finds that it cannot build."""
+    """Nix's message is not in the list; the build probe finds that Nix cannot build."""
     registry = new_registry(NIXERY_PKGS_PATH=packages, TMPDIR=str(directory / "temporary"))
     is_registrys_fault(registry, "good", "nix cannot build now")
     assert faults(registry) == {"other": 1}
@@ -170,7 +170,7 @@ def test_a_missing_temporary_directory_is_the_registrys_fault(new_registry, pack
 
 
 def test_a_chmod_that_nixs_syscall_filter_refuses_is_the_registrys_fault(new_registry, packages, directory):
-    """As on a volume that Kubernetes' fsGroup has put the setgid bit on."""
+    """Like a volume with a setgid bit from Kubernetes' fsGroup."""
     volume = directory / "volume"
     volume.mkdir()
     volume.chmod(0o2775)
@@ -185,7 +185,7 @@ def test_a_chmod_that_nixs_syscall_filter_refuses_is_the_registrys_fault(new_reg
 
 
 def test_repeated_probes_leave_the_same_few_paths(own_store):
-    """Nix 2.8 leaves an empty lock and the output of the second build behind, under names that are always the same."""
+    """Nix 2.8 leaves an empty lock and the output of the second build, always under the same names."""
     probes = lambda: sorted(path.name for path in (own_store.nix / "store").glob("*nixery-build-probe*"))
     roots = own_store.nix / "var/nix/gcroots/auto"
 
@@ -204,7 +204,7 @@ def test_repeated_probes_leave_the_same_few_paths(own_store):
     for name in ("other", "third"):
         probe_again(name)
         wait_for(lambda: probes() == left, f"{left} alone to be left")
-    # Where somebody has collected it, it is built anew.
+    # After a garbage collection it is built again.
     inside = ("nsenter", "-t", str(own_store.worker.pid), "-m")
     (own_store.state / "probe/build").unlink()
     check(*inside, program("nix-store", "nix-bin"), "--gc", env={**own_store.env, "NIX_REMOTE": ""})

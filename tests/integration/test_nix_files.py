@@ -1,5 +1,5 @@
-"""nix/: the package, the flake and the NixOS module evaluate, and say of the program what is so. nixpkgs is not needed: a
-few lines stand in for what these files take from it."""
+"""nix/: the package, the flake and the NixOS module evaluate and match the program. nixpkgs is not needed: a small
+substitute has the parts that these files use."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import pytest
 from engines import check, program
 from registry import ROOT, nix_settings
 
-# Options take their defaults or what is set; a condition that does not hold leaves nothing. Types must exist.
+# Options have their default or set value; a false condition gives nothing. Types must exist.
 STAND_IN = r"""
 rec {
   lib = {
@@ -30,7 +30,7 @@ rec {
     "meson" "ninja" "pkg-config" "python3" "makeWrapper" "curl" "fcgi" "fmt" "libarchive" "libdeflate" "libyaml" "openssl"
     "rapidjson" "zstd" "nix" "git" "openssh" "cacert" ]);
   scope = packages // { inherit lib callPackage; stdenv.mkDerivation = given: given // { outPath = "/PACKAGE"; }; };
-  # As nixpkgs': what a package asks for has to exist.
+  # Like nixpkgs: a package's arguments must exist.
   callPackage = file: more:
     let asked = import file; in asked (builtins.mapAttrs (name: _: scope.${name}) (builtins.functionArgs asked) // more);
   pkgs = scope;
@@ -142,7 +142,8 @@ def test_the_module_refuses_two_sources_and_other_directories(nix):
     assert "NIXERY_CHANNEL NIXERY_PKGS_REPO" in two and "NIXERY_TREE cannot be set" in place
 
 
-# As nixpkgs applies overlays; bash and coreutils, which build the few files of the image's package set, are the machine's.
+# Applies overlays like nixpkgs. bash and coreutils, which build the few files of the image's package set, are the
+# machine's.
 NIXPKGS = r"""
 { system ? builtins.currentSystem, config ? { }, overlays ? [ ] }:
 let
@@ -166,7 +167,7 @@ final
 
 
 def test_the_images_package_set_has_nixery_and_its_registration(nix, directory):
-    """On a stand-in for nixpkgs, and as the registry evaluates: what is not pinned may not be looked at."""
+    """With a substitute for nixpkgs, evaluated like in the registry: unpinned files cannot be read."""
     (directory / "nixpkgs").mkdir()
     (directory / "nixpkgs/default.nix").write_text(NIXPKGS)
     words = [program("nix-build", "nix-bin"), "--no-out-link", str(ROOT / "nix/image.nix"), "--arg", "packages", str(directory / "nixpkgs")]
@@ -189,7 +190,7 @@ def test_the_images_package_set_has_nixery_and_its_registration(nix, directory):
 
 
 def test_the_flake_has_package_overlay_and_module(nix, directory):
-    """From its subdirectory, with the files beside it, and a nixpkgs of our own in place of the real one."""
+    """From its subdirectory, with the surrounding files, and a substitute for nixpkgs."""
     stand_in, copy = directory / "nixpkgs", directory / "nixery"
     stand_in.mkdir()
     (stand_in / "stand-in.nix").write_text(STAND_IN)

@@ -13,7 +13,7 @@ LOCAL = "127.0.0.1:8080"
 
 
 def config_path() -> str:
-    """What hosts.toml says that containerd 1.x has to be told."""
+    """The setting of containerd 1.x that hosts.toml's comment requires."""
     text = (NODES / "hosts.toml").read_text()
     found = re.search(r'^#\s+containerd 1\.x\s+(\[.*\])\n#\s+config_path = "/etc/containerd/certs.d"$', text, re.MULTILINE)
     assert found, text
@@ -22,7 +22,7 @@ def config_path() -> str:
 
 @pytest.fixture(scope="module")
 def node():
-    """A node's containerd, asked as kubelet asks it, and its directory of hosts."""
+    """A node's containerd with kubelet's requests, and its directory of hosts."""
     with temporary_directory() as directory:
         hosts = directory / "certs.d/nixery.local"
         hosts.mkdir(parents=True)
@@ -50,7 +50,7 @@ def test_containerd_falls_back_if_the_node_does_not_respond(node, registry):
 
 @pytest.mark.parametrize("dead", [None, "mirror"])
 def test_registries_conf_uses_the_node_and_falls_back(podman, registry, directory, dead):
-    """By podman, which reads the file as CRI-O does."""
+    """With podman, which reads the file like CRI-O."""
     text = (NODES / "registries.conf").read_text()
     before, mirror = text.split("[[registry.mirror]]")
     mirror = mirror.replace(LOCAL, f"127.0.0.1:{free_port()}" if dead else registry.host)

@@ -1,5 +1,5 @@
-"""What those who watch over a registry see: /metrics, /healthz, /readyz, the log, and that dashboard and alerts speak of
-numbers that there are."""
+"""Monitoring: /metrics, /healthz, /readyz, the log, and that dashboard and alerts use existing
+metrics."""
 
 import http.client
 import json
@@ -24,8 +24,8 @@ MONITORING = ROOT / "packaging/monitoring"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{SPAN}-01"
-# Where requests are counted or followed one by one: a slow machine is not to have one redirected and asked again. Below
-# what nginx waits for a worker.
+# For tests that count or follow single requests: on a slow machine none may be redirected and repeated. Below nginx's
+# timeout for a worker.
 ONE_HOP = {"NIXERY_HOP_SECONDS": "80"}
 
 SET = """
@@ -53,7 +53,7 @@ SAMPLE = re.compile(r"^([a-z_]+)(\{.*\})? (\S+)$")
 
 
 def parsed(text: str) -> dict[str, float]:
-    """Sample with labels, as it stands there -> value."""
+    """Sample with labels, in the page's notation -> value."""
     samples = {}
     for line in text.splitlines():
         if line.startswith("#"):
@@ -73,7 +73,7 @@ def scrape(registry) -> dict[str, float]:
 
 
 def grown(before: dict, after: dict) -> dict[str, float]:
-    """What counters and histograms' counts grew by, without those that did not."""
+    """Increments of counters and histograms' counts, without zeros."""
     names = {name for name in after if re.match(r"nixery_\w+(_total|_count)(\{|$)", name)}
     return {name: after[name] - before.get(name, 0) for name in names if after[name] != before.get(name, 0)}
 
@@ -88,7 +88,7 @@ def checks_of(answer) -> dict:
 
 
 def readiness(registry, status: int):
-    """What /readyz says once the checks came to this; it does not wait long for them, and says so."""
+    """The response of /readyz when the checks have this result; until they end, /readyz says that they are pending."""
 
     def looked():
         answer = registry.get("/readyz")
@@ -98,7 +98,7 @@ def readiness(registry, status: int):
 
 
 def reload(registry):
-    """nginx takes its files anew; those of its workers that go by the old ones are gone."""
+    """Reloads nginx's configuration and waits until its old processes have ended."""
     old = registry.nginx_workers()
     registry.nginx.send_signal(signal.SIGHUP)
     wait_for(lambda: (now := registry.nginx_workers()) and not old & now, "nginx to take its new settings")
@@ -114,7 +114,7 @@ def test_a_pull_a_failure_and_an_unknown_name_are_counted_exactly(new_registry, 
     assert registry.manifest("good").status == 200
     assert registry.manifest("broken").status == 424
     assert registry.manifest("absent").status == 404
-    assert registry.manifest("abcent").status == 404  # by now the set's names are known
+    assert registry.manifest("abcent").status == 404  # the set's names are known now
     assert registry.get("/v2/good/blobs/sha256:" + "0" * 64).status == 404
     assert registry.get("/v2/good/tags/list").status == 200
     assert registry.get("/v2/good/manifests/latest").status == 200  # by nginx
@@ -184,7 +184,7 @@ def test_waiting_builds_and_clients_are_shown(new_registry, packages, directory)
     for client in clients:
         client.join()
     assert answers == [200, 200, 200]
-    # Those who wait are told before the builder is free.
+    # Waiting clients are answered before the build thread is free.
     idle = lambda now: (now["nixery_builds_running"], now["nixery_builds_queued"], now["nixery_requests_waiting"]) == (0, 0, 0)
     wait_for(lambda: idle(scrape(registry)), "nothing to run or wait")
 
@@ -223,7 +223,7 @@ def test_pulls_that_nginx_answered_are_counted_from_its_log(new_registry, packag
     before = scrape(registry)["nixery_pulls_total"]
     for _ in range(5):
         assert registry.manifest("good").status == 200
-    # What it took to look, fifty times, is the time to the next look.
+    # The next count is due after fifty times the duration of the last.
     wait_for(lambda: scrape(registry)["nixery_pulls_total"] == before + 5, "five pulls", 300)
     assert scrape(registry)['nixery_requests_total{route="manifest",status="200"}'] == 1
 
@@ -257,7 +257,7 @@ def test_the_dashboard_and_the_alerts_use_existing_metrics(new_registry, package
     named = {name for text in expressions for name in re.findall(r"\b(?:nixery|process)_[a-z_]+", text)}
     assert len(named) > 25
     assert named <= there, named - there
-    # And labels: what is selected by a label is a label of that name, with that value.
+    # Labels, too: each selector uses an existing label and value.
     samples = " ".join(scrape(registry))
     selected = re.findall(r'(phase|route|result|outcome|directory|kind)(?:=|!=|=~|!~)"([a-z_0-9|]+)"', " ".join(expressions))
     assert len(selected) > 5
@@ -280,7 +280,7 @@ def test_the_dashboard_counts_a_pull_once_for_any_number_of_workers(directory):
 
 
 def test_the_alerts_fire_when_they_should(directory):
-    """promtool's own way of testing rules, with series of ours."""
+    """promtool's rule tests with our own series."""
     shutil.copy(MONITORING / "nixery-alerts.yml", directory)
     series = lambda name, values: f"      - series: '{name}'\n        values: '{values}'\n"
     (directory / "test.yml").write_text(
@@ -303,7 +303,7 @@ def test_the_alerts_fire_when_they_should(directory):
         "      - {eval_time: 9m, alertname: NixeryNixCannotBuild, exp_alerts: []}\n"
         "      - {eval_time: 20m, alertname: NixeryNixCannotBuild, exp_alerts: [{exp_labels: {severity: critical, instance: a}}]}\n"
     )
-    # Texts are for people and may change: compared without.
+    # Compared without texts, which may change.
     rules = (directory / "nixery-alerts.yml").read_text()
     rules = re.sub(r"\n        annotations:\n(?:          .*\n)+", "\n", rules)
     (directory / "nixery-alerts.yml").write_text(rules)
@@ -373,7 +373,7 @@ def test_two_workers_of_one_tree_have_metrics_at_their_own_paths(new_registry, p
         worker = subprocess.Popen([NIXERY, "serve"], env={**registry.env, "NIXERY_LISTEN": f"unix:{second}"}, stderr=log, stdin=subprocess.DEVNULL)
     try:
         wait_for(lambda: registry.get("/metrics/2").status == 200, "the second worker")
-        assert registry.manifest("good").status == 200  # by the first, which alone is in the upstream
+        assert registry.manifest("good").status == 200  # by the first, the only one in the upstream
         built = 'nixery_builds_total{outcome="built"}'
         one, two = scrape(registry), parsed(registry.get("/metrics/2").body.decode())
         assert (one[built], two[built]) == (1, 0)
@@ -402,7 +402,7 @@ def test_a_directory_that_cannot_be_written_is_not_ready_until_it_can(new_regist
     place.write_text("no directory\n")
     answer = readiness(registry, 503)
     assert "Not a directory" in checks_of(answer)[what] and checks_of(answer)["nix"] == ""
-    assert str(registry.dir) not in answer.body.decode()  # who may ask may not know where things lie
+    assert str(registry.dir) not in answer.body.decode()  # clients must not see directories
     assert registry.get("/healthz").status == 200
     place.unlink()
     (registry.dir / "aside").rename(place)
@@ -413,7 +413,7 @@ def test_a_directory_that_cannot_be_written_is_not_ready_until_it_can(new_regist
 
 
 def programs(directory: Path) -> Path:
-    """A PATH with nix in it that can be taken away."""
+    """A PATH with a nix that can be removed."""
     bin = directory / "bin"
     bin.mkdir()
     for name in ("nix-store", "nix-instantiate"):
@@ -440,11 +440,11 @@ def test_a_disk_with_too_little_free_space_is_not_ready(new_registry, packages):
     answer = readiness(registry, 503)
     assert answer.json["ready"] is False
     assert "NIXERY_MIN_FREE" in checks_of(answer)["tree space"] and "NIXERY_MIN_FREE" in checks_of(answer)["state space"]
-    assert registry.manifest("good").status == 200  # it says so, and goes on
+    assert registry.manifest("good").status == 200  # it reports the problem and still builds
 
 
 def hanging_nix(directory: Path) -> Path:
-    """A nix-store that hangs as long as the file `hang` is there; `hung` tells that it does."""
+    """A nix-store that hangs as long as the file `hang` exists; it makes the file `hung` when it does."""
     bin = programs(directory)
     (bin / "nix-store").unlink()
     (bin / "nix-store").write_text(
@@ -507,7 +507,7 @@ def test_request_id_and_trace_are_in_every_line_of_a_request_and_its_build(new_r
         assert (line["request"], line["trace_id"], line["span_id"]) == (id, TRACE, SPAN)
     traces = (directory / "traces").read_text().splitlines()
     assert {line.split()[0] for line in traces} == {"nix-store", "nix-instantiate"}
-    assert {trace for line in traces for trace in line.split()[1:]} == {TRACEPARENT}  # what is run for no request has none
+    assert {trace for line in traces for trace in line.split()[1:]} == {TRACEPARENT}  # processes without a request have none
 
     failed = registry.get("/v2/broken/manifests/latest")
     id = failed.headers["X-Request-Id"]
@@ -515,7 +515,7 @@ def test_request_id_and_trace_are_in_every_line_of_a_request_and_its_build(new_r
     (line,) = registry.events("build failed")
     assert line["request"] == id and "trace_id" not in line
     assert (registry.state / "logs" / f"{line['log']}.log").read_text().find("the reason") >= 0
-    assert (directory / "traces").read_text().splitlines()[-1].endswith(" ")  # no trace: none is made up
+    assert (directory / "traces").read_text().splitlines()[-1].endswith(" ")  # without a trace, none is invented
 
 
 @pytest.mark.parametrize("parent", ["nonsense", "00-" + "0" * 32 + f"-{SPAN}-01", TRACEPARENT.upper(), TRACEPARENT + '"}'])
@@ -570,7 +570,7 @@ def test_a_clients_request_id_is_used_only_if_nginx_is_configured_so(new_registr
 
 
 def test_scanners_are_logged_only_at_level_debug(new_registry, packages):
-    # Clients that look for signatures ask for such tags.
+    # Clients that look for signatures request such tags.
     signature = f"/v2/good/manifests/sha256-{'0' * 64}.sig"
     registry = new_registry(NIXERY_PKGS_PATH=packages)
     probe = lambda: [registry.get(target).status for target in (signature, "/v2/wordpress/manifests/v1", "/v2/wp-admin", "/v2/good/tags/list?token=hush")]
@@ -588,7 +588,7 @@ def test_scanners_are_logged_only_at_level_debug(new_registry, packages):
     assert (line["level"], line["route"], line["method"], line["repository"], line["status"], line["client"]) == (
         "debug", "manifest", "GET", "good", "404", "127.0.0.1")  # fmt: skip
     assert float(line["seconds"]) < 30 and int(line["bytes"]) > 0
-    assert "hush" not in registry.worker_log.read_text()  # a query is nobody's business
+    assert "hush" not in registry.worker_log.read_text()  # the query is not logged
 
 
 def test_a_pull_that_builds_is_one_line_of_info(new_registry, packages):
@@ -621,7 +621,7 @@ def test_only_lines_for_the_journal_begin_with_their_priority(new_registry, pack
     assert registry.manifest("broken").status == 424
     marked = [line for line in registry.worker_log.read_text().splitlines() if line.startswith("<")]
     assert marked and {(line[:3], json.loads(line[3:])["level"]) for line in marked} == {("<6>", "info"), ("<4>", "warning")}
-    # The journal's name is inherited by what is started with another standard error.
+    # JOURNAL_STREAM is inherited by processes with another standard error.
     registry.stop_worker()
     registry.start_worker(JOURNAL_STREAM=f"{status.st_dev}:{status.st_ino + 1}")
     assert registry.manifest("good").status == 200

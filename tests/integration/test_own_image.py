@@ -1,4 +1,4 @@
-"""The image of Nixery itself: made by packaging/build-image, run by docker, pulled from."""
+"""The image of Nixery itself: made by packaging/build-image, run by docker, used for pulls."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from engines import check, program, run, skopeo
 from registry import ROOT, free_port, nix_settings, wait_for
 
-# Packages that are built with what the image has: /bin/sh and coreutils.
+# Packages that are built with the image's own programs: /bin/sh and coreutils.
 PACKAGES = """
 { system, ... }:
 {
@@ -44,7 +44,7 @@ CONFINED = ("--user", USER, "--read-only", "--cap-drop", "ALL", "--security-opt"
 
 @pytest.fixture
 def packages(directory):
-    """A package set whose packages nobody can have built yet."""
+    """A package set of unbuilt packages."""
     return write_package_set(directory / "packages", PACKAGES)
 
 
@@ -70,7 +70,7 @@ class Container:
         return self.docker.check("exec", self.id, *words)
 
     def stop(self, patience=60):
-        """As a runtime does: SIGTERM, and SIGKILL for who will not. The exit status."""
+        """Like a runtime: SIGTERM, then SIGKILL after the timeout. Returns the exit status."""
         self.docker.check("stop", "--time", str(patience), self.id)
         return json.loads(self.docker.check("inspect", "--format", "{{json .State.ExitCode}}", self.id))
 
@@ -87,7 +87,7 @@ def started(docker, image, packages, *options):
 
 @contextmanager
 def volumes(docker, image):
-    """For a container without root: /nix, seeded as its user, and what it keeps."""
+    """Volumes of a container without root: /nix, seeded as its user, and its data."""
     names = {"nix": docker.check("volume", "create").strip(), "data": docker.check("volume", "create").strip()}
     try:
         mounts = ("-v", f"{names['nix']}:/seed", "-v", f"{names['data']}:/var/lib/nixery")
@@ -100,7 +100,7 @@ def volumes(docker, image):
 
 
 def pull(container, name, directory):
-    """With skopeo, into an OCI layout."""
+    """Pulls with skopeo into an OCI layout."""
     layout = directory / name.replace("/", "-").replace(":", "-")
     done = skopeo("copy", "--src-tls-verify=false", f"docker://127.0.0.1:{container.port}/{name}", f"oci:{layout}:latest")
     assert done.returncode == 0, done.stderr + container.log()
@@ -118,7 +118,7 @@ def test_the_image_is_declared_with_the_project_s_version(own_image):
 
 
 def test_a_set_with_a_local_deb_is_reproducible(directory):
-    """Wherever the .deb lies; what it depends on comes from the archive."""
+    """With the .deb at any path; its dependencies come from the archive."""
     made = directory / "made"
     (made / "DEBIAN").mkdir(parents=True)
     (made / "DEBIAN/control").write_text(CONTROL)
@@ -151,12 +151,12 @@ def test_confined_and_without_root_it_builds_serves_and_stops(docker, own_image,
     with volumes(docker, own_image) as mounts:
         with started(docker, own_image, packages, *CONFINED, *mounts) as container:
             assert holds(pull(container, "greeting", directory), "share/greeting")
-            # Nothing runs as root, and nothing may write to the image.
+            # No process runs as root, and none can write to the image.
             for line in container.docker.check("top", container.id, "-eo", "pid,uid,args").splitlines()[1:]:
                 assert line.split()[1] == "1000", line
             assert docker("exec", container.id, "touch", "/bin/x").returncode != 0
             assert container.stop() == 0
-        # What was built is there for the next one, which finds its volumes seeded.
+        # The next container finds the built images and seeded volumes.
         with started(docker, own_image, packages, *CONFINED, *mounts) as container:
             before = container.log()
             pull(container, "greeting", directory)
@@ -174,16 +174,16 @@ def test_its_nix_has_the_images_store_registered(docker, own_image, packages):
         valid = {line.rpartition("/")[2] for line in container.exec("nix-store", "--query", "--requisites", "/nix/var/nix/gcroots/nixery-image").split()}
         programs = {container.exec("readlink", "-f", f"/bin/{name}").split("/")[3] for name in ("nixery", "nix", "nginx", "git", "bash", "ls")}
         assert programs <= valid <= store
-        # All but what is built with what the set needs: the image holds nothing that its Nix does not know.
+        # Except for paths built for the set itself, every path of the image is registered in its Nix.
         assert store - valid == set(), store - valid
-        # Nothing of it is garbage, and nothing of it is broken.
+        # No path is garbage, and none is broken.
         container.exec("nix-store", "--gc")
         assert store <= set(container.exec("ls", "/nix/store").split())
         container.exec("nix-store", "--verify", "--check-contents")
 
 
 def test_a_volume_of_an_earlier_image_is_seeded_again(docker, own_image, packages):
-    """What is there stays, what is missing comes, what was left half done goes."""
+    """Existing paths stay, missing ones are added, partial ones are removed."""
     with volumes(docker, own_image) as mounts:
         nix = mounts[1].split(":")[0]
         spoil = "set -e; cd /seed/store; first=$(ls | head -n 1); mkdir .seeding-x; touch .seeding-x/y; chmod 0555 .seeding-x; chmod -R u+w $first; rm -r $first; mkdir other"
@@ -200,7 +200,7 @@ def test_the_container_ends_when_one_process_dies(docker, own_image, packages, v
         listed = [line.split(None, 2) for line in docker.check("top", container.id, "-eo", "pid,ppid,args").splitlines()[1:]]
         wanted = {"nixery.serve": "nixery serve", "nginx": "master process"}[victim]
         called_so = {pid: parent for pid, parent, words in listed if wanted in words and "start" not in words}
-        # A child is called as its parent until it has a name of its own.
+        # A child has its parent's name until it executes its program.
         (pid,) = [pid for pid, parent in called_so.items() if parent not in called_so]
         os.kill(int(pid), 9)
         wait_for(lambda: not container.running(), "the container to end", 60)
@@ -214,7 +214,7 @@ def test_a_request_is_finished_while_it_stops(docker, own_image, packages):
                                  stdout=subprocess.PIPE, text=True)  # fmt: skip
         wait_for(lambda: "sleep 45" in docker.check("top", container.id, "-eo", "pid,args"), "the build to run", 60)
         assert container.stop() == 0
-        # 307: the worker sends who waits back to itself, and another one goes on.
+        # 307: the worker redirects the waiting client to the same URL, and another worker continues.
         assert asked.communicate(timeout=60)[0] in ("200", "307")
 
 

@@ -1,6 +1,6 @@
-"""The Debian package, looked at closely: what shells, man and apt make of it, and whether its sandbox is in a worker's way.
+"""The Debian package in detail: shells, man and apt, and whether its sandbox hinders a worker.
 
-Without process 1, so that a worker can be traced from its first call; test_package.py has the whole of systemd."""
+Without process 1, so that a worker can be traced from its first call; test_package.py uses all of systemd."""
 
 import io
 import json
@@ -21,10 +21,10 @@ from registry import ROOT, Registry, wait_for
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a Debian of its own to install into")
 
-# What `systemd-analyze security` says of the worker, in tenths; nothing may make it worse unseen.
+# The worker's score of `systemd-analyze security`, in tenths; it must not get worse unnoticed.
 EXPOSURE = 11
 
-# A package that takes nothing but a shell to build.
+# A package that needs only a shell to build.
 PACKAGE_SET = """{ system, ... }: {
   hello = derivation {
     name = "hello-1.0"; inherit system; builder = "/bin/sh";
@@ -36,25 +36,25 @@ PACKAGE_SET = """{ system, ... }: {
 
 @pytest.fixture(scope="module")
 def files(package):
-    """What is in the package, unpacked."""
+    """The package's unpacked files."""
     with temporary_directory() as directory:
         check("dpkg-deb", "-x", str(package), str(directory))
         yield directory
 
 
 def listens(name: Path) -> bool:
-    """Whether somebody does at the socket; without a connection, which would start who is to be started by the first."""
+    """Whether a process listens at the socket. Does not connect, because the first connection would start the service."""
     return any(line.split()[3] == "00010000" and line.endswith(f" {name}") for line in Path("/proc/net/unix").read_text().splitlines())
 
 
 class Debian:
-    """A small Debian with the package in it. Nothing in it runs as process 1, so the units are read, and followed, here."""
+    """A small Debian with the package. It has no process 1, so the test reads the units and applies them itself."""
 
     def __init__(self, directory: Path, package: Path):
         self.root = directory / "root"
         self.processes = []
         suite = re.search(r"^VERSION_CODENAME=(\w+)", Path("/etc/os-release").read_text(), flags=re.M).group(1)
-        # As its user would: apt brings what the package depends on and recommends.
+        # Like a user: apt installs dependencies and recommendations.
         check(
             program("mmdebstrap", "mmdebstrap"), "--mode=root", "--variant=minbase", f"--customize-hook=copy-in {package} /root",
             f"--chrooted-customize-hook=apt-get install -y -o APT::Install-Recommends=true /root/{package.name}",
@@ -63,7 +63,7 @@ class Debian:
         directory.chmod(0o755)
 
     def words(self, *words: str, proc: str = "rw") -> list[str]:
-        """Runs there, with mounts that end with the process. It is the process itself, so that its id can be told before."""
+        """A command prefix for programs in that Debian, with mounts that end with the process. The prefix executes the program, so the process id is known."""
         script = f'mount -t proc -o {proc} proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
         return ["unshare", "--mount", "--propagation=private", "sh", "-c", script, str(self.root), *words]
 
@@ -87,7 +87,7 @@ class Debian:
                 process.wait()
 
     def unit(self, name: str) -> dict[str, list[str]]:
-        """Settings of a unit; what it names more than once is a list of more than one."""
+        """A unit's settings; repeated ones are lists of several values."""
         settings = {}
         for line in (self.root / "lib/systemd/system" / name).read_text().splitlines():
             key, found, value = line.partition("=")
@@ -119,7 +119,7 @@ def debian(package):
 
 
 class Installed(Registry):
-    """The registry in that Debian: its own site, unit, user and socket. The clients are on this side."""
+    """The registry in that Debian: its own site, unit, user and socket. Clients run outside."""
 
     def __init__(self, debian: Debian):
         super().__init__(debian.root.parent, {})
@@ -145,7 +145,7 @@ class Installed(Registry):
 
     def start_nix_daemon(self):
         self.debian.check("systemd-tmpfiles", "--create", "--prefix=/nix")
-        # A machine within a machine may have no namespaces to build in.
+        # A nested machine may not support namespaces for builds.
         settings = {"NIX_CONFIG": "build-users-group =\nsandbox = false\nsubstituters =\nfilter-syscalls = false"}
         daemon = self.debian.start(self.debian.words("nix-daemon"), settings)
         place = self.debian.root / "nix/var/nix/daemon-socket/socket"
@@ -170,7 +170,7 @@ class Installed(Registry):
             return False
 
     def start_worker(self):
-        """What systemd would do with the two units, as far as a process alone can be given it."""
+        """Applies the two units like systemd, as far as a single process allows."""
         service, listen = self.debian.unit("nixery.service"), self.debian.unit("nixery.socket")
         env = dict(word.split("=", 1) for line in service["Environment"] for word in line.split())
         for line in (self.debian.root / service["EnvironmentFile"][0].lstrip("-/")).read_text().splitlines():
@@ -210,7 +210,7 @@ def layer_files(registry: Registry, manifest: dict) -> dict[str, bytes]:
     return found
 
 
-# The package as it is
+# The package's contents
 
 
 def test_every_nginx_snippet_is_installed_with_the_path_of_the_page(files):
@@ -236,7 +236,7 @@ def test_the_operators_changes_are_not_overwritten(package, directory):
 
 def test_systemd_accepts_the_units_and_their_sandbox_stays_strict(files):
     units = [str(files / f"lib/systemd/system/nixery.{kind}") for kind in ("service", "socket")]
-    # The program is where the package will put it; that alone is complained about here.
+    # The only complaint is about the program's path, which the package will install.
     told = run(program("systemd-analyze", "systemd"), "verify", "--man=no", *units)
     problems = [line for line in told.stderr.splitlines() if "nixery" in line and "is not executable" not in line]
     assert problems == []
@@ -338,7 +338,7 @@ def test_the_worker_and_its_children_call_nothing_that_the_sandbox_denies(instal
     begun = False
     for line in installed.worker_trace.read_text(errors="replace").splitlines():
         begun = begun or 'execve("/usr/bin/nixery"' in line
-        call = re.match(r"\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", line)  # the last line may be half written
+        call = re.match(r"\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed)", line)  # the last line may be incomplete
         if begun and call and not re.match(r"\d+ +[+-]", line):
             used.setdefault(call.group(1), line)
             if run_program := re.match(r'\d+ +execve\("([^"]*)"', line):
@@ -358,7 +358,7 @@ def test_the_worker_and_its_children_call_nothing_that_the_sandbox_denies(instal
 
 
 def allowed_calls(unit: dict[str, list[str]]) -> set[str]:
-    """As systemd reads SystemCallFilter=: the first line says what is allowed, ~ takes away, a later one adds."""
+    """Like systemd reads SystemCallFilter=: the first line allows, ~ removes, a later line adds."""
     groups, name = {}, ""
     for line in check(program("systemd-analyze", "systemd"), "syscall-filter").splitlines():
         word = line.strip()
@@ -375,12 +375,12 @@ def allowed_calls(unit: dict[str, list[str]]) -> set[str]:
     for line in unit["SystemCallFilter"]:
         named = set().union(*(expand(word) for word in line.lstrip("~").split()))
         allowed = allowed - named if line.startswith("~") else allowed | named
-    # Names that differ between what strace and systemd call the same.
+    # System calls with different names in strace and systemd.
     return allowed | ({"fstatat64", "newfstatat", "pread64", "pwrite64"} if "read" in allowed else set())
 
 
 def test_nix_prints_no_warnings_in_the_sandbox(installed):
-    """What a child says on standard error gets into build logs and answers."""
+    """A child's standard error ends up in build logs and responses."""
     as_worker = ["setpriv", "--reuid=nixery", "--regid=nixery", "--init-groups", "--no-new-privs", "env", "HOME=/var/lib/nixery", "NIX_REMOTE=daemon"]
     words = installed.debian.words(*as_worker, "nix-instantiate", "--eval", "--expr", "1 + 1", proc=installed.debian.proc_of_worker())
     done = run(*words)
@@ -388,7 +388,7 @@ def test_nix_prints_no_warnings_in_the_sandbox(installed):
 
 
 def test_built_images_are_served_without_the_worker(installed):
-    """The last of those that need the worker."""
+    """The last test that needs the worker."""
     assert installed.manifest("hello").status == 200
     installed.worker.terminate()
     assert installed.worker.wait(timeout=60) == 0
@@ -404,7 +404,7 @@ def test_removing_the_package_keeps_built_images(installed):
     (enabled / "default").symlink_to("../sites-available/default")
     for how in ("--remove", "--purge"):
         installed.debian.check("dpkg", how, "nixery")
-        # nginx would not start with a site that includes what is gone. The other sites are not ours.
+        # nginx would not start with a site that includes removed files. The other sites are not the package's.
         assert [link.name for link in enabled.iterdir()] == ["default"]
         installed.debian.check("nginx", "-t")
     assert not (root / "usr/bin/nixery").exists() and not (root / "etc/nginx/sites-available/nixery").exists()

@@ -1,4 +1,4 @@
-"""Builds of minutes, and clients as they are: those who give up after 30 seconds without an answer, too.
+"""Builds of minutes with real clients, including those that time out after 30 seconds without a response.
 
 All of them wait at the same time, and nearly all of the time is spent asleep: tests/run runs this file beside the others.
 """
@@ -18,7 +18,7 @@ from engines import program, skopeo
 from package_sets import copy_with_new_slow_packages
 from registry import Registry, free_port, wait_for
 
-PATIENCE = 30  # seconds without an answer's headers, as containerd has since 2.3
+PATIENCE = 30  # seconds until the response's headers, like containerd since 2.3
 
 FRONT = """
 user root; daemon off; pid {dir}/front.pid; error_log {dir}/front-error.log;
@@ -41,17 +41,17 @@ http {{
 
 @dataclass
 class Wait:
-    """One client's pull of a manifest, hop by hop."""
+    """One client's pull of a manifest, request by request."""
 
     statuses: list[int] = field(default_factory=list)
-    hops: list[float] = field(default_factory=list)  # seconds that each answer took
+    hops: list[float] = field(default_factory=list)  # seconds until each response
     seconds: float = 0
     digest: str | None = None
     messages: list[str] = field(default_factory=list)
 
 
 def pull(port: int, name: str, attempts: int) -> Wait:
-    """As containerd does: up to ten redirects, `PATIENCE` for each answer; a 429 is asked again at once, some times."""
+    """Like containerd: up to ten redirects with a timeout each; a 429 is retried at once, several times."""
     wait, start = Wait(), time.monotonic()
     for _ in range(attempts):
         target = f"/v2/{name}/manifests/latest"
@@ -91,7 +91,7 @@ def registry(new_module_registry, slow_images) -> Registry:
 
 @pytest.fixture(scope="module")
 def front(registry):
-    """A load balancer that cuts at 30 seconds."""
+    """A load balancer with a timeout of 30 seconds."""
     port = free_port()
     conf = registry.dir / "front.conf"
     conf.write_text(FRONT.format(dir=registry.dir, port=port, behind=registry.port, seconds=PATIENCE))
@@ -113,7 +113,7 @@ def front(registry):
 
 @pytest.fixture(scope="module")
 def waits(registry, front, docker, podman, containerd, tmp_path_factory):
-    """Everybody's pull, all begun at once."""
+    """All clients' pulls, started at the same time."""
     layout = tmp_path_factory.mktemp("skopeo")
     host = f"127.0.0.1:{front}"
 
@@ -122,7 +122,7 @@ def waits(registry, front, docker, podman, containerd, tmp_path_factory):
         output = pull()
         return output, time.monotonic() - start
 
-    # What all slow packages need: each of the builds below is its own sleep and little else.
+    # Builds what all slow packages need, so that each build below is mostly its own sleep.
     assert registry.manifest("slow.s1").status == 200
     with ThreadPoolExecutor(16) as pool:
         begun = {
@@ -162,7 +162,7 @@ def test_containerd_pulls_it_through_the_load_balancer(waits):
 def test_a_build_of_six_minutes_needs_the_clients_own_retries_and_no_second_build(waits, registry):
     wait = waits["six minutes"].result()
     assert wait.statuses[-1] == 200, wait
-    # Ten answers of twenty seconds are 200 s; a slow machine may need more than twice that.
+    # Ten responses of twenty seconds are 200 s; a slow machine may need more than twice that.
     assert 1 <= wait.statuses.count(429) <= 2
     assert wait.seconds > 330
     assert max(wait.hops) < PATIENCE
@@ -175,7 +175,7 @@ def test_a_build_of_six_minutes_needs_the_clients_own_retries_and_no_second_buil
 def test_messages_of_a_pull_that_waits_too_long_and_of_the_next_one(new_module_registry, slow_images, docker, podman):
     registry = new_module_registry(NIXERY_PKGS_PATH=slow_images, NIXERY_HOP_SECONDS="3", NIXERY_HOPS="1")
     wait_for(lambda: registry.manifest("slow.s1").status == 200, "what all slow packages need", 300)
-    # Nix is at it before a person asks.
+    # Nix already builds before the user's pull.
     assert registry.get("/v2/slow.s60/manifests/latest").status == 307
     wait_for(lambda: b"building slow-" in fastcgi.ask(registry.socket, "/api/build/slow.s60"), "nix to build", 60)
     image = f"{registry.host}/slow.s60"
@@ -184,7 +184,7 @@ def test_messages_of_a_pull_that_waits_too_long_and_of_the_next_one(new_module_r
     assert re.fullmatch(
         r"Error response from daemon: toomanyrequests: the image is still being built \(building with nix: building "
         r"slow-[0-9a-f]{32}-s60-1\.0, \d+ s\): pull it again in a while, the build goes on\n", told.stderr), told.stderr
-    # podman comes back by itself, by Retry-After, until it is there.
+    # podman retries by itself after Retry-After until it is built.
     wait_for(lambda: podman.pull(image).returncode == 0, "podman to have it", 180)
     assert f"Status: Downloaded newer image for {image}:latest" in docker.check("pull", image)
     assert docker.run_image(image) == "slow\n"

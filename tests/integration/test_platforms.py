@@ -1,4 +1,4 @@
-"""One name for several platforms: an index, from which every client takes its own."""
+"""One name for several platforms: an index, from which each client chooses its own."""
 
 import json
 import os
@@ -86,7 +86,7 @@ def test_a_package_that_no_platform_has_fails_as_for_one_platform(both, registry
 
 
 def test_a_platform_that_timed_out_is_not_omitted(new_registry, directory):
-    """A busy host's limit: the next pull may be within it."""
+    """Timeouts are transient: the next pull may succeed."""
     shims, hang = directory / "shims", directory / "hang"
     shims.mkdir()
     (shims / "nix-instantiate").write_text(
@@ -102,7 +102,7 @@ def test_a_platform_that_timed_out_is_not_omitted(new_registry, directory):
     assert list(members(registry, "hello")) == ["amd64", "arm64"]
 
 
-# The builds of both platforms, each of which waits for the other one to begin.
+# The builds of both platforms; each waits for the other one to start.
 MEETING = """{ system, ... }: {
   meeting = derivation {
     name = "meeting-SALT-${system}"; system = "x86_64-linux"; builder = "/bin/sh";

@@ -1,4 +1,4 @@
-"""The pods of the manifests, run: each container with the arguments, mounts and rights that its manifest gives it.
+"""Runs the pods of the manifests: each container with the arguments, mounts and permissions of its manifest.
 
 There is no kubelet here; docker runs them, on volumes as kubelet would make them, with the machine's own network in place of
 a pod's. The API server is fake_kubernetes.
@@ -31,7 +31,7 @@ contexts: [{{name: test, context: {{cluster: c, user: u}}}}]
 clusters: [{{name: c, cluster: {{server: "http://127.0.0.1:{api.port}"}}}}]
 users: [{{name: u, user: {{token: secret}}}}]
 """)
-        # What this machine has otherwise than a cluster: the port, the package set, the API server.
+        # Differences from a cluster: the port, the package set, the API server.
         self.env = {
             "NGINX_LISTEN": f"127.0.0.1:{self.port}", "NIX_CONFIG": NIX_CONFIG, "NIXERY_PKGS_PATH": "/packages",
             "NIXERY_CONTROLLER_REGISTRY": f"http://127.0.0.1:{self.port}", "KUBECONFIG": "/kube/config", "NIXERY_CONTROLLER_SETTLE_MS": "2000",
@@ -40,7 +40,7 @@ users: [{{name: u, user: {{token: secret}}}}]
         self.ids = {}
 
     def volume(self, volume):
-        """As kubelet makes it; None: what only a cluster has."""
+        """A volume like kubelet's; None for those that only a cluster has."""
         place = self.dir / "volumes" / volume["name"]
         if not place.exists() and "projected" not in volume:
             place.mkdir(parents=True)
@@ -51,7 +51,7 @@ users: [{{name: u, user: {{token: secret}}}}]
             elif "persistentVolumeClaim" in volume:
                 os.chown(place, 0, group)
                 place.chmod(0o2775)
-            else:  # hostPath, DirectoryOrCreate: root's, whatever fsGroup says
+            else:  # hostPath, DirectoryOrCreate: belongs to root regardless of fsGroup
                 assert "hostPath" in volume, volume
                 place.chmod(0o755)
         return place if place.exists() else None
@@ -84,7 +84,7 @@ users: [{{name: u, user: {{token: secret}}}}]
         return done.stdout + done.stderr
 
     def probes(self):
-        """What kubelet would ask, and the answers."""
+        """kubelet's probes and their results."""
         asked = {
             (container["name"], kind): probe["httpGet"]["path"]
             for container in self.pod["containers"] for kind, probe in container.items()
@@ -98,7 +98,7 @@ users: [{{name: u, user: {{token: secret}}}}]
         return run("curl", "-sf", f"http://127.0.0.1:{self.port}/v2/_catalog").returncode == 0
 
     def stop(self, *names):
-        """All at once, as kubelet does. Exit statuses."""
+        """Stops all at once, like kubelet. Returns the exit statuses."""
         stopping = [subprocess.Popen([self.docker.client, "stop", "--time", "90", self.ids[name]], env={**os.environ, **self.docker.env},
                                      stdout=subprocess.DEVNULL) for name in names]  # fmt: skip
         assert [process.wait(timeout=120) for process in stopping] == [0] * len(names)
@@ -126,7 +126,7 @@ def test_a_pod_builds_and_serves_niximages(docker, own_image, rendered, packages
     (pod,) = pods(rendered[name])
     with running_pod(docker, own_image, directory, pod, packages) as (made, api):
         assert made.probes()
-        # Kubelet asks again, too: a worker that has not looked at everything within 3 s is not ready yet.
+        # Kubelet retries, too: a worker whose checks take more than 3 s is not ready yet.
         wait_for(lambda: set(made.probes().values()) == {"200"}, "the probes to be content", 60)
         api.put("team", "greeting", {"tag": "v1", "contents": ["greeting"]})
         ready = lambda: api.condition("team", "greeting", "Ready").get("status") == "True"
@@ -134,17 +134,17 @@ def test_a_pod_builds_and_serves_niximages(docker, own_image, rendered, packages
         done = skopeo("copy", "--src-tls-verify=false", f"docker://127.0.0.1:{made.port}/team/greeting:v1", f"oci:{directory}/pulled:latest")
         assert done.returncode == 0, done.stderr
         assert holds(directory / "pulled", "share/greeting")
-        # nginx serves on without the others, and all end when they are told to.
+        # nginx serves without the others, and all end on SIGTERM.
         assert made.stop("worker", "controller") == {"worker": 0, "controller": 0}
         assert run("curl", "-sf", f"http://127.0.0.1:{made.port}/v2/team/greeting/manifests/v1").returncode == 0
         assert made.stop("nginx") == {"nginx": 0}
         assert api.mistakes == []
-        if name == "base":  # what was root's is the user's
+        if name == "base":  # root's files now belong to the user
             assert {path.stat().st_uid for path in (directory / "volumes").glob("*") if path.name in ("nix", "tree", "state", "images")} == {1000}
 
 
 def test_no_mount_goes_through_a_link(docker, own_image, rendered):  # noqa: F811
-    """A directory that one package alone gives is a link into the store, where a mount would change the package."""
+    """A directory of a single package is a link into the store; a mount there would change the package."""
     places = {mount["mountPath"] for name in rendered for (pod,) in [pods(rendered[name])] for container in pod["containers"] for mount in container["volumeMounts"]}
     places |= {"/etc/nixery.d/http", "/etc/nixery.d/server", "/etc/nixery.d/secrets"}
     led_to = docker.check("run", "--rm", "--network", "none", "--entrypoint", "/bin/readlink", own_image, "-m", *sorted(places)).split()

@@ -1,4 +1,4 @@
-"""A private repository of packages, by token and by ssh key: it is served from, and the secret shows nowhere."""
+"""A private repository of packages, with a token and with an ssh key: it works, and the secret is never shown."""
 
 import asyncio
 import base64
@@ -17,11 +17,11 @@ from engines import check
 from registry import free_port, wait_for
 from test_sources import SET, git
 
-SECRET = f"tOkEn-{secrets.token_hex(8)}@that-nobody-may-see"  # of this run: others may have theirs in arguments
+SECRET = f"tOkEn-{secrets.token_hex(8)}@that-nobody-may-see"  # unique to this run: other runs may have theirs in process arguments
 ENCODED = quote(SECRET)
 
 
-# A fixed-output derivation may ask for variables of whoever starts it, and prints them into a log that people see.
+# A fixed-output derivation can request the worker's environment variables and print them into a public log.
 NOSY = """  nosy = derivation { name = "nosy"; inherit system; builder = "/bin/sh"; impureEnvVars = [ "NIXERY_PKGS_REPO" "GIT_CONFIG_VALUE_0" ];
     outputHashMode = "flat"; outputHashAlgo = "sha256"; outputHash = builtins.hashString "sha256" "x";
     args = [ "-c" "echo read: $NIXERY_PKGS_REPO $GIT_CONFIG_VALUE_0; exit 1" ]; };
@@ -43,9 +43,9 @@ def repository(directory):
 
 
 class PrivateFiles(http.server.SimpleHTTPRequestHandler):
-    """A repository over git's dumb protocol, for whoever has the password."""
+    """A repository over git's dumb protocol, protected by the password."""
 
-    agents = set()  # that have asked
+    agents = set()  # of the requests
     accepted = ["Basic " + base64.b64encode(f"{user}:{SECRET}".encode()).decode() for user in ("reader", "x-access-token")]
 
     def do_GET(self):
@@ -70,7 +70,7 @@ def http_url(directory, repository):
 
 
 class Watch:
-    """Looks at the arguments of all processes, and at the environment of nix's, again and again."""
+    """Continuously checks the arguments of all processes, and the environment of nix's."""
 
     def __init__(self, secret: str):
         self.secret, self.seen, self.looks, self.over = secret.encode(), [], 0, threading.Event()
@@ -90,7 +90,7 @@ class Watch:
                     pass
 
     def has_looked(self):
-        wait_for(lambda: self.looks > 20, "many looks")  # where the machine is slow, it may not have come to them yet
+        wait_for(lambda: self.looks > 20, "many looks")  # a slow machine may not have checked them yet
 
     def __enter__(self):
         self.thread.start()
@@ -167,7 +167,7 @@ def test_an_unreadable_or_unused_token_file_is_refused_at_start(new_registry, di
 
 @pytest.fixture
 def ssh_server(directory, repository):
-    """An ssh server that lets one key in, to read this repository."""
+    """An ssh server that lets one key read this repository."""
     for name in ("host", "client", "stranger"):
         check("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", f"{directory}/{name}")
 

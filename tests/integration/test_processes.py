@@ -1,4 +1,4 @@
-"""What a worker's child processes are given, and what they leave; and how a worker itself is started."""
+"""What a worker's child processes inherit and leave behind, and how a worker is started."""
 
 import os
 import resource
@@ -16,7 +16,7 @@ from web_site import web_site
 
 @pytest.fixture
 def shims(directory):
-    """Makes a PATH on which programs of Nix run some lines of sh first, with $@ for their arguments."""
+    """Makes a PATH on which Nix's programs first run some lines of sh, with $@ for their arguments."""
     path = directory / "shims"
     path.mkdir()
 
@@ -49,7 +49,7 @@ def test_nix_has_the_workers_original_limit_of_descriptors(directory, shims):
 
 
 def test_a_worker_serves_with_descriptors_over_1023():
-    """Early versions of libfcgi call select() when they accept or linger, which those make corrupt the stack."""
+    """libfcgi's select() calls for accepting and lingering corrupt the stack with such descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     many = 1100
     with web_site(NIXERY_MAX_WAITING="100") as site:
@@ -74,7 +74,7 @@ def test_a_worker_serves_with_descriptors_over_1023():
 
 
 def test_an_interrupted_build_leaves_no_directory(directory):
-    """Nix removes it when it is asked to end, and not when it is killed."""
+    """Nix removes it on SIGTERM, but not on SIGKILL."""
     temporary = directory / "temporary"
     temporary.mkdir()
     with web_site(TMPDIR=str(temporary)) as site:

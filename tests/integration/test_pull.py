@@ -1,4 +1,4 @@
-"""Pulling: what is built, how it is served, and that nothing of ours is asked once it is there."""
+"""Pulls: how images are built and served, and that built images need no worker."""
 
 import hashlib
 import re
@@ -115,7 +115,7 @@ def test_existing_paths_are_layered_while_others_are_built(new_registry, slow_se
     assert text.count("sleep ${toString seconds} #") == 1
     file.write_text(text.replace("sleep ${toString seconds} #", f"for i in $(seq 1200); do [ -e {gate} ] && break; sleep 0.1; done; [ -e {gate} ] || exit #"))
     registry = new_registry(NIXERY_PKGS_PATH=slow_set, NIXERY_HOP_SECONDS="1")
-    registry.nixery("build", "git").check_returncode()  # brings git into the store
+    registry.nixery("build", "git").check_returncode()  # puts git into the store
     registry.forget()
     assert registry.get("/v2/git/slow.s20/manifests/latest").status == 307
     layers = lambda: {path.name for path in (registry.tree / "blobs").rglob("*") if path.is_file()}
@@ -142,7 +142,7 @@ def test_two_hundred_clients_of_one_image_cause_one_build(new_registry, slow_set
         client.join()
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
-    # Whoever had looked for it just before it was there may have asked once more, and found it.
+    # A request that looked just before the image existed may have tried again and found it.
     assert [event["found"] for event in registry.events("image built")].count("no") == 1
 
 
@@ -157,7 +157,7 @@ def test_two_workers_on_one_tree_build_an_image_once(new_registry, slow_set):
     for client in clients:
         client.join()
     assert len({answer.body for answer in answers}) == 1
-    # The second to get the lock found the tag, and realised nothing.
+    # The second holder of the lock found the tag and realised nothing.
     logs = list((one.state / "logs").glob("*.log"))
     assert len(logs) == 1 and len(re.findall("building '[^']*-slow-", logs[0].read_text())) == 1
 

@@ -1,4 +1,4 @@
-"""packaging/quickstart: what it ends, and where it does not begin. The whole of it is for a machine of its own."""
+"""packaging/quickstart: which processes it ends, and when it refuses to start. All of it needs its own machine."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="quickstart is for roo
 
 
 class Process:
-    """The program, which may call itself something else."""
+    """A process of the program, optionally with another name."""
 
     def __init__(self, executable, *words: str):
         self.process = subprocess.Popen(words, executable=str(executable), stdin=subprocess.DEVNULL)
@@ -34,7 +34,7 @@ class Process:
 def home(directory):
     for name in ("run", "build/src"):
         (directory / name).mkdir(parents=True)
-    # In the worker's place, a program that waits as one does.
+    # A program that waits like a worker, in its place.
     shutil.copy(program("sleep", "coreutils"), directory / "build/src/nixery")
     return directory
 
@@ -61,7 +61,8 @@ def test_it_ends_its_own_nginx(home):
     )
     words = ("nginx", "-c", str(home / "run/nginx.conf"), "-e", str(home / "run/error.log"), "-g", "daemon off;")
     with running(Process(program("nginx", "nginx"), *words)) as nginx:
-        # Its file is there before its number is, and before it listens to signals, as it does once it has a worker.
+        # Its pid file exists before it has content, and before nginx handles signals, which it does when it has a
+        # worker process.
         pid = nginx.process.pid
         wait_for(lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text(), "nginx to be up")
         stop(home)
@@ -69,7 +70,7 @@ def test_it_ends_its_own_nginx(home):
 
 
 def test_a_process_with_a_reused_pid_is_not_ended(home):
-    """After a reboot, the numbers in its files are those of others: also of other workers and other servers."""
+    """After a reboot, the pids in its files may belong to other processes, even other workers and nginx servers."""
     other = home / "nixery"
     shutil.copy(home / "build/src/nixery", other)
     named = f"nginx -c {home}/run/nginx.conf.old"

@@ -1,4 +1,4 @@
-"""The NixImage resource: whether an API server would take its definition, and what its schema and rules say of objects."""
+"""The NixImage resource: whether an API server would accept its definition, and how its schema and rules judge objects."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ VERSIONS = DEFINITION["spec"]["versions"]
 SCHEMAS = {version["name"]: version["schema"]["openAPIV3Schema"] for version in VERSIONS}
 EXAMPLE = yaml.safe_load((ROOT / "packaging/kubernetes/example.yaml").read_text())
 
-# kubernetes.io: CustomResourceDefinitions, "Specifying a structural schema"; what else there is, is not allowed.
+# kubernetes.io: CustomResourceDefinitions, "Specifying a structural schema"; everything else is not allowed.
 KEYWORDS = {
     "type", "format", "description", "title", "default", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum", "minItems",
     "maxItems", "minProperties", "maxProperties", "items", "properties", "additionalProperties", "required", "nullable",
@@ -26,7 +26,7 @@ KEYWORDS = {
 
 
 def nodes(schema, where=""):
-    """Each schema within, with its place."""
+    """Each nested schema with its path."""
     yield where, schema
     for name, inner in schema.get("properties", {}).items():
         yield from nodes(inner, f"{where}.{name}")
@@ -36,7 +36,7 @@ def nodes(schema, where=""):
 
 
 def with_defaults(schema, value):
-    """As the API server fills in what is left out."""
+    """With the API server's defaults."""
     if isinstance(value, dict):
         for name, inner in schema.get("properties", {}).items():
             if name not in value and "default" in inner:
@@ -49,7 +49,7 @@ def with_defaults(schema, value):
 
 
 def broken_rules(schema, value, where=""):
-    """Messages of the rules that do not hold."""
+    """Messages of the violated rules."""
     for rule in schema.get("x-kubernetes-validations", []):
         if "oldSelf" not in rule["rule"] and evaluate(parse(rule["rule"]), {"self": value}) is not True:
             yield rule.get("message", rule["rule"])
@@ -87,13 +87,13 @@ def test_the_schema_is_structural(schema):
         if node.get("x-kubernetes-list-type") == "map":
             keys = node["x-kubernetes-list-map-keys"]
             assert all(key in node["items"]["required"] or "default" in node["items"]["properties"][key] for key in keys), where
-    # Of these an API server has its own.
+    # The API server has its own schema for these.
     for name, kind in (("apiVersion", "string"), ("kind", "string"), ("metadata", "object")):
         assert set(schema["properties"][name]) <= {"type", "description"} and schema["properties"][name]["type"] == kind, name
 
 
 def test_user_input_is_bounded(schema):
-    """Texts, lists and maps: the API server estimates what rules cost from these, and etcd has to hold it."""
+    """Texts, lists and maps: the API server estimates the rules' cost from these limits, and etcd stores the objects."""
     for where, node in nodes(schema):
         if where.startswith(".data"):
             if node["type"] == "string" and "enum" not in node:
@@ -144,7 +144,7 @@ def test_rules_refuse_invalid_objects():
 
 
 def test_objects_that_the_resource_accepts_are_valid_for_the_registry(directory):
-    """An object with each field becomes a file, as the controller writes it, in which the registry finds nothing wrong."""
+    """An object with every field becomes a file, like the controller's, that the registry accepts."""
     data = {
         "tag": "v1", "contents": ["curl", "python3Packages.requests"], "platform": "amd64", "source": "latest",
         "config": {"entrypoint": ["curl"], "cmd": [], "env": {"A": "b"}, "user": "1:2", "workdir": "/srv", "labels": {"a": "b"}, "exposedPorts": ["80/tcp"]},

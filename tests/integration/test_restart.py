@@ -1,4 +1,4 @@
-"""A worker is restarted while images are pulled: with a socket of its own, and with one that is handed over."""
+"""A worker is restarted while images are pulled: with its own socket, and with one that is passed to it."""
 
 import signal
 import socket
@@ -12,7 +12,7 @@ import fastcgi
 from registry import NIXERY, wait_for
 from web_site import web_site
 
-# Ten images that need the package which builds until the gate is opened; each is pulled by five clients.
+# Ten images that need a package which builds until the gate is opened; five clients pull each of them.
 IMAGES = [f"gated/{name}" for name in ("zlib", "openssl", "curl", "libcurl", "curlie", "git", "jq", "coreutils", "moreutils", "nano")]
 CLIENTS_EACH = 5
 
@@ -24,7 +24,7 @@ def site():
 
 
 class Pulls:
-    """Clients that pull slow images, all at once, and others that go on pulling small ones until they are told to stop."""
+    """Clients that pull slow images at the same time, and others that pull small ones until stopped."""
 
     def __init__(self, site):
         self.site, self.answers, self.small = site, [], []
@@ -39,7 +39,7 @@ class Pulls:
         self.answers.append(self.site.manifest(name))
 
     def _pull_small(self):
-        """Names that nobody has pulled before, each of which needs a worker."""
+        """Names that were not pulled before, each of which needs a worker."""
         for number in range(10_000):
             if self.stopping.is_set():
                 return
@@ -87,7 +87,7 @@ def test_pulls_survive_a_restart_with_a_socket_of_systemd(site):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(site.socket))
     listener.listen(1024)
-    # As systemd does: the socket as descriptor 3, and the pid of the process that takes it.
+    # Like systemd: the socket as descriptor 3, and the pid of its user.
     script = f'exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec {NIXERY} serve'
 
     def start():

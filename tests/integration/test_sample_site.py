@@ -1,4 +1,4 @@
-"""nginx/nixery-site.conf: nginx takes it as it is, and what it promises of TLS and HTTP/2 holds."""
+"""nginx/nixery-site.conf: nginx accepts it unchanged, and TLS and HTTP/2 work as documented."""
 
 import http.client
 import shutil
@@ -33,7 +33,7 @@ def make_certificate(directory):
 
 
 class Site(Served):
-    """The sample site with its paths and ports exchanged for ours."""
+    """The sample site with the test's paths and ports."""
 
     def start_nginx(self):
         make_certificate(self.dir)
@@ -80,7 +80,7 @@ class Site(Served):
             return response
 
     def curl(self, *words: str) -> str:
-        """Over HTTP/2, which Python does not speak."""
+        """Over HTTP/2, which Python does not support."""
         return check(program("curl", "curl"), "-s", "--http2", "--cacert", f"{self.dir}/cert.pem", "--resolve",
                      f"registry.example.org:{self.port}:127.0.0.1", *words)  # fmt: skip
 
@@ -109,7 +109,7 @@ def site():
 
 
 def test_nginx_accepts_the_sample_site_unchanged(directory):
-    """Everything but the certificate's place: ports and addresses too."""
+    """Everything except the certificate's path, including ports and addresses."""
     make_certificate(directory)
     for name in ("nixery-site.conf", "nixery-http.conf", "nixery-locations.conf", "nixery-web.conf", "nixery-status.conf"):
         text = (NGINX / name).read_text().replace("/etc/nginx/nixery/", f"{directory}/")

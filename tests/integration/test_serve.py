@@ -1,4 +1,4 @@
-"""How the worker is started: its own socket, a socket handed over, plain CGI; and its limits."""
+"""How the worker is started: its own socket, a passed socket, plain CGI; and its limits."""
 
 import os
 import resource
@@ -39,7 +39,7 @@ def test_a_socket_of_systemd_is_used(new_registry):
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(registry.socket))
     listener.listen(100)
-    # What systemd does: the socket as descriptor 3, and the pid of who is to take it.
+    # Like systemd: the socket as descriptor 3, and the pid of its user.
     script = f'exec 3<&{listener.fileno()}; export LISTEN_FDS=1 LISTEN_PID=$$; exec {NIXERY} serve'
     worker = subprocess.Popen(["bash", "-c", script], env=registry.env, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
     listener.close()
@@ -87,7 +87,7 @@ def test_a_socket_that_is_released_within_two_seconds_is_replaced(new_registry):
 
     def let_go():
         pid = os.getpid()
-        while pid == os.getpid():  # start_worker() asks, too
+        while pid == os.getpid():  # start_worker() connects, too
             with held.accept()[0] as visitor:
                 pid, _, _ = struct.unpack("3i", visitor.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         held.close()
@@ -106,7 +106,7 @@ def test_a_blob_removed_during_its_request_is_an_error_and_does_not_end_the_work
     assert fastcgi.ask(registry.socket, target).endswith(b"\r\n\r\na blob")
     kept = registry.dir / "kept"
     os.link(path, kept)
-    # In a process of its own, for there are few moments at which it matters.
+    # In its own process, because the race is short.
     come_and_go = "import os, sys\nwhile True:\n os.unlink(sys.argv[1])\n os.link(sys.argv[2], sys.argv[1])"
     collector = subprocess.Popen([sys.executable, "-c", come_and_go, path, kept])
     try:
@@ -131,8 +131,8 @@ def test_a_blob_is_503_while_descriptors_are_used_up(new_registry):
     digest = Tree(registry.tree).add_blob(b"another blob")
 
     def is_refused():
-        # One descriptor more, and the connection is it; unless one that was seen is closed by then. Of those that are
-        # free, which may lie between others, it takes the first, and the blob would take the second.
+        # The next descriptor is taken by the connection, unless an open one is closed meanwhile. It takes the lowest free
+        # one, and the blob would take the next.
         used = {int(fd.name) for fd in descriptors.iterdir()}
         limit = [number for number in range(len(used) + 2) if number not in used][1]
         resource.prlimit(registry.worker.pid, resource.RLIMIT_NOFILE, (limit, 4096))
@@ -173,7 +173,7 @@ def test_connections_with_an_incomplete_request_occupy_no_thread(new_registry):
 
 @pytest.fixture
 def gated():
-    """A registry with a build that ends when the test says so; until then a client waits, and nginx a little longer."""
+    """A registry with a build that ends when the gate opens; until then a client waits, and nginx waits slightly longer."""
     with web_site(NIXERY_THREADS="2", NIXERY_BUILDS="2", NIXERY_HOP_SECONDS="80") as registry:
         yield registry
 
@@ -209,7 +209,7 @@ def test_draining_also_stops_listening_on_a_passed_socket(gated):
         except ConnectionRefusedError:
             return True
 
-    # A program that is just being started has what the worker had until it is itself.
+    # A program that is just being started has the worker's descriptors until it is executed.
     wait_for(is_refused, "nobody to listen any more")
 
 
@@ -219,7 +219,7 @@ def test_connections_without_a_request_do_not_exhaust_the_descriptors(new_regist
     try:
         for _ in range(1500):
             connections.append(fastcgi.connect(registry.socket))
-        # This waits for its turn, behind all of them; nginx does not where too many are before it.
+        # This waits behind all of them; nginx would not if too many were queued.
         assert fastcgi.ask(registry.socket, "/healthz").startswith(b"Status: 200")
         assert registry.manifest("hello").status == 200
         assert len(os.listdir(f"/proc/{registry.worker.pid}/fd")) < 500

@@ -69,7 +69,7 @@ def test_the_number_of_revisions_on_disk_is_limited(new_registry, repository):
 
 
 def test_the_mirror_of_a_repository_is_tidied(new_registry, repository):
-    """What a fetch that was killed leaves goes, and many fetches do not leave as many packs."""
+    """Leftovers of a killed fetch are removed, and many fetches do not leave many packs."""
     registry = new_registry(NIXERY_PKGS_PATH="", NIXERY_PKGS_REPO=f"file://{repository}")
     assert version_of(registry.manifest("tool", git(repository, "rev-parse", "main"))) == "2"
     (mirror,) = registry.state.glob("sources/git-*/mirror.git")
@@ -90,7 +90,7 @@ def test_the_mirror_of_a_repository_is_tidied(new_registry, repository):
 
 
 def in_the_store(directory, version: str) -> str:
-    """A package set as NixOS gives one: a path of the store."""
+    """A package set like NixOS': a path of the store."""
     (directory / version).mkdir()
     (directory / version / "default.nix").write_text(SET.replace("VERSION", version))
     added = subprocess.run(["nix-store", "--add", directory / version], env={**os.environ, **nix_settings()}, capture_output=True, text=True)
@@ -112,7 +112,7 @@ def test_a_branch_or_commit_that_is_not_allowed_is_403_and_evaluates_nothing(new
         answer = registry.manifest("tool", tag)
         assert (answer.status, answer.error["code"]) == (403, "DENIED")
     assert registry.manifest("tool", "nowhere").status == 404
-    # As git hosts keep the commits of forks: in the repository, on none of its branches.
+    # Like commits of forks on git hosts: in the repository, on none of its branches.
     loose = git(repository, "commit-tree", "-m", "loose", "HEAD^{tree}")
     assert registry.manifest("tool", loose).status == 404
     assert not list((registry.state / "sources").glob("git-*/*/source"))
@@ -125,14 +125,14 @@ def test_a_branch_deleted_from_the_source_is_not_served_any_more(new_registry, r
     git(repository, "branch", "-D", "private")
     wait_for(lambda: registry.manifest("tool", "private").status == 404, "the branch's tag to be dropped")
     assert version_of(registry.manifest("tool")) == "2"
-    # A source that cannot be asked is another thing.
+    # An unreachable source is different.
     repository.rename(repository.with_name("away"))
     wait_for(lambda: registry.events("cannot refresh"), "a refresh that fails")
     assert version_of(registry.manifest("tool")) == "2"
 
 
 def restarted(registry, **settings: str):
-    """With no refresh: what the start alone sees to."""
+    """Without refresh: only the start drops tags."""
     registry.stop_worker()
     registry.start_worker(**settings, NIXERY_REFRESH_SECONDS="0")
 
@@ -146,7 +146,7 @@ def test_images_built_before_a_restriction_are_not_served_after_it(new_registry,
     digest = registry.manifest("tool").headers["Docker-Content-Digest"]
     restarted(registry, NIXERY_ALLOWED_BRANCHES="main")
     assert [registry.manifest("tool", tag).status for tag in tags] == [200, 403, 403]
-    # Built again it is the same image, and nothing is layered anew.
+    # A rebuild gives the same image, and nothing is layered again.
     assert registry.manifest("tool").headers["Docker-Content-Digest"] == digest
     assert registry.events("image built")[-1]["found"] == "yes"
     restarted(registry, NIXERY_BLOCKED="tool")
@@ -169,7 +169,7 @@ def test_unfree_packages_are_not_served_after_they_are_disallowed(new_registry, 
 
 
 class Channels(http.server.BaseHTTPRequestHandler):
-    """What the channel server and the git host say: `stable` and `rolling` are at commit c…, which is on branch stable."""
+    """The channel server and the git host: `stable` and `rolling` are at commit c…, which is on branch stable."""
 
     commit = "c" * 40
 
@@ -209,7 +209,7 @@ class Channels(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def more_members_of_the_archive():
-    """Names of empty files; a test may add some."""
+    """Names of empty files; tests can add more."""
     return []
 
 
@@ -261,7 +261,7 @@ def test_the_state_may_be_below_a_symbolic_link(new_registry, channels, director
 
 def test_other_channels_are_served_unless_restricted(new_registry, channels):
     registry = new_registry(**{**channels, "NIXERY_CHANNEL": "rolling"})
-    # Wherever it says nothing of channels, those of the server.
+    # Without a channel setting, all channels of the server.
     assert [registry.manifest("tool", tag).status for tag in ("stable", "rolling", "unstable")] == [200, 200, 404]
     restarted(registry, NIXERY_ALLOWED_BRANCHES="master")
     answers = [registry.manifest("tool", tag) for tag in ("stable", "rolling", "latest", Channels.commit)]
@@ -273,11 +273,11 @@ def test_other_channels_are_served_unless_restricted(new_registry, channels):
 
 @pytest.mark.parametrize("kind", ["git", "channel"])
 def test_a_package_set_is_synced_before_it_counts_as_pinned(repository, channels, directory, kind):
-    """As far as that can be seen without a power cut: the file system is synced between the last file and the move."""
+    """As far as it can be tested without a power failure: the file system is synced between the last file and the rename."""
     settings = channels if kind == "channel" else {"NIXERY_PKGS_PATH": "", "NIXERY_PKGS_REPO": f"file://{repository}"}
     registry = Registry(directory, settings)
     trace = directory / "trace"
-    # A file for each process: in one for all, what one of them does may stand in the middle of another's call.
+    # One file for each process, because the calls of several would be interleaved.
     traced = ["strace", "-ff", "-ttt", "-qq", "-o", trace, "-e", "trace=openat,syncfs,rename,renameat,renameat2", NIXERY, "plan", "tool"]
     done = subprocess.run(traced, env=registry.env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -296,7 +296,7 @@ def test_an_unreachable_channel_server_is_503(new_registry, channels):
 
 @pytest.fixture
 def silent_host():
-    """Accepts whoever comes, and answers nobody."""
+    """Accepts connections and never responds."""
     came, held = threading.Event(), []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -316,7 +316,7 @@ def silent_host():
 
 
 def assert_ends(registry):
-    """Long before the limits of what it waits for, which are minutes."""
+    """Long before the time limits of the pending operations, which are minutes."""
     registry.worker.terminate()
     assert registry.worker.wait(timeout=30) == 0
     registry.worker = None
@@ -343,7 +343,7 @@ def test_sigterm_ends_a_worker_whose_refresh_never_gets_a_response(new_registry,
 
 
 def hanging_nix_store(directory, word: str) -> str:
-    """A PATH with a nix-store that never comes back where it is told `word`."""
+    """A PATH with a nix-store that hangs if `word` is among its arguments."""
     (directory / "bin").mkdir()
     (directory / "bin/nix-store").write_text(f"""#!/bin/sh
 for word; do [ "$word" != {word} ] || {{ touch {directory}/asked; exec sleep 600; }}; done

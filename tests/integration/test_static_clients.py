@@ -1,4 +1,4 @@
-"""A pull by tag of what is built, with no worker installed at all: the clients that people have."""
+"""Pulls of built images by tag without any worker, with common clients."""
 
 import json
 

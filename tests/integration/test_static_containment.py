@@ -1,4 +1,4 @@
-"""nginx and a tree, no worker: nothing but the tree's own blobs and manifests can be had, whatever the address or link."""
+"""nginx and a tree, no worker: no path or link gives access to anything but the tree's own blobs and manifests."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def served():
 
 
 def has_nothing(response, statuses) -> bool:
-    """An error of ours in JSON, with nothing of the file in it."""
+    """A JSON error without any content of the file."""
     return (
         response.status in statuses
         and SECRET not in response.body
@@ -83,12 +83,12 @@ def test_a_tag_with_a_target_outside_the_tree_is_a_miss(served):
     for tag, target in targets.items():
         served.files_of.link_tag("planted", tag, target)
         answer = served.get(f"/v2/planted/manifests/{tag}")
-        assert answer.status == 503, tag  # a miss: there is no worker to ask
+        assert answer.status == 503, tag  # a miss without a worker
         assert SECRET not in answer.body
 
 
 def test_a_tag_with_the_same_digest_elsewhere_gives_the_trees_own_manifest(served):
-    """What a link into another tree can do at most."""
+    """The most that a link into another tree can do."""
     content = b'{"schemaVersion":2}'
     digest = served.files_of.add_manifest(content)
     elsewhere = served.dir / "elsewhere/manifests/sha256" / digest.removeprefix("sha256:")
@@ -110,7 +110,7 @@ def test_a_repository_that_is_a_link_is_a_miss(served):
 
 
 def test_a_tree_below_a_link_is_served(served):
-    """/var/lib/nixery may well be a link to a larger disk."""
+    """/var/lib/nixery may be a link to a larger disk."""
     with nginx_alone() as other:
         digest = other.files_of.add_busybox("hello")
         other.tree.rename(other.dir / "large-disk")
@@ -155,7 +155,7 @@ def test_malformed_names_are_never_looked_up_in_the_tree(served, target):
     if target == "/v2hello":
         assert response.status == 404  # not ours
     else:
-        assert has_nothing(response, {503})  # only a worker could say what is wrong with it
+        assert has_nothing(response, {503})  # only a worker could report the error
 
 
 TREES_OWN = ["/incoming/x", "/blobs/sha256/", "/tags/", "/manifests/", "/.nixery-error/404", "/secret", "/.git/config"]
@@ -174,6 +174,6 @@ def test_none_of_these_requests_crashes_nginx(served):
     for target in WALKS + OUTSIDE_THE_GRAMMAR + TREES_OWN:
         raw.get(served.port, target)
     assert served.nginx_workers() == before and len(before) == 2
-    # Nor did anything before it, where it runs after the others.
+    # Also covers earlier requests, if it runs after the other tests.
     assert "exited on signal" not in served.error_log()
     assert "[emerg]" not in served.error_log() and "[alert]" not in served.error_log()

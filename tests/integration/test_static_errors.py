@@ -1,4 +1,4 @@
-"""nginx, no worker: every error under /v2/ is a body of the distribution-spec, also those that nginx finds by itself."""
+"""nginx, no worker: every error under /v2/ has a body of the distribution-spec, including nginx's own errors."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ def served():
 
 
 def error_of(response, status: int) -> dict:
-    """The one error in the body, after all that must hold of every error."""
+    """Checks the requirements of every error and returns the error of the body."""
     assert response.status == status, (response.status, response.body[:300])
     headers = response.headers
     assert headers.get_all("Content-Type") == ["application/json"]

@@ -1,4 +1,4 @@
-"""What nginx hands to a worker, and what it makes of the answer. The worker is a small one of the tests'."""
+"""What nginx passes to a worker, and what it does with the response. The worker is a small fake."""
 
 import base64
 import json
@@ -61,7 +61,7 @@ def test_a_worker_gets_all_parameters_of_the_request(served, worker):
     assert "HTTPS" not in told
 
 
-# Whatever a worker is asked for, with the page and the status beside the registry.
+# All kinds of requests to a worker, including those of the page and the status.
 ASKED_OF_WORKERS = ["/v2/absent/manifests/latest", "/v2/_catalog", "/api/images", "/api/plan/git", "/api/events/git", "/web/compose?packages=git",
                     "/metrics", "/healthz", "/readyz"]  # fmt: skip
 
@@ -173,7 +173,7 @@ def test_a_restarted_worker_is_used_at_once(served):
 
 @pytest.fixture
 def retrying():
-    """As the file is, nginx asks again if no worker answers."""
+    """With the unchanged files, nginx retries if no worker responds."""
     with nginx_alone(retries=True) as served:
         yield served
 
@@ -209,7 +209,7 @@ def test_another_worker_is_used_if_one_hangs_up(retrying):
 
 
 def test_access_rules_hold_for_retries(retrying):
-    """The operator's own rules of access do not end a retry, and a retry does not get past them."""
+    """The operator's access rules do not end a retry, and a retry does not bypass them."""
     users = retrying.dir / "users"
     users.write_text("alice:" + subprocess.check_output(["openssl", "passwd", "-apr1", "secret"], text=True))
     answers = iter([None, None, OK])
@@ -225,7 +225,7 @@ def test_access_rules_hold_for_retries(retrying):
 
 
 def test_when_a_client_leaves_nginx_hangs_up_on_the_worker(served):
-    """A worker then gives the request's place to another; a build that it waited for goes on."""
+    """The worker then frees the request's slot; its build continues."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(served.socket))
         served.socket.chmod(0o666)
@@ -236,7 +236,7 @@ def test_when_a_client_leaves_nginx_hangs_up_on_the_worker(served):
         with worker:
             worker.settimeout(60)
             while worker.recv(65536):
-                pass  # the request; then the end, though nothing was answered
+                pass  # reads the request, then the end of the connection, although nothing was sent
     wait_for(lambda: "/v2/slow/manifests/latest 499" in (served.dir / "access.log").read_text(), "the request to be logged as abandoned")
 
 

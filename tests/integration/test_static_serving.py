@@ -1,4 +1,4 @@
-"""nginx and a tree, no worker: what is built is served, as clients and caches want it."""
+"""nginx and a tree, no worker: built content is served with the headers that clients and caches need."""
 
 import email.utils
 
@@ -23,7 +23,7 @@ def address(served):
 
 
 def fill(served):
-    """kind -> address, digest and bytes."""
+    """kind -> path, digest and bytes."""
     tree = served.files_of
     manifest = b'{"schemaVersion":2,"mediaType":"%s"}' % OCI_MANIFEST.encode()
     blob, digest = tree.add_blob(BLOB), tree.add_manifest(manifest)
@@ -112,7 +112,7 @@ def test_if_none_match_is_304_for_this_digest_and_no_other(served, address, kind
             assert answer.headers["ETag"] == f'"{digest}"'
             assert answer.headers["Docker-Content-Digest"] == digest
             assert answer.headers["Cache-Control"] == ("no-cache" if kind == "tag" else IMMUTABLE)
-            # A 304 that tells a length must tell that of the 200.
+            # A 304 with a length must have that of the 200.
             assert answer.headers["Content-Length"] in (None, str(len(content)))
     different = [f'"{other}"', digest, f'"{digest[:-1]}"', f'"{digest}0"', f'"x{digest}"', '""', "", f'"\\"{digest}"x', "**", '"*"',
                  f'"{digest}', f'"{digest.removeprefix("sha256:")}"', f'"{digest.upper()}"', f'w/"{digest}"',
@@ -126,7 +126,7 @@ def test_if_none_match_never_gives_304_for_missing_content(served):
     absent = digest_of(b"never written")
     for target in (f"/v2/a/blobs/{absent}", f"/v2/a/manifests/{absent}", "/v2/a/manifests/absent", "/v2/a/tags/list"):
         for value in ("*", f'"{absent}"', f'W/"{absent}"'):
-            assert served.get(target, {"If-None-Match": value}).status == 503, (target, value)  # there is no worker to ask
+            assert served.get(target, {"If-None-Match": value}).status == 503, (target, value)  # there is no worker
 
 
 @every_kind

@@ -1,4 +1,4 @@
-"""What is attached to an image: SBOMs, provenance and signatures, checked by code that is none of ours.
+"""Attachments of an image: SBOMs, provenance and signatures, checked by independent code.
 
 Schemas: OCI's comes with Debian's golang-github-opencontainers-image-spec-dev, CycloneDX's with its own library from npm; if
 npm cannot get it, its test is skipped. SPDX's is in neither: below is what the specification says, more strictly than the
@@ -54,7 +54,7 @@ def signing(new_registry, key) -> Registry:
     return new_registry(NIXERY_SIGNING_KEY=str(key), NIXERY_SIGNING_IDENTITY="registry.example.org", NIXERY_BUILDER_ID=BUILDER)
 
 
-# --- getting what is attached
+# --- fetching attachments
 
 
 def built(registry: Registry, name: str = "hello") -> str:
@@ -107,7 +107,7 @@ def validate(document: dict, schema: dict, others: dict[str, dict]):
 
 @pytest.fixture(scope="module")
 def cyclonedx_schemas():
-    """The schema of CycloneDX 1.5, and what it refers to by name."""
+    """The schema of CycloneDX 1.5, and the schemas that it refers to."""
     npm = shutil.which("npm")
     if not npm:
         pytest.skip("there is no npm to get CycloneDX's schema with")
@@ -198,7 +198,7 @@ SPDX_SCHEMA = strict(
 )
 
 
-# --- what Nix says of the same paths
+# --- Nix's data on the same paths
 
 
 def nix_store(registry: Registry, *words: str) -> list[str]:
@@ -207,7 +207,7 @@ def nix_store(registry: Registry, *words: str) -> list[str]:
 
 
 def nar_hash(registry: Registry, path: str) -> str:
-    """Base 16, whatever nix prints: the path is dumped and hashed."""
+    """In base 16, independent of Nix's output format: the path is dumped and hashed."""
     dump = subprocess.run(["nix-store", "--dump", path], env=registry.env, capture_output=True, check=True)
     return hashlib.sha256(dump.stdout).hexdigest()
 
@@ -236,7 +236,7 @@ def test_an_image_has_sboms_and_provenance_as_referrers(registry, hello):
 
 
 def test_their_manifests_follow_the_image_spec(registry, hello):
-    # They refer to each other by file name, from ids at two levels.
+    # The schemas refer to each other by file name, from ids at two levels.
     base, files = "https://opencontainers.org/schema/", list(OCI_SCHEMAS.glob("*.json"))
     assert files, "apt-get install golang-github-opencontainers-image-spec-dev"
     schemas = {base + level + file.name: json.loads(file.read_text()) for level in ("", "image/") for file in files}
@@ -357,7 +357,7 @@ def test_sboms_can_be_disabled(new_registry):
     assert referrers(registry, built(registry)) == []
 
 
-# --- signatures, verified without OpenSSL: SEC 1, 4.1.4, in whole numbers
+# --- signatures, verified without OpenSSL: SEC 1, 4.1.4, with integers
 
 P = 2**256 - 2**224 + 2**192 + 2**96 - 1
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -409,7 +409,7 @@ def verifies(key: Path, message: bytes, signature: bytes) -> bool:
 
 
 def check_signature(registry: Registry, key: Path, manifest: dict, digest: str, identity: str, name: str = "hello"):
-    """As cosign verify does: the layer's bytes are what is signed, and they name the image."""
+    """Like cosign verify: the layer's bytes are signed, and they name the image."""
     (layer,) = manifest["layers"]
     assert layer["mediaType"] == SIMPLE_SIGNING
     payload = fetched(registry, "blobs", layer, name)
@@ -448,7 +448,7 @@ def test_a_signature_is_found_by_tag_and_as_a_referrer(signing, key):
 
 
 def test_a_republished_image_keeps_its_one_signature(signing, key):
-    """Signing anew would give another signature each time: ECDSA's nonce is random."""
+    """Signing again would give another signature each time, because ECDSA's nonce is random."""
     digest = built(signing)
     tag = f"/v2/hello/manifests/{digest.replace(':', '-')}.sig"
     before, tagged = referrers(signing, digest), signing.get(tag).json

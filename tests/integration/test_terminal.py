@@ -1,4 +1,4 @@
-"""What a person sees at a terminal, and what goes into a pipe: progress, colours, help, failures as JSON."""
+"""Output to a terminal and to a pipe: progress, colours, help, failures as JSON."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ COLOUR = re.compile(r"\033\[[0-9;]*m")
 
 
 def at_terminal(env: dict[str, str], *words: str, columns: int = 100, seconds: float = 120, **settings: str) -> tuple[int, str]:
-    """The exit status, and every byte that the terminal got."""
+    """The exit status and the terminal's bytes."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     env = {k: v for k, v in env.items() if k not in ("NO_COLOR", "CLICOLOR_FORCE")}
@@ -33,7 +33,7 @@ def at_terminal(env: dict[str, str], *words: str, columns: int = 100, seconds: f
                 continue
             try:
                 shown += os.read(ours, 65536)
-            except OSError:  # EIO: nobody has the other end any more
+            except OSError:  # EIO: the other end is closed
                 break
     finally:
         os.close(ours)
@@ -43,7 +43,7 @@ def at_terminal(env: dict[str, str], *words: str, columns: int = 100, seconds: f
 
 
 def screens(shown: str) -> list[str]:
-    """What stood in the line that is rewritten, one after another."""
+    """The successive contents of the rewritten line."""
     return [COLOUR.sub("", part).rstrip("\r\n") for part in shown.split("\r\033[K")]
 
 
@@ -57,9 +57,9 @@ def test_a_build_shows_each_of_its_steps_in_one_line(new_registry, slow_set):
     assert re.search(r"^building with nix: building slow-\w+", text, re.M), text
     compressing = [re.match(r"compressing layers: (\d+) of (\d+), (\d+) of (\d+) MB, \d+ s$", line) for line in lines]
     assert any(compressing), text
-    # One line of the terminal, however long the name.
+    # One line of the terminal, even for a long name.
     assert all(len(line) < 70 for line in lines[:-1]), lines
-    # At last the line is gone and the result stands there.
+    # At the end, the line is cleared and the result is printed.
     assert re.match(r"shell/slow.s5:latest sha256:[0-9a-f]{64}\r\n\d+ layers, [0-9.]+ MB compressed$", lines[-1]), lines[-1]
 
 
@@ -122,14 +122,14 @@ def test_every_commands_json_has_the_documented_keys(registry, directory):
         "build": ["hello"], "plan": ["hello"], "export": [str(directory / "out"), "hello"], "images": [], "gc": ["--dry-run"], "verify": [],
         "popularity": [], "config": [], "version": [], "doctor": ["--url", f"http://{registry.host}", "--nginx-conf", str(registry.dir / "nginx.conf")],
     }  # fmt: skip
-    # These two print a line of JSON for each event.
+    # These two log a line of JSON for each event.
     assert set(words) == set(commands_of(registry)) - {"serve", "controller", "help"}
     for command, operands in words.items():
         done = registry.nixery(command, "--json", *operands)
         assert done.returncode == 0, (command, done.stderr)
         printed = json.loads(done.stdout)
         described = registry.nixery("help", command).stdout.split("JSON:\n")[1].split("\n\n")[0]
-        if command in ("popularity", "config"):  # what their keys are is the reader's
+        if command in ("popularity", "config"):  # their keys depend on the data
             assert "under its name" in described and printed
             continue
         for key in printed:
@@ -144,7 +144,7 @@ def test_failures_are_json_with_json(registry, directory):
         assert done.returncode == status, done
         (error,) = json.loads(done.stdout).values()
         assert list(error) == ["failure", "message", "detail"]
-        assert error["message"] in done.stderr  # the person is told, too
+        assert error["message"] in done.stderr  # the message is printed for the user, too
         return error
 
     assert failed(1, "build", "--json", "crul")["failure"] == "unknown_package"

@@ -1,4 +1,4 @@
-"""The JSON routes under /api/, the page's headers, and who may see what. The page itself is test_web_page.py's."""
+"""The JSON routes under /api/, the page's headers, and access. test_web_page.py tests the page itself."""
 
 import http.client
 import json
@@ -28,7 +28,7 @@ def site():
 
 @pytest.fixture
 def new_site():
-    """Makes one whose gated package nobody has built."""
+    """Makes a site with an unbuilt gated package."""
     with ExitStack() as made:
         yield lambda **settings: made.enter_context(web_site(**settings))
 
@@ -40,7 +40,7 @@ def names(answer) -> list[str]:
 
 
 class Events:
-    """A stream of server-sent events, as they come. Ends by itself if nothing comes for a minute."""
+    """A stream of server-sent events. Ends by itself after a minute without events."""
 
     def __init__(self, site, name: str):
         self.connection = http.client.HTTPConnection("127.0.0.1", site.port, timeout=60)
@@ -85,7 +85,7 @@ def test_search_lists_prefix_matches_before_other_matches(site):
     assert names(site.get("/api/search?q=python3packages.re")) == ["python3packages.requests"]
     assert names(site.get("/api/search?q=python3Packages.")) == ["python3packages.rich", "python3packages.requests"]
     assert names(site.get("/api/search?q=nothinglikeit")) == []
-    # No set of packages, and no set at all: nothing is in them.
+    # A missing attribute and a non-set contain no packages.
     assert names(site.get("/api/search?q=git.x")) == names(site.get("/api/search?q=nope.x")) == []
 
 
@@ -149,7 +149,7 @@ def test_a_slow_evaluation_is_202_and_can_be_retried(new_site, directory):
     site = new_site(PATH=f"{shim}:/usr/sbin:/usr/bin:/sbin:/bin", NIXERY_HOP_SECONDS="1", NIXERY_EVAL_TIMEOUT="200")
     late = site.get("/api/plan/jq")
     assert late.status == 202 and int(late.headers["Retry-After"]) > 0 and late.json["reference"] == "jq:latest"
-    wait_for(lambda: "resolving" in site.get("/api/plan/jq").json["text"], "the evaluation to be told of", 60)
+    wait_for(lambda: "resolving" in site.get("/api/plan/jq").json["text"], "the progress of the evaluation", 60)
     searched = site.get("/api/search?q=j")
     assert searched.status == 202 and not searched.json["known"]
     gate.touch()
@@ -209,20 +209,20 @@ def test_failures_are_listed_with_their_log_until_a_successful_build(new_site):
     assert site.get("/api/failures").json == {"failures": []}
     assert site.manifest("failing").status == 424
     assert site.manifest("broken").status == 422
-    assert site.manifest("curll").status == 404  # asked for wrongly: no failure of ours
+    assert site.manifest("curll").status == 404  # a wrong request is not listed as a failure
     failures = {failure["name"]: failure for failure in site.get("/api/failures").json["failures"]}
     assert set(failures) == {"failing", "broken"}
     assert failures["failing"]["failure"] == "build_failed" and "this is <i>the</i> reason" in failures["failing"]["log"]
     assert "this one is broken" in failures["broken"]["message"]
     state = site.get("/api/build/failing").json
     assert state["state"] == "failed" and "this is <i>the</i> reason" in state["log"]
-    # Another worker of the same STATE knows it too.
+    # Another worker of the same STATE lists it, too.
     site.stop_worker()
     site.start_worker()
     assert site.get("/api/build/failing").json["state"] == "failed"
     packages = site.dir / "set/default.nix"
     packages.write_text(packages.read_text().replace("exit 1", "exit 0"))
-    wait_for(lambda: site.manifest("failing").status == 200, "the mended package", 60)
+    wait_for(lambda: site.manifest("failing").status == 200, "the fixed package", 60)
     assert {failure["name"] for failure in site.get("/api/failures").json["failures"]} == {"broken"}
 
 
@@ -253,7 +253,7 @@ def test_the_final_429_refers_to_the_log(new_site):
     log = "/api/events/gated:latest"
     assert answer.error["message"].endswith(f"the build goes on; its log is at http://{site.host}{log}"), answer.body
     with Events(site, log.removeprefix("/api/events/")) as events:
-        begun = events.until("log")  # of what is built when it is first looked at, there is no log
+        begun = events.until("log")  # a build that runs at the first poll has no log yet
         site.open_gate()
         lines = [line for kind, data in begun + events.until("built") if kind == "log" for line in data["lines"]]
     assert "through the gate" in "\n".join(map(str, lines))
@@ -274,7 +274,7 @@ def test_events_follow_a_build_and_end_with_its_digest(new_site):
             if "waiting for the gate" in lines:
                 break
         assert {state["state"] for state in states} <= {"absent", "queued", "building"}
-        # While it goes, the state can be asked for, and a second one who comes late sees all of it.
+        # During the build, its state can be requested, and a later client gets all events.
         state = site.get("/api/build/gated").json
         assert (state["state"], state["phase"]) == ("building", "realising") and "waiting for the gate" in state["log"]
         with Events(site, "gated") as later:
@@ -329,9 +329,9 @@ def test_streams_occupy_no_thread_and_are_limited(new_site):
         assert ninth.response.status == 429 and int(ninth.response.headers["Retry-After"]) > 0
         assert json.loads(ninth.response.read())["errors"][0]["detail"]["failure"] == "too_busy"
         assert site.get("/api/images").status == 200
-        # Who leaves makes room, without having been sent anything.
+        # A disconnected client frees its slot, even if nothing was sent to it.
         streams.pop(0).__exit__()
-        wait_for(lambda: returns_200(site), "room for another")
+        wait_for(lambda: returns_200(site), "a free slot")
     finally:
         for stream in streams:
             stream.__exit__()
@@ -356,13 +356,13 @@ def test_head_of_a_stream_has_no_body(site):
     assert (answer.status, answer.headers["Content-Type"], answer.body) == (200, "text/event-stream", b"")
 
 
-# --- who means no good
+# --- hostile requests
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != LONG])
 def test_a_hostile_name_is_a_json_error_without_side_effects(site, name):
     before = site.files()
-    # The one that is within the grammar would be followed for as long as nobody builds it.
+    # The well-formed one would be followed until it is built.
     for verb in ("plan", "image", "build") if name.startswith("a.a.") else ("plan", "image", "build", "events"):
         response = raw.get(site.port, f"/api/{verb}/{name}")
         if response.headers["Content-Type"].startswith("text/html"):
@@ -400,7 +400,7 @@ def test_control_characters_of_a_log_are_removed(new_site):
         assert "red" in text and "\x1b" not in text and "\x9b" not in text and "\\u001b" not in answer.body.decode()
 
 
-# --- headers, and what is around it
+# --- headers and static files
 
 
 @pytest.mark.parametrize("target, kind", [("/", "text/html"), ("/web/image.html", "text/html"), ("/web/nixery.css", "text/css"),
@@ -465,6 +465,6 @@ def test_rules_by_repository_apply_to_the_api(new_site):
     for target in ("/api/images", "/api/failures", "/api/search?q=j"):
         assert site.get(target).status == 403, target
     assert site.get("/api/image/curl").status == 200 and site.get("/").status == 200
-    # However it is spelt.
+    # In any spelling.
     for target in ("/api/image//jq", "/api/image/x/../jq", "/api/image/%6aq", "/api/x/../image/jq", "//api/image/jq"):
         assert raw.get(site.port, target).status in (400, 403, 404), target

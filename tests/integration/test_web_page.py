@@ -1,4 +1,4 @@
-"""The web page as a person meets it: in Debian's Chromium, by keyboard and by mouse, light and dark, wide and narrow."""
+"""The web page in Debian's Chromium: by keyboard and mouse, light and dark, wide and narrow."""
 
 import os
 import socket
@@ -11,10 +11,10 @@ from browser import chromium
 from registry import wait_for
 from web_site import web_site
 
-# Where pictures of the page are put for somebody to look at; nowhere, unless it is set.
+# Directory for screenshots of the page; none unless it is set.
 PICTURES = os.environ.get("NIXERY_TEST_PICTURES")
 
-# Text whose contrast against what is behind it is below 4.5 (3 where it is large): WCAG 2.1, 1.4.3.
+# Text whose contrast with its background is below 4.5 (3 for large text): WCAG 2.1, 1.4.3.
 LOW_CONTRAST = """
 const parse = (text) => { const [r, g, b, a = 1] = text.match(/[\\d.]+/g).map(Number); return {r, g, b, a}; };
 const luminance = ({r, g, b}) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
@@ -38,7 +38,7 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
 }
 return wrong;
 """
-# Controls without a name for screen readers, ids that are there twice, headings that skip a level.
+# Controls without a name for screen readers, duplicate ids, headings that skip a level.
 UNNAMED = """
 const wrong = [];
 for (const control of document.querySelectorAll("a[href], button, input, summary, [role=tab], [role=listbox], [role=img], progress, [tabindex='0']")) {
@@ -75,7 +75,7 @@ def shared_browser():
 
 @pytest.fixture
 def browser(shared_browser):
-    """With nothing in its console that the test has not asked for."""
+    """Asserts that the console has no unexpected messages."""
     shared_browser.look("light", 1200)
     shared_browser.console()
     yield shared_browser
@@ -88,7 +88,7 @@ def picture(browser, name: str):
 
 
 def check_looks(browser, name: str):
-    """Readable and within its width, however it is looked at."""
+    """Readable and within its width in all schemes and sizes."""
     for scheme in ("light", "dark"):
         for width in (1200, 360):
             browser.look(scheme, width)
@@ -109,7 +109,7 @@ def matches(browser) -> list[str]:
 
 
 def search(browser, text: str, expected: list[str]):
-    """Until the list is that of the whole text: its first letters may have found the same. In a name, what was found is marked."""
+    """Waits for the matches of the whole text: its first letters may have the same. The match is marked in each name."""
     browser.type("#packages", text)
     shown = "return [...document.querySelectorAll('#matches li')].map((each) => [each.dataset.name ?? '', (each.querySelector('b') ?? each).textContent])"
     wanted = [[name, text] for name in expected] or [["", f"No package matches “{text}”."]]
@@ -183,7 +183,7 @@ def test_the_commands_follow_the_form(browser, site):
         assert browser.text("#command") == command
     browser.type("#tab-skopeo", "right")
     assert browser.text("#command") == expected["docker"]
-    # The address can be handed on.
+    # The URL can be shared.
     address = browser.address()
     start(browser, site, address.partition("/?")[2] and "?" + address.partition("/?")[2])
     assert browser.text("#command") == expected["docker"]
@@ -252,7 +252,7 @@ def test_a_failed_build_shows_the_reason(shared_browser, site):
     assert "the build failed" in shared_browser.text("#problem")
     assert shared_browser.run("return document.querySelectorAll('main i').length") == 0
     check_looks(shared_browser, "failed")
-    # The pull that failed is an error of the network to the browser: that, and nothing else.
+    # The failed pull is a network error to the browser, and the only one.
     assert all("/v2/failing/manifests/latest" in line["message"] for line in shared_browser.console())
 
 
@@ -263,7 +263,7 @@ def test_one_build_is_shown_at_a_time(shared_browser):
         browser.open(f"{site.url}/?packages=gated")
         browser.click("#start-build")
         browser.wait_for("return document.getElementById('log').textContent.includes('waiting for the gate')", "the log's first line")
-        # Another one by Enter, which looks at no button.
+        # Another one by Enter, which does not depend on the button.
         browser.type("#packages", "jq", "enter", "enter")
         browser.wait_for("return !document.getElementById('problem').hidden", "word that one is shown already")
         assert "shown already" in browser.text("#problem")
@@ -279,7 +279,7 @@ def test_one_build_is_shown_at_a_time(shared_browser):
 
 def test_without_events_a_build_is_pulled_until_it_ends(shared_browser):
     with web_site(NIXERY_HOP_SECONDS="1", NIXERY_HOPS="0") as site, ExitStack() as followers:
-        for _ in range(8):  # as many as a client may have
+        for _ in range(8):  # the limit of a client
             follower = followers.enter_context(socket.create_connection(("127.0.0.1", site.port)))
             follower.sendall(b"GET /api/events/curl HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"200 OK" in follower.recv(1000)
@@ -291,7 +291,7 @@ def test_without_events_a_build_is_pulled_until_it_ends(shared_browser):
         site.open_gate()
         shared_browser.wait_for("return document.getElementById('build-text').textContent.startsWith('Built')", "the end of the build")
         assert not shared_browser.run("return document.getElementById('start-build').disabled")
-        # That it was told to come back is an error of the network to the browser.
+        # The 429 is a network error to the browser.
         assert all(" 429 " in line["message"] for line in shared_browser.console())
 
 

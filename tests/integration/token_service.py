@@ -1,4 +1,4 @@
-"""A token service as Docker's token flow wants one: random tokens, each for some repositories. For tests."""
+"""A token service for Docker's token flow: random tokens, each for some repositories. For tests."""
 
 import base64
 import http.server
@@ -9,12 +9,12 @@ from urllib.parse import parse_qs, urlparse
 
 
 class TokenService:
-    """`users`: name -> password. Everybody may have what `is_public`, users all."""
+    """`users`: name -> password. Anonymous clients can pull what `is_public`, users everything."""
 
     def __init__(self, users: dict[str, str], is_public):
         self.users, self.is_public = users, is_public
         self.tokens: dict[str, set[str]] = {}
-        self.realm = ""  # set once the port is known
+        self.realm = ""  # set when the port is known
         self.checks = 0
         service = self
 

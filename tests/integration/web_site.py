@@ -1,4 +1,4 @@
-"""A registry with its web page, over a package set of its own: small, quick, and with a build that waits for a file."""
+"""A registry with its web page and a small, quick package set with a build that waits for a file."""
 
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +49,7 @@ in
   "name+" = package "name-plus" "1" { };
   broken = throw "this one is broken: <b>on purpose</b>";
   failing = package "failing" "1" { script = "echo 'a line of the log'; echo 'this is <i>the</i> reason'; exit 1"; };
-  # Builds until the file GATE is there, for two minutes at most.
+  # Builds until the file GATE exists, for at most two minutes.
   gated = package "gated" "1" { script = ''
     echo "waiting for the gate"
     for i in $(seq 1200); do [ -e GATE ] && break; sleep 0.1; done
@@ -81,7 +81,7 @@ def web_site(**settings: str):
         packages = directory / "set"
         packages.mkdir()
         with running(Site(directory, {"NIXERY_PKGS_PATH": str(packages), **settings})) as site:
-            # The gate's path is in the derivation, so each site has a gated package that nobody has built.
+            # The gate's path is in the derivation, so each site has an unbuilt gated package.
             (packages / "default.nix").write_text(SET.replace("GATE", str(site.gate)))
             site.start_nginx()
             site.start_worker()
