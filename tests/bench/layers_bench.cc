@@ -1,9 +1,9 @@
-// Driver of tests/scratch/layers: makes layers of all store paths below ROOT/nix/store and prints what it took, one
-// line a run: "<seconds> <CPU seconds> <tar bytes> <blob bytes> <peak RSS, KiB> <digest of all layers' digests>".
+// Driver of tests/bench/layers: makes layers of all store paths below ROOT/nix/store and prints one line for each run:
+// "<seconds> <CPU seconds> <tar bytes> <blob bytes> <peak RSS, KiB> <digest of all layers' digests>".
 //
 //   layers_bench ROOT STATE_DIR ENCODING THREADS LAYERS [LAYERS…]
 //
-// Each LAYERS is one run in the same tree: the first is cold, another number of layers regroups what is known.
+// Each LAYERS is one run in the same tree: the first is cold, another number of layers regroups known segments.
 #include <fmt/format.h>
 #include <sys/resource.h>
 

@@ -1,4 +1,4 @@
-// The planner as a filter for tests/scratch/sharing: images in, plans out, with the real store::Closure between them.
+// The planner as a filter for tests/bench/sharing: reads images, writes plans, with the real store::Closure.
 //
 //   sharing_plan [--layers N] [--unit BYTES] [--popularity FILE] < images
 //

@@ -1,4 +1,4 @@
-// What the fuzz targets have in common: properties that end the run, and judges that do not share the program's code.
+// Helpers of the fuzz targets: properties that end the run, and checks that do not share the program's code.
 #pragma once
 
 #include <rapidjson/document.h>
@@ -19,7 +19,7 @@
 
 namespace nixery::fuzz {
 
-// A property. Where it does not hold, the run ends; `shown` is what broke it.
+// Checks a property. If it does not hold, prints `shown` and ends the run.
 inline void require(bool holds, const char* property, std::string_view shown = {}) {
   if (holds) return;
   std::fprintf(stderr, "does not hold: %s\n  ", property);
@@ -33,7 +33,7 @@ inline std::string_view text_of(const std::uint8_t* data, std::size_t size) {
   return {reinterpret_cast<const char*>(data), size};
 }
 
-// Takes `text` up to `separator` off its front; all of it where there is none.
+// Removes and returns `text` up to `separator`, or all of it if there is none.
 inline std::string_view take_until(std::string_view& text, char separator) {
   const auto end = text.find(separator);
   const std::string_view taken = text.substr(0, end);
@@ -52,7 +52,7 @@ inline bool is_one_line(std::string_view text) {
   return true;
 }
 
-// Strictly: RFC 8259 wants UTF-8, which RapidJSON looks at only where it is told to.
+// Strict: RFC 8259 requires UTF-8, which RapidJSON checks only on request.
 inline rapidjson::Document strict_json(std::string_view text) {
   rapidjson::Document document;
   document.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(text.data(), text.size());
@@ -67,7 +67,7 @@ inline bool is_utf8(std::string_view text) {
   return in.Tell() == text.size();
 }
 
-// What a person may be shown of an error.
+// Whether an error's text is suitable for users.
 inline bool is_presentable(std::string_view message) {
   return !message.empty() && is_one_line(message) && is_utf8(message);
 }
@@ -78,7 +78,7 @@ inline bool is_one_of(Failure failure, std::initializer_list<Failure> allowed) {
   return false;
 }
 
-// A directory of this run's own, below TMPDIR; tests/fuzz/run removes that.
+// This run's own directory below TMPDIR; tests/fuzz/run removes it.
 inline std::filesystem::path scratch_directory() {
   std::string name = (std::filesystem::temp_directory_path() / "nixery-fuzz-XXXXXX").string();
   require(mkdtemp(name.data()) != nullptr, "a scratch directory can be made", name);

@@ -1,4 +1,4 @@
-// Declared images: files of the operator's, or of whoever may write a NixImage.
+// Declared images: files of the operator or of users who can write NixImages.
 #include "check.h"
 #include "reference/declared.h"
 
@@ -12,18 +12,18 @@ bool is_named_well(const reference::DeclaredImage& image) {
 }
 
 void check_image(const reference::DeclaredImage& image, std::string_view text) {
-  require(is_named_well(image), "name and tag pass the grammar: they become path names", text);
-  require(!image.contents.empty(), "it holds something", text);
+  require(is_named_well(image), "name and tag match the grammar: they become path names", text);
+  require(!image.contents.empty(), "it has contents", text);
   for (const auto& path : image.contents)
     require(!path.text.empty() && fuzz::is_one_line(path.text), "attribute paths are one line", path.text);
 
   const std::string canonical = reference::canonical_json(image);
   require(!fuzz::strict_json(canonical).HasParseError(), "the canonical form is JSON", canonical);
-  require(reference::canonical_json(image) == canonical, "it is the same each time", canonical);
+  require(reference::canonical_json(image) == canonical, "it is deterministic", canonical);
   const reference::Reference reference = reference::reference_of(image, "hash");
   require(reference.repository == image.name && reference.tag == image.tag && reference.declared.has_value(),
           "the reference is the image's", text);
-  require(!reference.source_tag().empty(), "the source is asked for something", text);
+  require(!reference.source_tag().empty(), "the source tag is not empty", text);
 }
 
 }  // namespace
@@ -35,8 +35,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_image(image, text);
     require(reference::parse_declared(text, "images/x.json") == image, "the same file is the same image", text);
   } catch (const Error& error) {
-    require(error.failure() == Failure::bad_config && fuzz::is_presentable(error.what()), "a bad one fails as one",
-            error.what());
+    require(error.failure() == Failure::bad_config && fuzz::is_presentable(error.what()),
+            "an invalid file is bad_config", error.what());
     require(std::string_view(error.what()).starts_with("images/x.json: "), "the message names the file", error.what());
   }
   return 0;

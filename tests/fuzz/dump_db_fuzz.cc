@@ -1,4 +1,4 @@
-// What `nix-store --dump-db` prints.
+// The output of `nix-store --dump-db`.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -57,8 +57,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   try {
     closure = store::parse_dump_db(text);
   } catch (const Error& error) {
-    require(error.failure() == Failure::unavailable && fuzz::is_presentable(error.what()), "a bad dump fails as one",
-            error.what());
+    require(error.failure() == Failure::unavailable && fuzz::is_presentable(error.what()),
+            "a malformed dump is unavailable", error.what());
     return 0;
   }
   check(closure);

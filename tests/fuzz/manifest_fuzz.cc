@@ -1,5 +1,5 @@
-// Manifests and indexes of the tree, as export, signing and clean-up read them: any bytes may lie there after a
-// failed_result.
+// Manifests and indexes of the tree, as export, signing and collections read them: after a crash they may hold any
+// bytes.
 #include "check.h"
 #include "image/manifest.h"
 #include "image/parse.h"
@@ -34,11 +34,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     require(again.size() == links.members.size(), "no member is lost", written);
     for (std::size_t i = 0; i < again.size(); ++i)
       require(again[i].digest == links.members[i].digest && again[i].size == links.members[i].size,
-              "members stay as they are, in their order", written);
+              "members and their order are unchanged", written);
   } catch (const Error& error) {
-    require(error.failure() == Failure::corrupt && fuzz::is_presentable(error.what()), "a bad one fails as one",
+    require(error.failure() == Failure::corrupt && fuzz::is_presentable(error.what()), "a malformed one is corrupt",
             error.what());
-    require(std::string_view(error.what()).find(digest.str()) != std::string_view::npos, "the message says which",
+    require(std::string_view(error.what()).find(digest.str()) != std::string_view::npos, "the message has the digest",
             error.what());
   }
   return 0;

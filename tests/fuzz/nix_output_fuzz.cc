@@ -1,5 +1,5 @@
-// What nix prints on standard error while it evaluates and builds: its last error, its steps, its log, and what clients
-// are told of them.
+// Nix's standard error during evaluations and builds: its last error, its steps, its log, and the resulting messages to
+// clients.
 #include "check.h"
 #include "http/answers.h"
 #include "nix/fixed_output.h"
@@ -12,17 +12,18 @@ using fuzz::require;
 
 namespace {
 
-// Clients print it to a terminal as it is.
+// Clients print it to a terminal unchanged.
 void require_answerable(const Error& error) {
   const auto document = fuzz::strict_json(http::answer_error(error).body);
-  require(!document.HasParseError(), "an answer is JSON, and so UTF-8", error.what());
+  require(!document.HasParseError(), "a response is JSON and therefore UTF-8", error.what());
   const auto& value = document["errors"][0]["message"];
   const std::string_view message(value.GetString(), value.GetStringLength());
   for (std::size_t i = 0; i < message.size(); ++i) {
     const char c = message[i];
     require(c == '\n' || c == '\t' || fuzz::is_one_line({&c, 1}), "no control character goes to the client", message);
-    // U+0080 to U+009F, which terminals take for controls as well.
-    require(c != '\xc2' || static_cast<unsigned char>(message[i + 1]) >= 0xa0, "nor do those of C1", message);
+    // U+0080 to U+009F, which terminals also interpret as controls.
+    require(c != '\xc2' || static_cast<unsigned char>(message[i + 1]) >= 0xa0, "no C1 control goes to the client",
+            message);
   }
 }
 
@@ -37,7 +38,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(message.size() <= 600, "the message is short", message);
   require(message.empty() || printed.find("error: ") != printed.npos, "no error, no message", message);
   if (!message.empty())
-    require(nix::error_message("error: " + message).size() <= message.size(), "it is its own message or less", message);
+    require(nix::error_message("error: " + message).size() <= message.size(),
+            "parsing a message again does not lengthen it", message);
   require(!nix::is_fixed_output(printed) || printed.starts_with("Derive("), "a fetch is a derivation", printed);
   require_answerable(Error(Failure::evaluation_failed, "package 'x' cannot be evaluated: " + message));
   require_answerable(Error(Failure::build_failed, "the build failed: " + message, std::string(printed)));
@@ -46,18 +48,18 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::string_view line = fuzz::take_until(rest, '\n');
     const nix::LogLine said = nix::read_log_line(line);
     require(said.kind != nix::LogLine::Kind::nothing || (said.text.empty() && said.activity == 0),
-            "what is nobody's word has none", said.text);
-    require(said.kind != nix::LogLine::Kind::error || line.starts_with("@nix "), "nix's own words come in its log",
+            "unknown lines have no text", said.text);
+    require(said.kind != nix::LogLine::Kind::error || line.starts_with("@nix "), "nix's own messages come from its log",
             line);
     require(nix::without_quotes(said.text).size() <= said.text.size(), "an error without quotes is no longer",
             said.text);
     require(nix::without_quotes(nix::without_quotes(said.text)).size() <= nix::without_quotes(said.text).size(),
-            "nor is it again", said.text);
+            "removing quotes again does not lengthen it", said.text);
     std::string step = pipeline::step_of_nix_line(line);
     if (step.empty()) continue;
     require(step.size() <= line.size(), "a step is shorter than its line", step);
     require(step.starts_with("building ") || step.starts_with("fetching ") || step.starts_with("downloading "),
-            "a step says what is done", step);
+            "a step names an action", step);
     require(step.find('/') == step.npos && step.find('\'') == step.npos, "a step has a name in it, not a path", step);
     pipeline::Snapshot snapshot;
     snapshot.phase = pipeline::Phase::realising;

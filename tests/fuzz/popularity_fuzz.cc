@@ -1,4 +1,4 @@
-// How often packages are used: an object of counts, from a file or a URL of the operator's.
+// Popularity: an object of counts, from the operator's file or URL.
 #include "plan/popularity.h"
 
 #include <limits>
@@ -11,7 +11,7 @@ using fuzz::require;
 
 namespace {
 
-// The same by another way: a document, then its members.
+// An independent implementation: a document, then its members.
 std::optional<plan::Popularity> by_document(std::string_view text) {
   const auto document = fuzz::strict_json(text);
   if (document.HasParseError() || !document.IsObject()) return std::nullopt;
@@ -32,15 +32,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto expected = by_document(text);
   try {
     const auto popularity = plan::parse_popularity(text, "popularity");
-    require(expected == popularity, "it is what the document says", text);
+    require(expected == popularity, "it matches the document", text);
     for (const auto& [name, count] : popularity)
       require(plan::package_name(name) == name, "no name has a version", name);
   } catch (const Error& error) {
-    require(error.failure() == Failure::bad_config && fuzz::is_presentable(error.what()), "a bad one fails as one",
+    require(error.failure() == Failure::bad_config && fuzz::is_presentable(error.what()), "invalid text is bad_config",
             error.what());
-    require(std::string_view(error.what()).starts_with("popularity: byte "), "the message says where", error.what());
-    // A signed zero is no count to the one and zero to the other.
-    require(!expected || text.find("-0") != text.npos, "what is an object of counts is taken", text);
+    require(std::string_view(error.what()).starts_with("popularity: byte "), "the message has the position",
+            error.what());
+    // The implementations differ on a signed zero.
+    require(!expected || text.find("-0") != text.npos, "every object of counts is accepted", text);
   }
   return 0;
 }

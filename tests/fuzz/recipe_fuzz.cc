@@ -1,4 +1,4 @@
-// How a layer blob was made, as JSON; every recipe here is of the empty blob.
+// Recipes of layer blobs as JSON; every recipe here is that of the empty blob.
 #include "layer/recipe.h"
 
 #include "check.h"
@@ -24,18 +24,18 @@ void require_round_trip(const layer::Recipe& recipe) {
   const std::string json = layer::to_json(recipe);
   for (const char c : json) require(c == '\n' || fuzz::is_one_line({&c, 1}), "recipes are text", json);
   const auto again = layer::parse_recipe(json, blob());
-  require(again && same(*again, recipe), "a recipe survives being written", json);
-  require(layer::to_json(*again) == json, "its bytes are the same each time", json);
+  require(again && same(*again, recipe), "a recipe is unchanged after writing and reading", json);
+  require(layer::to_json(*again) == json, "writing is deterministic", json);
 }
 
 void check(const layer::Recipe& recipe, std::string_view text) {
   const auto document = fuzz::strict_json(text);
-  require(document["format"].GetInt64() == recipe.format, "no number is cut", text);
+  require(document["format"].GetInt64() == recipe.format, "no number is truncated", text);
   for (rapidjson::SizeType i = 0; i < recipe.segments.size(); ++i) {
     const auto& segment = document["segments"][i];
-    require(segment["crc32"].GetInt64() == recipe.segments[i].crc32, "no number is cut", text);
+    require(segment["crc32"].GetInt64() == recipe.segments[i].crc32, "no number is truncated", text);
     if (const auto crc = recipe.segments[i].tar_crc32)
-      require(segment["tar_crc32"].GetInt64() == *crc, "no number is cut", text);
+      require(segment["tar_crc32"].GetInt64() == *crc, "no number is truncated", text);
   }
 
   std::uint64_t at = recipe.segments.empty() ? 0 : recipe.segments.front().offset;
@@ -45,7 +45,7 @@ void check(const layer::Recipe& recipe, std::string_view text) {
     require(segment.offset == at && segment.length <= recipe.size - at, "segments lie in the blob, without gaps", text);
     at += segment.length;
   }
-  require(at <= recipe.size && recipe.size - at >= recipe.encoding.tail().size(), "the tail has room", text);
+  require(at <= recipe.size && recipe.size - at >= recipe.encoding.tail().size(), "the tail fits into the blob", text);
   for (const layer::Entry& entry : recipe.entries) {
     require(!entry.name.empty() && entry.mode <= 07777, "an entry can be written", entry.name);
     require(layer::tar_header(entry).size() % layer::tar_block == 0, "a header is whole blocks", entry.name);
@@ -59,11 +59,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::string_view text = fuzz::text_of(data, size);
   if (const auto recipe = layer::parse_recipe(text, blob())) {
     check(*recipe, text);
-    // Not asked of every input: the other digest can be learnt from comparisons, and is found in time.
+    // Not checked for every input: the fuzzer can learn the other digest from comparisons.
     require(!layer::parse_recipe(text, image::Digest::of("x")), "a recipe is of one blob only", text);
   }
 
-  // Names are bytes: any of them must come back.
+  // Names are bytes: any byte must be preserved.
   if (!text.empty() && text.size() < 4096) {
     const layer::Encoding encoding;
     layer::Recipe recipe{layer::format_version, encoding, blob(), 1000, blob(), 2000, {}, {}, {}};

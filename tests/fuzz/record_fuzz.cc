@@ -1,5 +1,4 @@
-// What a tag was built from, as it lies in STATE. Refreshing drops the tag that a record names, so a record must not
-// name another than the one it lies at.
+// Records of tags in STATE. A refresh drops the tag that a record names, so a record must name its own tag.
 #include "tree/records.h"
 
 #include <fstream>
@@ -17,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::ofstream(place, std::ios::binary) << fuzz::text_of(data, size);
 
   const auto check = [&](const tree::TagRecord& record) {
-    require(record.repository == "shell/git" && record.tag == "latest", "a record is of the tag that it lies at",
+    require(record.repository == "shell/git" && record.tag == "latest", "a record names its own tag",
             record.repository + ":" + record.tag);
     require(image::Digest::parse(record.manifest).has_value(), "a record has a manifest", record.manifest);
   };
@@ -27,17 +26,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check(record);
     ++visited;
   });
-  require(visited == (read ? 1u : 0u), "both ways of reading agree");
+  require(visited == (read ? 1u : 0u), "both readers agree");
   if (!read) return 0;
   check(*read);
 
-  // Synced to the disk as it is, writing is slow: once in a while is enough.
+  // Writing syncs to the disk and is slow: occasional checks suffice.
   static unsigned count = 0;
   if (count++ % 64 != 0) return 0;
   tree::write_record(layout, *read);
   const auto again = tree::read_record(layout, "shell/git", "latest");
   require(
       again && again->revision == read->revision && again->moving == read->moving && again->manifest == read->manifest,
-      "a record survives being written");
+      "a record is unchanged after writing and reading");
   return 0;
 }

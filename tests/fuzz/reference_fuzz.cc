@@ -1,4 +1,4 @@
-// Image names: "<repository>\n<tag>", or "<name>[:<tag>]" where there is no line feed.
+// Image names: "<repository>\n<tag>", or "<name>[:<tag>]" without a line feed.
 #include "reference/reference.h"
 
 #include <algorithm>
@@ -17,7 +17,7 @@ bool same(const reference::Reference& a, const reference::Reference& b) {
          a.encoding == b.encoding && a.has_shell == b.has_shell;
 }
 
-// A path below `base` that no ".." or "/" of the name's own leads out of.
+// Checks that the path is below `base`, for any ".." or "/" in the name.
 void require_below(const tree::fs::path& path, const tree::fs::path& base) {
   const tree::fs::path relative = path.lexically_relative(base);
   require(path.lexically_normal() == path && !relative.empty() && *relative.begin() != "..", "the path stays below",
@@ -37,7 +37,7 @@ void check(const reference::Reference& parsed) {
           "packages are ascending, each once", name);
   for (const auto& package : parsed.packages) {
     const std::string& text = package.text;
-    // They become data of a Nix evaluation: nothing but these may get there.
+    // They become data of a Nix evaluation: no other characters may get there.
     require(!text.empty() && text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789._-") == text.npos,
             "a package has only the grammar's characters", text);
     require(std::isalnum(static_cast<unsigned char>(text.front())) &&
@@ -74,9 +74,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       check(reference::parse(text));
     }
   } catch (const Error& error) {
-    require(fuzz::is_one_of(error.failure(), {Failure::bad_name, Failure::bad_tag}), "a name fails as a name",
-            error.what());
-    require(fuzz::is_presentable(error.what()), "the message is for a person", error.what());
+    require(fuzz::is_one_of(error.failure(), {Failure::bad_name, Failure::bad_tag}),
+            "an invalid name is bad_name or bad_tag", error.what());
+    require(fuzz::is_presentable(error.what()), "the message is presentable", error.what());
     require(std::string_view(error.what()).size() < 600, "the message is short", error.what());
   }
   return 0;

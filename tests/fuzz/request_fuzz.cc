@@ -1,8 +1,8 @@
-// Requests as a web server hands them over: "NAME=value" ended by a NUL each, as in FastCGI, until an empty one; what
-// follows is the message of a build that fails while the request waits for it.
+// Requests from a web server: NUL-terminated "NAME=value" pairs, as in FastCGI, until an empty one; the rest is the
+// message of a build that fails while the request waits for it.
 //
-// The registry is the real one on a scratch tree. No job ever takes off, so nothing is built; what waits is resumed
-// before it lands, and with a failure.
+// The registry is the real one on a scratch tree. No job ever starts, so nothing is built; pending requests are resumed
+// before the job finishes, with a failure.
 #include <map>
 
 #include "check.h"
@@ -26,7 +26,7 @@ struct NoSource : nix::Source {
   }
 };
 
-// What is in the tree: git:latest; a blob; and the recipe of one that is gone.
+// The tree has git:latest, a blob, and the recipe of a missing blob.
 struct House {
   const std::filesystem::path directory = fuzz::scratch_directory();
   const tree::Tree tree{{directory / "tree", directory / "state"}};
@@ -73,7 +73,7 @@ void check_error(const http::Response& response) {
           response.body);
 }
 
-// The next hop must be the same request once more.
+// The redirect must repeat the same request.
 void check_redirect(const http::Request& request, const http::Response& response) {
   std::string location;
   for (const auto& [name, value] : response.headers)
@@ -82,13 +82,12 @@ void check_redirect(const http::Request& request, const http::Response& response
   for (const char c : location) require(c > ' ' && c < 127, "a location is printable ASCII", location);
   const auto next = request_of({{"REQUEST_METHOD", request.method}, {"REQUEST_URI", location}});
   require(next.path == request.path, "a redirect leads to the same path", location);
-  require(http::hop_of(next) == http::hop_of(request) + 1, "one hop further", location);
+  require(http::hop_of(next) == http::hop_of(request) + 1, "the hop counter is incremented", location);
   require(location.size() <= 3 * request.target.size() + 64, "a redirect does not grow", location);
 }
 
 void check(const http::Request& request, const http::Response& response) {
-  require(http::reason_phrase(response.status) != "Unknown", "the status is one we know",
-          std::to_string(response.status));
+  require(http::reason_phrase(response.status) != "Unknown", "the status is known", std::to_string(response.status));
   std::size_t lines = 3;  // Status, Content-Length, the empty one
   for (const auto& [name, value] : response.headers) {
     require(is_token(name), "a header's name is a token", name);
@@ -97,11 +96,12 @@ void check(const http::Request& request, const http::Response& response) {
   }
   const std::string head = http::head_of(response);
   for (std::size_t at = 0; (at = head.find("\r\n", at)) != head.npos; at += 2) --lines;
-  require(lines == 0 && head.ends_with("\r\n\r\n") && head.starts_with("Status: "), "a head has our lines only", head);
+  require(lines == 0 && head.ends_with("\r\n\r\n") && head.starts_with("Status: "), "the head has only expected lines",
+          head);
 
   if (response.status >= 400) check_error(response);
   if (response.status == 307) check_redirect(request, response);
-  if (request.method != "GET" && request.method != "HEAD") require(response.status == 405, "there is only pulling");
+  if (request.method != "GET" && request.method != "HEAD") require(response.status == 405, "other methods are 405");
   if (response.status == 200 && !response.file) {
     for (const auto& [name, value] : response.headers)
       if (name == "Docker-Content-Digest")
@@ -116,7 +116,7 @@ void check_query(std::string_view query) {
     require(http::with_query_parameter(set, name, "7") == set, "setting it again changes nothing", set);
     for (const char* other : {"nixery-hop", "ns", "n"})
       require(other == name || http::query_parameter(set, other) == http::query_parameter(query, other),
-              "the others stay", set);
+              "other parameters are unchanged", set);
   }
 }
 

@@ -1,6 +1,6 @@
-// What nix-instantiate answers to a resolution: the first byte is its exit status, what follows up to a NUL its
-// standard error, the rest its standard output. A program of that name prints them, so the whole pipeline from process
-// to value is fuzzed; that costs some milliseconds a run.
+// The result of nix-instantiate for a resolution: the first byte is its exit status, the text up to a NUL its standard
+// error, the rest its standard output. A fake program prints them, so everything from process to value is fuzzed; that
+// takes some milliseconds per run.
 #include <fstream>
 
 #include "check.h"
@@ -54,7 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const std::vector<reference::AttributePath> names = {{"curl"}, {"python3packages.requests"}};
   try {
     const auto resolution = nix::resolve(settings, source, names, reference::platforms[0], {});
-    require(resolution.packages.size() == names.size(), "as many packages as were asked for");
+    require(resolution.packages.size() == names.size(), "as many packages as requested");
     for (const nix::Package& package : resolution.packages) check(package);
     if (resolution.cacert) check(*resolution.cacert);
   } catch (const Error& error) {
@@ -62,7 +62,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
                             {Failure::unknown_package, Failure::not_a_package, Failure::unsupported_platform,
                              Failure::unfree, Failure::insecure, Failure::broken, Failure::removed, Failure::forbidden,
                              Failure::evaluation_failed, Failure::timed_out, Failure::unavailable}),
-            "resolving fails as its header says", error.what());
+            "errors are those in the header", error.what());
   }
   return 0;
 }

@@ -91,7 +91,7 @@ std::string without_checksum(std::string record) {
 }
 
 // Changes a store path's contents, as a fault or another build would.
-void change(World& world, std::size_t path, const std::string& content, mode_t mode = 0444) {
+void change(Fixture& fixture, std::size_t path, const std::string& content, mode_t mode = 0444) {
   const std::string name = fmt::format("path-{}", path);
   fs::remove(fixture.store.place(name) / "lib/data");
   fixture.store.file(name, "lib/data", content, mode);
@@ -256,13 +256,13 @@ TEST_CASE("torn or wrong index entries are ignored") {
 }
 
 TEST_CASE("a layer's records with a flipped bit say what they said, or nothing") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  const std::vector<Contents> layers{{{}, {&world.infos[1], &world.infos[2]}}};
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  const std::vector<Contents> layers{{{}, {&fixture.infos[1], &fixture.infos[2]}}};
   const LayerBlob blob = writer.write(layers, gzip_fast).layers[0];
   const std::string key = layer_key(gzip_fast, layers[0]);
-  const auto known_segment = *find_segment(layout, gzip_fast, world.infos[1]);
+  const auto known_segment = *find_segment(layout, gzip_fast, fixture.infos[1]);
   const auto recipe = *read_recipe(layout, blob.digest);
 
   const auto flip_each = [](const fs::path& file, const std::function<void(std::size_t)>& check) {
@@ -287,8 +287,8 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
   std::size_t believed = 0;
   flip_each(layout.group(key), [&](std::size_t bit) { believed += check_layer(bit); });
   CHECK(believed == 0);
-  flip_each(layout.segment(segment_key(gzip_fast, world.infos[1])), [&](std::size_t bit) {
-    const auto known = find_segment(layout, gzip_fast, world.infos[1]);
+  flip_each(layout.segment(segment_key(gzip_fast, fixture.infos[1])), [&](std::size_t bit) {
+    const auto known = find_segment(layout, gzip_fast, fixture.infos[1]);
     believed += known.has_value();
     if (known) CHECK_MESSAGE(known->blob == known_segment.blob, bit);
     if (known) CHECK_MESSAGE(known->segment.offset == known_segment.segment.offset, bit);
@@ -315,7 +315,7 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
     }
   }
   SUBCASE("a layer's record under another layer's key") {
-    const std::vector<Contents> other{{{}, {&world.infos[3]}}};
+    const std::vector<Contents> other{{{}, {&fixture.infos[3]}}};
     const LayerBlob of_other = writer.write(other, gzip_fast).layers[0];
     corrupt(layout.group(key), read_file(layout.group(layer_key(gzip_fast, other[0]))));
     CHECK_FALSE(find_layer(layout, key));
@@ -337,12 +337,12 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
 }
 
 TEST_CASE("a segment with unexpected bytes is made again") {
-  const World world;
-  const tree::Layout layout = world.layout("t");
-  Writer writer(layout, world.options());
-  writer.write(world.dealt(12), gzip_fast);
-  Writer fresh(world.layout("fresh"), world.options());
-  const auto want = digests(fresh.write(world.dealt(2), gzip_fast));
+  const Fixture fixture;
+  const tree::Layout layout = fixture.layout("t");
+  Writer writer(layout, fixture.options());
+  writer.write(fixture.split_into(12), gzip_fast);
+  Writer fresh(fixture.layout("fresh"), fixture.options());
+  const auto want = digests(fresh.write(fixture.split_into(2), gzip_fast));
 
   const auto other_range = [](std::string line) {  // another offset, the same length
     const std::size_t space = line.find(' ');
@@ -384,7 +384,8 @@ TEST_CASE("a corrupt blob is logged and replaced by a good one") {
   CHECK(again.find(blob.digest.str()) != std::string::npos);
   CHECK(again.find("4b1dd1") != std::string::npos);  // the key that it was done for
 
-  fs::remove(layout.blob(writer.write(fixture.split_into(2), gzip_fast).layers[0].digest));  // a missing blob is not logged
+  fs::remove(
+      layout.blob(writer.write(fixture.split_into(2), gzip_fast).layers[0].digest));  // a missing blob is not logged
   CHECK(logged([&] { writer.write(fixture.split_into(2), gzip_fast); }).empty());
 }
 
@@ -708,7 +709,7 @@ TEST_CASE("recipes and index entries without a CRC of the tar are used and not c
   drop_index(layout);
   CHECK(rebuild_index(layout) >= 5);
   CHECK(rebuild_index(layout) == 0);
-  CHECK(writer.write(world.dealt(2), gzip_fast).stats.compressed == 0);
+  CHECK(writer.write(fixture.split_into(2), gzip_fast).stats.compressed == 0);
 }
 
 TEST_CASE("an error in the middle of a layer leaves no blob and no partial file") {
@@ -747,7 +748,8 @@ TEST_CASE("two builds write at the same time, with one writer and with two") {
   {
     std::vector<std::jthread> builds;
     for (std::size_t i = 0; i < written.size(); ++i)
-      builds.emplace_back([&, i] { written[i] = (i % 2 ? one : two).write(fixture.split_into(i < 2 ? 3 : 5), gzip_fast); });
+      builds.emplace_back(
+          [&, i] { written[i] = (i % 2 ? one : two).write(fixture.split_into(i < 2 ? 3 : 5), gzip_fast); });
   }
   CHECK(digests(written[0]) == digests(written[1]));
   CHECK(digests(written[2]) == digests(written[3]));
