@@ -252,7 +252,7 @@ def test_build_failures_are_reported_in_status_and_events(cluster):
         assert (event["reason"], event["type"]) == (reason, "Warning") and event["note"]
         assert event["regarding"]["uid"] == cluster.api.object("team", name)["metadata"]["uid"]
     del cluster.registry.answers["team/a"]
-    wait_for(lambda: cluster.ready("team", "a") == "True", "another try")
+    wait_for(lambda: cluster.ready("team", "a") == "True", "another attempt")
     assert "lastError" not in cluster.api.status("team", "a")
 
 

@@ -475,7 +475,7 @@ def test_without_a_key_nothing_is_signed(registry, hello):
     assert registry.get(f"/v2/hello/manifests/{hello.replace(':', '-')}.sig").status == 404
 
 
-@pytest.mark.parametrize("options, why", [(None, "there is no such file"), (("-aes256", "-pass", "pass:x"), "encrypted")])
+@pytest.mark.parametrize("options, why", [(None, "the file does not exist"), (("-aes256", "-pass", "pass:x"), "encrypted")])
 def test_an_unusable_key_is_refused_at_start(registry, directory, options, why):
     key = directory / "signing-key.pem"
     if options:

@@ -265,8 +265,8 @@ def test_one_build_is_shown_at_a_time(shared_browser):
         browser.wait_for("return document.getElementById('log').textContent.includes('waiting for the gate')", "the log's first line")
         # Another one by Enter, which does not depend on the button.
         browser.type("#packages", "jq", "enter", "enter")
-        browser.wait_for("return !document.getElementById('problem').hidden", "word that one is shown already")
-        assert "shown already" in browser.text("#problem")
+        browser.wait_for("return !document.getElementById('problem').hidden", "the message about the running build")
+        assert "Another build is running" in browser.text("#problem")
         assert "waiting for the gate" in browser.text("#log")
         site.open_gate()
         browser.wait_for("return document.getElementById('build-text').textContent.startsWith('Built')", "the end of the build")
@@ -317,4 +317,4 @@ def test_without_javascript_the_form_leads_to_the_commands(site):
         if PICTURES:
             browser.screenshot(Path(PICTURES) / "compose.png")
         browser.open(f"{site.url}/web/compose?packages=Not%20a%3Cname%3E")
-        assert "no valid part" in browser.text(".wrong")
+        assert "is not a valid part" in browser.text(".wrong")

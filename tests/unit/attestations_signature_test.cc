@@ -198,24 +198,24 @@ TEST_CASE("an unusable key is refused with the file's name and the reason") {
     openssl(words);
     return *os::read_if_exists(file);
   };
-  CHECK(refusal("") == "signing key /etc/key.pem: that is no private key in PEM");
+  CHECK(refusal("") == "signing key /etc/key.pem: it is not a private key in PEM");
   CHECK(refusal("-----BEGIN EC "
                 "PRIVATE KEY-----\nAAAA\n-----END EC "
                 "PRIVATE KEY-----\n")
-            .find("no private key") != std::string::npos);
+            .find("not a private key") != std::string::npos);
   const std::string curve = "ec_paramgen_curve:";
   CHECK(refusal(made({"genpkey", "-algorithm", "EC", "-pkeyopt", curve + "P-256"})) == "");  // PKCS #8 is fine
   CHECK(refusal(made({"genpkey", "-algorithm", "EC", "-pkeyopt", curve + "P-384"})).find("P-256") != std::string::npos);
   CHECK(refusal(made({"genpkey", "-algorithm", "ED25519"})).find("P-256") != std::string::npos);
   CHECK(refusal(made({"genpkey", "-algorithm", "EC", "-pkeyopt", curve + "P-256", "-aes256", "-pass", "pass:x"}))
             .find("encrypted keys are not supported") != std::string::npos);
-  CHECK(refusal(SigningKey::from_pem(published_key(), "").public_key_pem()).find("no private key") !=
+  CHECK(refusal(SigningKey::from_pem(published_key(), "").public_key_pem()).find("not a private key") !=
         std::string::npos);
   try {
     SigningKey::from_file(directory.path() / "absent.pem");
-    FAIL("an absent file is no key");
+    FAIL("an absent file is accepted");
   } catch (const Error& error) {
     CHECK(error.failure() == Failure::bad_config);
-    CHECK(std::string(error.what()).find("absent.pem: there is no such file") != std::string::npos);
+    CHECK(std::string(error.what()).find("absent.pem: the file does not exist") != std::string::npos);
   }
 }
