@@ -124,9 +124,9 @@ std::vector<Rule> rules() {
        "names of further channels and branches (default: any channel, and commits of the channel and master)",
        [](Config& c, std::string_view v) { c.source.allowed_branches = words(v); }},
       {"NIXERY_TREE", "/var/lib/nixery/tree", "the directory that nginx serves",
-       [](Config& c, std::string_view v) { c.layout.tree = absolute("NIXERY_TREE", v); }},
+       [](Config& c, std::string_view v) { c.tree = absolute("NIXERY_TREE", v); }},
       {"NIXERY_STATE", default_state, "locks, logs, recipes, sources, nix's roots; never served",
-       [](Config& c, std::string_view v) { c.layout.state = absolute("NIXERY_STATE", v); }},
+       [](Config& c, std::string_view v) { c.state = absolute("NIXERY_STATE", v); }},
       {"NIXERY_IMAGES", "", "directory of declared images, one JSON file each; reloaded when it changes",
        [](Config& c, std::string_view v) {
          if (!v.empty()) c.images = absolute("NIXERY_IMAGES", v);

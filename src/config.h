@@ -14,14 +14,14 @@
 #include "nix/nix.h"
 #include "nix/source.h"
 #include "setting.h"
-#include "tree/layout.h"
+#include "tree/local_state.h"
 
 namespace nixery {
 
 inline constexpr const char* default_state = "/var/lib/nixery/state";  // NIXERY_STATE if it is not set
 
 struct Config {
-  tree::Layout layout;
+  std::filesystem::path tree, state;
   std::filesystem::path images;  // directory of declared images; empty: none
   nix::SourceSettings source;
   nix::NixSettings nix;
@@ -51,6 +51,8 @@ struct Config {
   std::filesystem::path use_log;  // the web server's; empty: none
   std::uint64_t min_free = 0;     // bytes of free disk below which the worker is not ready
   log::Level log_level = log::Level::info;
+
+  tree::LocalState local() const { return {state}; }
 };
 
 // A setting with its effective value, for `nixery config`.

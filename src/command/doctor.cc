@@ -135,7 +135,7 @@ os::User worker_of(const Arguments& arguments, const doctor::Setup& setup, std::
     if (!user) throw Misuse{fmt::format("--user: there is no user '{}' on this machine", *name)};
     worker = {*user, "as --user says"};
   } else {
-    worker = doctor::find_worker(setup.config().layout.state, setup.unit);
+    worker = doctor::find_worker(setup.config().state, setup.unit);
   }
   if (!os::can_become(worker.user)) {
     findings.push_back(doctor::warning(

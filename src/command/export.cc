@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include "command/command.h"
+#include "command/open_store.h"
 #include "command/output.h"
 #include "command/settings.h"
 #include "pipeline/export_tree.h"
@@ -51,7 +52,7 @@ void print_exported(const Options& options, const pipeline::ExportedTree& export
 int run(const Arguments& arguments) {
   const Options options = options_of(arguments);
   // Only reads the tree, which may belong to another user.
-  const tree::Tree tree(load_settings(arguments).config.layout);
+  const tree::Tree tree(open_store(load_settings(arguments).config));
   const auto exported = pipeline::export_tree(tree, options.references, std::filesystem::absolute(options.directory));
   if (arguments.json()) return print_exported(options, exported), 0;
   for (std::size_t i = 0; i < options.references.size(); ++i)

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "command/command.h"
+#include "command/open_store.h"
 #include "command/output.h"
 #include "command/settings.h"
 #include "command/terminal_style.h"
@@ -91,8 +92,9 @@ void print_collection(bool dry_run, const maintenance::Collection& done) {
 int run(const Arguments& arguments) {
   const Config config = load_settings_as_worker(arguments).config;
   const bool dry_run = arguments.has("--dry-run");
-  const auto done = maintenance::collect(config.layout, policy_of(arguments, config.gc), config.use_log,
-                                         dry_run ? maintenance::Mode::dry_run : maintenance::Mode::real);
+  const auto done =
+      maintenance::collect(*open_store(config), config.local(), policy_of(arguments, config.gc), config.use_log,
+                           dry_run ? maintenance::Mode::dry_run : maintenance::Mode::real);
   arguments.json() ? print_collection(dry_run, done) : print_text(dry_run, done);
   return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "command/open_store.h"
 #include "log.h"
 #include "maintenance/collect.h"
 #include "maintenance/last_run.h"
@@ -34,9 +35,10 @@ PeriodicTask refreshing(pipeline::Builder& builder, std::chrono::seconds every) 
 
 PeriodicTask collecting(const Config& config) {
   const auto every = config.gc_interval;
-  const auto first = every.count() > 0 ? maintenance::until_next_run(config.layout, every) : every;
+  const auto first = every.count() > 0 ? maintenance::until_next_run(*open_store(config), every) : every;
   return {first, every, "cannot collect garbage", [&config] {
-            const auto done = maintenance::collect(config.layout, config.gc, config.use_log, maintenance::Mode::real);
+            const auto done = maintenance::collect(*open_store(config), config.local(), config.gc, config.use_log,
+                                                   maintenance::Mode::real);
             log::info("garbage collected", {{"images", std::to_string(done.images.size())},
                                             {"blobs", std::to_string(done.blobs)},
                                             {"freed_bytes", std::to_string(done.freed)},
@@ -59,7 +61,7 @@ PullRecorder::PullRecorder(const Config& config)
             std::string(no_record), [this] { record(); }) {}
 
 void PullRecorder::record() const {
-  maintenance::record_uses(config_.layout, config_.use_log);
+  maintenance::record_uses(*open_store(config_), config_.use_log);
 }
 
 PullRecorder::~PullRecorder() {

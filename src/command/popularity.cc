@@ -2,6 +2,7 @@
 #include <set>
 
 #include "command/command.h"
+#include "command/open_store.h"
 #include "command/output.h"
 #include "command/settings.h"
 #include "error.h"
@@ -33,7 +34,7 @@ void collect_images(const tree::Tree& tree, const image::Digest& digest,
 std::set<std::string> packages_of(const tree::Tree& tree, const image::ParsedManifest& image) {
   std::set<std::string> names;
   for (const image::ParsedDescriptor& layer : image.layers) {
-    const auto recipe = layer::read_recipe(tree.layout(), layer.digest);
+    const auto recipe = layer::read_recipe(tree.store(), layer.digest);
     if (!recipe) continue;
     for (const layer::Segment& segment : recipe->segments)
       if (const auto path = store::StorePath::parse(segment.path)) names.emplace(plan::package_name(path->name()));
@@ -43,10 +44,10 @@ std::set<std::string> packages_of(const tree::Tree& tree, const image::ParsedMan
 
 int run(const Arguments& arguments) {
   const Config config = load_settings(arguments).config;
-  const tree::Tree tree(config.layout);
+  const tree::Tree tree(open_store(config));
   // An image with several names counts once.
   std::map<image::Digest, image::ParsedManifest> images;
-  tree::for_each_record(config.layout, [&](const tree::TagRecord& record) {
+  tree::for_each_record(tree.store(), [&](const tree::TagRecord& record) {
     if (const auto digest = image::Digest::parse(record.manifest)) collect_images(tree, *digest, images);
   });
   std::map<std::string, std::uint64_t> counts;

@@ -6,8 +6,8 @@ namespace nixery::command {
 
 namespace {
 
-std::optional<metrics::Disk> disk(const std::filesystem::path& directory) {
-  const auto space = os::disk_space(directory);
+std::optional<metrics::Disk> disk(const tree::BlobStore& store, tree::Kind kind) {
+  const auto space = store.room(kind);
   if (!space) return std::nullopt;
   return metrics::Disk{space->free, space->size};
 }
@@ -18,7 +18,7 @@ ProgressMeter::ProgressMeter(const RegistryParts& parts, const pipeline::Builder
     : parts_(parts),
       builder_(builder),
       listener_(std::move(listener)),
-      size_monitor_(parts.config.layout, parts.config.use_log) {}
+      size_monitor_(parts.tree.store(), parts.config.use_log) {}
 
 metrics::Readings ProgressMeter::read() {
   metrics::Readings readings;
@@ -32,8 +32,8 @@ metrics::Readings ProgressMeter::read() {
   readings.copied = layers.copied;
   readings.written = layers.written;
   readings.layers_reused = layers.layers_reused;
-  readings.tree_disk = disk(parts_.config.layout.tree);
-  readings.state_disk = disk(parts_.config.layout.state);
+  readings.tree_disk = disk(parts_.tree.store(), tree::Kind::blob);
+  readings.state_disk = disk(parts_.tree.store(), tree::Kind::record);
   readings.min_free = parts_.config.min_free;
   if (const auto counted = size_monitor_.latest()) {
     readings.tree = {counted->blobs, counted->bytes, counted->time};

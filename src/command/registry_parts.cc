@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "command/open_store.h"
 #include "error.h"
 #include "nix/download.h"
 #include "os/file.h"
@@ -32,8 +33,9 @@ plan::Popularity load_popularity(const std::string& place) {
 pipeline::PipelineSettings pipeline_settings(const Config& config, metrics::Metrics& metrics, nix::BuildProbe& probe) {
   pipeline::PipelineSettings settings;
   settings.nix = config.nix;
-  settings.nix.attribute_names = config.layout.attribute_names();
-  settings.nix.scratch = config.layout.state;
+  settings.local = config.local();
+  settings.nix.attribute_names = config.local().attribute_names();
+  settings.nix.scratch = config.state;
   settings.nix.evaluations = &metrics.evaluations;
   settings.nix.faults = &metrics.nix_faults;
   settings.nix.probe = &probe;
@@ -52,9 +54,9 @@ pipeline::PipelineSettings pipeline_settings(const Config& config, metrics::Metr
 
 // Neither answers nor annotations of images name them.
 void hide_directories_of(const Config& config) {
-  std::vector<text::HiddenDirectory> directories = {{config.layout.sources(), "<packages>"},
-                                                    {config.layout.state, "<state>"},
-                                                    {config.layout.tree, "<tree>"},
+  std::vector<text::HiddenDirectory> directories = {{config.local().sources(), "<packages>"},
+                                                    {config.state, "<state>"},
+                                                    {config.tree, "<tree>"},
                                                     {config.nix.resolve_nix.parent_path(), "<nixery>"}};
   // A directory, or a repository on this machine.
   std::string_view location = config.source.location;
@@ -64,9 +66,9 @@ void hide_directories_of(const Config& config) {
   text::hide_directories(directories);
 }
 
-const tree::Tree& prepared(const tree::Tree& tree) {
-  tree.prepare();
-  return tree;
+const tree::BlobStore& prepared(const tree::BlobStore& store) {
+  store.prepare();
+  return store;
 }
 
 }  // namespace
@@ -74,10 +76,10 @@ const tree::Tree& prepared(const tree::Tree& tree) {
 RegistryParts::RegistryParts(const Config& given)
     : config(given),
       metrics(route_labels()),
-      tree(config.layout),
-      source(nix::make_source(config.source, config.layout.sources())),
-      probe({config.layout.build_probe(), config.nix.substitute_only}),
-      writer(prepared(tree).layout(), {.threads = config.compressors}),
+      tree(open_store(config)),
+      source(nix::make_source(config.source, config.local().sources())),
+      probe({config.local().build_probe(), config.nix.substitute_only}),
+      writer(prepared(tree.store()), {.threads = config.compressors}),
       pipeline(pipeline_settings(config, metrics, probe), tree, *source, writer, metrics),
       declared(config.images) {
   hide_directories_of(config);

@@ -41,7 +41,7 @@ int run(const Arguments& arguments) {
   const PeriodicTask collector = collecting(config);
   const DeclarationWatcher watcher(builder, parts);
   ProgressMeter meter(parts, builder, listener.origin);
-  health::Status status(parts.metrics, [&] { return meter.read(); }, config.layout, parts.probe,
+  health::Status status(parts.metrics, [&] { return meter.read(); }, parts.tree.store(), parts.probe,
                         {.min_free = config.min_free});
   http::serve(Router({&registry, &web, &status}), parts.metrics, std::move(listener),
               {config.threads, config.max_waiting}, [&] { status.drain(); });

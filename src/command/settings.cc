@@ -54,7 +54,7 @@ LoadedConfig load_settings(const Arguments& arguments) {
 
 LoadedConfig load_settings_as_worker(const Arguments& arguments) {
   LoadedConfig loaded = load_settings(arguments);
-  act_as_owner(loaded.config.layout.state);
+  act_as_owner(loaded.config.state);
   return loaded;
 }
 

@@ -10,6 +10,7 @@
 #include "maintenance/verify.h"
 #include "quantity.h"
 #include "text/plain_text.h"
+#include "tree/directory_store.h"
 
 namespace nixery::command {
 
@@ -75,7 +76,7 @@ int run(const Arguments& arguments) {
   if (isatty(STDERR_FILENO)) options.on_progress = show_progress;
   const Config config = load_settings_as_worker(arguments).config;
   options.signatures = !config.signing_key.empty();
-  const auto found = maintenance::verify(config.layout, options);
+  const auto found = maintenance::verify(std::make_shared<tree::DirectoryStore>(config.tree, config.state), options);
   arguments.json() ? print_found(found) : print_text(found, options.repair);
   return found.sound() ? 0 : 1;
 }

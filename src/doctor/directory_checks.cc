@@ -118,21 +118,20 @@ Finding check_directory(const std::string& name, const fs::path& directory, cons
   return ok(name, fmt::format("{} can write into {}", worker.name, directory.string()));
 }
 
-Finding check_layout(const tree::Layout& layout) {
+Finding check_layout(const fs::path& tree, const fs::path& state) {
   const auto inside = [](const fs::path& path, const fs::path& directory) {
     const fs::path relative = path.lexically_relative(directory);
     return !relative.empty() && *relative.begin() != "..";
   };
-  if (inside(layout.state, layout.tree) || inside(layout.tree, layout.state))
+  if (inside(state, tree) || inside(tree, state))
     return failure("tree.layout",
-                   fmt::format("NIXERY_TREE {} and NIXERY_STATE {} lie in one another", layout.tree.string(),
-                               layout.state.string()),
+                   fmt::format("NIXERY_TREE {} and NIXERY_STATE {} lie in one another", tree.string(), state.string()),
                    "give them directories side by side");
   struct stat top {};
-  if (stat(layout.tree.c_str(), &top) != 0) return ok("tree.layout", "two directories side by side");
+  if (stat(tree.c_str(), &top) != 0) return ok("tree.layout", "two directories side by side");
   for (const char* part : {"incoming", "blobs", "manifests", "referrers", "tags"}) {
     struct stat status {};
-    const fs::path directory = layout.tree / part;
+    const fs::path directory = tree / part;
     if (stat(directory.c_str(), &status) == 0 && status.st_dev != top.st_dev)
       return failure("tree.layout", fmt::format("{} is a file system of its own", directory.string()),
                      "files are written into TREE/incoming and then renamed, which does not go from one file system to "
@@ -142,7 +141,7 @@ Finding check_layout(const tree::Layout& layout) {
 }
 
 std::vector<Finding> check_reading(const Setup& setup) {
-  const fs::path& tree = setup.config().layout.tree;
+  const fs::path& tree = setup.config().tree;
   std::error_code absent;
   if (!setup.web_server || !fs::exists(tree, absent)) return {};
   const os::User& user = *setup.web_server;
@@ -165,17 +164,17 @@ std::vector<Finding> check_reading(const Setup& setup) {
   return {ok("tree.nginx", fmt::format("nginx's user {} can read {}", user.name, tree.string()))};
 }
 
-Finding check_orphans(const tree::Layout& layout) {
+Finding check_orphans(const fs::path& tree) {
+  const fs::path incoming = tree / "incoming";
   const auto now = std::chrono::system_clock::now();
   std::size_t count = 0;
   std::error_code absent;
-  for (const auto& entry : fs::directory_iterator(layout.incoming(), absent)) {
+  for (const auto& entry : fs::directory_iterator(incoming, absent)) {
     const auto status = os::status_of(entry.path());
     if (status && now - status->modified > cancelled) ++count;
   }
   if (count == 0) return ok("tree.orphans", "nothing was left behind half-written");
-  return warning("tree.orphans",
-                 fmt::format("{} files in {} were begun more than a day ago", count, layout.incoming().string()),
+  return warning("tree.orphans", fmt::format("{} files in {} were begun more than a day ago", count, incoming.string()),
                  "a worker was killed while it wrote: `nixery gc` removes them, `nixery verify` looks whether all else "
                  "is well");
 }
@@ -202,11 +201,10 @@ Finding judge_room(const std::string& name, const std::string& where, const Room
 }
 
 std::vector<Finding> check_room(const Setup& setup) {
-  const tree::Layout& layout = setup.config().layout;
   std::vector<Finding> findings;
   std::set<dev_t> told;
-  for (const auto& [name, place] : {std::pair<std::string, fs::path>{"tree.room", layout.tree},
-                                    {"state.room", layout.state},
+  for (const auto& [name, place] : {std::pair<std::string, fs::path>{"tree.room", setup.config().tree},
+                                    {"state.room", setup.config().state},
                                     {"nix.room", "/nix/store"}}) {
     const fs::path there = nearest_existing(place);
     struct stat status {};

@@ -12,11 +12,11 @@ namespace nixery::doctor {
 // Within os::act_as(worker).
 Finding check_directory(const std::string& name, const fs::path& directory, const os::User& worker);
 // That files can be renamed from where they are written to where they are served, and STATE is not served.
-Finding check_layout(const tree::Layout& layout);
+Finding check_layout(const std::filesystem::path& tree, const std::filesystem::path& state);
 // That the web server's user can read the tree; nothing where nobody knows who that is.
 std::vector<Finding> check_reading(const Setup& setup);
 // Files that somebody began to write, and never ended.
-Finding check_orphans(const tree::Layout& layout);
+Finding check_orphans(const std::filesystem::path& tree);
 
 struct Room {
   std::uint64_t bytes = 0;                      // free, for who is not root

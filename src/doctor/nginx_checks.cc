@@ -128,7 +128,7 @@ std::vector<Finding> check_nginx(const Setup& setup) {
                     "see the directive user of nginx's main file; what that user may read is not checked"));
   findings.push_back(check_nginx_includes(nginx.configuration));
   if (!nginx.configuration.http_part()) return findings;
-  findings.push_back(check_nginx_tree(nginx.configuration, setup.config().layout.tree));
+  findings.push_back(check_nginx_tree(nginx.configuration, setup.config().tree));
   findings.push_back(check_nginx_workers(nginx.configuration, setup.config().listen));
   for (Finding& finding : check_nginx_ports(nginx.configuration)) findings.push_back(std::move(finding));
   return findings;

@@ -181,8 +181,8 @@ Finding check_clock(const Setup& setup) {
       "`nixery "
       "gc --dry-run`";
   if (now < first_day) return failure("clock", told + ", which cannot be", fix);
-  const tree::Layout& layout = setup.config().layout;
-  for (const fs::path& written : {layout.tree, layout.incoming(), layout.tree / "tags", layout.state, layout.uses()}) {
+  const fs::path &tree = setup.config().tree, &state = setup.config().state;
+  for (const fs::path& written : {tree, tree / "incoming", tree / "tags", state, state / "uses"}) {
     const auto status = os::status_of(written);
     if (status && status->modified > now + tolerated)
       return warning("clock", fmt::format("{}, but {} was changed later than that", told, written.string()), fix);

@@ -53,7 +53,7 @@ Finding check_source(const Setup& setup) {
       fmt::format("{} {}", git ? "NIXERY_PKGS_REPO:" : "the channel", text::without_credentials(settings.location));
   try {
     // Asks for the branches, or the channel's commit; fetches nothing.
-    const auto revision = nix::make_source(settings, setup.config().layout.sources())->find("latest");
+    const auto revision = nix::make_source(settings, setup.config().local().sources())->find("latest");
     return ok("source", fmt::format("{} answers: latest is {}", what, revision.id));
   } catch (const Error& error) {
     // What git prints names no secret: credentials are handed to it in a header.

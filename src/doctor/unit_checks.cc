@@ -34,8 +34,8 @@ std::vector<Finding> check_unit(const Setup& setup) {
     if (const std::string barrier = write_barrier(*setup.unit, directory); !barrier.empty())
       findings.push_back(barred(name, setting, directory, barrier, setup));
   };
-  check("tree.unit", "NIXERY_TREE", setup.config().layout.tree);
-  check("state.unit", "NIXERY_STATE", setup.config().layout.state);
+  check("tree.unit", "NIXERY_TREE", setup.config().tree);
+  check("state.unit", "NIXERY_STATE", setup.config().state);
   if (findings.empty())
     findings.push_back(ok("unit", fmt::format("{} lets its worker write both directories", unit_name)));
   return findings;

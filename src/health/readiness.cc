@@ -7,8 +7,6 @@
 #include "json/json.h"
 #include "log.h"
 #include "nix/nix.h"
-#include "os/file.h"
-#include "os/usage.h"
 #include "quantity.h"
 #include "text/public_text.h"
 
@@ -28,30 +26,30 @@ ReadinessCheck check(std::string name, Look&& look) {
 }
 
 // Free blocks alone do not tell: the file system may have become read-only.
-std::string write_in(const std::filesystem::path& directory) {
-  os::PendingFile(directory).write("x");
+std::string write_to(const tree::BlobStore& store, tree::Kind kind) {
+  store.scratch(kind).write("x");
   return {};
 }
 
-std::string room_in(const std::filesystem::path& directory, std::uint64_t least) {
-  const auto space = os::disk_space(directory);
+std::string room_for(const tree::BlobStore& store, tree::Kind kind, std::uint64_t least) {
+  const auto space = store.room(kind);
   if (!space) return "cannot be asked how much room is left";
   if (space->free >= least) return {};
   return fmt::format("{} free, NIXERY_MIN_FREE is {}", format_size(space->free), format_size(least));
 }
 
-std::vector<ReadinessCheck> check_all(const tree::Layout& layout, const nix::BuildProbe& probe, std::uint64_t min_free,
-                                      const std::stop_token& stop) {
+std::vector<ReadinessCheck> check_all(const tree::BlobStore& store, const nix::BuildProbe& probe,
+                                      std::uint64_t min_free, const std::stop_token& stop) {
   return {check("nix",
                 [&] {
                   std::string trouble = probe.last().value_or("");
                   if (trouble.empty()) nix::check_store(stop);
                   return trouble;
                 }),
-          check("tree", [&] { return write_in(layout.incoming()); }),
-          check("state", [&] { return write_in(layout.state); }),
-          check("tree space", [&] { return room_in(layout.tree, min_free); }),
-          check("state space", [&] { return room_in(layout.state, min_free); })};
+          check("tree", [&] { return write_to(store, tree::Kind::blob); }),
+          check("state", [&] { return write_to(store, tree::Kind::maintenance); }),
+          check("tree space", [&] { return room_for(store, tree::Kind::blob, min_free); }),
+          check("state space", [&] { return room_for(store, tree::Kind::maintenance, min_free); })};
 }
 
 }  // namespace
@@ -81,9 +79,9 @@ std::string faults_in(const std::vector<ReadinessCheck>& checks) {
   return faults;
 }
 
-Readiness::Readiness(tree::Layout layout, nix::BuildProbe& probe, ReadinessSettings settings)
-    : Readiness([layout = std::move(layout), &probe,
-                 settings](const std::stop_token& stop) { return check_all(layout, probe, settings.min_free, stop); },
+Readiness::Readiness(const tree::BlobStore& store, nix::BuildProbe& probe, ReadinessSettings settings)
+    : Readiness([&store, &probe,
+                 settings](const std::stop_token& stop) { return check_all(store, probe, settings.min_free, stop); },
                 probe, settings) {}
 
 Readiness::Readiness(Checks checks, nix::BuildProbe& probe, ReadinessSettings settings)

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "nix/build_probe.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::health {
 
@@ -42,8 +42,8 @@ class Readiness {
  public:
   using Checks = std::function<std::vector<ReadinessCheck>(std::stop_token)>;
 
-  // `probe` must outlive it.
-  Readiness(tree::Layout layout, nix::BuildProbe& probe, ReadinessSettings settings);
+  // `store` and `probe` must outlive it.
+  Readiness(const tree::BlobStore& store, nix::BuildProbe& probe, ReadinessSettings settings);
   // `checks` in place of those above, for tests.
   Readiness(Checks checks, nix::BuildProbe& probe, ReadinessSettings settings);
   ~Readiness();  // stops what Nix is asked

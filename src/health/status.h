@@ -20,9 +20,9 @@ class Status {
  public:
   using Read = std::function<metrics::Readings()>;
   // `probe` must outlive it.
-  Status(const metrics::Metrics& metrics, Read read, tree::Layout layout, nix::BuildProbe& probe,
+  Status(const metrics::Metrics& metrics, Read read, const tree::BlobStore& store, nix::BuildProbe& probe,
          ReadinessSettings settings)
-      : metrics_(metrics), read_(std::move(read)), readiness_(std::move(layout), probe, settings) {}
+      : metrics_(metrics), read_(std::move(read)), readiness_(store, probe, settings) {}
 
   http::Response metrics() const;
   http::Response health() const;

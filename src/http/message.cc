@@ -101,15 +101,6 @@ std::string_view reason_phrase(int status) {
   }
 }
 
-std::optional<FileBody> FileBody::open(const std::filesystem::path& path) {
-  os::Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // what is no file must not hold us up
-  if (!fd && errno == ENOENT) return std::nullopt;
-  struct stat status {};
-  if (!fd || fstat(fd.get(), &status) != 0) os::throw_errno("open", path);
-  if (!S_ISREG(status.st_mode)) throw Error(Failure::storage, fmt::format("{} is no file", path.string()));
-  return FileBody{std::move(fd), static_cast<std::uint64_t>(status.st_size)};
-}
-
 void FileBody::read(const std::function<bool(std::string_view)>& take) const {
   char buffer[65536];
   for (std::uint64_t done = 0; done < size;) {

@@ -43,8 +43,6 @@ struct FileBody {
   os::Fd fd;
   std::uint64_t size;  // bytes
 
-  // nullopt where there is no such file. Throws Error{storage} where it cannot be read.
-  static std::optional<FileBody> open(const std::filesystem::path& path);
   // Hands its bytes to `take`, a piece at a time, until that says false. Fewer than `size` where the file was cut
   // short.
   void read(const std::function<bool(std::string_view)>& take) const;

@@ -1,18 +1,17 @@
 #include "layer/index.h"
 
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <functional>
 #include <vector>
 
-#include "os/directory.h"
-#include "os/file.h"
 #include "text/number.h"
 #include "tree/record_checksum.h"
 
 namespace nixery::layer {
+
+using tree::ObjectName;
 
 namespace {
 
@@ -63,10 +62,9 @@ bool parse_number(std::string_view text, Number& number) {
   return value.has_value();
 }
 
-std::optional<std::uint64_t> size_of(const tree::fs::path& path) {
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return std::nullopt;
-  return static_cast<std::uint64_t>(info.st_size);
+std::optional<std::uint64_t> size_of(const tree::BlobStore& store, const image::Digest& blob) {
+  const auto status = store.status(ObjectName::blob(blob));
+  return status ? std::optional(status->size) : std::nullopt;
 }
 
 // "libdeflate 1.14", or "<CRC-32 of the tar> libdeflate 1.14": earlier versions wrote none, and read it as a part of
@@ -85,23 +83,19 @@ void parse_library_field(std::string_view field, Segment& segment) {
   segment.library = field;
 }
 
-void write_segment(const tree::Layout& layout, const Recipe& recipe, const Segment& segment) {
+void write_segment(const tree::BlobStore& store, const Recipe& recipe, const Segment& segment) {
   const std::string key = segment_key_of(recipe.encoding, recipe.format, segment.path, segment.nar_hash);
-  os::write_file(
-      layout.segment(key),
-      tree::line_with_checksum(segment_kind, key,
-                               fmt::format("{} {} {} {} {} {}", recipe.blob.hex(), segment.offset, segment.length,
-                                           segment.tar_length, segment.crc32, library_field(segment))),
-      false);
+  store.put(ObjectName::segment(key),
+            tree::line_with_checksum(segment_kind, key,
+                                     fmt::format("{} {} {} {} {} {}", recipe.blob.hex(), segment.offset, segment.length,
+                                                 segment.tar_length, segment.crc32, library_field(segment))));
 }
 
-void write_layer(const tree::Layout& layout, const Recipe& recipe) {
+void write_layer(const tree::BlobStore& store, const Recipe& recipe) {
   const std::string key = layer_key_of(recipe);
-  os::write_file(layout.group(key),
-                 tree::line_with_checksum(
-                     layer_kind, key,
-                     fmt::format("{} {} {} {}", recipe.blob.hex(), recipe.size, recipe.diff_id.hex(), recipe.tar_size)),
-                 false);
+  store.put(ObjectName::group(key), tree::line_with_checksum(layer_kind, key,
+                                                             fmt::format("{} {} {} {}", recipe.blob.hex(), recipe.size,
+                                                                         recipe.diff_id.hex(), recipe.tar_size)));
 }
 
 store::PathInfo path_info(const Segment& segment) {
@@ -110,10 +104,10 @@ store::PathInfo path_info(const Segment& segment) {
 
 // The copy of a segment is checked against its bytes, but a layer's diff id is never computed again: only a recipe with
 // a checksum may make a layer's record.
-void write_entries(const tree::Layout& layout, const Recipe& recipe, bool replace) {
+void write_entries(const tree::BlobStore& store, const Recipe& recipe, bool replace) {
   for (const Segment& segment : recipe.segments)
-    if (replace || !find_segment(layout, recipe.encoding, path_info(segment))) write_segment(layout, recipe, segment);
-  if (recipe.is_checked) write_layer(layout, recipe);
+    if (replace || !find_segment(store, recipe.encoding, path_info(segment))) write_segment(store, recipe, segment);
+  if (recipe.is_checked) write_layer(store, recipe);
 }
 
 std::optional<KnownLayer> parse_layer(std::string_view line) {
@@ -140,26 +134,25 @@ std::optional<KnownSegment> parse_segment(std::string_view line) {
 }
 
 // Whether the blob is there and long enough.
-bool fits(const tree::Layout& layout, const KnownSegment& known) {
-  const std::optional<std::uint64_t> size = size_of(layout.blob(known.blob));
+bool fits(const tree::BlobStore& store, const KnownSegment& known) {
+  const std::optional<std::uint64_t> size = size_of(store, known.blob);
   return size && known.segment.offset <= *size && known.segment.length <= *size - known.segment.offset;
 }
 
 // A record that has no checksum is right if the recipe, which was written apart from it, says the same.
-bool is_proven_by_recipe(const tree::Layout& layout, const KnownLayer& layer) {
-  const std::optional<Recipe> recipe = read_recipe(layout, layer.blob);
+bool is_proven_by_recipe(const tree::BlobStore& store, const KnownLayer& layer) {
+  const std::optional<Recipe> recipe = read_recipe(store, layer.blob);
   if (!recipe || recipe->size != layer.size || recipe->diff_id != layer.diff_id || recipe->tar_size != layer.tar_size)
     return false;
-  write_layer(layout, *recipe);  // with a checksum, so that this is asked once
+  write_layer(store, *recipe);  // with a checksum, so that this is asked once
   return true;
 }
 
-void for_each_recipe(const tree::Layout& layout, const std::function<void(const Recipe&)>& use) {
-  os::for_each_entry(layout.state / "recipes", [&](const auto& file) {
-    if (file.path().extension() != ".json") return;
-    const auto blob = image::Digest::parse_hex(file.path().stem().string());
-    if (!blob) return;
-    if (const std::optional<Recipe> recipe = read_recipe(layout, *blob)) use(*recipe);
+void for_each_recipe(const tree::BlobStore& store, const std::function<void(const Recipe&)>& use) {
+  store.list(tree::Kind::recipe, "", [&](const ObjectName& name, const tree::ObjectInfo&) {
+    const auto blob = name.digest();
+    if (const std::optional<Recipe> recipe = blob ? read_recipe(store, *blob) : std::nullopt) use(*recipe);
+    return true;
   });
 }
 
@@ -176,87 +169,85 @@ std::string segment_key(Encoding encoding, const store::PathInfo& path) {
   return segment_key_of(encoding, format_version, path.path.str(), path.nar_hash);
 }
 
-std::optional<KnownLayer> find_layer(const tree::Layout& layout, std::string_view key) {
-  const auto line = os::read_if_readable(layout.group(key));
+std::optional<KnownLayer> find_layer(const tree::BlobStore& store, std::string_view key) {
+  const auto line = tree::read_if_readable(store, ObjectName::group(key));
   const auto record = line ? tree::check_line(layer_kind, key, *line) : std::nullopt;
   const auto known = record ? parse_layer(record->body) : std::nullopt;
-  if (!known || size_of(layout.blob(known->blob)) != known->size) return std::nullopt;
-  const bool usable = record->unchecked ? is_proven_by_recipe(layout, *known) : has_recipe(layout, known->blob);
+  if (!known || size_of(store, known->blob) != known->size) return std::nullopt;
+  const bool usable = record->unchecked ? is_proven_by_recipe(store, *known) : has_recipe(store, known->blob);
   return usable ? known : std::nullopt;
 }
 
-RecordState state_of_layer_record(const tree::Layout& layout, std::string_view key) {
-  const auto line = os::read_if_readable(layout.group(key));
+RecordState state_of_layer_record(const tree::BlobStore& store, std::string_view key) {
+  const auto line = tree::read_if_readable(store, ObjectName::group(key));
   if (!line || !line->ends_with(tree::record_line_end)) return RecordState::torn;
   const auto record = tree::check_line(layer_kind, key, *line);
   const auto known = record ? parse_layer(record->body) : std::nullopt;
   if (!known) return RecordState::damaged;
-  if (size_of(layout.blob(known->blob)) != known->size || !has_recipe(layout, known->blob)) return RecordState::stale;
-  return !record->unchecked || is_proven_by_recipe(layout, *known) ? RecordState::sound : RecordState::damaged;
+  if (size_of(store, known->blob) != known->size || !has_recipe(store, known->blob)) return RecordState::stale;
+  return !record->unchecked || is_proven_by_recipe(store, *known) ? RecordState::sound : RecordState::damaged;
 }
 
-RecordState state_of_segment_record(const tree::Layout& layout, std::string_view key) {
-  const auto line = os::read_if_readable(layout.segment(key));
+RecordState state_of_segment_record(const tree::BlobStore& store, std::string_view key) {
+  const auto line = tree::read_if_readable(store, ObjectName::segment(key));
   if (!line || !line->ends_with(tree::record_line_end)) return RecordState::torn;
   const auto record = tree::check_line(segment_kind, key, *line);
   const auto known = record ? parse_segment(record->body) : std::nullopt;
   if (!known) return RecordState::damaged;
-  return fits(layout, *known) ? RecordState::sound : RecordState::stale;
+  return fits(store, *known) ? RecordState::sound : RecordState::stale;
 }
 
-std::optional<KnownSegment> find_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
+std::optional<KnownSegment> find_segment(const tree::BlobStore& store, Encoding encoding, const store::PathInfo& path) {
   const std::string key = segment_key(encoding, path);
-  const auto line = os::read_if_readable(layout.segment(key));
+  const auto line = tree::read_if_readable(store, ObjectName::segment(key));
   const auto record = line ? tree::check_line(segment_kind, key, *line) : std::nullopt;
   auto known = record ? parse_segment(record->body) : std::nullopt;
-  if (!known || !fits(layout, *known)) return std::nullopt;
+  if (!known || !fits(store, *known)) return std::nullopt;
   known->segment.path = path.path.str();
   known->segment.nar_hash = path.nar_hash;
   return known;
 }
 
-void remember(const tree::Layout& layout, const Recipe& recipe, bool replace) {
-  write_recipe(layout, recipe);
-  write_entries(layout, recipe, replace);
+void remember(const tree::BlobStore& store, const Recipe& recipe, bool replace) {
+  write_recipe(store, recipe);
+  write_entries(store, recipe, replace);
 }
 
-void forget_layer(const tree::Layout& layout, const image::Digest& blob) {
-  const std::optional<Recipe> recipe = read_recipe(layout, blob);
+void forget_layer(const tree::BlobStore& store, const image::Digest& blob) {
+  const std::optional<Recipe> recipe = read_recipe(store, blob);
   if (!recipe) return;
   const std::string key = layer_key_of(*recipe);
-  std::error_code ignored;
-  if (const auto known = find_layer(layout, key); known && known->blob == blob)
-    tree::fs::remove(layout.group(key), ignored);
-  tree::fs::remove(layout.recipe(blob), ignored);
+  if (const auto known = find_layer(store, key); known && known->blob == blob)
+    remove_if_possible(store, ObjectName::group(key));
+  remove_if_possible(store, ObjectName::recipe(blob));
 }
 
-void forget_segment(const tree::Layout& layout, Encoding encoding, const store::PathInfo& path) {
-  std::error_code ignored;
-  tree::fs::remove(layout.segment(segment_key(encoding, path)), ignored);
+void forget_segment(const tree::BlobStore& store, Encoding encoding, const store::PathInfo& path) {
+  remove_if_possible(store, ObjectName::segment(segment_key(encoding, path)));
 }
 
-void forget_layers_with(const tree::Layout& layout, Encoding encoding, const Segment& wrong) {
+void forget_layers_with(const tree::BlobStore& store, Encoding encoding, const Segment& wrong) {
   const auto is_wrong = [&](const Segment& segment) {
     return segment.path == wrong.path && segment.nar_hash == wrong.nar_hash && segment.tar_length == wrong.tar_length &&
            segment.tar_crc32 == wrong.tar_crc32;
   };
-  for_each_recipe(layout, [&](const Recipe& recipe) {
+  for_each_recipe(store, [&](const Recipe& recipe) {
     if (recipe.encoding == encoding && std::any_of(recipe.segments.begin(), recipe.segments.end(), is_wrong))
-      forget_layer(layout, recipe.blob);
+      forget_layer(store, recipe.blob);
   });
 }
 
-std::size_t rebuild_index(const tree::Layout& layout) {
+std::size_t rebuild_index(const tree::BlobStore& store) {
   std::size_t added = 0;
-  for_each_recipe(layout, [&](const Recipe& recipe) {
-    if (size_of(layout.blob(recipe.blob)) != recipe.size) return;
+  for_each_recipe(store, [&](const Recipe& recipe) {
+    if (size_of(store, recipe.blob) != recipe.size) return;
     if (recipe.format != format_version) return;  // nobody asks for these any more
     const auto lacking = [&](const Segment& segment) {
-      return !find_segment(layout, recipe.encoding, path_info(segment));
+      return !find_segment(store, recipe.encoding, path_info(segment));
     };
     const bool any = std::any_of(recipe.segments.begin(), recipe.segments.end(), lacking);
-    if (!any && (!recipe.is_checked || find_layer(layout, layer_key_of(recipe)))) return;
-    write_entries(layout, recipe, false);  // the recipe is there, unless somebody has just found it to be wrong
+    if (!any && (!recipe.is_checked || find_layer(store, layer_key_of(recipe)))) return;
+    write_entries(store, recipe, false);  // the recipe is there, unless somebody has just found it to be wrong
     ++added;
   });
   return added;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <memory>
 
+#include "error.h"
 #include "log.h"
 
 namespace nixery::layer {
@@ -27,10 +28,20 @@ std::size_t copy_in_kernel(int from, off_t at, int to, std::size_t size) {
   return done;
 }
 
+// Empty where it cannot be opened: the layer is then made without it.
+os::Fd open_blob(const tree::BlobStore& store, const image::Digest& digest) {
+  try {
+    return store.open(tree::ObjectName::blob(digest));
+  } catch (const Error& error) {
+    log::warning("a blob cannot be opened", {{"digest", digest.str()}, {"error", error.what()}});
+    return {};
+  }
+}
+
 }  // namespace
 
-LayerFile::LayerFile(const tree::Layout& layout, Encoding encoding)
-    : layout_(layout), encoding_(encoding), file_(layout.incoming()) {}
+LayerFile::LayerFile(const tree::BlobStore& store, Encoding encoding)
+    : store_(store), encoding_(encoding), file_(store.scratch(tree::Kind::blob)) {}
 
 void LayerFile::append(std::string_view bytes) {
   hash_.update(bytes);
@@ -43,8 +54,7 @@ void LayerFile::append(std::string_view bytes) {
 }
 
 void LayerFile::copy(const KnownSegment& known, const store::PathInfo* path) {
-  const tree::fs::path from = layout_.blob(known.blob);
-  const os::Fd fd(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  const os::Fd fd = open_blob(store_, known.blob);
   if (!fd) throw StaleSegment{path, {}};  // evicted since it was looked up
   const auto buffer = std::make_unique_for_overwrite<char[]>(copy_step);
   auto at = static_cast<off_t>(known.segment.offset);
@@ -108,7 +118,7 @@ Recipe LayerFile::assemble(OrderedQueue& queue) {
 }
 
 void LayerFile::publish(const Recipe& recipe) {
-  file_.publish(layout_.blob(recipe.blob));
+  store_.put(tree::ObjectName::blob(recipe.blob), std::move(file_));
 }
 
 }  // namespace nixery::layer

@@ -19,13 +19,13 @@ struct StaleSegment {
 
 class LayerFile {
  public:
-  LayerFile(const tree::Layout& layout, Encoding encoding);
+  LayerFile(const tree::BlobStore& store, Encoding encoding);
 
   // Takes pieces until the layer's end; then the file holds the whole layer. Throws Error, StaleSegment, Cancelled.
   Recipe assemble(OrderedQueue& queue);
 
   // Moves the file to its place in the tree, also over a blob that is there: that one may be rotten.
-  void publish(const Recipe& recipe);
+  void publish(const Recipe& recipe);  // once
 
   std::uint64_t copied() const { return copied_; }
 
@@ -34,7 +34,7 @@ class LayerFile {
   void copy(const KnownSegment& known, const store::PathInfo* path);
   void end_segment(Recipe& recipe, const OrderedQueue::SegmentEnd& end);
 
-  const tree::Layout& layout_;
+  const tree::BlobStore& store_;
   Encoding encoding_;
   os::PendingFile file_;
   image::Sha256 hash_;

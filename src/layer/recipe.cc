@@ -194,22 +194,21 @@ std::optional<Recipe> parse_recipe(std::string_view text, const image::Digest& b
   return recipe;
 }
 
-std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Digest& blob) {
-  const auto text = os::read_if_readable(layout.recipe(blob));
+std::optional<Recipe> read_recipe(const tree::BlobStore& store, const image::Digest& blob) {
+  const auto text = tree::read_if_readable(store, tree::ObjectName::recipe(blob));
   const auto record = text ? tree::check_json(record_kind, blob.hex(), *text) : std::nullopt;
   auto recipe = record ? parse_recipe(record->body, blob) : std::nullopt;
   if (recipe) recipe->is_checked = !record->unchecked;
   return recipe;
 }
 
-bool has_recipe(const tree::Layout& layout, const image::Digest& blob) {
-  const auto checked = tree::check_json_file(record_kind, blob.hex(), layout.recipe(blob));
-  return checked ? *checked : read_recipe(layout, blob).has_value();
+bool has_recipe(const tree::BlobStore& store, const image::Digest& blob) {
+  const auto checked = tree::check_json_file(record_kind, blob.hex(), store.open(tree::ObjectName::recipe(blob)));
+  return checked ? *checked : read_recipe(store, blob).has_value();
 }
 
-void write_recipe(const tree::Layout& layout, const Recipe& recipe) {
-  const tree::fs::path target = layout.recipe(recipe.blob);
-  os::PendingFile file(target.parent_path());
+void write_recipe(const tree::BlobStore& store, const Recipe& recipe) {
+  os::PendingFile file = store.scratch(tree::Kind::recipe);
   const auto write = [&](std::string_view piece) { file.write(piece); };
   if (recipe.is_checked) {
     tree::JsonWithChecksum record(record_kind, recipe.blob.hex(), write);
@@ -218,7 +217,7 @@ void write_recipe(const tree::Layout& layout, const Recipe& recipe) {
   } else {
     write_json(recipe, write);
   }
-  file.publish(target, false);
+  store.put(tree::ObjectName::recipe(recipe.blob), std::move(file));
 }
 
 bool can_rebuild(const Recipe& recipe) {
@@ -227,14 +226,14 @@ bool can_rebuild(const Recipe& recipe) {
   return failed.empty() || std::find(failed.begin(), failed.end(), recipe.encoding.library_here()) == failed.end();
 }
 
-bool can_rebuild(const tree::Layout& layout, const image::Digest& blob) {
-  const std::optional<Recipe> recipe = read_recipe(layout, blob);
+bool can_rebuild(const tree::BlobStore& store, const image::Digest& blob) {
+  const std::optional<Recipe> recipe = read_recipe(store, blob);
   return recipe && can_rebuild(*recipe);
 }
 
-void remember_failure(const tree::Layout& layout, Recipe recipe) {
+void remember_failure(const tree::BlobStore& store, Recipe recipe) {
   recipe.failed_with.push_back(recipe.encoding.library_here());
-  write_recipe(layout, recipe);
+  write_recipe(store, recipe);
 }
 
 }  // namespace nixery::layer

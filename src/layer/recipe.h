@@ -14,7 +14,7 @@
 #include "image/digest.h"
 #include "layer/encoding.h"
 #include "layer/entry_list.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::layer {
 
@@ -51,16 +51,16 @@ std::string_view name_of(Entry::Kind kind);
 std::string to_json(const Recipe& recipe);
 std::optional<Recipe> parse_recipe(std::string_view json, const image::Digest& blob);
 // nullopt also for one that fails its checksum.
-std::optional<Recipe> read_recipe(const tree::Layout& layout, const image::Digest& blob);
+std::optional<Recipe> read_recipe(const tree::BlobStore& store, const image::Digest& blob);
 // Whether read_recipe() has something: costs no parsing for a recipe with a checksum.
-bool has_recipe(const tree::Layout& layout, const image::Digest& blob);
-void write_recipe(const tree::Layout& layout, const Recipe& recipe);
+bool has_recipe(const tree::BlobStore& store, const image::Digest& blob);
+void write_recipe(const tree::BlobStore& store, const Recipe& recipe);
 
 // Whether Writer::rebuild() may bring the blob back: there is a recipe, and the library here has not failed at it.
-bool can_rebuild(const tree::Layout& layout, const image::Digest& blob);
+bool can_rebuild(const tree::BlobStore& store, const image::Digest& blob);
 bool can_rebuild(const Recipe& recipe);
 
 // Notes in the recipe that the library here gives other bytes. Another host, or a later library, may try it again.
-void remember_failure(const tree::Layout& layout, Recipe recipe);
+void remember_failure(const tree::BlobStore& store, Recipe recipe);
 
 }  // namespace nixery::layer

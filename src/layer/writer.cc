@@ -77,13 +77,13 @@ struct Totals {
 };
 
 struct Writer::Shared {
-  Shared(tree::Layout where, WriterOptions with)
-      : layout(std::move(where)),
+  Shared(const tree::BlobStore& where, WriterOptions with)
+      : store(where),
         options(std::move(with)),
         pool(chunks_for(threads_of(options))),
         compressors(threads_of(options), compressor_memory(options)) {}
 
-  const tree::Layout layout;
+  const tree::BlobStore& store;
   const WriterOptions options;
   InFlight in_flight;
   Totals totals;
@@ -138,8 +138,8 @@ class Writer::Call {
 
   bool reuse(std::size_t layer) {
     if (expected_) return false;  // what the index knows under this key may be another library's blob
-    const std::optional<KnownLayer> known = find_layer(shared_.layout, keys_[layer]);
-    if (!known || !os::touch(shared_.layout.blob(known->blob))) return false;
+    const std::optional<KnownLayer> known = find_layer(shared_.store, keys_[layer]);
+    if (!known || !shared_.store.touch(tree::ObjectName::blob(known->blob))) return false;
     ++reused_;
     reused_bytes_ += known->tar_size;
     done(layer, {known->blob, known->size, known->diff_id, known->tar_size, encoding_, true});
@@ -207,7 +207,7 @@ class Writer::Call {
       tar_size += end_segment(*queue, nullptr, sink);
     }
     for (const store::PathInfo* path : contents.paths) {
-      const auto known = use_index ? find_segment(shared_.layout, encoding_, *path) : std::nullopt;
+      const auto known = use_index ? find_segment(shared_.store, encoding_, *path) : std::nullopt;
       if (known) {
         queue->push(OrderedQueue::Copy{*known, path});
         HashSink sink(sinks_, diff, scratch);
@@ -247,7 +247,7 @@ class Writer::Call {
     if (nar_of(shared_.options.root, path.path).hash != path.nar_hash)
       throw damaged(path, "its contents are not those that Nix registered");
     log::warning("a layer has wrong contents", {{"digest", known.blob.str()}, {"path", path.path.str()}});
-    forget_layers_with(shared_.layout, encoding_, known.segment);
+    forget_layers_with(shared_.store, encoding_, known.segment);
     stale(layer, &path);
     throw Cancelled();
   }
@@ -260,7 +260,7 @@ class Writer::Call {
   void write_layer(std::size_t layer, bool use_index, OrderedQueue& queue) {
     const CauseScope cause(cause_);
     try {
-      LayerFile file(shared_.layout, encoding_);
+      LayerFile file(shared_.store, encoding_);
       Recipe recipe = file.assemble(queue);
       recipe.entries = layers_[layer].entries;
       if (expected_ && recipe.blob != expected_->blob) {
@@ -274,7 +274,7 @@ class Writer::Call {
       copied_ += file.copied();
       // Copied segments give the right blob also where the store holds other contents, but then not its diff id.
       if (expected_ && recipe.diff_id != expected_->diff_id) recipe = *expected_;
-      remember(shared_.layout, recipe, !use_index);
+      remember(shared_.store, recipe, !use_index);
       done(layer, {recipe.blob, recipe.size, recipe.diff_id, recipe.tar_size, encoding_, false});
     } catch (const Cancelled&) {
     } catch (const StaleSegment& segment) {
@@ -290,7 +290,7 @@ class Writer::Call {
   }
 
   void stale(std::size_t layer, const store::PathInfo* path) {
-    if (path) forget_segment(shared_.layout, encoding_, *path);
+    if (path) forget_segment(shared_.store, encoding_, *path);
     const std::lock_guard lock(mutex_);
     if (std::find(stale_.begin(), stale_.end(), layer) == stale_.end()) stale_.push_back(layer);
   }
@@ -344,8 +344,8 @@ class Writer::Call {
   Progress progress_;
 };
 
-Writer::Writer(tree::Layout layout, WriterOptions options)
-    : shared_(std::make_unique<Shared>(std::move(layout), std::move(options))) {}
+Writer::Writer(const tree::BlobStore& store, WriterOptions options)
+    : shared_(std::make_unique<Shared>(store, std::move(options))) {}
 
 Writer::~Writer() = default;
 
@@ -367,7 +367,7 @@ LayerBlob Writer::rebuild(const image::Digest& blob, const std::stop_token& stop
   const auto unknown = [&](std::string_view why) {
     return Error(Failure::unknown_blob, fmt::format("{} is not here and cannot be made again: {}", blob.str(), why));
   };
-  const std::optional<Recipe> recipe = read_recipe(shared_->layout, blob);
+  const std::optional<Recipe> recipe = read_recipe(shared_->store, blob);
   if (!recipe) throw unknown("it has no recipe");
   if (recipe->format != format_version) throw unknown(fmt::format("its format is version {}", recipe->format));
   const auto other_library = [&] {
@@ -391,7 +391,7 @@ LayerBlob Writer::rebuild(const image::Digest& blob, const std::stop_token& stop
   call.run();
   if (std::optional<LayerBlob>& made = call.blobs().front()) return std::move(*made);
   if (call.other()->diff_id != recipe->diff_id) throw other_contents(*recipe, *call.other());
-  remember_failure(shared_->layout, *recipe);
+  remember_failure(shared_->store, *recipe);
   throw other_library();
 }
 

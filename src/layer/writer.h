@@ -22,7 +22,7 @@
 #include "layer/encoding.h"
 #include "layer/index.h"
 #include "store/closure.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::layer {
 
@@ -69,7 +69,8 @@ struct WriterOptions {
 // another is just writing waits for it. Other processes and hosts may write to the same tree.
 class Writer {
  public:
-  explicit Writer(tree::Layout layout, WriterOptions options = {});
+  // `store` must outlive it.
+  explicit Writer(const tree::BlobStore& store, WriterOptions options = {});
   ~Writer();
 
   // Publishes a blob for each of `layers`, and renews those that are there (tree/tree_lock.h), all of whose store paths

@@ -1,10 +1,8 @@
 #include "maintenance/collect.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <set>
 
 #include "error.h"
@@ -14,9 +12,6 @@
 #include "maintenance/make_room.h"
 #include "maintenance/orphans.h"
 #include "maintenance/upkeep_lock.h"
-#include "os/directory.h"
-#include "os/lock.h"
-#include "tree/records.h"
 #include "tree/referrers.h"
 #include "tree/tree.h"
 #include "tree/tree_lock.h"
@@ -25,7 +20,7 @@ namespace nixery::maintenance {
 
 namespace {
 
-namespace fs = std::filesystem;
+using tree::ObjectName;
 
 std::vector<os::Time> traces_of(const Inventory& inventory, const LastUse& uses) {
   std::vector<os::Time> traces;
@@ -37,39 +32,11 @@ std::vector<os::Time> traces_of(const Inventory& inventory, const LastUse& uses)
   return traces;
 }
 
-// Moves what is dropped out of what is served; the disk is given its blocks back when nobody waits any more.
-class Trash {
- public:
-  explicit Trash(const tree::Layout& layout) : incoming_(layout.incoming()) {}
-
-  // False where it has gone already.
-  bool take(const fs::path& file) {
-    const fs::path target = incoming_ / fmt::format("{}{}", prefix, next_++);
-    if (rename(file.c_str(), target.c_str()) == 0) return true;
-    // Without that directory, or room in it, the file is removed in its place: that needs none.
-    if (unlink(file.c_str()) == 0) return true;
-    if (errno == ENOENT || errno == ENOTDIR) return false;
-    os::throw_errno("remove", file);
-  }
-
-  // That of a collection that was cut off, too.
-  void empty() const {
-    os::for_each_entry(incoming_, [](const auto& entry) {
-      if (entry.path().filename().string().starts_with(prefix)) unlink(entry.path().c_str());
-    });
-  }
-
- private:
-  static constexpr std::string_view prefix = ".collected-";
-  const fs::path incoming_;
-  std::size_t next_ = 0;
-};
-
 // What has another time now is what a build counts on since: it is about to get a tag or an index, or has got one that
 // is not in the inventory.
-void update_times(const tree::Layout& layout, Inventory& inventory) {
+void update_times(const tree::BlobStore& store, Inventory& inventory) {
   for (Manifest& manifest : inventory.manifests)
-    if (const auto status = os::status_of(layout.manifest(manifest.digest, manifest.type));
+    if (const auto status = store.status(tree::ObjectName::manifest(manifest.digest, manifest.type));
         status && status->modified != manifest.time) {
       manifest.time = status->modified;
       manifest.is_touched = true;
@@ -78,62 +45,54 @@ void update_times(const tree::Layout& layout, Inventory& inventory) {
 
 class Removal {
  public:
-  Removal(const tree::Layout& layout, const Inventory& inventory, const Selection& selection, Collection& done)
-      : layout_(layout), inventory_(inventory), selection_(selection), done_(done), trash_(layout) {}
+  Removal(const tree::BlobStore& store, const Inventory& inventory, const Selection& selection, Collection& done)
+      : store_(store), inventory_(inventory), selection_(selection), done_(done) {}
 
-  // To be called by who is alone with the tree.
+  // Under an ExclusiveTreeLock.
   void remove() {
     for (const Number tag : selection_.tags) remove(inventory_.tags[tag]);
     for (const Number manifest : selection_.manifests) remove(inventory_.manifests[manifest]);
     for (const Number blob : selection_.blobs) remove(inventory_.blobs[blob]);
   }
-  void empty_trash() const { trash_.empty(); }
 
  private:
   void remove(const Tag& tag) {
-    const fs::path link = layout_.tag(tag.repository, tag.tag);
-    const auto status = os::status_of(link);
+    const auto name = ObjectName::tag(tag.repository, tag.tag);
+    const auto status = store_.status(name);
     if (!status || status->modified != tag.time) return;  // it was published anew
-    if (!tag.manifest && leads_somewhere(tag)) return;    // so was what it leads to
-    const fs::path record = layout_.record(tag.repository, tag.tag);
-    tree::Tree(layout_).drop_tag(tag.repository, tag.tag);
-    unlink(record.c_str());
-    os::remove_empty(link.parent_path(), layout_.tree / "tags");
-    os::remove_empty(record.parent_path(), layout_.records());
+    if (!tag.manifest && leads_somewhere(name)) return;   // so was what it leads to
+    store_.retire(name);
+    store_.retire(ObjectName::record(tag.repository, tag.tag));
     ++done_.tags;
   }
 
-  bool leads_somewhere(const Tag& tag) const {
-    const auto digest = tree::Tree(layout_).digest_of_tag(tag.repository, tag.tag);
-    return digest && os::status_of(layout_.manifest_dir(*digest));
+  bool leads_somewhere(const ObjectName& tag) const {
+    const auto digest = image::Digest::parse(store_.read(tag).value_or(""));
+    return digest && tree::has_manifest(store_, *digest);
   }
 
   void remove(const Manifest& manifest) {
-    if (trash_.take(layout_.manifest(manifest.digest, manifest.type))) ++done_.manifests;
-    rmdir(layout_.manifest_dir(manifest.digest).c_str());
-    const fs::path referrers = tree::referrers_dir(layout_, manifest.digest);
-    os::for_each_entry(referrers, [&](const auto& entry) { trash_.take(entry.path()); });
-    rmdir(referrers.c_str());
+    if (store_.retire(ObjectName::manifest(manifest.digest, manifest.type))) ++done_.manifests;
+    tree::retire_referrers(store_, manifest.digest);
   }
 
   void remove(const Blob& blob) {
-    const fs::path file = layout_.blob(blob.digest);
-    const auto status = os::status_of(file);
+    const auto name = ObjectName::blob(blob.digest);
+    const auto status = store_.status(name);
     if (!status) return;
     if (status->modified != blob.time) {  // a build counts on it
       done_.freed -= blob.size;
       done_.left += blob.size;
       return;
     }
-    os::touch(layout_.recipe(blob.digest));  // from which it can be made again for a while
-    if (trash_.take(file)) ++done_.blobs;
+    store_.touch(ObjectName::recipe(blob.digest));  // from which it can be made again for a while
+    if (store_.retire(name)) ++done_.blobs;
   }
 
-  const tree::Layout& layout_;
+  const tree::BlobStore& store_;
   const Inventory& inventory_;
   const Selection& selection_;
   Collection& done_;
-  Trash trash_;
 };
 
 void describe(const Inventory& inventory, const Selection& selection, Collection& collection) {
@@ -158,27 +117,28 @@ std::set<image::Digest> missing_blobs(const Inventory& inventory, const Selectio
 
 }  // namespace
 
-Collection collect(const tree::Layout& layout, const Policy& policy, const fs::path& use_log, Mode mode) {
-  check_tree_exists(layout);
-  if (mode == Mode::real) make_lock_files(layout);
-  const os::Lock only_one = upkeep_lock(layout);
+Collection collect(const tree::BlobStore& store, const tree::LocalState& local, const Policy& policy,
+                   const std::filesystem::path& use_log, Mode mode) {
+  store.require();
+  if (mode == Mode::real) prepare_locks(store, local);
+  const auto only_one = upkeep_lock(store);
   Collection collection;
   Run run = this_run();
   const os::Time start = run.time;
-  if (mode == Mode::real) write_if_possible("cannot keep the uses of images", [&] { record_uses(layout, use_log); });
-  LastUse uses(layout);
+  if (mode == Mode::real) write_if_possible("cannot keep the uses of images", [&] { record_uses(store, use_log); });
+  LastUse uses(store);
   const auto read_uses = [&] {
-    uses = LastUse(layout);
+    uses = LastUse(store);
     uses.read_log(use_log);
     if (run.believed) uses.reset_future(start);
   };
   uses.read_log(use_log);
   const auto last_use = [&](const image::Digest& digest) { return uses.of(digest); };
-  Inventory inventory = list_files(layout);
+  Inventory inventory = list_files(store);
   Policy allowed = policy;
-  if (const auto last = last_run(layout)) judge(run, *last, traces_of(inventory, uses));
+  if (const auto last = last_run(store)) judge(run, *last, traces_of(inventory, uses));
   if (run.believed) {
-    reset_future_times(layout, inventory, start, mode);
+    reset_future_times(store, inventory, start, mode);
     uses.reset_future(start);
   } else {
     collection.clock_jumped = true;
@@ -186,8 +146,8 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
   }
   const OrphanLimits limits{policy.grace, allowed.max_age, run.believed};
   if (mode == Mode::dry_run) {
-    read_links(layout, inventory);
-    if (run.believed) reset_future_tags(layout, inventory, start, mode);
+    read_links(store, inventory);
+    if (run.believed) reset_future_tags(store, inventory, start, mode);
     const Selection selection = select(inventory, last_use, allowed, start);
     describe(inventory, selection, collection);
     collection.tags = selection.tags.size();
@@ -198,37 +158,38 @@ Collection collect(const tree::Layout& layout, const Policy& policy, const fs::p
       return (blob && !std::binary_search(selection.blobs.begin(), selection.blobs.end(), *blob)) ||
              (manifest && !std::binary_search(selection.manifests.begin(), selection.manifests.end(), *manifest));
     };
-    collection.state_files = remove_orphans(layout, stays, missing_blobs(inventory, selection), start, limits, mode);
+    collection.state_files =
+        remove_orphans(store, local, stays, missing_blobs(inventory, selection), start, limits, mode);
     return collection;
   }
 
-  { const tree::ExclusiveTreeLock alone(layout); }  // step 2 of tree/tree_lock.h
-  list_manifests(layout, inventory);  // those, too, that were published meanwhile: they hold blobs of step 1
-  read_links(layout, inventory);
-  if (run.believed) reset_future_tags(layout, inventory, start, mode);
+  { const tree::ExclusiveTreeLock alone(store); }  // step 2 of tree/tree_lock.h
+  list_manifests(store, inventory);  // those, too, that were published meanwhile: they hold blobs of step 1
+  read_links(store, inventory);
+  if (run.believed) reset_future_tags(store, inventory, start, mode);
   std::set<image::Digest> missing;
   {
-    const tree::ExclusiveTreeLock alone(layout);
-    update_times(layout, inventory);
+    const tree::ExclusiveTreeLock alone(store);
+    update_times(store, inventory);
     read_uses();  // the pulls of this minute, too, also those that other hosts know of
     const Selection selection = select(inventory, last_use, allowed, this_run().time);
     describe(inventory, selection, collection);
     missing = missing_blobs(inventory, selection);
-    Removal removal(layout, inventory, selection, collection);
+    Removal removal(store, inventory, selection, collection);
     removal.remove();
   }
-  Trash(layout).empty();
+  store.reclaim();
   write_if_possible("cannot keep the uses of images", [&] {
-    const os::Lock lock = uses_lock(layout);
+    const auto lock = uses_lock(store);
     read_uses();
-    uses.forget([&](const image::Digest& digest) { return !os::status_of(layout.manifest_dir(digest)); });
+    uses.forget([&](const image::Digest& digest) { return !tree::has_manifest(store, digest); });
     uses.save();
   });
   const auto stays = [&](const image::Digest& digest) {
-    return os::status_of(layout.blob(digest)) || os::status_of(layout.manifest_dir(digest));
+    return store.status(ObjectName::blob(digest)) || tree::has_manifest(store, digest);
   };
-  collection.state_files = remove_orphans(layout, stays, missing, start, limits, mode);
-  write_if_possible("cannot keep the time of this collection", [&] { remember(layout, run); });
+  collection.state_files = remove_orphans(store, local, stays, missing, start, limits, mode);
+  write_if_possible("cannot keep the time of this collection", [&] { remember(store, run); });
   return collection;
 }
 

@@ -16,7 +16,8 @@
 #include <vector>
 
 #include "maintenance/selection.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
+#include "tree/local_state.h"
 
 namespace nixery::maintenance {
 
@@ -40,6 +41,7 @@ enum class Mode { real, dry_run };
 // Throws Error{too_busy} while another collection or verification runs, Error{bad_config} where there is no tree,
 // Error{storage}. `use_log` is the web server's
 // (maintenance/last_use.h); empty: none. A dry run changes nothing and tells what a real one would do now.
-Collection collect(const tree::Layout& layout, const Policy& policy, const std::filesystem::path& use_log, Mode mode);
+Collection collect(const tree::BlobStore& store, const tree::LocalState& local, const Policy& policy,
+                   const std::filesystem::path& use_log, Mode mode);
 
 }  // namespace nixery::maintenance

@@ -7,15 +7,15 @@
 
 #include "maintenance/collect.h"
 #include "maintenance/inventory.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::maintenance {
 
 // Sets the times of such blobs and manifests to now, in the inventory as well; in a dry run only there. Throws
 // Error{storage}.
-void reset_future_times(const tree::Layout& layout, Inventory& inventory, os::Time now, Mode mode);
+void reset_future_times(const tree::BlobStore& store, Inventory& inventory, os::Time now, Mode mode);
 
 // Likewise of tags that lead nowhere; the others are as old as what they lead to.
-void reset_future_tags(const tree::Layout& layout, Inventory& inventory, os::Time now, Mode mode);
+void reset_future_tags(const tree::BlobStore& store, Inventory& inventory, os::Time now, Mode mode);
 
 }  // namespace nixery::maintenance

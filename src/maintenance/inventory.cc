@@ -1,21 +1,15 @@
 #include "maintenance/inventory.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <tuple>
 
 #include "error.h"
 #include "image/parse.h"
-#include "os/directory.h"
 #include "reference/reference.h"
-#include "tree/tree.h"
 
 namespace nixery::maintenance {
 
 namespace {
-
-namespace fs = std::filesystem;
 
 template <typename Thing>
 std::optional<Number> find(const std::vector<Thing>& things, const image::Digest& digest) {
@@ -34,34 +28,27 @@ void sort_once(std::vector<Thing>& things) {
       things.end());
 }
 
-void list_blobs(const tree::Layout& layout, std::vector<Blob>& blobs) {
-  os::for_each_entry(layout.tree / "blobs/sha256", [&](const auto& shard) {
-    os::for_each_entry(shard.path(), [&](const auto& entry) {
-      const fs::path& file = entry.path();
-      const auto digest = image::Digest::parse_hex(file.filename().string());
-      if (!digest || layout.blob(*digest) != file) return;
-      if (const auto status = os::status_of(file); status && status->kind == os::Status::Kind::file)
-        blobs.push_back({*digest, status->size, status->modified});
-    });
+void list_blobs(const tree::BlobStore& store, std::vector<Blob>& blobs) {
+  store.list(tree::Kind::blob, "", [&](const tree::ObjectName& name, const tree::ObjectInfo& info) {
+    if (const auto digest = name.digest()) blobs.push_back({*digest, info.size, info.modified});
+    return true;
   });
   sort_once(blobs);
 }
 
-void list_manifests(const tree::Layout& layout, std::vector<Manifest>& manifests) {
-  os::for_each_entry(layout.tree / "manifests/sha256", [&](const auto& dir) {
-    const auto digest = image::Digest::parse_hex(dir.path().filename().string());
-    if (!digest) return;
-    for (const image::MediaType type : image::manifest_types)
-      if (const auto status = os::status_of(layout.manifest(*digest, type));
-          status && status->kind == os::Status::Kind::file)
-        manifests.push_back({*digest, type, status->size, status->modified, false, {}, {}, {}, false, {}});
+void list_manifests(const tree::BlobStore& store, std::vector<Manifest>& manifests) {
+  store.list(tree::Kind::manifest, "", [&](const tree::ObjectName& name, const tree::ObjectInfo& info) {
+    const auto digest = name.digest();
+    const auto type = name.media_type();
+    if (digest && type) manifests.push_back({*digest, *type, info.size, info.modified, false, {}, {}, {}, false, {}});
+    return true;
   });
   sort_once(manifests);
 }
 
-void read_links(const tree::Layout& layout, const Inventory& inventory, Unreadable unreadable, Manifest& manifest) {
-  const fs::path file = layout.manifest(manifest.digest, manifest.type);
-  const auto bytes = unreadable == Unreadable::skip ? os::read_if_readable(file) : os::read_if_exists(file);
+void read_links(const tree::BlobStore& store, const Inventory& inventory, Unreadable unreadable, Manifest& manifest) {
+  const auto name = tree::ObjectName::manifest(manifest.digest, manifest.type);
+  const auto bytes = unreadable == Unreadable::skip ? tree::read_if_readable(store, name) : store.read(name);
   if (!bytes) return;  // it has gone
   try {
     const image::ParsedManifest links = image::parse_manifest(*bytes, manifest.digest);
@@ -99,26 +86,6 @@ void attach_by_tags(Inventory& inventory) {
   }
 }
 
-void list_tags(const tree::Layout& layout, const fs::path& dir, const std::string& repository, Inventory& inventory) {
-  os::for_each_entry(dir, [&](const auto& entry) {
-    const auto status = os::status_of(entry.path());
-    const std::string name = entry.path().filename().string();
-    if (dir.filename() == "_tags") {
-      if (!status || status->kind != os::Status::Kind::link || name.starts_with('.')) return;
-      const auto digest = tree::Tree(layout).digest_of_tag(repository, name);
-      inventory.tags.push_back(
-          {repository, name, status->modified, digest ? inventory.manifest(*digest) : std::nullopt});
-    } else if (status && status->kind == os::Status::Kind::directory) {
-      const bool deeper = name != "_tags";
-      list_tags(layout, entry.path(),
-                !deeper              ? repository
-                : repository.empty() ? name
-                                     : repository + '/' + name,
-                inventory);
-    }
-  });
-}
-
 }  // namespace
 
 std::optional<Number> Inventory::blob(const image::Digest& digest) const {
@@ -134,27 +101,36 @@ std::optional<image::Digest> subject_of(std::string_view tag) {
   return image::Digest::parse_hex(tag.substr(std::string_view("sha256-").size(), 64));
 }
 
-Inventory list_files(const tree::Layout& layout) {
+Inventory list_files(const tree::BlobStore& store) {
   Inventory inventory;
-  list_blobs(layout, inventory.blobs);
-  list_manifests(layout, inventory.manifests);
+  list_blobs(store, inventory.blobs);
+  list_manifests(store, inventory.manifests);
   return inventory;
 }
 
-void list_manifests(const tree::Layout& layout, Inventory& inventory) {
+void list_manifests(const tree::BlobStore& store, Inventory& inventory) {
   inventory.manifests.clear();
-  list_manifests(layout, inventory.manifests);
+  list_manifests(store, inventory.manifests);
 }
 
-void list_tags(const tree::Layout& layout, Inventory& inventory) {
-  list_tags(layout, layout.tree / "tags", "", inventory);
+void list_tags(const tree::BlobStore& store, Inventory& inventory) {
+  store.list(tree::Kind::tag, "", [&](const tree::ObjectName& name, const tree::ObjectInfo& info) {
+    const auto digest = image::Digest::parse(store.read(name).value_or(""));
+    inventory.tags.push_back({std::string(name.repository()), std::string(name.tag()), info.modified,
+                              digest ? inventory.manifest(*digest) : std::nullopt});
+    return true;
+  });
+  const auto name_of = [](const Tag& tag) { return std::tie(tag.repository, tag.tag); };
   std::sort(inventory.tags.begin(), inventory.tags.end(),
-            [](const Tag& a, const Tag& b) { return std::tie(a.repository, a.tag) < std::tie(b.repository, b.tag); });
+            [&](const Tag& a, const Tag& b) { return name_of(a) < name_of(b); });
+  inventory.tags.erase(std::unique(inventory.tags.begin(), inventory.tags.end(),
+                                   [&](const Tag& a, const Tag& b) { return name_of(a) == name_of(b); }),
+                       inventory.tags.end());
 }
 
-void read_links(const tree::Layout& layout, Inventory& inventory, Unreadable unreadable) {
-  for (Manifest& manifest : inventory.manifests) read_links(layout, inventory, unreadable, manifest);
-  list_tags(layout, inventory);
+void read_links(const tree::BlobStore& store, Inventory& inventory, Unreadable unreadable) {
+  for (Manifest& manifest : inventory.manifests) read_links(store, inventory, unreadable, manifest);
+  list_tags(store, inventory);
   attach_by_tags(inventory);
 }
 

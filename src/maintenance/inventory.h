@@ -13,7 +13,7 @@
 #include "image/digest.h"
 #include "image/media_type.h"
 #include "os/file.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::maintenance {
 
@@ -57,15 +57,15 @@ struct Inventory {
 std::optional<image::Digest> subject_of(std::string_view tag);
 
 // Blobs and manifests without their links; no tags.
-Inventory list_files(const tree::Layout& layout);
+Inventory list_files(const tree::BlobStore& store);
 // Lists the manifests anew, with their times of now; blobs keep theirs.
-void list_manifests(const tree::Layout& layout, Inventory& inventory);
+void list_manifests(const tree::BlobStore& store, Inventory& inventory);
 // Fills in the tags.
-void list_tags(const tree::Layout& layout, Inventory& inventory);
+void list_tags(const tree::BlobStore& store, Inventory& inventory);
 // A manifest that the disk does not give: who removes what nothing leads to has to stop there.
 enum class Unreadable { refuse, skip };
 // Fills in the tags, and the links, reading every manifest. A manifest that cannot be parsed, or is skipped, has no
 // links. Throws Error{storage}.
-void read_links(const tree::Layout& layout, Inventory& inventory, Unreadable unreadable = Unreadable::refuse);
+void read_links(const tree::BlobStore& store, Inventory& inventory, Unreadable unreadable = Unreadable::refuse);
 
 }  // namespace nixery::maintenance

@@ -16,13 +16,11 @@ namespace nixery::maintenance {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::chrono::hours believable{8 * 24};  // a week, and the delay of who collects once a week
 constexpr std::chrono::hours settled{24};  // after a jump, the clock is believed when it has run on for this long
 
-fs::path file_of(const tree::Layout& layout) {
-  return layout.state / "collected";
+tree::ObjectName last_run_name() {
+  return {tree::Kind::maintenance, "collected"};
 }
 
 std::chrono::seconds whole_seconds(os::Time time) {
@@ -75,8 +73,8 @@ Run this_run() {
   return {time, boot_id(), std::chrono::seconds(since_boot.tv_sec), true, {}};
 }
 
-std::optional<Run> last_run(const tree::Layout& layout) {
-  const auto text = os::read_if_exists(file_of(layout));
+std::optional<Run> last_run(const tree::BlobStore& store) {
+  const auto text = store.read(last_run_name());
   if (!text) return std::nullopt;
   std::string_view rest = *text;
   const auto time = seconds_of(word(rest));
@@ -91,10 +89,10 @@ std::optional<Run> last_run(const tree::Layout& layout) {
   return run;
 }
 
-void remember(const tree::Layout& layout, const Run& run) {
-  os::write_file(file_of(layout),
-                 fmt::format("{} {} {} {} {}\n", whole_seconds(run.time).count(), run.boot.empty() ? "-" : run.boot,
-                             run.since_boot.count(), run.believed ? "believed" : "doubted", run.since_jump.count()));
+void remember(const tree::BlobStore& store, const Run& run) {
+  store.put(last_run_name(),
+            fmt::format("{} {} {} {} {}\n", whole_seconds(run.time).count(), run.boot.empty() ? "-" : run.boot,
+                        run.since_boot.count(), run.believed ? "believed" : "doubted", run.since_jump.count()));
 }
 
 void judge(Run& now, const Run& last, std::vector<os::Time> traces) {
@@ -113,16 +111,16 @@ void judge(Run& now, const Run& last, std::vector<os::Time> traces) {
   if (now.believed) now.since_jump = {};
 }
 
-std::chrono::seconds until_next_run(const tree::Layout& layout, std::chrono::seconds every) {
+std::chrono::seconds until_next_run(const tree::BlobStore& store, std::chrono::seconds every) {
   Run now = this_run();
-  const auto last = last_run(layout);
+  const auto last = last_run(store);
   if (last && !is_in_future(last->time, now.time)) {
     const auto passed = whole_seconds(now.time) - whole_seconds(last->time);
     return std::clamp(every - passed, std::chrono::seconds(0), every);
   }
   now.believed = !last;  // it was in the future: whether that clock was right or this one is, nobody knows
   try {
-    remember(layout, now);
+    remember(store, now);
   } catch (const Error& error) {
     log::warning("cannot keep the time until the next collection", {{"error", error.what()}});
   }

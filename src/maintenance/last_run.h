@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "os/file.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::maintenance {
 
@@ -32,9 +32,9 @@ struct Run {
 Run this_run();
 
 // nullopt where there was none, or what it left cannot be read.
-std::optional<Run> last_run(const tree::Layout& layout);
+std::optional<Run> last_run(const tree::BlobStore& store);
 // Throws Error{storage}.
-void remember(const tree::Layout& layout, const Run& run);
+void remember(const tree::BlobStore& store, const Run& run);
 
 // Sets `now.believed` and `now.since_jump`. Pure. `traces`: times at which something happened, in any order, such as
 // those of files; what lies before `last` or after `now` does not matter.
@@ -48,6 +48,6 @@ inline bool is_in_future(os::Time time, os::Time now) {
 
 // What is left of `every` until the next collection. Where there was none yet, or only in the future, that is all of
 // it, and counts from the first call on, also for processes to come if STATE can be written.
-std::chrono::seconds until_next_run(const tree::Layout& layout, std::chrono::seconds every);
+std::chrono::seconds until_next_run(const tree::BlobStore& store, std::chrono::seconds every);
 
 }  // namespace nixery::maintenance

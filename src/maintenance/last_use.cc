@@ -37,6 +37,10 @@ std::string key_of(const fs::path& log) {
   return image::KeyBuilder("log").add(host).add(log.string()).finish();
 }
 
+tree::ObjectName uses_name() {
+  return {tree::Kind::maintenance, "uses"};
+}
+
 constexpr std::size_t most_places = 1000;
 constexpr std::size_t longest_first = 32;  // bytes: a time with milliseconds has half of that
 
@@ -86,8 +90,8 @@ class LastUse::Log {
   std::string first_;
 };
 
-LastUse::LastUse(const tree::Layout& layout) : file_(layout.uses()) {
-  const auto text = os::read_if_exists(file_);
+LastUse::LastUse(const tree::BlobStore& store) : store_(&store) {
+  const auto text = store.read(uses_name());
   if (!text || !text->ends_with(fmt::format("{}\n", last_line))) return;
   text::for_each_line(text::whole_lines(*text), [&](std::string_view line) {
     const auto words = text::split(line, ' ');
@@ -107,7 +111,7 @@ void LastUse::save() const {
   for (const auto& [log, place] : places_)
     text += fmt::format("log {} {} {} {}\n", log, place.inode, place.first, place.offset);
   for (const auto& [digest, seconds] : seconds_) text += fmt::format("{} {}\n", digest.hex(), seconds);
-  os::write_file(file_, text + fmt::format("{}\n", last_line));
+  store_->put(uses_name(), text + fmt::format("{}\n", last_line));
 }
 
 void LastUse::read_log(const fs::path& log) {
@@ -171,14 +175,14 @@ void LastUse::forget(const std::function<bool(const image::Digest&)>& gone) {
   std::erase_if(seconds_, [&](const auto& entry) { return gone(entry.first); });
 }
 
-os::Lock uses_lock(const tree::Layout& layout) {
-  return os::Lock(layout.lock("uses"));
+tree::LockHandle uses_lock(const tree::BlobStore& store) {
+  return store.lock("uses");
 }
 
-void record_uses(const tree::Layout& layout, const fs::path& log) {
+void record_uses(const tree::BlobStore& store, const fs::path& log) {
   if (log.empty()) return;
-  const os::Lock lock = uses_lock(layout);
-  LastUse uses(layout);
+  const auto lock = uses_lock(store);
+  LastUse uses(store);
   uses.read_log(log);
   uses.save();
 }

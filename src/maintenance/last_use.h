@@ -20,8 +20,7 @@
 
 #include "image/digest.h"
 #include "os/file.h"
-#include "os/lock.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::maintenance {
 
@@ -29,8 +28,8 @@ namespace nixery::maintenance {
 // made.
 class LastUse {
  public:
-  // Reads STATE/uses; one that is torn or not there counts as empty.
-  explicit LastUse(const tree::Layout& layout);
+  // Reads what was kept; what is torn or not there counts as empty. `store` must outlive it.
+  explicit LastUse(const tree::BlobStore& store);
 
   // Takes in what was added to `log`; empty: there is none. A missing file has no lines; lines of another shape are
   // passed over. Throws Error{storage} where it cannot be read.
@@ -57,15 +56,15 @@ class LastUse {
   Place take_lines(const Log& log, Place place);
   void take_line(std::string_view line);
 
-  std::filesystem::path file_;
+  const tree::BlobStore* store_;
   std::map<image::Digest, std::int64_t> seconds_;  // since 1970
   std::map<std::string, Place> places_;            // by host and log
 };
 
 // To be held shortly: from reading STATE/uses until it is saved. Throws Error{storage}.
-os::Lock uses_lock(const tree::Layout& layout);
+tree::LockHandle uses_lock(const tree::BlobStore& store);
 
 // Takes what was added to `log` into STATE/uses; empty: nothing. Throws Error{storage}.
-void record_uses(const tree::Layout& layout, const std::filesystem::path& log);
+void record_uses(const tree::BlobStore& store, const std::filesystem::path& log);
 
 }  // namespace nixery::maintenance

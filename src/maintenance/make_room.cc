@@ -2,12 +2,11 @@
 
 #include <unistd.h>
 
+#include <filesystem>
 #include <system_error>
-#include <vector>
 
 #include "error.h"
 #include "log.h"
-#include "os/lock.h"
 
 namespace nixery::maintenance {
 
@@ -19,23 +18,30 @@ bool lacks_room(const std::error_code& code) {
   return code == std::errc::no_space_on_device || code.value() == EDQUOT;
 }
 
-// False where nothing is left to remove.
-bool remove_one(const tree::Layout& layout) {
-  for (const fs::path& dir :
-       {layout.log("x").parent_path(), layout.failure("x").parent_path(), layout.attribute_names()}) {
-    std::error_code code;
-    for (fs::directory_iterator entry(dir, code), end; !code && entry != end; entry.increment(code))
-      if (unlink(entry->path().c_str()) == 0) return true;
-  }
+bool remove_file_in(const fs::path& dir) {
+  std::error_code code;
+  for (fs::directory_iterator entry(dir, code), end; !code && entry != end; entry.increment(code))
+    if (unlink(entry->path().c_str()) == 0) return true;
   return false;
+}
+
+bool remove_failure(const tree::BlobStore& store) {
+  bool removed = false;
+  store.list(tree::Kind::failure, "",
+             [&](const tree::ObjectName& name, const tree::ObjectInfo&) { return !(removed = store.remove(name)); });
+  return removed;
+}
+
+// False if nothing is left to remove.
+bool remove_one(const tree::BlobStore& store, const tree::LocalState& local) {
+  return remove_file_in(local.logs()) || remove_failure(store) || remove_file_in(local.attribute_names());
 }
 
 }  // namespace
 
-void make_lock_files(const tree::Layout& layout) {
-  for (const fs::path& file : layout.lock_files())
-    while (lacks_room(os::make_lock_file(file)))
-      if (!remove_one(layout)) return;
+void prepare_locks(const tree::BlobStore& store, const tree::LocalState& local) {
+  while (lacks_room(store.prepare_locks()) && remove_one(store, local)) {
+  }
 }
 
 void write_if_possible(std::string_view failing, const std::function<void()>& write) {

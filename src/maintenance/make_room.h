@@ -4,14 +4,15 @@
 #include <functional>
 #include <string_view>
 
-#include "tree/layout.h"
+#include "tree/blob_store.h"
+#include "tree/local_state.h"
 
 namespace nixery::maintenance {
 
-// Makes the lock files of STATE that are missing. Where there is no room for them, removes build logs, failure records
-// and names of attributes, one by one, until there is: all of them can be made again. Never throws: whoever then needs
-// a lock that is still missing does.
-void make_lock_files(const tree::Layout& layout);
+// Makes what the store's locks need. If there is no room for it, removes build logs, failure records and names of
+// attributes, one by one, until there is: all of them can be made again. A lock that is still missing fails when it is
+// taken.
+void prepare_locks(const tree::BlobStore& store, const tree::LocalState& local);
 
 // Calls `write`, which keeps something that a collection can do without. Its Error{storage} is logged behind `failing`:
 // there may be no room before the collection, or after it.

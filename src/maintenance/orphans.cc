@@ -1,13 +1,8 @@
 #include "maintenance/orphans.h"
 
-#include <fmt/format.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <optional>
 #include <set>
 #include <string>
-#include <vector>
 
 #include "layer/index.h"
 #include "maintenance/last_run.h"
@@ -18,6 +13,8 @@
 #include "os/lock.h"
 #include "reference/reference.h"
 #include "tree/records.h"
+#include "tree/referrers.h"
+#include "tree/tree.h"
 #include "tree/tree_lock.h"
 
 namespace nixery::maintenance {
@@ -32,37 +29,52 @@ constexpr std::chrono::hours unneeded{30 * 24};   // recipes of blobs that are g
 
 class Sweeper {
  public:
-  Sweeper(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
-          const std::set<image::Digest>& missing, os::Time now, const OrphanLimits& limits, Mode mode)
-      : layout_(layout), stays_(stays), missing_(missing), now_(now), limits_(limits), mode_(mode) {}
+  Sweeper(const tree::BlobStore& store, const tree::LocalState& local,
+          const std::function<bool(const image::Digest&)>& stays, const std::set<image::Digest>& missing, os::Time now,
+          const OrphanLimits& limits, Mode mode)
+      : store_(store), local_(local), stays_(stays), missing_(missing), now_(now), limits_(limits), mode_(mode) {}
 
   std::size_t sweep() {
-    sweep_temporary_files(layout_.incoming());
-    for (const char* dir : {"", "recipes", "groups", "images", "failures", "attributes"})
-      sweep_temporary_files(layout_.state / dir);
-    for (const fs::path& names : {layout_.tree / "tags", layout_.records()}) sweep_names(names);
+    removed_ += store_.remove_leftovers([this](os::Time modified) { return judge(modified, cancelled); },
+                                        mode_ == Mode::dry_run);
+    sweep_temporary_files(local_.attribute_names());
     sweep_gc_roots();  // before what says whose they are
-    sweep_index(layout_.state / "images");
-    sweep_index(layout_.state / "groups");
+    sweep_index(Kind::image);
+    sweep_index(Kind::group);
     sweep_segments();
-    sweep_recipes();
-    sweep_originals();
+    sweep_blob_sources(Kind::recipe, unneeded);
+    sweep_blob_sources(Kind::original, cancelled);  // written just before the blob itself is
+    sweep_failures();
     sweep_logs();
-    sweep_old(layout_.attribute_names(), unneeded);
+    sweep_attribute_names();
     sweep_records();
     sweep_referrers();
-    sweep_locks();
     sweep_sources();
     return removed_;
   }
 
  private:
+  using Kind = tree::Kind;
+  using ObjectName = tree::ObjectName;
+  using Verdict = tree::BlobStore::Verdict;
+
+  Verdict judge(os::Time modified, std::chrono::seconds age) const {
+    if (!limits_.clock_is_believed) return Verdict::keep;
+    if (is_in_future(modified, now_)) return Verdict::touch;
+    return now_ - modified >= age ? Verdict::remove : Verdict::keep;
+  }
+
   bool is_older(const fs::path& path, std::chrono::seconds age) const {
     const auto status = os::status_of(path);
-    if (!status || !limits_.clock_is_believed) return false;
-    if (!is_in_future(status->modified, now_)) return now_ - status->modified >= age;
-    if (mode_ == Mode::real) os::touch(path);
-    return false;
+    const auto verdict = status ? judge(status->modified, age) : Verdict::keep;
+    if (verdict == Verdict::touch && mode_ == Mode::real) os::touch(path);
+    return verdict == Verdict::remove;
+  }
+
+  bool is_older(const ObjectName& name, os::Time modified, std::chrono::seconds age) const {
+    const auto verdict = judge(modified, age);
+    if (verdict == Verdict::touch && mode_ == Mode::real) store_.touch(name);
+    return verdict == Verdict::remove;
   }
 
   void remove(const fs::path& path) {
@@ -70,8 +82,16 @@ class Sweeper {
     if (mode_ == Mode::dry_run || fs::remove_all(path, code) > 0) ++removed_;
   }
 
-  void remove_lock(const fs::path& path) {
-    if (is_older(path, cancelled) && (mode_ == Mode::dry_run || os::drop_free_lock(path))) ++removed_;
+  void remove(const ObjectName& name) {
+    if (mode_ == Mode::dry_run || remove_if_possible(store_, name)) ++removed_;
+  }
+
+  // Removes the objects of a kind for which `is_orphan` is true.
+  void sweep_objects(Kind kind, const std::function<bool(const ObjectName&, const tree::ObjectInfo&)>& is_orphan) {
+    store_.list(kind, "", [&](const ObjectName& name, const tree::ObjectInfo& info) {
+      if (is_orphan(name, info)) remove(name);
+      return true;
+    });
   }
 
   void sweep_temporary_files(const fs::path& dir) {
@@ -81,150 +101,108 @@ class Sweeper {
     });
   }
 
-  // Links and records are made beside those of the same repository. Who makes one makes its directories first, and
-  // holds the tree meanwhile.
-  void sweep_names(const fs::path& root) {
-    std::vector<fs::path> left, empty;
-    std::error_code code;
-    fs::recursive_directory_iterator walk(root, code), end;
-    for (; !code && walk != end; walk.increment(code)) {
-      std::error_code gone;
-      if (walk->path().filename().string().starts_with(".tmp-")) {
-        if (is_older(walk->path(), cancelled)) left.push_back(walk->path());
-      } else if (!walk->is_symlink(gone) && walk->is_directory(gone) && fs::is_empty(walk->path(), gone) &&
-                 is_older(walk->path(), cancelled)) {
-        empty.push_back(walk->path());  // whose tags were dropped
-      }
-    }
-    if (left.empty() && empty.empty()) return;
-    std::optional<tree::ExclusiveTreeLock> alone;
-    if (mode_ == Mode::real) alone.emplace(layout_);
-    for (const fs::path& path : left) {
-      remove(path);
-      if (alone) os::remove_empty(path.parent_path(), root);
-    }
-    for (const fs::path& path : empty) {
-      ++removed_;
-      if (alone) os::remove_empty(path, root);
-    }
+  void sweep_attribute_names() {
+    os::for_each_entry(local_.attribute_names(), [&](const auto& entry) {
+      if (is_older(entry.path(), unneeded)) remove(entry.path());
+    });
   }
 
-  void sweep_old(const fs::path& dir, std::chrono::seconds age) {
-    os::for_each_entry(dir, [&](const auto& entry) {
-      if (is_older(entry.path(), age)) remove(entry.path());
+  std::chrono::seconds age_of_logs() const {
+    return limits_.max_age ? std::min<std::chrono::seconds>(forgotten, std::max(*limits_.max_age, limits_.grace))
+                           : forgotten;
+  }
+
+  void sweep_failures() {
+    sweep_objects(Kind::failure, [this](const ObjectName& name, const tree::ObjectInfo& info) {
+      return is_older(name, info.modified, age_of_logs());
     });
   }
 
   void sweep_logs() {
-    std::chrono::seconds age = forgotten;
-    if (limits_.max_age) age = std::min(age, std::max(*limits_.max_age, limits_.grace));
-    sweep_old(layout_.failure("x").parent_path(), age);
-    os::for_each_entry(layout_.log("x").parent_path(), [&](const auto& entry) {
+    os::for_each_entry(local_.logs(), [&](const auto& entry) {
       const fs::path& log = entry.path();
-      if (is_older(log, age) && !os::Lock::is_held(layout_.key_lock(log.stem().string()))) remove(log);
+      if (is_older(log, age_of_logs()) && !store_.is_locked(log.stem().string())) remove(log);
     });
   }
 
-  // Files that begin with the digest of what they lead to.
-  void sweep_index(const fs::path& dir) {
-    os::for_each_entry(dir, [&](const auto& entry) {
-      if (entry.path().filename().string().starts_with('.')) return;
-      const auto text = os::read_if_readable(entry.path());
+  // Objects that begin with the digest of what they lead to.
+  void sweep_index(Kind kind) {
+    sweep_objects(kind, [this](const ObjectName& name, const tree::ObjectInfo&) {
+      const auto text = tree::read_if_readable(store_, name);
       const auto digest = text ? image::Digest::parse_hex(text->substr(0, 64)) : std::nullopt;
-      if (!digest || !stays_(*digest)) remove(entry.path());
+      return !digest || !stays_(*digest);
     });
   }
 
   // What layers that stay have of the same store paths takes the places.
   void sweep_segments() {
     const std::size_t before = removed_;
-    os::for_each_entry(layout_.state / "segments", [&](const auto& shard) {
-      sweep_temporary_files(shard.path());
-      sweep_index(shard.path());
-    });
+    sweep_index(Kind::segment);
     if (removed_ > before && mode_ == Mode::real)
-      write_if_possible("cannot complete the index of layers", [this] { layer::rebuild_index(layout_); });
+      write_if_possible("cannot complete the index of layers", [this] { layer::rebuild_index(store_); });
   }
 
-  void sweep_recipes() {
-    os::for_each_entry(layout_.state / "recipes", [&](const auto& entry) {
-      const auto digest = image::Digest::parse_hex(entry.path().stem().string());
-      if (digest && !is_needed(*digest) && is_older(entry.path(), unneeded)) remove(entry.path());
+  // What blobs can be made again from.
+  void sweep_blob_sources(Kind kind, std::chrono::seconds age) {
+    sweep_objects(kind, [this, age](const ObjectName& name, const tree::ObjectInfo& info) {
+      const auto digest = name.digest();
+      return digest && !missing_.contains(*digest) && !stays_(*digest) && is_older(name, info.modified, age);
     });
   }
-
-  // Written just before the blob itself is.
-  void sweep_originals() {
-    os::for_each_entry(layout_.state / "originals", [&](const auto& shard) {
-      sweep_temporary_files(shard.path());
-      os::for_each_entry(shard.path(), [&](const auto& entry) {
-        const auto digest = image::Digest::parse_hex(entry.path().filename().string());
-        if (digest && !is_needed(*digest) && is_older(entry.path(), cancelled)) remove(entry.path());
-      });
-    });
-  }
-
-  bool is_needed(const image::Digest& blob) const { return missing_.contains(blob) || stays_(blob); }
 
   // Roots belong to the image of their key, or to a build under way, which holds the key's lock.
   void sweep_gc_roots() {
-    os::for_each_entry(layout_.state / "gcroots", [&](const auto& entry) {
+    os::for_each_entry(local_.gc_roots(), [&](const auto& entry) {
       const std::string key = entry.path().filename().string();
       if (!has_no_image(key, entry.path())) return;
-      std::optional<os::Lock> lock;
-      if (mode_ == Mode::real && !(lock = os::Lock::try_lock(layout_.key_lock(key)))) return;
+      tree::LockHandle lock;
+      if (mode_ == Mode::real && !(lock = store_.try_lock(key))) return;
       if (has_no_image(key, entry.path())) remove(entry.path());  // one may have been built until it was ours
     });
   }
 
   bool has_no_image(const std::string& key, const fs::path& roots) const {
-    const auto manifest = tree::read_image_record(layout_, key);
+    const auto manifest = tree::read_image_record(store_, key);
     return (!manifest || !stays_(*manifest)) && is_older(roots, manifest ? limits_.grace : cancelled);
   }
 
   // A build writes the record before the tag.
   void sweep_records() {
-    std::vector<fs::path> orphans;
-    const auto take = [&](std::string_view repository, std::string_view tag) {
-      const fs::path record = layout_.record(repository, tag);
-      if (!os::status_of(layout_.tag(repository, tag)) && is_older(record, cancelled)) orphans.push_back(record);
-    };
-    tree::for_each_record(layout_, [&](const tree::TagRecord& record) { take(record.repository, record.tag); });
-    tree::for_each_damaged_record(layout_, take);
-    for (const fs::path& record : orphans) remove(record);
+    sweep_objects(Kind::record, [this](const ObjectName& name, const tree::ObjectInfo& info) {
+      return reference::is_repository(name.repository()) && reference::is_tag(name.tag()) &&
+             !store_.status(ObjectName::tag(name.repository(), name.tag())) && is_older(name, info.modified, cancelled);
+    });
   }
 
   // Of manifests that went in a collection that was cut off. Who publishes some holds the tree meanwhile.
   void sweep_referrers() {
-    const fs::path root = layout_.tree / "referrers/sha256";
-    const auto is_orphan = [&](const fs::path& dir) {
-      const auto subject = image::Digest::parse_hex(dir.filename().string());
-      return subject && !os::status_of(layout_.manifest_dir(*subject)) && is_older(dir, cancelled);
-    };
-    std::vector<fs::path> orphans;
-    os::for_each_entry(root, [&](const auto& entry) {
-      if (is_orphan(entry.path())) orphans.push_back(entry.path());
-    });
+    std::set<image::Digest> orphans;
+    for (const Kind kind : {Kind::referrer, Kind::referrers_index})
+      store_.list(kind, "", [&](const ObjectName& name, const tree::ObjectInfo& info) {
+        const auto subject = name.digest();
+        if (subject && !tree::has_manifest(store_, *subject) && is_older(name, info.modified, cancelled))
+          orphans.insert(*subject);
+        return true;
+      });
+    if (mode_ == Mode::dry_run) {
+      removed_ += orphans.size();
+      return;
+    }
     if (orphans.empty()) return;
-    std::optional<tree::ExclusiveTreeLock> alone;
-    if (mode_ == Mode::real) alone.emplace(layout_);
-    for (const fs::path& dir : orphans)
-      if (is_orphan(dir)) remove(dir);
+    const tree::ExclusiveTreeLock alone(store_);
+    for (const image::Digest& subject : orphans) {
+      if (tree::has_manifest(store_, subject)) continue;  // it was published again
+      tree::retire_referrers(store_, subject);
+      ++removed_;
+    }
   }
 
-  // Earlier versions had a file for each key.
-  void sweep_locks() {
-    os::for_each_entry(layout_.lock("x").parent_path(), [&](const auto& entry) {
-      if (entry.path().stem().string().size() == 64) remove_lock(entry.path());
-    });
-  }
-
-  // STATE/sources/<source>/<revision>; a revision is touched whenever it is built from. Beside it lie, while it is
-  // fetched, an archive (.tmp-…) and what is unpacked or checked out of it (<revision>.partial, partial).
+  // sources/<source>/<revision>; a revision is touched whenever it is built from. Beside it lie, while it is fetched,
+  // an archive (.tmp-…) and what is unpacked or checked out of it (<revision>.partial, partial).
   void sweep_sources() {
     std::set<std::string> needed;
-    tree::for_each_record(layout_, [&](const tree::TagRecord& record) { needed.insert(record.revision); });
-    os::for_each_entry(layout_.sources(), [&](const auto& source) {
+    tree::for_each_record(store_, [&](const tree::TagRecord& record) { needed.insert(record.revision); });
+    os::for_each_entry(local_.sources(), [&](const auto& source) {
       sweep_temporary_files(source.path());
       os::for_each_entry(source.path(), [&](const auto& entry) {
         const fs::path& path = entry.path();
@@ -242,7 +220,12 @@ class Sweeper {
     });
   }
 
-  const tree::Layout& layout_;
+  void remove_lock(const fs::path& path) {
+    if (is_older(path, cancelled) && (mode_ == Mode::dry_run || os::drop_free_lock(path))) ++removed_;
+  }
+
+  const tree::BlobStore& store_;
+  const tree::LocalState& local_;
   const std::function<bool(const image::Digest&)>& stays_;
   const std::set<image::Digest>& missing_;
   const os::Time now_;
@@ -253,10 +236,11 @@ class Sweeper {
 
 }  // namespace
 
-std::size_t remove_orphans(const tree::Layout& layout, const std::function<bool(const image::Digest&)>& stays,
+std::size_t remove_orphans(const tree::BlobStore& store, const tree::LocalState& local,
+                           const std::function<bool(const image::Digest&)>& stays,
                            const std::set<image::Digest>& missing, os::Time now, const OrphanLimits& limits,
                            Mode mode) {
-  return Sweeper(layout, stays, missing, now, limits, mode).sweep();
+  return Sweeper(store, local, stays, missing, now, limits, mode).sweep();
 }
 
 }  // namespace nixery::maintenance

@@ -1,11 +1,6 @@
 #include "maintenance/tree_size_monitor.h"
 
-#include <dirent.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <system_error>
 
 #include "log.h"
 
@@ -18,30 +13,24 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::seconds lasts{5};
 constexpr int lasts_times_what_it_took = 50;
 
-// The files below `blobs` two levels deep, which is how blobs lie. What goes meanwhile is passed over. False where they
-// cannot be read.
-bool count(const std::filesystem::path& blobs, TreeSize& into, const std::stop_token& stop) {
-  std::error_code gone;
-  for (auto shard = std::filesystem::directory_iterator(blobs, gone);
-       !gone && shard != std::filesystem::directory_iterator() && !stop.stop_requested(); shard.increment(gone)) {
-    const std::unique_ptr<DIR, int (*)(DIR*)> entries(opendir(shard->path().c_str()), closedir);
-    if (!entries) continue;
-    while (const dirent* entry = readdir(entries.get())) {
-      struct stat info;
-      if (entry->d_name[0] == '.' || fstatat(dirfd(entries.get()), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
-          !S_ISREG(info.st_mode))
-        continue;
+// False if they cannot be listed.
+bool count(const tree::BlobStore& store, TreeSize& into, const std::stop_token& stop) {
+  try {
+    store.list(tree::Kind::blob, "", [&](const tree::ObjectName&, const tree::ObjectInfo& info) {
       ++into.blobs;
-      into.bytes += static_cast<std::uint64_t>(info.st_size);
-    }
+      into.bytes += info.size;
+      return !stop.stop_requested();
+    });
+    return true;
+  } catch (const std::exception& error) {
+    log::debug("cannot count blobs", {{"error", error.what()}});
+    return false;
   }
-  return !gone || gone == std::errc::no_such_file_or_directory;  // nothing was published yet
 }
 
 }  // namespace
 
-TreeSizeMonitor::TreeSizeMonitor(tree::Layout layout, const std::filesystem::path& use_log)
-    : layout_(std::move(layout)) {
+TreeSizeMonitor::TreeSizeMonitor(const tree::BlobStore& store, const std::filesystem::path& use_log) : store_(store) {
   if (!use_log.empty()) {
     try {
       pulls_.emplace(use_log);
@@ -67,7 +56,7 @@ void TreeSizeMonitor::run(const std::stop_token& stop) {
     lock.unlock();
     const auto start = Clock::now();
     TreeSize now;
-    const bool counted = count(layout_.blobs(), now, stop);
+    const bool counted = count(store_, now, stop);
     try {
       if (pulls_) now.pulls = pulls_->look();
     } catch (const std::exception& error) {

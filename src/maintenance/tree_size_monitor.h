@@ -1,7 +1,7 @@
 // How large the tree is, and how much was pulled, for those who watch: counted in the background, and only while
 // somebody asks.
 //
-// Counting walks TREE/blobs, which takes a second or so for a million blobs on a local disk. It is done anew where the
+// Counting lists the blobs, which takes a second or so for a million blobs on a local disk. It is done anew where the
 // last count is older than five seconds and than fifty times what it took: so it takes 2 % of one core and of the disk
 // at most. Thread-safe.
 #pragma once
@@ -17,7 +17,7 @@
 #include <thread>
 
 #include "maintenance/pull_count.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::maintenance {
 
@@ -29,8 +29,8 @@ struct TreeSize {
 
 class TreeSizeMonitor {
  public:
-  // `use_log` may be empty. Begins to count.
-  TreeSizeMonitor(tree::Layout layout, const std::filesystem::path& use_log);
+  // `use_log` may be empty. Begins to count. `store` must outlive it.
+  TreeSizeMonitor(const tree::BlobStore& store, const std::filesystem::path& use_log);
 
   // What was counted last, at once; nullopt until it was for the first time. Has it counted anew where it is old.
   std::optional<TreeSize> latest();
@@ -38,7 +38,7 @@ class TreeSizeMonitor {
  private:
   void run(const std::stop_token& stop);
 
-  const tree::Layout layout_;
+  const tree::BlobStore& store_;
   std::optional<PullCount> pulls_;  // the thread's
   std::mutex mutex_;                // guards what follows, but for the thread
   std::condition_variable_any asked_;

@@ -4,13 +4,13 @@
 
 #include "maintenance/findings.h"
 #include "maintenance/upkeep_lock.h"
+#include "maintenance/verified_tree.h"
 #include "maintenance/verify_attached.h"
 #include "maintenance/verify_blobs.h"
 #include "maintenance/verify_manifests.h"
 #include "maintenance/verify_shape.h"
 #include "maintenance/verify_state.h"
 #include "maintenance/verify_tags.h"
-#include "tree/tree.h"
 
 namespace nixery::maintenance {
 
@@ -18,11 +18,11 @@ bool Verification::sound() const {
   return std::all_of(problems.begin(), problems.end(), [](const Problem& problem) { return problem.repaired; });
 }
 
-Verification verify(const tree::Layout& layout, const VerifyOptions& options) {
-  const os::Lock only_one = upkeep_lock(layout);
-  const tree::Tree tree(layout);
+Verification verify(const std::shared_ptr<const tree::DirectoryStore>& store, const VerifyOptions& options) {
+  const auto only_one = upkeep_lock(*store);
+  const VerifiedTree tree(store);
   Findings findings(options);
-  verify_shape(findings, layout);
+  verify_shape(findings, tree.layout());
   const DiffIds diff_ids = verify_blobs(findings, tree);
   verify_manifests(findings, tree, diff_ids);
   let_attach_again(findings, tree);

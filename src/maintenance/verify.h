@@ -7,10 +7,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "tree/layout.h"
+#include "tree/directory_store.h"
 
 namespace nixery::maintenance {
 
@@ -41,6 +42,6 @@ struct VerifyOptions {
 // bring back or whose config is not true, tags that lead nowhere or contradict their records, damaged records, and the
 // tags of an image that lost something that was attached to it; lists of referrers are written again, and so is what
 // the index of layers and segments lacks.
-Verification verify(const tree::Layout& layout, const VerifyOptions& options);
+Verification verify(const std::shared_ptr<const tree::DirectoryStore>& store, const VerifyOptions& options);
 
 }  // namespace nixery::maintenance

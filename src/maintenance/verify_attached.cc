@@ -27,8 +27,8 @@ std::string name_of(const Tag& tag) {
 }
 
 // Of the tag and its record, so that the next pull goes all the way. The record of another moment stays.
-void drop(const tree::Tree& tree, const Tag& tag) {
-  if (const auto record = tree::read_record(tree.layout(), tag.repository, tag.tag))
+void drop(const VerifiedTree& tree, const Tag& tag) {
+  if (const auto record = tree::read_record(tree.store(), tag.repository, tag.tag))
     tree::drop_tag_with_record(tree, *record);
   else
     tree::drop_tag_without_record(tree, tag.repository, tag.tag);
@@ -43,9 +43,9 @@ void for_each_subject(const tree::Layout& layout, Visit&& visit) {
 
 class Attached {
  public:
-  Attached(Findings& findings, const tree::Tree& tree)
-      : findings_(findings), tree_(tree), inventory_(list_files(tree.layout())) {
-    read_links(tree.layout(), inventory_, Unreadable::skip);
+  Attached(Findings& findings, const VerifiedTree& tree)
+      : findings_(findings), tree_(tree), inventory_(list_files(tree.store())) {
+    read_links(tree.store(), inventory_, Unreadable::skip);
     find_published();
   }
 
@@ -91,8 +91,8 @@ class Attached {
   // What is wrong with the subject's list as it is now; empty if nothing is.
   std::string fault_of(Number subject) const {
     const image::Digest& digest = digest_of(subject);
-    const auto listed = os::read_if_readable(tree::referrers_index_file(layout(), digest));
-    const auto descriptors = tree::referrers_of(layout(), digest);
+    const auto listed = os::read_if_readable(layout().referrers_index(digest));
+    const auto descriptors = tree::referrers_of(tree_.store(), digest);
     const auto found = referrers_.find(subject);
     if (!listed && descriptors.empty() && found == referrers_.end()) return {};
     if (listed && !all_there(*listed, digest)) return "the list names what is not there, or cannot be read";
@@ -110,11 +110,11 @@ class Attached {
     if (fault.empty()) return;
     const auto fix = [&] { make_list_again(subject); };
     const std::string name = digest_of(subject).str();
-    const auto listed = os::read_if_readable(tree::referrers_index_file(layout(), digest_of(subject)));
+    const auto listed = os::read_if_readable(layout().referrers_index(digest_of(subject)));
     const bool is_wrong = listed && !all_there(*listed, digest_of(subject));
     if (!published_[subject] && !is_wrong) return findings_.harmless("referrers", name, fault, fix);
     if (!is_wrong) {
-      { const tree::ExclusiveTreeLock nobody_publishes(layout()); }  // who was about to write the list, has
+      { const tree::ExclusiveTreeLock nobody_publishes(tree_.store()); }  // who was about to write the list, has
       if ((fault = fault_of(subject)).empty()) return;
     }
     findings_.problem("referrers", name, fault, fix);
@@ -134,8 +134,8 @@ class Attached {
 
   void make_list_again(Number subject) {
     const image::Digest& digest = digest_of(subject);
-    for (const image::Descriptor& referrer : tree::referrers_of(layout(), digest))
-      if (!tree_.manifest(referrer.digest)) remove_file(tree::referrer_file(layout(), digest, referrer.digest));
+    for (const image::Descriptor& referrer : tree::referrers_of(tree_.store(), digest))
+      if (!tree_.manifest(referrer.digest)) remove_file(layout().referrer(digest, referrer.digest));
     std::vector<image::Descriptor> referrers;
     if (const auto found = referrers_.find(subject); found != referrers_.end())
       for (const image::Digest& referrer : found->second)
@@ -159,7 +159,7 @@ class Attached {
   std::string lacking_signature(const std::string& repository, const image::Digest& manifest) const {
     const auto tagged = tree_.digest_of_tag(repository, fmt::format("sha256-{}.sig", manifest.hex()));
     if (!tagged || !tree_.manifest(*tagged)) return "there is no signature by tag";
-    const auto referrers = tree::referrers_of(layout(), manifest);
+    const auto referrers = tree::referrers_of(tree_.store(), manifest);
     const bool is_there = std::any_of(referrers.begin(), referrers.end(), [](const image::Descriptor& referrer) {
       return referrer.artifact_type == attestations::signature_artifact_type;
     });
@@ -167,7 +167,7 @@ class Attached {
   }
 
   Findings& findings_;
-  const tree::Tree& tree_;
+  const VerifiedTree& tree_;
   Inventory inventory_;
   std::vector<bool> published_;                             // by number of a manifest
   std::map<Number, std::vector<image::Digest>> referrers_;  // by subject
@@ -175,25 +175,25 @@ class Attached {
 
 }  // namespace
 
-void let_attach_again(Findings& findings, const tree::Tree& tree) {
+void let_attach_again(Findings& findings, const VerifiedTree& tree) {
   if (!findings.repairs()) return;
   const tree::Layout& layout = tree.layout();
-  Inventory inventory = list_files(layout);
-  read_links(layout, inventory, Unreadable::skip);
+  Inventory inventory = list_files(tree.store());
+  read_links(tree.store(), inventory, Unreadable::skip);
   std::vector<bool> lacking(inventory.manifests.size());
   bool any = false;
   const auto add = [&](const std::optional<image::Digest>& subject) {
     if (const auto number = subject ? inventory.manifest(*subject) : std::nullopt) any = lacking[*number] = true;
   };
   for_each_subject(layout, [&](const image::Digest& subject, const fs::path&) {
-    for (const image::Descriptor& referrer : tree::referrers_of(layout, subject))
+    for (const image::Descriptor& referrer : tree::referrers_of(tree.store(), subject))
       if (!tree.manifest(referrer.digest)) return add(subject);
   });
   for (const Tag& tag : inventory.tags)
     if (!tag.manifest) add(subject_of(tag.tag));
   if (!any) return;
   os::for_each_entry(layout.state / "images", [&](const auto& entry) {
-    const auto digest = tree::read_image_record(layout, entry.path().filename().string());
+    const auto digest = tree::read_image_record(tree.store(), entry.path().filename().string());
     const auto number = digest ? inventory.manifest(*digest) : std::nullopt;
     if (number && lacking[*number])
       findings.harmless("index", entry.path().string(), "what was attached to its image is gone",
@@ -210,7 +210,7 @@ void let_attach_again(Findings& findings, const tree::Tree& tree) {
                        [&] { drop(tree, tag); });
 }
 
-void verify_attached(Findings& findings, const tree::Tree& tree) {
+void verify_attached(Findings& findings, const VerifiedTree& tree) {
   Attached(findings, tree).check();
 }
 

@@ -19,7 +19,7 @@ namespace nixery::maintenance {
 namespace {
 
 // Layers whose diff id some config names, but for those that are not compressed.
-std::set<image::Digest> layers_to_prove(const tree::Tree& tree) {
+std::set<image::Digest> layers_to_prove(const VerifiedTree& tree) {
   std::set<image::Digest> layers;
   os::for_each_entry(tree.layout().tree / "manifests/sha256", [&](const auto& dir) {
     const auto digest = image::Digest::parse_hex(dir.path().filename().string());
@@ -37,10 +37,10 @@ std::set<image::Digest> layers_to_prove(const tree::Tree& tree) {
 
 class Blobs {
  public:
-  Blobs(Findings& findings, const tree::Tree& tree) : findings_(findings), tree_(tree) {}
+  Blobs(Findings& findings, const VerifiedTree& tree) : findings_(findings), tree_(tree) {}
 
   DiffIds check() {
-    const Inventory inventory = list_files(layout());
+    const Inventory inventory = list_files(tree_.store());
     std::uint64_t total = 0;
     for (const Blob& blob : inventory.blobs) total += blob.size;
     findings_.expect_bytes(total);
@@ -75,7 +75,7 @@ class Blobs {
 
   void check(const image::Digest& digest) {
     const bool prove = to_prove_.contains(digest);
-    auto recipe = prove ? layer::read_recipe(layout(), digest) : std::nullopt;
+    auto recipe = prove ? layer::read_recipe(tree_.store(), digest) : std::nullopt;
     const bool decompress = prove && (!recipe || !recipe->is_checked);
     const auto contents =
         read_blob(layout().blob(digest), decompress, [this](std::size_t bytes) { findings_.hashed(bytes); });
@@ -87,7 +87,7 @@ class Blobs {
     // An earlier version's recipe, now proven: the next verification need not decompress.
     if (decompress && recipe && recipe->diff_id == *diff_id && findings_.repairs()) {
       recipe->is_checked = true;
-      layer::write_recipe(layout(), *recipe);
+      layer::write_recipe(tree_.store(), *recipe);
     }
     const std::lock_guard lock(mutex_);
     diff_ids_.emplace(digest, *diff_id);
@@ -107,7 +107,7 @@ class Blobs {
   }
 
   Findings& findings_;
-  const tree::Tree& tree_;
+  const VerifiedTree& tree_;
   std::set<image::Digest> to_prove_;
   std::mutex mutex_;  // guards what follows
   DiffIds diff_ids_;
@@ -115,12 +115,12 @@ class Blobs {
 
 }  // namespace
 
-DiffIds verify_blobs(Findings& findings, const tree::Tree& tree) {
+DiffIds verify_blobs(Findings& findings, const VerifiedTree& tree) {
   return Blobs(findings, tree).check();
 }
 
-bool can_make_again(const tree::Tree& tree, const image::Digest& blob) {
-  return layer::can_rebuild(tree.layout(), blob) || tree.can_restore_blob(blob);
+bool can_make_again(const VerifiedTree& tree, const image::Digest& blob) {
+  return layer::can_rebuild(tree.store(), blob) || tree.can_restore_blob(blob);
 }
 
 }  // namespace nixery::maintenance

@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 
 class Manifests {
  public:
-  Manifests(Findings& findings, const tree::Tree& tree, const DiffIds& diff_ids)
+  Manifests(Findings& findings, const VerifiedTree& tree, const DiffIds& diff_ids)
       : findings_(findings), tree_(tree), diff_ids_(diff_ids) {}
 
   // Members before the indexes that lead to them, so that one repair brings out the next.
@@ -165,13 +165,13 @@ class Manifests {
   }
 
   Findings& findings_;
-  const tree::Tree& tree_;
+  const VerifiedTree& tree_;
   const DiffIds& diff_ids_;
 };
 
 }  // namespace
 
-void verify_manifests(Findings& findings, const tree::Tree& tree, const DiffIds& diff_ids) {
+void verify_manifests(Findings& findings, const VerifiedTree& tree, const DiffIds& diff_ids) {
   Manifests(findings, tree, diff_ids).check();
 }
 

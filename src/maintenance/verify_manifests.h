@@ -2,12 +2,12 @@
 #pragma once
 
 #include "maintenance/findings.h"
+#include "maintenance/verified_tree.h"
 #include "maintenance/verify_blobs.h"
-#include "tree/tree.h"
 
 namespace nixery::maintenance {
 
 // `diff_ids` are the real ones. Throws Error{storage}.
-void verify_manifests(Findings& findings, const tree::Tree& tree, const DiffIds& diff_ids);
+void verify_manifests(Findings& findings, const VerifiedTree& tree, const DiffIds& diff_ids);
 
 }  // namespace nixery::maintenance

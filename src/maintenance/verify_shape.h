@@ -5,7 +5,7 @@
 #pragma once
 
 #include "maintenance/findings.h"
-#include "tree/layout.h"
+#include "maintenance/verified_tree.h"
 
 namespace nixery::maintenance {
 

@@ -17,20 +17,20 @@ using layer::RecordState;
 
 class State {
  public:
-  State(Findings& findings, const tree::Tree& tree) : findings_(findings), tree_(tree) {}
+  State(Findings& findings, const VerifiedTree& tree) : findings_(findings), tree_(tree) {}
 
   void check() {
     for_each_file(layout().state / "images", [&](const fs::path& file) { check_image(file); });
     for_each_file(layout().state / "groups", [&](const fs::path& file) {
-      report(file, layer::state_of_layer_record(layout(), file.filename().string()));
+      report(file, layer::state_of_layer_record(tree_.store(), file.filename().string()));
     });
     for_each_shard("segments", [&](const fs::path& file) {
-      report(file, layer::state_of_segment_record(layout(), file.filename().string()));
+      report(file, layer::state_of_segment_record(tree_.store(), file.filename().string()));
     });
     for_each_file(layout().state / "recipes", [&](const fs::path& file) { check_recipe(file); });
     for_each_shard("originals", [&](const fs::path& file) { check_original(file); });
     if (!findings_.repairs()) return;
-    if (const std::size_t added = layer::rebuild_index(layout()); added > 0)
+    if (const std::size_t added = layer::rebuild_index(tree_.store()); added > 0)
       findings_.harmless("index", (layout().state / "groups").string(),
                          fmt::format("it lacked {} of the layers that are there and have recipes", added), [] {});
     keep_originals();
@@ -65,7 +65,7 @@ class State {
   }
 
   void check_image(const fs::path& file) {
-    const auto manifest = tree::read_image_record(layout(), file.filename().string());
+    const auto manifest = tree::read_image_record(tree_.store(), file.filename().string());
     if (manifest) return report(file, tree_.manifest(*manifest) ? RecordState::sound : RecordState::stale);
     const auto text = os::read_if_readable(file);
     report(file, text && text->ends_with(tree::record_line_end) ? RecordState::damaged : RecordState::torn);
@@ -73,14 +73,14 @@ class State {
 
   void check_recipe(const fs::path& file) {
     const auto digest = image::Digest::parse_hex(file.stem().string());
-    if (!digest || layer::read_recipe(layout(), *digest)) return;
+    if (!digest || layer::read_recipe(tree_.store(), *digest)) return;
     const auto text = os::read_if_readable(file);
     if (text) report(file, text->ends_with("}\n") ? RecordState::damaged : RecordState::torn);
   }
 
   void check_original(const fs::path& file) {
     const auto digest = image::Digest::parse_hex(file.filename().string());
-    if (digest && !tree::read_original(layout(), *digest)) report(file, RecordState::damaged);
+    if (digest && !tree::read_original(tree_.store(), *digest)) report(file, RecordState::damaged);
   }
 
   // Of configs and documents that versions before this one published.
@@ -101,18 +101,18 @@ class State {
   }
 
   void keep_original(const image::Digest& blob) {
-    if (tree::read_original(layout(), blob)) return;
+    if (tree::read_original(tree_.store(), blob)) return;
     const auto bytes = os::read_if_readable(layout().blob(blob));
-    if (bytes && image::Digest::of(*bytes) == blob) tree::keep_original(layout(), blob, *bytes);
+    if (bytes && image::Digest::of(*bytes) == blob) tree::keep_original(tree_.store(), blob, *bytes);
   }
 
   Findings& findings_;
-  const tree::Tree& tree_;
+  const VerifiedTree& tree_;
 };
 
 }  // namespace
 
-void verify_state(Findings& findings, const tree::Tree& tree) {
+void verify_state(Findings& findings, const VerifiedTree& tree) {
   State(findings, tree).check();
 }
 

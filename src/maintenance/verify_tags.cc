@@ -17,14 +17,14 @@ namespace fs = std::filesystem;
 
 class Tags {
  public:
-  Tags(Findings& findings, const tree::Tree& tree) : findings_(findings), tree_(tree) {
+  Tags(Findings& findings, const VerifiedTree& tree) : findings_(findings), tree_(tree) {
     std::error_code absent;  // images that were copied here without their state
     has_records_ = fs::is_directory(layout().records(), absent) && !fs::is_empty(layout().records(), absent);
   }
 
   void check() {
-    Inventory inventory = list_files(layout());
-    list_tags(layout(), inventory);
+    Inventory inventory = list_files(tree_.store());
+    list_tags(tree_.store(), inventory);
     findings_.count(&Verification::tags, inventory.tags.size());
     for (const Tag& tag : inventory.tags) check(tag);
     check_records();
@@ -52,7 +52,7 @@ class Tags {
   }
 
   void check_record(const Tag& tag, const std::string& name) {
-    const auto record = tree::read_record(layout(), tag.repository, tag.tag);
+    const auto record = tree::read_record(tree_.store(), tag.repository, tag.tag);
     if (record && tree::contradicts_record(tree_, tag.repository, tag.tag))
       return findings_.problem(
           "tag", name, fmt::format("it leads to another image than {}, which was built for it", record->manifest),
@@ -66,11 +66,11 @@ class Tags {
   }
 
   void check_records() {
-    tree::for_each_damaged_record(layout(), [&](std::string_view repository, std::string_view tag) {
+    tree::for_each_damaged_record(tree_.store(), [&](std::string_view repository, std::string_view tag) {
       findings_.problem("record", fmt::format("{}:{}", repository, tag), "it is damaged",
                         [&] { tree::drop_tag_without_record(tree_, repository, tag); });
     });
-    tree::for_each_record(layout(), [&](const tree::TagRecord& record) {
+    tree::for_each_record(tree_.store(), [&](const tree::TagRecord& record) {
       const auto manifest = image::Digest::parse(record.manifest);
       if (tree_.digest_of_tag(record.repository, record.tag) || tree_.manifest(*manifest)) return;
       findings_.harmless("record", fmt::format("{}:{}", record.repository, record.tag),
@@ -80,13 +80,13 @@ class Tags {
   }
 
   Findings& findings_;
-  const tree::Tree& tree_;
+  const VerifiedTree& tree_;
   bool has_records_;
 };
 
 }  // namespace
 
-void verify_tags(Findings& findings, const tree::Tree& tree) {
+void verify_tags(Findings& findings, const VerifiedTree& tree) {
   Tags(findings, tree).check();
 }
 

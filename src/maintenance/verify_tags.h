@@ -2,11 +2,11 @@
 #pragma once
 
 #include "maintenance/findings.h"
-#include "tree/tree.h"
+#include "maintenance/verified_tree.h"
 
 namespace nixery::maintenance {
 
 // To be called after verify_manifests(). Throws Error{storage}.
-void verify_tags(Findings& findings, const tree::Tree& tree);
+void verify_tags(Findings& findings, const VerifiedTree& tree);
 
 }  // namespace nixery::maintenance

@@ -61,7 +61,7 @@ class Source {
   virtual PinnedSource fetch(const Revision& revision, const std::stop_token& stop = {}) = 0;
 };
 
-// `directory` is where sources are kept (Layout::sources()).
+// `directory` is where sources are kept (tree::LocalState::sources()).
 std::unique_ptr<Source> make_source(const SourceSettings& settings, const fs::path& directory);
 
 // '*' stands for any characters, '?' for one.

@@ -93,6 +93,13 @@ Fd open_for_reading(const fs::path& path) {
   return fd;
 }
 
+std::uint64_t size_of(const Fd& file, const fs::path& name) {
+  struct stat info;
+  if (fstat(file.get(), &info) != 0) throw_errno("look at", name);
+  if (!S_ISREG(info.st_mode)) throw Error(Failure::storage, fmt::format("{} is no file", name.string()));
+  return static_cast<std::uint64_t>(info.st_size);
+}
+
 std::optional<std::string> read_if_exists(const fs::path& path) {
   Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (fd) return read_all(fd, path);
@@ -164,8 +171,7 @@ PendingFile::~PendingFile() {
   if (!path_.empty()) unlink(path_.c_str());
 }
 
-void PendingFile::append(const fs::path& file) {
-  const Fd in = open_for_reading(file);
+void PendingFile::append(const Fd& in, const fs::path& name) {
   for (;;) {
     const ssize_t n = copy_file_range(in.get(), nullptr, fd_.get(), nullptr, 1 << 30, 0);
     if (n == 0) return;
@@ -176,7 +182,7 @@ void PendingFile::append(const fs::path& file) {
     if (n > 0) {
       write({buffer.data(), static_cast<std::size_t>(n)});
     } else if (errno != EINTR) {
-      throw_errno("read", file);
+      throw_errno("read", name);
     }
   }
 }

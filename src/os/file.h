@@ -21,6 +21,9 @@ namespace fs = std::filesystem;
 
 Fd open_for_reading(const fs::path& path);
 
+// Bytes of a regular file. Throws Error{storage} for any other; `name` is for messages.
+std::uint64_t size_of(const Fd& file, const fs::path& name);
+
 // Reads a whole small file; nullopt if it does not exist.
 std::optional<std::string> read_if_exists(const fs::path& path);
 
@@ -64,8 +67,8 @@ class PendingFile {
   const fs::path& path() const { return path_; }
   void write(std::string_view bytes) { write_all(fd_.get(), bytes, path_); }
 
-  // Appends another file's bytes, with the file system's own copying if it supports that.
-  void append(const fs::path& file);
+  // Appends the rest of another file, with the file system's own copying if it supports that. `name` is for messages.
+  void append(const Fd& file, const fs::path& name);
 
   // fsync, rename to `target` (replacing it), fsync of the directory. Makes missing parents. If `durable` is false, it
   // only renames: for cache files whose reader recognises a torn one.

@@ -8,12 +8,12 @@
 #include <system_error>
 #include <utility>
 
-#include "os/lock.h"
 #include "text/plain_text.h"
 
 namespace nixery::pipeline {
 
-BuildLog::BuildLog(const tree::Layout& layout, std::string_view key) : layout_(layout), path_(layout.log(key)) {
+BuildLog::BuildLog(const tree::BlobStore& store, const tree::LocalState& local, std::string_view key)
+    : store_(store), path_(local.log(key)) {
   unlink(path_.c_str());  // what an earlier build said is not about this one
 }
 
@@ -23,9 +23,7 @@ bool BuildLog::is_empty() const {
 }
 
 void BuildLog::open_file() const {
-  const auto is_running = [this](const std::filesystem::path& log) {
-    return os::Lock::is_held(layout_.key_lock(log.stem().string()));
-  };
+  const auto is_running = [this](const std::filesystem::path& log) { return store_.is_locked(log.stem().string()); };
   constexpr os::DirectoryLimit with_this_one{logs_limit.files - 1, logs_limit.bytes - log_beginning - log_end};
   os::enforce_limit(path_.parent_path(), with_this_one, is_running);
   constexpr int flags = O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC;

@@ -12,7 +12,8 @@
 #include "os/directory_limit.h"
 #include "os/fd.h"
 #include "pipeline/progress.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
+#include "tree/local_state.h"
 
 namespace nixery::pipeline {
 
@@ -24,12 +25,12 @@ inline constexpr std::size_t log_beginning = 4u << 20, log_end = 1u << 20;  // b
 // now, which may add 5 MiB each.
 inline constexpr os::DirectoryLimit logs_limit{1000, 256u << 20};
 
-// STATE/logs/<key>.log, of the last build only; whoever makes one holds the key's lock. The file is made for the first
-// line: a build of which there is nothing to say leaves none. A log that cannot be written does not fail a build.
+// The log of a key's last build, LocalState::log(key); whoever makes one holds the key's lock. The file is made for the
+// first line: a build of which there is nothing to say leaves none. A log that cannot be written does not fail a build.
 // Thread-safe.
 class BuildLog {
  public:
-  BuildLog(const tree::Layout& layout, std::string_view key);
+  BuildLog(const tree::BlobStore& store, const tree::LocalState& local, std::string_view key);
   ~BuildLog();  // writes the end of a log that is too long, behind a line that says what was left out
   void line(std::string_view text) const;
   bool is_empty() const;
@@ -42,7 +43,7 @@ class BuildLog {
   void write(std::string_view text) const;
   void shorten_end() const;
 
-  const tree::Layout& layout_;
+  const tree::BlobStore& store_;
   const std::filesystem::path path_;
   mutable std::mutex mutex_;  // guards what follows
   mutable bool is_empty_ = true;

@@ -87,7 +87,7 @@ void Builder::remember_failure(const reference::Reference& reference, const Erro
     return;
   try {
     tree::write_failure(
-        tree_.layout(), build_key(reference),
+        tree_.store(), build_key(reference),
         {reference.repository, reference.tag, name_of(failure), error.what(),
          failure == Failure::build_failed ? error.detail() : "",
          std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -117,7 +117,7 @@ BuildResult Builder::build(const reference::Reference& reference, Progress& prog
     const auto built = pipeline_.run(reference, progress, stop, ExistingTag::is_good_enough);
     // Declarations that changed before the tag was published are seen here; later changes find the tag.
     pipeline_.tags().drop_if_outdated(*declared_.current(), reference);
-    tree::remove_failure(tree_.layout(), build_key(reference));
+    tree::remove_failure(tree_.store(), build_key(reference));
     if (built.found) {
       metrics().found.add();
     } else {
@@ -158,8 +158,12 @@ std::size_t Builder::refresh() {
   return pipeline_.tags().drop_damaged() + pipeline_.tags().drop_moved(source_, jobs_.stop_token());
 }
 
+std::filesystem::path Builder::log_of(const reference::Reference& reference) const {
+  return pipeline_.settings().local.log(build_key(reference));
+}
+
 bool Builder::can_rebuild(const image::Digest& blob) const {
-  return layer::can_rebuild(tree_.layout(), blob);
+  return layer::can_rebuild(tree_.store(), blob);
 }
 
 std::shared_ptr<BuildJob> Builder::start_rebuilding(const image::Digest& blob, std::string_view address) {
@@ -181,21 +185,21 @@ void Builder::count_failure(const Error& error) const {
 
 BuildResult Builder::rebuild(const std::string& key, const image::Digest& blob, Progress& progress,
                              const std::stop_token& stop) {
-  const os::Lock lock(tree_.layout().key_lock(key), stop);
+  const auto lock = tree_.store().lock(key, stop);
   const BuildResult there{blob, {}, false};
   if (tree_.has_blob(blob)) {
     metrics().found.add();
     return there;
   }
   const os::FreedMemoryRelease release;
-  const auto recipe = layer::read_recipe(tree_.layout(), blob);
+  const auto recipe = layer::read_recipe(tree_.store(), blob);
   if (!recipe)
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", blob.str()));
   std::vector<store::StorePath> paths;
   for (const layer::Segment& segment : recipe->segments)
     if (auto path = store::StorePath::parse(segment.path)) paths.push_back(*std::move(path));
 
-  const BuildLog log(tree_.layout(), key);
+  const BuildLog log(tree_.store(), pipeline_.settings().local, key);
   progress.enter(Phase::realising);
   if (!paths.empty()) nix::realise_paths(pipeline_.settings().nix, paths, log.observe(progress, stop));
   progress.enter(Phase::layering);

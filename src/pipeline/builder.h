@@ -1,6 +1,7 @@
 // Builds as jobs: what the registry asks for.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <stop_token>
 
@@ -43,6 +44,9 @@ class Builder {
   bool tag_matches(const reference::Reference& reference) const;
   // Drops the tags that are no longer meant by the declarations and the settings. How many.
   std::size_t drop_outdated_tags();
+
+  // The file with what Nix printed when this host built the reference last; there may be none.
+  std::filesystem::path log_of(const reference::Reference& reference) const;
 
   bool can_rebuild(const image::Digest& blob) const;
   std::shared_ptr<BuildJob> start_rebuilding(const image::Digest& blob, std::string_view address);

@@ -30,6 +30,11 @@ bool has_size(const fs::path& file, std::uint64_t size) {
   return !absent && found == size;
 }
 
+os::Fd open_blob(const tree::Tree& tree, const image::Digest& digest) {
+  if (os::Fd blob = tree.store().open(tree::ObjectName::blob(digest))) return blob;
+  throw Error(Failure::unknown_blob, fmt::format("no blob {} in the tree", digest.str()));
+}
+
 // The manifest and all that it leads to, as blobs of the layout.
 tree::StoredManifest copy_into_layout(const tree::Tree& tree, const image::Digest& digest, const fs::path& blobs) {
   auto stored = manifest_of(tree, digest);
@@ -40,7 +45,7 @@ tree::StoredManifest copy_into_layout(const tree::Tree& tree, const image::Diges
   for (const image::ParsedDescriptor& blob : wanted) {
     if (has_size(blobs / blob.digest.hex(), blob.size)) continue;
     os::PendingFile copy(blobs);
-    copy.append(tree.layout().blob(blob.digest));
+    copy.append(open_blob(tree, blob.digest), blob.digest.str());
     copy.publish(blobs / blob.digest.hex());
   }
   os::write_file(blobs / digest.hex(), stored.bytes);
@@ -63,10 +68,12 @@ void append_header(os::PendingFile& archive, const std::string& name, std::uint6
   archive.write(layer::tar_header(entry));
 }
 
-void append_file(os::PendingFile& archive, const std::string& name, const fs::path& file) {
-  const std::uint64_t size = fs::file_size(file);
+void append_blob(os::PendingFile& archive, const std::string& name, const tree::Tree& tree,
+                 const image::Digest& digest) {
+  const os::Fd blob = open_blob(tree, digest);
+  const std::uint64_t size = os::size_of(blob, digest.str());
   append_header(archive, name, size);
-  archive.append(file);
+  archive.append(blob, digest.str());
   archive.write(layer::tar_padding(size));
 }
 
@@ -107,9 +114,9 @@ void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, 
   const std::string index = buffer.GetString();
 
   os::PendingFile archive(fs::absolute(file).parent_path());
-  append_file(archive, config.hex() + ".json", tree.layout().blob(config));
+  append_blob(archive, config.hex() + ".json", tree, config);
   for (const image::ParsedDescriptor& layer : image.layers)
-    append_file(archive, layer.digest.hex() + ".tar.gz", tree.layout().blob(layer.digest));
+    append_blob(archive, layer.digest.hex() + ".tar.gz", tree, layer.digest);
   append_header(archive, "manifest.json", index.size());
   archive.write(index);
   archive.write(layer::tar_padding(index.size()));

@@ -1,19 +1,16 @@
 #include "pipeline/export_tree.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <map>
-#include <optional>
+#include <memory>
 #include <set>
 #include <string>
 
 #include "error.h"
 #include "image/parse.h"
 #include "os/file.h"
+#include "tree/directory_store.h"
 #include "tree/listing.h"
 #include "tree/referrers.h"
 
@@ -62,7 +59,7 @@ class Collector {
 
   // "sha256-<hex>", also with ".sig" and the like: how clients without the referrers API find what refers to an image.
   void take_fallback_tags(const std::string& repository) {
-    for (const std::string& tag : tree::tags(tree_.layout(), repository)) {
+    for (const std::string& tag : tree::tags(tree_.store(), repository)) {
       if (!reference::is_digest_tag(tag)) continue;
       const auto subject = image::Digest::parse_hex(std::string_view(tag).substr(7, 64));
       const auto digest = tree_.digest_of_tag(repository, tag);
@@ -84,7 +81,7 @@ class Collector {
   }
 
   void take_referrers(const image::Digest& subject) {
-    auto referrers = tree::referrers_of(tree_.layout(), subject);
+    auto referrers = tree::referrers_of(tree_.store(), subject);
     // What was evicted is left out of the list: nothing may lead to what is not there.
     std::erase_if(referrers, [&](const image::Descriptor& referrer) { return !tree_.manifest(referrer.digest); });
     if (referrers.empty()) return;
@@ -104,40 +101,26 @@ class Collector {
   std::string name_;               // of the image that is being taken, for messages
 };
 
-std::optional<std::uint64_t> size_of(const fs::path& file) {
-  struct stat status;
-  if (lstat(file.c_str(), &status) != 0 || !S_ISREG(status.st_mode)) return std::nullopt;
-  return static_cast<std::uint64_t>(status.st_size);
-}
-
-// Makes `file` the same as `from`, whose size is `size`. False if it was so already.
-bool bring(const fs::path& from, std::uint64_t size, const fs::path& file, const fs::path& incoming) {
-  const auto there = size_of(file);
-  if (there == size) return false;
-  if (!there) {
-    os::make_directories(file.parent_path());
-    if (link(from.c_str(), file.c_str()) == 0) return true;
-  }
-  os::PendingFile copy(incoming);
-  copy.append(from);
-  copy.publish(file);
+// Makes the target's blob the same as the tree's, whose size is `size`. False if it was so already.
+bool bring(const tree::BlobStore& from, const tree::DirectoryStore& target, const tree::ObjectName& blob,
+           std::uint64_t size) {
+  const auto there = target.status(blob);
+  if (there && there->size == size) return false;
+  const os::Fd file = from.open(blob);
+  if (!file) throw Error(Failure::storage, fmt::format("the {} was removed while it was exported", blob.str()));
+  if (!there && target.link(blob, file)) return true;
+  os::PendingFile copy = target.scratch(tree::Kind::blob);
+  copy.append(file, blob.str());
+  target.put(blob, std::move(copy));
   return true;
 }
 
 // A list that is there already is replaced by what the tree has now.
-void publish_referrers(const tree::Layout& layout, const image::Digest& subject,
+void publish_referrers(const tree::BlobStore& target, const image::Digest& subject,
                        std::vector<image::Descriptor> referrers) {
+  const auto name = tree::ObjectName::referrers_index(subject);
   const std::string index = tree::referrers_index(std::move(referrers));
-  const fs::path file = tree::referrers_index_file(layout, subject);
-  if (os::read_if_exists(file) == index) return;
-  os::PendingFile pending(layout.incoming());
-  pending.write(index);
-  pending.publish(file);
-}
-
-void sync_file_system(const fs::path& directory) {
-  const os::Fd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd || syncfs(fd.get()) != 0) os::throw_errno("sync", directory);
+  if (target.read(name) != index) target.put(name, index);
 }
 
 }  // namespace
@@ -149,23 +132,23 @@ ExportedTree export_tree(const tree::Tree& tree, std::span<const reference::Refe
   Collector collector(tree, selection);
   for (const reference::Reference& reference : references) exported.images.push_back(collector.take_image(reference));
 
-  const tree::Tree target(tree::Layout{directory, {}});
-  const tree::Layout& layout = target.layout();
-  os::make_directories(layout.tree);
-  for (const image::Digest& blob : selection.blobs) {
-    const auto size = size_of(tree.layout().blob(blob));
-    if (!size) os::throw_errno("read", tree.layout().blob(blob));
-    if (bring(tree.layout().blob(blob), *size, layout.blob(blob), layout.incoming())) exported.added_bytes += *size;
-    exported.bytes += *size;
+  os::make_directories(directory);
+  const auto store = std::make_shared<const tree::DirectoryStore>(directory, fs::path());
+  const tree::Tree target(store);
+  for (const image::Digest& digest : selection.blobs) {
+    const auto blob = tree::ObjectName::blob(digest);
+    const auto status = tree.store().status(blob);
+    if (!status) throw Error(Failure::storage, fmt::format("the {} was removed while it was exported", blob.str()));
+    if (bring(tree.store(), *store, blob, status->size)) exported.added_bytes += status->size;
+    exported.bytes += status->size;
   }
   for (const tree::StoredManifest& manifest : selection.manifests)
     target.publish_manifest(manifest.bytes, manifest.type);
-  for (const auto& [subject, referrers] : selection.referrers) publish_referrers(layout, subject, referrers);
-  sync_file_system(layout.tree);  // links are not synced one by one, and no tag may outlive what it leads to
+  for (const auto& [subject, referrers] : selection.referrers) publish_referrers(*store, subject, referrers);
+  store->sync();  // links are not synced one by one, and no tag may outlive what it leads to
   for (const Tag& tag : selection.tags) target.publish_tag(tag.repository, tag.tag, tag.manifest);
+  store->remove_scratch_directory();
 
-  std::error_code in_use;
-  fs::remove(layout.incoming(), in_use);
   exported.tags = selection.tags.size();
   exported.manifests = selection.manifests.size();
   exported.blobs = selection.blobs.size();

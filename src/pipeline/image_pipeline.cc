@@ -7,8 +7,6 @@
 
 #include "cause.h"
 #include "error.h"
-#include "os/file.h"
-#include "os/lock.h"
 #include "os/usage.h"
 #include "pipeline/attach.h"
 #include "pipeline/compose.h"
@@ -64,14 +62,14 @@ ImagePipeline::ImagePipeline(PipelineSettings settings, const tree::Tree& tree, 
 BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& progress, const std::stop_token& stop,
                               ExistingTag existing) const {
   const std::string key = build_key(reference);
-  const os::Lock lock(tree_.layout().key_lock(key), stop);
+  const auto lock = tree_.store().lock(key, stop);
   if (existing == ExistingTag::is_good_enough)
     if (const auto record = tags_.current(reference))
       if (const auto digest = tree_.digest_of_tag(reference.repository, reference.tag))
         return {*digest, {record->revision, {}, record->moving}, {}, true};
 
   const os::FreedMemoryRelease release;
-  const BuildLog log(tree_.layout(), key);
+  const BuildLog log(tree_.store(), settings_.local, key);
   try {
     nix::PinnedSource source = pin(reference, progress, stop);
     const bool is_index = !reference.platform && settings_.platforms.size() > 1;
@@ -97,11 +95,11 @@ BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::Pinn
   }();
 
   // The same packages of the same revision may have been asked for under another name or tag.
-  if (const auto known = tree::read_image_record(tree_.layout(), image.key); known && tree_.touch_manifest(*known))
+  if (const auto known = tree::read_image_record(tree_.store(), image.key); known && tree_.touch_manifest(*known))
     return {*known, image.source.revision, {}, true};
 
   // Until the image leads to them, a collection must not remove Nix's roots (maintenance/orphans.h).
-  const os::Lock roots(tree_.layout().key_lock(image.key), observer.stop, os::Lock::Mode::shared);
+  const auto roots = tree_.store().lock(image.key, observer.stop, tree::BlobStore::LockMode::shared);
   {
     const metrics::Timer timer(metrics_.realise);
     realise(image, progress, observer);
@@ -113,13 +111,13 @@ BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::Pinn
   for (int attempt = 0; attempt < max_publish_attempts; ++attempt) {
     const auto layers = layer(image, layered, root, progress, observer.stop);
     // A collection may have removed layers that no manifest led to; what is touched under the lock stays.
-    const tree::SharedTreeLock lock(tree_.layout(), observer.stop);
+    const tree::SharedTreeLock lock(tree_.store(), observer.stop);
     if (!touch_all(layers)) continue;
     progress.enter(Phase::publishing);
     timer.emplace(metrics_.publish);
     const Published published = publish(image, layered, root, layers);
     attest(image, layered, published);
-    tree::write_image_record(tree_.layout(), image.key, published.manifest);
+    tree::write_image_record(tree_.store(), image.key, published.manifest);
     return {published.manifest, image.source.revision, root.warnings, false};
   }
   throw Error(Failure::unavailable, "collections removed layers while the image was being published: try again");
@@ -151,7 +149,7 @@ void ImagePipeline::realise(const ResolvedImage& image, Progress& progress,
   progress.enter(Phase::realising);
   const plan::Settings plan = plan_settings();
   const LayerPrefetch meanwhile(image.contents(), image.encoding, plan, writer_, observer.stop);
-  nix::realise(settings_.nix, image.contents(), tree_.layout().gc_roots(image.key), observer);
+  nix::realise(settings_.nix, image.contents(), settings_.local.gc_roots(image.key), observer);
 }
 
 LayeredClosure ImagePipeline::plan(const ResolvedImage& image, const std::stop_token& stop) const {
@@ -186,7 +184,7 @@ std::vector<layer::LayerBlob> ImagePipeline::layer(const ResolvedImage& image, c
 
 bool ImagePipeline::touch_all(const std::vector<layer::LayerBlob>& layers) const {
   for (const layer::LayerBlob& layer : layers)
-    if (!os::touch(tree_.layout().blob(layer.digest))) return false;
+    if (!tree_.store().touch(tree::ObjectName::blob(layer.digest))) return false;
   return true;
 }
 
@@ -239,7 +237,7 @@ BuiltImage ImagePipeline::build_index(const reference::Reference& reference, con
     Progress member_progress(members_progress.listener(number));
     try {
       // A client may be pulling it by its own name.
-      const os::Lock lock(tree_.layout().key_lock(build_key(wanted)), stop);
+      const auto lock = tree_.store().lock(build_key(wanted), stop);
       const auto observer = log.observe(member_progress, stop, fmt::format("{}: ", wanted.platform->meta_package));
       return IndexMember{*wanted.platform, build(wanted, source, member_progress, observer), {}};
     } catch (const Error& error) {
@@ -258,7 +256,7 @@ BuiltImage ImagePipeline::build_index(const reference::Reference& reference, con
   if (std::all_of(members.begin(), members.end(), [](const IndexMember& member) { return !member.built; }))
     throw *members.front().error;
 
-  const tree::SharedTreeLock lock(tree_.layout(), stop);  // until the index leads to its members
+  const tree::SharedTreeLock lock(tree_.store(), stop);  // until the index leads to its members
   for (IndexMember& member : members) {
     if (!member.built) continue;
     const auto stored = tree_.manifest(member.built->manifest);

@@ -70,7 +70,7 @@ PlanReport report_plan(const ImagePipeline& pipeline, const tree::Tree& tree, Re
     layer::Contents contents{{}, paths_of(layers[i], closure)};
     if (i == with_root) contents.entries = root_of(report.image, closure, stop).entries;
     report.in_tree.push_back(
-        layer::find_layer(tree.layout(), layer::layer_key(report.image.encoding, contents)).has_value());
+        layer::find_layer(tree.store(), layer::layer_key(report.image.encoding, contents)).has_value());
   }
   return report;
 }

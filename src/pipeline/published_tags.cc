@@ -20,9 +20,9 @@ void PublishedTags::publish(const reference::Reference& reference, const image::
       reference.repository, reference.tag,          std::string(revision),        moving,
       manifest.str(),       reference.source_tag(), reference.declaration_hash(), settings_key_};
   if (tree_.digest_of_tag(reference.repository, reference.tag) == manifest &&
-      tree::read_record(tree_.layout(), reference.repository, reference.tag) == record)
+      tree::read_record(tree_.store(), reference.repository, reference.tag) == record)
     return;
-  const tree::SharedTreeLock lock(tree_.layout(), stop);
+  const tree::SharedTreeLock lock(tree_.store(), stop);
   if (!tree_.touch_manifest(manifest))
     throw Error(Failure::unavailable,
                 fmt::format("the image {} was removed before it got its tag: try again", manifest.str()));
@@ -36,7 +36,7 @@ bool PublishedTags::is_of_these_settings(const tree::TagRecord& record) const {
 }
 
 bool PublishedTags::matches(const reference::Reference& reference) const {
-  const auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag);
+  const auto record = tree::read_record(tree_.store(), reference.repository, reference.tag);
   if (!record) return reference.declaration_hash().empty();
   return record->declaration == reference.declaration_hash() && is_of_these_settings(*record);
 }
@@ -44,7 +44,7 @@ bool PublishedTags::matches(const reference::Reference& reference) const {
 std::optional<tree::TagRecord> PublishedTags::current(const reference::Reference& reference) const {
   const auto digest = tree_.digest_of_tag(reference.repository, reference.tag);
   if (!digest || !tree_.manifest(*digest) || !matches(reference)) return std::nullopt;
-  auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag);
+  auto record = tree::read_record(tree_.store(), reference.repository, reference.tag);
   return record && record->manifest == digest->str() ? std::move(record) : std::nullopt;
 }
 
@@ -78,13 +78,13 @@ bool PublishedTags::drop_if_outdated(const Declarations& declarations, const tre
 }
 
 void PublishedTags::drop_if_outdated(const Declarations& declarations, const reference::Reference& reference) const {
-  if (const auto record = tree::read_record(tree_.layout(), reference.repository, reference.tag))
+  if (const auto record = tree::read_record(tree_.store(), reference.repository, reference.tag))
     drop_if_outdated(declarations, *record);
 }
 
 std::size_t PublishedTags::drop_outdated(const Declarations& declarations) const {
   std::vector<tree::TagRecord> records;
-  tree::for_each_record(tree_.layout(), [&](const tree::TagRecord& record) { records.push_back(record); });
+  tree::for_each_record(tree_.store(), [&](const tree::TagRecord& record) { records.push_back(record); });
   return static_cast<std::size_t>(std::count_if(records.begin(), records.end(), [&](const tree::TagRecord& record) {
     return drop_if_outdated(declarations, record);
   }));
@@ -103,7 +103,7 @@ std::size_t PublishedTags::drop_moved(nix::Source& source, const std::stop_token
     }
   };
   std::vector<tree::TagRecord> moved;
-  tree::for_each_record(tree_.layout(), [&](const tree::TagRecord& record) {
+  tree::for_each_record(tree_.store(), [&](const tree::TagRecord& record) {
     if (!record.moving || stop.stop_requested()) return;
     auto known = revisions.find(record.source);
     if (known == revisions.end()) known = revisions.emplace(record.source, revision_of(record.source)).first;
@@ -116,9 +116,8 @@ std::size_t PublishedTags::drop_moved(nix::Source& source, const std::stop_token
 
 std::size_t PublishedTags::drop_damaged() const {
   std::vector<std::pair<std::string, std::string>> damaged;
-  tree::for_each_damaged_record(tree_.layout(), [&](std::string_view repository, std::string_view tag) {
-    damaged.emplace_back(repository, tag);
-  });
+  tree::for_each_damaged_record(
+      tree_.store(), [&](std::string_view repository, std::string_view tag) { damaged.emplace_back(repository, tag); });
   std::size_t dropped = 0;
   for (const auto& [repository, tag] : damaged) {
     if (!tree::drop_tag_without_record(tree_, repository, tag)) continue;

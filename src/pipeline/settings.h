@@ -11,11 +11,13 @@
 #include "nix/nix.h"
 #include "plan/plan.h"
 #include "reference/platform.h"
+#include "tree/local_state.h"
 
 namespace nixery::pipeline {
 
 struct PipelineSettings {
   nix::NixSettings nix;
+  tree::LocalState local;                      // where logs and Nix's roots are kept
   std::vector<reference::Platform> platforms;  // of names that give none; several make an index
   image::Format format = image::Format::oci;
   layer::Encoding encoding;

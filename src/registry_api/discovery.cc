@@ -81,7 +81,7 @@ bool is_sha512(std::string_view text) {
 http::Response tags_page(const tree::Tree& tree, std::string_view name, std::string_view query) {
   reference::check_repository(name);
   const PageRequest page = read_page_request(query);
-  auto tags = tree::tags(tree.layout(), name);
+  auto tags = tree::tags(tree.store(), name);
   // Signatures and the like: no images, and nothing that anybody would pull by hand.
   std::erase_if(tags, [](const std::string& tag) { return reference::is_digest_tag(tag); });
   if (tags.empty())
@@ -101,7 +101,7 @@ http::Response catalog_page(const std::vector<std::string>* repositories, std::s
 http::Response referrers_list(const tree::Tree& tree, std::string_view digest_text, std::string_view query) {
   std::vector<image::Descriptor> list;
   if (const auto subject = image::Digest::parse(digest_text)) {
-    list = tree::referrers_of(tree.layout(), *subject);
+    list = tree::referrers_of(tree.store(), *subject);
   } else if (!is_sha512(digest_text)) {
     throw Error(Failure::bad_digest, "the digest is malformed: give 'sha256:' and 64 lower-case hex digits");
   }

@@ -62,7 +62,7 @@ RegistryApi::RegistryApi(pipeline::Builder& builder, const tree::Tree& tree, Reg
     : builder_(builder),
       tree_(tree),
       settings_(settings),
-      repositories_([this] { return tree::repositories(tree_.layout()); },
+      repositories_([this] { return tree::repositories(tree_.store()); },
                     [this] { return builder_.metrics().images_changed(); }) {}
 
 http::HandlerResult RegistryApi::manifest(const http::Request& request, std::string_view repository,
@@ -79,7 +79,7 @@ http::HandlerResult RegistryApi::manifest(const http::Request& request, std::str
     if (const auto digest = tree_.digest_of_tag(repository, reference))
       if (const auto stored = tree_.manifest(*digest)) return answer_manifest(*stored);
     if (const auto subject = tree::subject_of_fallback_tag(reference))
-      if (auto list = tree::referrers_of(tree_.layout(), *subject); !list.empty()) {
+      if (auto list = tree::referrers_of(tree_.store(), *subject); !list.empty()) {
         const std::string bytes = tree::referrers_index(std::move(list));
         return answer_manifest({image::Digest::of(bytes), image::MediaType::oci_index, bytes});
       }
@@ -109,9 +109,10 @@ http::HandlerResult RegistryApi::blob(const http::Request& request, std::string_
   reference::check_repository(repository);
   const auto digest = parse_digest(text);
   if (tree_.has_blob(digest) || tree_.restore_blob(digest))
-    if (auto file = http::FileBody::open(tree_.layout().blob(digest))) {  // a collection may have been quicker
+    if (os::Fd file = tree_.store().open(tree::ObjectName::blob(digest))) {  // a collection may have been quicker
       builder_.metrics().blobs.there.add();
-      return answer_blob(digest, *std::move(file));
+      const std::uint64_t size = os::size_of(file, digest.str());
+      return answer_blob(digest, {std::move(file), size});
     }
   if (!builder_.can_rebuild(digest))
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));

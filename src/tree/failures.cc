@@ -1,21 +1,23 @@
 #include "tree/failures.h"
 
 #include <algorithm>
+#include <chrono>
+#include <tuple>
 
 #include "error.h"
 #include "json/json.h"
-#include "os/directory_limit.h"
-#include "os/file.h"
 
 namespace nixery::tree {
 
 namespace {
 
-std::optional<FailureRecord> read(const fs::path& path) {
-  const auto text = os::read_if_exists(path);
+constexpr std::chrono::minutes clock_difference{10};  // between hosts that share a store
+
+std::optional<FailureRecord> read(const BlobStore& store, const ObjectName& name) {
+  const auto text = store.read(name);
   if (!text) return std::nullopt;
   try {
-    const auto document = json::parse(*text, path.string());
+    const auto document = json::parse(*text, name.str());
     FailureRecord record{json::string_or(document, "repository", ""), json::string_or(document, "tag", ""),
                          json::string_or(document, "failure", ""),    json::string_or(document, "message", ""),
                          json::string_or(document, "detail", ""),     json::integer_at(document, "time").value_or(0)};
@@ -26,26 +28,37 @@ std::optional<FailureRecord> read(const fs::path& path) {
   }
 }
 
-// The newest first.
-std::vector<fs::path> files(const Layout& layout) {
-  std::vector<std::pair<fs::file_time_type, fs::path>> dated;
-  std::error_code code;
-  fs::directory_iterator entry(layout.failure("x").parent_path(), code), end;
-  for (; !code && entry != end; entry.increment(code)) {
-    if (entry->path().extension() != ".json") continue;
-    std::error_code gone;
-    const auto time = fs::last_write_time(entry->path(), gone);
-    if (!gone) dated.emplace_back(time, entry->path());
+struct Failed {
+  ObjectName name;
+  os::Time time;
+  std::uint64_t size;  // bytes
+};
+
+// The newest first. A time in the future comes from a clock that was wrong: such records count as the oldest.
+std::vector<Failed> list(const BlobStore& store) {
+  const auto latest = std::chrono::system_clock::now() + clock_difference;
+  std::vector<Failed> found;
+  store.list(Kind::failure, "", [&](const ObjectName& name, const ObjectInfo& info) {
+    found.push_back({name, info.modified > latest ? os::Time() : info.modified, info.size});
+    return true;
+  });
+  std::sort(found.begin(), found.end(),
+            [](const Failed& a, const Failed& b) { return std::tie(b.time, b.name) < std::tie(a.time, a.name); });
+  return found;
+}
+
+void enforce_limit(const BlobStore& store) {
+  std::size_t count = 0;
+  std::uint64_t bytes = 0;
+  for (const Failed& failed : list(store)) {
+    bytes += failed.size;
+    if (++count > kept_failures || bytes > max_failure_bytes) remove_if_possible(store, failed.name);
   }
-  std::sort(dated.rbegin(), dated.rend());
-  std::vector<fs::path> paths;
-  for (auto& [time, path] : dated) paths.push_back(std::move(path));
-  return paths;
 }
 
 }  // namespace
 
-void write_failure(const Layout& layout, std::string_view key, const FailureRecord& record) {
+void write_failure(const BlobStore& store, std::string_view key, const FailureRecord& record) {
   json::Buffer buffer;
   json::Writer writer(buffer);
   writer.StartObject();
@@ -57,25 +70,23 @@ void write_failure(const Layout& layout, std::string_view key, const FailureReco
   json::key(writer, "time");
   writer.Int64(record.time);
   writer.EndObject();
-  os::make_directories(layout.failure(key).parent_path());
-  os::write_file(layout.failure(key), buffer.GetString(), false);
-  os::enforce_limit(layout.failure(key).parent_path(), {kept_failures, max_failure_bytes});
+  store.put(ObjectName::failure(key), buffer.GetString());
+  enforce_limit(store);
 }
 
-std::optional<FailureRecord> read_failure(const Layout& layout, std::string_view key) {
-  return read(layout.failure(key));
+std::optional<FailureRecord> read_failure(const BlobStore& store, std::string_view key) {
+  return read(store, ObjectName::failure(key));
 }
 
-void remove_failure(const Layout& layout, std::string_view key) {
-  std::error_code gone;
-  fs::remove(layout.failure(key), gone);
+void remove_failure(const BlobStore& store, std::string_view key) {
+  remove_if_possible(store, ObjectName::failure(key));
 }
 
-std::vector<FailureRecord> recent_failures(const Layout& layout, std::size_t count) {
+std::vector<FailureRecord> recent_failures(const BlobStore& store, std::size_t count) {
   std::vector<FailureRecord> records;
-  for (const fs::path& path : files(layout)) {
+  for (const Failed& failed : list(store)) {
     if (records.size() == count) break;
-    if (auto record = read(path)) records.push_back(*std::move(record));
+    if (auto record = read(store, failed.name)) records.push_back(*std::move(record));
   }
   return records;
 }

@@ -1,5 +1,5 @@
-// The last failure of each build, for whoever asks why: STATE/failures/<build key>.json, the newest kept_failures of
-// them. Thread-safe, and safe between processes; what a power cut tore is passed over.
+// The last failure of each build, for later requests: the newest kept_failures of them. Thread-safe, and safe between
+// processes; torn records are skipped.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::tree {
 
@@ -24,11 +24,11 @@ struct FailureRecord {
 };
 
 // In place of an earlier one of the same key; the oldest of all are removed. Throws Error{storage}.
-void write_failure(const Layout& layout, std::string_view key, const FailureRecord& record);
-std::optional<FailureRecord> read_failure(const Layout& layout, std::string_view key);
-void remove_failure(const Layout& layout, std::string_view key);
+void write_failure(const BlobStore& store, std::string_view key, const FailureRecord& record);
+std::optional<FailureRecord> read_failure(const BlobStore& store, std::string_view key);
+void remove_failure(const BlobStore& store, std::string_view key);
 
 // At most `count`, the newest first.
-std::vector<FailureRecord> recent_failures(const Layout& layout, std::size_t count);
+std::vector<FailureRecord> recent_failures(const BlobStore& store, std::size_t count);
 
 }  // namespace nixery::tree

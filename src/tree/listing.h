@@ -1,23 +1,22 @@
-// What has been built, read off the tags' links: for the distribution-spec's "Content Discovery".
+// What has been built, from the tags: for the distribution-spec's "Content Discovery".
 //
-// Names come in ascending order of their bytes, each once. Only what can be pulled is listed: well-formed names whose
-// link leads to a manifest that is in the tree. Nothing is locked: what is published or dropped meanwhile may be in the
-// list or not, and a directory that goes away has no names. Thread-safe. Throws Error{storage} for directories that are
-// there and cannot be read.
+// Names come in ascending order of their bytes, each once. Only what can be pulled is listed: well-formed names that
+// lead to a manifest that is in the store. Nothing is locked: what is published or dropped meanwhile may be in the list
+// or not. Thread-safe. Throws Error{storage} if the store cannot be read.
 #pragma once
 
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::tree {
 
 // Those with at least one tag.
-std::vector<std::string> repositories(const Layout& layout);
+std::vector<std::string> repositories(const BlobStore& store);
 
 // None for a repository that was never built. `repository` must have passed the reference parser.
-std::vector<std::string> tags(const Layout& layout, std::string_view repository);
+std::vector<std::string> tags(const BlobStore& store, std::string_view repository);
 
 }  // namespace nixery::tree

@@ -4,7 +4,6 @@
 #include <zstd.h>
 
 #include "error.h"
-#include "os/file.h"
 
 namespace nixery::tree {
 
@@ -30,13 +29,13 @@ std::optional<std::string> decompress(std::string_view frame) {
 
 }  // namespace
 
-void keep_original(const Layout& layout, const image::Digest& digest, std::string_view bytes) {
-  if (bytes.size() > largest_original || read_original(layout, digest)) return;
-  os::write_file(layout.original(digest), compress(bytes), false);
+void keep_original(const BlobStore& store, const image::Digest& digest, std::string_view bytes) {
+  if (bytes.size() > largest_original || !store.keeps(Kind::original) || read_original(store, digest)) return;
+  store.put(ObjectName::original(digest), compress(bytes));
 }
 
-std::optional<std::string> read_original(const Layout& layout, const image::Digest& digest) {
-  const auto frame = os::read_if_readable(layout.original(digest));
+std::optional<std::string> read_original(const BlobStore& store, const image::Digest& digest) {
+  const auto frame = read_if_readable(store, ObjectName::original(digest));
   auto bytes = frame ? decompress(*frame) : std::nullopt;
   return bytes && image::Digest::of(*bytes) == digest ? std::move(bytes) : std::nullopt;
 }

@@ -1,7 +1,7 @@
-// Copies in STATE of the small blobs that no recipe can make again: configs, SBOMs, provenance, signatures. A blob that
+// Copies of the small blobs that no recipe can make again: configs, SBOMs, provenance, signatures. A blob that
 // the tree has lost is restored from its copy.
 //
-//   STATE/originals/<2 hex>/<64 hex>    the blob's bytes as one zstd frame; its digest is the file's name
+// A copy holds the blob's bytes as one zstd frame; the blob's digest is its name.
 //
 // Written without waiting for the disk; a copy that does not match its name counts as absent. Thread-safe, and safe
 // between processes.
@@ -12,15 +12,15 @@
 #include <string_view>
 
 #include "image/digest.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::tree {
 
 inline constexpr std::size_t largest_original = 256u << 20;  // bytes
 
 // Does nothing if the copy is there and sound, or if `bytes` are more than largest_original. Throws Error{storage}.
-void keep_original(const Layout& layout, const image::Digest& digest, std::string_view bytes);
+void keep_original(const BlobStore& store, const image::Digest& digest, std::string_view bytes);
 
-std::optional<std::string> read_original(const Layout& layout, const image::Digest& digest);
+std::optional<std::string> read_original(const BlobStore& store, const image::Digest& digest);
 
 }  // namespace nixery::tree

@@ -1,7 +1,5 @@
 #include "tree/recent.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <tuple>
 
@@ -12,13 +10,14 @@ namespace nixery::tree {
 
 std::vector<RecentTag> recent_tags(const Tree& tree, std::size_t count) {
   std::vector<RecentTag> found;
-  for (const std::string& repository : repositories(tree.layout()))
-    for (const std::string& tag : tags(tree.layout(), repository)) {
+  for (const std::string& repository : repositories(tree.store()))
+    for (const std::string& tag : tags(tree.store(), repository)) {
       if (reference::is_digest_tag(tag)) continue;
-      struct stat link {};
-      if (lstat(tree.layout().tag(repository, tag).c_str(), &link) != 0) continue;
-      if (const auto digest = tree.digest_of_tag(repository, tag))
-        found.push_back({repository, tag, *digest, link.st_mtim.tv_sec});
+      const auto status = tree.store().status(ObjectName::tag(repository, tag));
+      const auto digest = tree.digest_of_tag(repository, tag);
+      if (!status || !digest) continue;
+      const auto time = std::chrono::floor<std::chrono::seconds>(status->modified).time_since_epoch();
+      found.push_back({repository, tag, *digest, time.count()});
     }
   const auto newer = [](const RecentTag& a, const RecentTag& b) {
     return std::tie(b.time, a.repository, a.tag) < std::tie(a.time, b.repository, b.tag);

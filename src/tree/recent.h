@@ -1,4 +1,4 @@
-// What was built last, read off the tags' links. Walks all of them: whoever asks often keeps the answer for a while.
+// What was built last, from the tags. Lists all of them: cache the answer if it is asked for often.
 // Thread-safe. Throws Error{storage} as tree/listing.h.
 #pragma once
 

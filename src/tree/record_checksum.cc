@@ -99,8 +99,7 @@ std::optional<CheckedRecord> check_json(std::string_view kind, std::string_view 
   return CheckedRecord{text, false};
 }
 
-std::optional<bool> check_json_file(std::string_view kind, std::string_view key, const std::filesystem::path& file) {
-  const os::Fd fd(open(file.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC));
+std::optional<bool> check_json_file(std::string_view kind, std::string_view key, const os::Fd& fd) {
   const std::size_t end = json_mark.size() + checksum_size + json_end.size() + 1;
   struct stat info;
   if (!fd || fstat(fd.get(), &info) != 0 || static_cast<std::size_t>(info.st_size) < end) return std::nullopt;

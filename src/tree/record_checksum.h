@@ -6,13 +6,13 @@
 // Pure, thread-safe.
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "image/digest.h"
+#include "os/fd.h"
 
 namespace nixery::tree {
 
@@ -45,7 +45,8 @@ class JsonWithChecksum {
 
 // nullopt if the checksum is another. Whether the text is JSON at all is left to its parser.
 std::optional<CheckedRecord> check_json(std::string_view kind, std::string_view key, std::string_view text);
-// Whether the file's checksum is right; nullopt if it has none or cannot be read. Reads the file in pieces.
-std::optional<bool> check_json_file(std::string_view kind, std::string_view key, const std::filesystem::path& file);
+// Whether the checksum of an open file is right; nullopt if it has none or cannot be read, or there is no file. Reads
+// it in pieces.
+std::optional<bool> check_json_file(std::string_view kind, std::string_view key, const os::Fd& file);
 
 }  // namespace nixery::tree

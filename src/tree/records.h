@@ -1,4 +1,4 @@
-// STATE's records of images and tags, each with a checksum (record_checksum.h): which manifest an image key led to, and
+// Records of images and tags, each with a checksum (record_checksum.h): which manifest an image key led to, and
 // what each published tag was built from, so that a moving one can be dropped when its source has moved.
 //
 // Thread-safe, and safe between processes. A damaged or torn record counts as absent.
@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "image/digest.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::tree {
 
@@ -26,20 +26,20 @@ struct TagRecord {
   bool operator==(const TagRecord&) const = default;
 };
 
-void write_record(const Layout& layout, const TagRecord& record);
-std::optional<TagRecord> read_record(const Layout& layout, std::string_view repository, std::string_view tag);
-void remove_record(const Layout& layout, std::string_view repository, std::string_view tag);
+void write_record(const BlobStore& store, const TagRecord& record);
+std::optional<TagRecord> read_record(const BlobStore& store, std::string_view repository, std::string_view tag);
+void remove_record(const BlobStore& store, std::string_view repository, std::string_view tag);
 
 // Calls `visit` for each readable record, in no particular order; unreadable ones are left out.
-void for_each_record(const Layout& layout, const std::function<void(const TagRecord&)>& visit);
+void for_each_record(const BlobStore& store, const std::function<void(const TagRecord&)>& visit);
 
 // Calls `visit` for each tag whose record was read and is damaged or torn: nobody knows what the tag stands for.
-void for_each_damaged_record(const Layout& layout,
+void for_each_damaged_record(const BlobStore& store,
                              const std::function<void(std::string_view repository, std::string_view tag)>& visit);
 
 // The manifest of the image with this key (ImagePipeline), which may be gone by now. Written without waiting for the
 // disk.
-std::optional<image::Digest> read_image_record(const Layout& layout, std::string_view image_key);
-void write_image_record(const Layout& layout, std::string_view image_key, const image::Digest& manifest);
+std::optional<image::Digest> read_image_record(const BlobStore& store, std::string_view image_key);
+void write_image_record(const BlobStore& store, std::string_view image_key, const image::Digest& manifest);
 
 }  // namespace nixery::tree

@@ -1,12 +1,11 @@
 // What refers to a manifest: SBOMs, provenance, signatures. OCI distribution-spec v1.1, "Listing Referrers" and
 // "Referrers Tag Schema"; image-spec v1.1, descriptor.md.
 //
-//   TREE/referrers/sha256/<subject>/<referrer>.json    one referrer's descriptor: the truth
-//   TREE/referrers/sha256/<subject>/index.oci-index    the list as it is answered: made from all of them, by a lock's
-//   holder
+// Of each subject, the store has one object for each referrer, its descriptor, and the list as it is answered, which is
+// made from all of them under a lock.
 //
 // Equal referrers give equal bytes, in whatever order they were published. Thread-safe, and safe between processes that
-// share STATE. Throws Error{storage}.
+// share the store. Throws Error{storage}.
 #pragma once
 
 #include <functional>
@@ -17,14 +16,13 @@
 #include <vector>
 
 #include "image/manifest.h"
-#include "tree/layout.h"
 #include "tree/tree.h"
 
 namespace nixery::tree {
 
 // Ascending by artifact type, then digest. None for a subject without referrers, or one that is not in the tree.
 // Descriptors that a power cut tore are passed over.
-std::vector<image::Descriptor> referrers_of(const Layout& layout, const image::Digest& subject);
+std::vector<image::Descriptor> referrers_of(const BlobStore& store, const image::Digest& subject);
 
 // An image index of them in the order given; the empty one too.
 std::string referrers_index(std::vector<image::Descriptor> referrers);
@@ -39,12 +37,11 @@ void update_referrers(
     const Tree& tree, const image::Digest& subject,
     const std::function<std::vector<image::Descriptor>(const std::vector<image::Descriptor>& present)>& make);
 
+// Retires all of a subject's referrers and their list (BlobStore::retire()).
+void retire_referrers(const BlobStore& store, const image::Digest& subject);
+
 // The subject of "sha256-<hex>", the tag under which clients that know no referrers API look for its list; nullopt for
 // any other tag.
 std::optional<image::Digest> subject_of_fallback_tag(std::string_view tag);
-
-fs::path referrers_dir(const Layout& layout, const image::Digest& subject);
-fs::path referrer_file(const Layout& layout, const image::Digest& subject, const image::Digest& referrer);
-fs::path referrers_index_file(const Layout& layout, const image::Digest& subject);
 
 }  // namespace nixery::tree

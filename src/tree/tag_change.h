@@ -1,5 +1,5 @@
 // A tag and its record, which change together under the tag's lock, so that dropping a tag never removes what another
-// process has just published. Thread-safe, and safe between processes and hosts that share STATE. Throws
+// process has just published. Thread-safe, and safe between processes and hosts that share the store. Throws
 // Error{storage}, and Error{unavailable} if the lock is not free within five minutes.
 #pragma once
 

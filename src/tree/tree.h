@@ -1,18 +1,19 @@
-// The directory that nginx serves. Publish in the order blobs, manifest, tag: a reader then sees an image whole or not
-// at all, and a kill -9 at any point leaves at worst files that nothing leads to.
+// Images in a blob store: blobs, manifests, tags. Publish in this order: a reader then sees an image whole or not at
+// all, and a kill -9 at any point leaves at worst objects that nothing leads to.
 //
-// What is published again is renewed: see hold.h for who has to hold the tree meanwhile.
+// What is published again is touched: see tree_lock.h for who has to hold the tree meanwhile.
 //
-// Thread-safe, and safe between processes and hosts that share the directory. Throws Error{storage}.
+// Thread-safe, and safe between processes and hosts that share the store. Throws Error{storage}.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "image/digest.h"
 #include "image/media_type.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::tree {
 
@@ -22,13 +23,15 @@ struct StoredManifest {
   std::string bytes;
 };
 
+// Whatever its type and its bytes are.
+bool has_manifest(const BlobStore& store, const image::Digest& digest);
+// nullopt where there is none, and where its bytes match neither the digest nor the type that its name says.
+std::optional<StoredManifest> read_manifest(const BlobStore& store, const image::Digest& digest);
+
 class Tree {
  public:
-  explicit Tree(Layout layout) : layout_(std::move(layout)) {}
-  const Layout& layout() const { return layout_; }
-
-  // Makes the directories and proves that both can be written. Throws Error{storage} that says which cannot.
-  void prepare() const;
+  explicit Tree(std::shared_ptr<const BlobStore> store) : store_(std::move(store)) {}
+  const BlobStore& store() const { return *store_; }
 
   bool has_blob(const image::Digest& digest) const;
   // Small ones, such as configs: a copy is kept in STATE (originals.h).
@@ -41,7 +44,7 @@ class Tree {
   image::Digest publish_manifest(std::string_view bytes, image::MediaType type) const;
   // nullopt where there is none, and where its bytes match neither the digest nor the type that its name says.
   std::optional<StoredManifest> manifest(const image::Digest& digest) const;
-  // Renews a manifest that something is about to lead to. False where there is none, or its bytes are wrong.
+  // Touches a manifest that something is about to lead to. False where there is none, or its bytes are wrong.
   bool touch_manifest(const image::Digest& digest) const;
 
   // Names must have passed the reference parser.
@@ -50,7 +53,7 @@ class Tree {
   void drop_tag(std::string_view repository, std::string_view tag) const;
 
  private:
-  Layout layout_;
+  std::shared_ptr<const BlobStore> store_;
 };
 
 }  // namespace nixery::tree

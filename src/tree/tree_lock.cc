@@ -4,18 +4,20 @@ namespace nixery::tree {
 
 namespace {
 
-os::Lock lock_shared(const Layout& layout, const std::stop_token& stop) {
+using Mode = BlobStore::LockMode;
+
+LockHandle lock_shared(const BlobStore& store, const std::stop_token& stop) {
   // Released at once; a waiting collection holds it.
-  const os::Lock gate(layout.lock("gate"), stop, os::Lock::Mode::exclusive, tree_lock_limit);
-  return os::Lock(layout.lock("tree"), stop, os::Lock::Mode::shared, tree_lock_limit);
+  const auto gate = store.lock("gate", stop, Mode::exclusive, tree_lock_limit);
+  return store.lock("tree", stop, Mode::shared, tree_lock_limit);
 }
 
 }  // namespace
 
-SharedTreeLock::SharedTreeLock(const Layout& layout, const std::stop_token& stop) : lock_(lock_shared(layout, stop)) {}
+SharedTreeLock::SharedTreeLock(const BlobStore& store, const std::stop_token& stop) : lock_(lock_shared(store, stop)) {}
 
-ExclusiveTreeLock::ExclusiveTreeLock(const Layout& layout, const std::stop_token& stop)
-    : gate_(layout.lock("gate"), stop, os::Lock::Mode::exclusive, tree_lock_limit),
-      lock_(layout.lock("tree"), stop, os::Lock::Mode::exclusive, tree_lock_limit) {}
+ExclusiveTreeLock::ExclusiveTreeLock(const BlobStore& store, const std::stop_token& stop)
+    : gate_(store.lock("gate", stop, Mode::exclusive, tree_lock_limit)),
+      lock_(store.lock("tree", stop, Mode::exclusive, tree_lock_limit)) {}
 
 }  // namespace nixery::tree

@@ -1,8 +1,8 @@
 // How builds and garbage collections share the tree.
 //
 // A build that leads to what is in the tree already (a manifest to a blob, an index or a tag to a manifest) takes a
-// SharedTreeLock, touches each of these (os::touch), which fails for what a collection has removed, and publishes what
-// leads to them. A collection
+// SharedTreeLock, touches each of these (BlobStore::touch), which fails for what a collection has removed, and
+// publishes what leads to them. A collection
 //   1. lists what is in the tree, with its times;
 //   2. takes and releases an ExclusiveTreeLock: what was touched before 1 has been published by then;
 //   3. lists the manifests again, as some may have been published by then, and reads what leads to what;
@@ -10,15 +10,14 @@
 //      3): whatever a build counts on since then has been touched.
 // Times are compared for equality only, so clocks may jump and may differ between hosts that share a tree.
 //
-// Locks are files in STATE (os/lock.h); the kernel releases those of a process that dies. A waiting collection admits
-// no new builds, so it is never starved. Both are held for milliseconds to seconds: a lock that cannot be had within
-// tree_lock_limit is Error{unavailable}, as is a stop request. Thread-safe. Throws Error{storage}.
+// A lock is released when its process dies. A waiting collection admits no new builds, so it is never starved. Both are
+// held for milliseconds to seconds: a lock that cannot be had within tree_lock_limit is Error{unavailable}, as is a
+// stop request. Thread-safe. Throws Error{storage}.
 #pragma once
 
 #include <stop_token>
 
-#include "os/lock.h"
-#include "tree/layout.h"
+#include "tree/blob_store.h"
 
 namespace nixery::tree {
 
@@ -27,20 +26,20 @@ inline constexpr std::chrono::seconds tree_lock_limit{120};
 // Held by many at once. A thread must not take it twice: a collection may wait in between.
 class SharedTreeLock {
  public:
-  explicit SharedTreeLock(const Layout& layout, const std::stop_token& stop = {});
+  explicit SharedTreeLock(const BlobStore& store, const std::stop_token& stop = {});
 
  private:
-  os::Lock lock_;
+  LockHandle lock_;
 };
 
 // Held by one, while no SharedTreeLock exists. Builds wait for it.
 class ExclusiveTreeLock {
  public:
-  explicit ExclusiveTreeLock(const Layout& layout, const std::stop_token& stop = {});
+  explicit ExclusiveTreeLock(const BlobStore& store, const std::stop_token& stop = {});
 
  private:
-  os::Lock gate_;
-  os::Lock lock_;
+  LockHandle gate_;
+  LockHandle lock_;
 };
 
 }  // namespace nixery::tree

@@ -176,7 +176,7 @@ http::Response Api::failures() const {
   return answer(json::object([&](json::Writer& writer) {
     json::key(writer, "failures");
     writer.StartArray();
-    for (const tree::FailureRecord& record : tree::recent_failures(tree_.layout(), listed_at_once)) {
+    for (const tree::FailureRecord& record : tree::recent_failures(tree_.store(), listed_at_once)) {
       writer.StartObject();
       json::member(writer, "name", record.repository);
       json::member(writer, "tag", record.tag);

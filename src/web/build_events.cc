@@ -12,7 +12,6 @@
 #include "http/answers.h"
 #include "json/json.h"
 #include "os/fd.h"
-#include "os/lock.h"
 #include "pipeline/keys.h"
 #include "text/lines.h"
 #include "text/public_text.h"
@@ -83,9 +82,9 @@ Look look_at(const pipeline::Builder& builder, const tree::Tree& tree, const ref
     return look;
   }
   const std::string key = pipeline::build_key(reference);
-  if (os::Lock::is_held(tree.layout().key_lock(key))) {
+  if (tree.store().is_locked(key)) {
     look.state = State::building;
-  } else if (const auto failure = tree::read_failure(tree.layout(), key)) {
+  } else if (const auto failure = tree::read_failure(tree.store(), key)) {
     look.state = State::failed;
     look.failure = failure->failure;
     look.message = text::public_text(failure->message);
@@ -169,15 +168,12 @@ std::string build_state(const pipeline::Builder& builder, const tree::Tree& tree
   return json::object([&](json::Writer& writer) {
     write_state(writer, reference, look, true);
     if (look.state == State::building || look.state == State::failed)
-      write_lines(writer, "log", last_lines(tree.layout().log(pipeline::build_key(reference))));
+      write_lines(writer, "log", last_lines(builder.log_of(reference)));
   });
 }
 
 BuildEvents::BuildEvents(const pipeline::Builder& builder, const tree::Tree& tree, reference::Reference reference)
-    : builder_(builder),
-      tree_(tree),
-      reference_(std::move(reference)),
-      log_(tree.layout().log(pipeline::build_key(reference_))) {}
+    : builder_(builder), tree_(tree), reference_(std::move(reference)), log_(builder.log_of(reference_)) {}
 
 std::string BuildEvents::new_lines() {
   Piece piece = read_behind(log_, read_);

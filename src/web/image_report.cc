@@ -12,7 +12,6 @@
 #include "image/parse.h"
 #include "json/json.h"
 #include "layer/recipe.h"
-#include "os/file.h"
 #include "tree/referrers.h"
 
 namespace nixery::web {
@@ -26,7 +25,7 @@ constexpr const char* title_prefix = "org.opencontainers.image.";
 // nullopt also if it is damaged.
 std::optional<std::string> small_blob(const tree::Tree& tree, const image::ParsedDescriptor& blob) {
   if (blob.size > largest_document) return std::nullopt;
-  auto bytes = os::read_if_readable(tree.layout().blob(blob.digest));
+  auto bytes = tree::read_if_readable(tree.store(), tree::ObjectName::blob(blob.digest));
   return bytes && image::Digest::of(*bytes) == blob.digest ? std::move(bytes) : std::nullopt;
 }
 
@@ -130,7 +129,7 @@ void write_layers(json::Writer& writer, const tree::Tree& tree, const image::Par
   writer.StartArray();
   for (std::size_t i = 0; i < links.layers.size(); ++i) {
     const image::ParsedDescriptor& layer = links.layers[i];
-    const auto recipe = layer::read_recipe(tree.layout(), layer.digest);
+    const auto recipe = layer::read_recipe(tree.store(), layer.digest);
     writer.StartObject();
     json::member(writer, "digest", layer.digest.str());
     json::member(writer, "size", layer.size);
@@ -159,7 +158,7 @@ struct Attached {
 
 std::vector<Attached> attached_to(const tree::Tree& tree, const image::Digest& subject) {
   std::vector<Attached> all;
-  for (image::Descriptor& descriptor : tree::referrers_of(tree.layout(), subject)) {
+  for (image::Descriptor& descriptor : tree::referrers_of(tree.store(), subject)) {
     std::optional<image::ParsedDescriptor> document;
     try {
       if (const auto stored = tree.manifest(descriptor.digest))

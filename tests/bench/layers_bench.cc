@@ -16,6 +16,7 @@
 #include "error.h"
 #include "layer/nar.h"
 #include "layer/writer.h"
+#include "tree/directory_store.h"
 
 namespace {
 
@@ -49,7 +50,8 @@ int run(int count, char** arguments) {
   const auto encoding = layer::Encoding::parse(arguments[3]);
   if (!encoding) throw Error(Failure::bad_config, fmt::format("no such encoding: {}", arguments[3]));
   const std::vector<store::PathInfo> paths = paths_below(root);
-  layer::Writer writer({state / "tree", state / "state"}, {static_cast<unsigned>(std::atoi(arguments[4])), root});
+  const tree::DirectoryStore store(state / "tree", state / "state");
+  layer::Writer writer(store, {static_cast<unsigned>(std::atoi(arguments[4])), root});
 
   for (int i = 5; i < count; ++i) {
     std::vector<layer::Contents> layers(

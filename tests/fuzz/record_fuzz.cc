@@ -4,14 +4,15 @@
 #include <fstream>
 
 #include "check.h"
+#include "tree/directory_store.h"
 
 using namespace nixery;
 using fuzz::require;
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const std::filesystem::path directory = fuzz::scratch_directory();
-  static const tree::Layout layout{directory / "tree", directory / "state"};
-  const auto place = layout.record("shell/git", "latest");
+  static const tree::DirectoryStore store(directory / "tree", directory / "state");
+  const auto place = store.layout().record("shell/git", "latest");
   std::filesystem::create_directories(place.parent_path());
   std::ofstream(place, std::ios::binary) << fuzz::text_of(data, size);
 
@@ -20,9 +21,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
             record.repository + ":" + record.tag);
     require(image::Digest::parse(record.manifest).has_value(), "a record has a manifest", record.manifest);
   };
-  const auto read = tree::read_record(layout, "shell/git", "latest");
+  const auto read = tree::read_record(store, "shell/git", "latest");
   std::size_t visited = 0;
-  tree::for_each_record(layout, [&](const tree::TagRecord& record) {
+  tree::for_each_record(store, [&](const tree::TagRecord& record) {
     check(record);
     ++visited;
   });
@@ -33,8 +34,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // Writing syncs to the disk and is slow: occasional checks suffice.
   static unsigned count = 0;
   if (count++ % 64 != 0) return 0;
-  tree::write_record(layout, *read);
-  const auto again = tree::read_record(layout, "shell/git", "latest");
+  tree::write_record(store, *read);
+  const auto again = tree::read_record(store, "shell/git", "latest");
   require(
       again && again->revision == read->revision && again->moving == read->moving && again->manifest == read->manifest,
       "a record is unchanged after writing and reading");

@@ -10,6 +10,7 @@
 #include "layer/index.h"
 #include "routes.h"
 #include "text/encoding.h"
+#include "tree/directory_store.h"
 
 using namespace nixery;
 using fuzz::require;
@@ -29,9 +30,9 @@ struct NoSource : nix::Source {
 // The tree has git:latest, a blob, and the recipe of a missing blob.
 struct House {
   const std::filesystem::path directory = fuzz::scratch_directory();
-  const tree::Tree tree{{directory / "tree", directory / "state"}};
+  const tree::Tree tree{std::make_shared<tree::DirectoryStore>(directory / "tree", directory / "state")};
   NoSource source;
-  layer::Writer writer{prepared().layout()};
+  layer::Writer writer{prepared().store()};
   metrics::Metrics metrics;
   const pipeline::ImagePipeline pipeline{{}, tree, source, writer, metrics};
   pipeline::DeclaredSet declared{{}};
@@ -40,10 +41,10 @@ struct House {
     tree.publish_tag("git", "latest", tree.publish_manifest("{}", image::MediaType::oci_manifest));
     tree.publish_blob("a blob");
     layer::Recipe gone{layer::format_version, {}, image::Digest::of(""), 100, image::Digest::of(""), 2048, {}, {}, {}};
-    layer::remember(tree.layout(), gone);
+    layer::remember(tree.store(), gone);
   }
   const tree::Tree& prepared() const {
-    tree.prepare();
+    tree.store().prepare();
     return tree;
   }
 };

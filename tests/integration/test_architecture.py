@@ -55,3 +55,8 @@ def test_the_table_allows_no_include_that_does_not_exist():
             continue
         for named in re.findall(r"\w+", re.sub(r"\(.*?\)", "", knows)):
             assert any((component, named) in seen for component in components), (components, named)
+
+
+def test_path_names_of_the_store_are_private_to_tree():
+    private = re.compile(r'#include "tree/(layout|directory_walk)\.h"')
+    assert [str(file) for file in SOURCES.rglob("*.*") if file.parent.name != "tree" and private.search(file.read_text())] == []

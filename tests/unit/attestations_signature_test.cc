@@ -158,7 +158,7 @@ TEST_CASE("an image that several workers publish again at the same time keeps it
   test::Images images;
   const auto subject = images.add("tool", {"layer"});
   const auto tag = "sha256-" + subject.hex() + ".sig";
-  const auto signatures = [&] { return tree::referrers_of(images.tree.layout(), subject); };
+  const auto signatures = [&] { return tree::referrers_of(images.tree.store(), subject); };
   const auto key = new_key();
   const auto sign = [&] { pipeline::attach_signatures(images.tree, key, "registry.example.org", "tool", subject); };
   {
@@ -175,7 +175,7 @@ TEST_CASE("an image that several workers publish again at the same time keeps it
     images.tree.drop_tag("tool", tag);
   }
   SUBCASE("also without its referrer") {
-    std::filesystem::remove_all(tree::referrers_dir(images.tree.layout(), subject));
+    std::filesystem::remove_all(images.layout.referrers_dir(subject));
   }
   sign();
   CHECK(signatures().size() == 1);

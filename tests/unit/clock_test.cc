@@ -34,12 +34,11 @@ void write_use(const fs::path& log, const image::Digest& manifest, int hours_ago
 
 // As if that many hours passed.
 void wait(Images& images, int hours) {
-  const auto& layout = images.tree.layout();
   images.age(hours);
-  auto last = *maintenance::last_run(layout);
+  auto last = *maintenance::last_run(images.tree.store());
   last.time -= std::chrono::hours(hours);
   last.since_boot -= std::chrono::hours(hours);
-  maintenance::remember(layout, last);
+  maintenance::remember(images.tree.store(), last);
 }
 
 }  // namespace
@@ -50,16 +49,16 @@ TEST_CASE("a clock jump makes nothing old at once") {
   images.collect({});
   images.age(24 * 400);
   os::write_file(
-      images.tree.layout().state / "collected",
+      images.layout.state / "collected",
       std::to_string(std::chrono::floor<std::chrono::seconds>(hours_ago(24 * 399)).time_since_epoch().count()));
   for (int i = 0; i < 2; ++i) {
     CHECK(images.collect(older_than(24h)).clock_jumped);
     CHECK(images.has(image));
   }
-  auto last = *maintenance::last_run(images.tree.layout());
+  auto last = *maintenance::last_run(images.tree.store());
   last.time -= 25h;
   last.since_boot -= 25h;
-  maintenance::remember(images.tree.layout(), last);
+  maintenance::remember(images.tree.store(), last);
   CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
   CHECK_FALSE(images.has(image));
 }
@@ -128,23 +127,23 @@ TEST_CASE("elapsed time is believed, a changed clock is not") {
 
 TEST_CASE("collections far apart collect") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   const auto image = images.add("image", {"layer"});
   images.collect({});
   images.age(24 * 400);
-  auto last = *maintenance::last_run(layout);
+  auto last = *maintenance::last_run(images.tree.store());
   CHECK(last.boot == maintenance::this_run().boot);
   CHECK(last.believed);
   last.time -= 24h * 30;
   SUBCASE("while the machine kept running") {
     last.since_boot -= 24h * 30;
-    maintenance::remember(layout, last);
+    maintenance::remember(images.tree.store(), last);
     CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
     CHECK_FALSE(images.has(image));
   }
   SUBCASE("after a reboot, with pulls in between") {
     last.boot = "another";
-    maintenance::remember(layout, last);
+    maintenance::remember(images.tree.store(), last);
     const fs::path log = images.dir.path() / "use.log";
     std::ofstream lines(log);
     for (int days = 28; days > 0; days -= 7) {
@@ -153,19 +152,20 @@ TEST_CASE("collections far apart collect") {
       lines << time.count() << ".123 " << digest.str() << "\n";
     }
     lines.close();
-    CHECK_FALSE(maintenance::collect(layout, older_than(24h), log, maintenance::Mode::real).clock_jumped);
+    CHECK_FALSE(maintenance::collect(images.tree.store(), layout.local(), older_than(24h), log, maintenance::Mode::real)
+                    .clock_jumped);
     CHECK_FALSE(images.has(image));
   }
   SUBCASE("without evidence, at the second run") {
     last.boot = "another";
-    maintenance::remember(layout, last);
+    maintenance::remember(images.tree.store(), last);
     CHECK(images.collect(older_than(24h)).clock_jumped);
     CHECK(images.has(image));
-    last = *maintenance::last_run(layout);
+    last = *maintenance::last_run(images.tree.store());
     CHECK_FALSE(last.believed);
     last.time -= 24h * 30;
     last.boot = "third";
-    maintenance::remember(layout, last);
+    maintenance::remember(images.tree.store(), last);
     CHECK_FALSE(images.collect(older_than(24h)).clock_jumped);
     CHECK_FALSE(images.has(image));
   }
@@ -173,27 +173,27 @@ TEST_CASE("collections far apart collect") {
 
 TEST_CASE("the next collection is due even if processes restart all the time") {
   Images images;
-  const auto& layout = images.tree.layout();
-  CHECK(maintenance::until_next_run(layout, 24h) == 24h);  // counts from now
-  auto first = maintenance::last_run(layout);
+  const auto& layout = images.layout;
+  CHECK(maintenance::until_next_run(images.tree.store(), 24h) == 24h);  // counts from now
+  auto first = maintenance::last_run(images.tree.store());
   REQUIRE(first);
   first->time -= 10h;
-  maintenance::remember(layout, *first);
-  const auto left = maintenance::until_next_run(layout, 24h);
+  maintenance::remember(images.tree.store(), *first);
+  const auto left = maintenance::until_next_run(images.tree.store(), 24h);
   CHECK(left <= 14h);
   CHECK(left > 13h);
   first->time -= 20h;
-  maintenance::remember(layout, *first);
-  CHECK(maintenance::until_next_run(layout, 24h) == 0s);
+  maintenance::remember(images.tree.store(), *first);
+  CHECK(maintenance::until_next_run(images.tree.store(), 24h) == 0s);
   first->time += 24h * 365;
-  maintenance::remember(layout, *first);
-  CHECK(maintenance::until_next_run(layout, 24h) == 24h);
-  first = maintenance::last_run(layout);
+  maintenance::remember(images.tree.store(), *first);
+  CHECK(maintenance::until_next_run(images.tree.store(), 24h) == 24h);
+  first = maintenance::last_run(images.tree.store());
   CHECK(first->time <= hours_ago(0));  // so that it need not wait for a year
   CHECK_FALSE(first->believed);
   os::write_file(layout.state / "collected", "torn");
-  CHECK(maintenance::until_next_run(layout, 24h) == 24h);
-  CHECK(maintenance::last_run(layout));
+  CHECK(maintenance::until_next_run(images.tree.store(), 24h) == 24h);
+  CHECK(maintenance::last_run(images.tree.store()));
 }
 
 TEST_CASE("an image that was built in the future is young when it is first seen, and grows old") {
@@ -207,7 +207,7 @@ TEST_CASE("an image that was built in the future is young when it is first seen,
     CHECK(images.collect(policy).images.empty());
   }
   for (const auto& digest : {present, future}) {
-    const auto file = images.tree.layout().manifest(digest, image::MediaType::oci_manifest);
+    const auto file = images.layout.manifest(digest, image::MediaType::oci_manifest);
     CHECK(os::status_of(file)->modified <= hours_ago(0));
   }
   wait(images, 48);
@@ -228,7 +228,7 @@ TEST_CASE("a dry run changes no time in the future") {
   const auto image = images.add("image", {"layer"});
   images.collect({});
   images.age(-year);
-  const auto file = images.tree.layout().manifest(image, image::MediaType::oci_manifest);
+  const auto file = images.layout.manifest(image, image::MediaType::oci_manifest);
   const auto before = os::status_of(file)->modified;
   images.collect(older_than(24h), maintenance::Mode::dry_run);
   CHECK(os::status_of(file)->modified == before);
@@ -236,20 +236,22 @@ TEST_CASE("a dry run changes no time in the future") {
 
 TEST_CASE("a pull in the future counts as one of the first collection that sees it") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   const auto image = images.add("image", {"layer"});
   const fs::path log = images.dir.path() / "use.log";
-  const auto collect = [&] { return maintenance::collect(layout, older_than(24h), log, maintenance::Mode::real); };
+  const auto collect = [&] {
+    return maintenance::collect(images.tree.store(), layout.local(), older_than(24h), log, maintenance::Mode::real);
+  };
   collect();
   write_use(log, image, -year);
-  maintenance::record_uses(layout, log);  // like a worker, which does not judge its clock
-  CHECK(maintenance::LastUse(layout).of(image) > hours_ago(-year + day));
+  maintenance::record_uses(images.tree.store(), log);  // like a worker, which does not judge its clock
+  CHECK(maintenance::LastUse(images.tree.store()).of(image) > hours_ago(-year + day));
   images.age(48);
   CHECK(collect().images.empty());
-  CHECK(maintenance::LastUse(layout).of(image) <= hours_ago(0));
+  CHECK(maintenance::LastUse(images.tree.store()).of(image) <= hours_ago(0));
   CHECK(images.has(image));
   fs::remove(log);
-  maintenance::LastUse uses(layout);
+  maintenance::LastUse uses(images.tree.store());
   uses.reset_future(hours_ago(48));  // as if that had been two days ago
   uses.save();
   images.age(48);
@@ -261,24 +263,24 @@ TEST_CASE("a use with an impossible time is ignored") {
   const auto image = images.add("image", {"layer"});
   const fs::path log = images.dir.path() / "use.log";
   std::ofstream(log) << "9223372036854775807.123 " << image.str() << "\n-5 " << image.str() << "\n";
-  maintenance::LastUse uses(images.tree.layout());
+  maintenance::LastUse uses(images.tree.store());
   uses.read_log(log);
   CHECK(uses.of(image) == os::Time{});
 }
 
 TEST_CASE("a collection with a wrong clock resets no times and removes nothing by age") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   const auto image = images.add("image", {"layer"});
   const std::string key(64, 'a');
-  for (const fs::path& file : {layout.log(key), layout.incoming() / ".tmp-1-2-3",
-                               layout.sources() / "channel" / std::string(40, 'c') / "source/default.nix"}) {
+  for (const fs::path& file : {layout.local().log(key), layout.incoming() / ".tmp-1-2-3",
+                               layout.local().sources() / "channel" / std::string(40, 'c') / "source/default.nix"}) {
     os::make_directories(file.parent_path());
     os::write_file(file, "x");
   }
   images.collect({});
   const auto file = layout.manifest(image, image::MediaType::oci_manifest);
-  auto last = *maintenance::last_run(layout);
+  auto last = *maintenance::last_run(images.tree.store());
   SUBCASE("a year back") {
     images.age(-year);
     last.time += std::chrono::hours(year);
@@ -287,7 +289,7 @@ TEST_CASE("a collection with a wrong clock resets no times and removes nothing b
     images.age(year);
     last.time -= std::chrono::hours(year);
   }
-  maintenance::remember(layout, last);
+  maintenance::remember(images.tree.store(), last);
   const auto before = os::status_of(file)->modified;
   const auto done = images.collect(older_than(24h));
   CHECK(done.clock_jumped);
@@ -298,8 +300,8 @@ TEST_CASE("a collection with a wrong clock resets no times and removes nothing b
 
 TEST_CASE("files in STATE with future times are removed when they have existed for long") {
   Images images;
-  const auto& layout = images.tree.layout();
-  const std::vector<fs::path> files{layout.log(std::string(64, 'a')), layout.incoming() / ".tmp-1-2-3",
+  const auto& layout = images.layout;
+  const std::vector<fs::path> files{layout.local().log(std::string(64, 'a')), layout.incoming() / ".tmp-1-2-3",
                                     layout.state / "attributes" / std::string(64, 'b'),
                                     layout.tag("team/gone", ".tmp-1-2-3")};
   for (const fs::path& file : files) {

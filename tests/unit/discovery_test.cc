@@ -6,6 +6,7 @@
 #include <functional>
 #include <thread>
 
+#include "directory_tree.h"
 #include "error.h"
 #include "http/answers.h"
 #include "json/json.h"
@@ -25,9 +26,10 @@ using Names = std::vector<std::string>;
 // A tree with one manifest as the target of all tags.
 struct Shelf {
   const test::TemporaryDirectory dir;
-  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
   const image::Digest manifest = [this] {
-    tree.prepare();
+    tree.store().prepare();
     return tree.publish_manifest("{}", image::MediaType::oci_manifest);
   }();
 
@@ -109,17 +111,17 @@ const std::string empty_index =
 
 TEST_CASE("tags and repositories are listed in the order of their bytes") {
   const Shelf shelf;
-  CHECK(tree::repositories(shelf.tree.layout()).empty());
-  CHECK(tree::tags(shelf.tree.layout(), "never/built").empty());
+  CHECK(tree::repositories(shelf.tree.store()).empty());
+  CHECK(tree::tags(shelf.tree.store(), "never/built").empty());
   for (const char* tag : {"b", "a", "B", "_x", "10", "9", "a.b", "a-b"}) shelf.tag("git", tag);
-  CHECK(tree::tags(shelf.tree.layout(), "git") == Names{"10", "9", "B", "_x", "a", "a-b", "a.b", "b"});
+  CHECK(tree::tags(shelf.tree.store(), "git") == Names{"10", "9", "B", "_x", "a", "a-b", "a.b", "b"});
   for (const char* name : {"a/b", "a", "a-b", "a.b", "a/b/c", "tags", "a0"}) shelf.tag(name, "latest");
-  CHECK(tree::repositories(shelf.tree.layout()) == Names{"a", "a-b", "a.b", "a/b", "a/b/c", "a0", "git", "tags"});
+  CHECK(tree::repositories(shelf.tree.store()) == Names{"a", "a-b", "a.b", "a/b", "a/b/c", "a0", "git", "tags"});
 }
 
 TEST_CASE("only well-formed links to existing manifests are listed") {
   const Shelf shelf;
-  const tree::Layout& layout = shelf.tree.layout();
+  const tree::Layout& layout = shelf.layout;
   shelf.tag("git", "latest");
   const fs::path tags = layout.tag("git", "x").parent_path();
   const auto hex = shelf.manifest.hex();
@@ -130,14 +132,14 @@ TEST_CASE("only well-formed links to existing manifests are listed") {
   fs::create_symlink("../../../manifests/sha256/" + hex, tags / "no tag");
   os::write_file(tags / "file", "");
   fs::create_directory(tags / "directory");
-  CHECK(tree::tags(layout, "git") == Names{"latest"});
+  CHECK(tree::tags(shelf.tree.store(), "git") == Names{"latest"});
 
   fs::create_directory_symlink("git", layout.tree / "tags/link");
   fs::create_directory_symlink("..", layout.tree / "tags/git/round");
   shelf.tag("Capitals", "latest");
   shelf.tag("dropped", "latest");
   shelf.tree.drop_tag("dropped", "latest");
-  CHECK(tree::repositories(layout) == Names{"git"});
+  CHECK(tree::repositories(shelf.tree.store()) == Names{"git"});
 }
 
 TEST_CASE("listing works while tags are added and removed") {
@@ -148,13 +150,13 @@ TEST_CASE("listing works while tags are added and removed") {
       shelf.tag("stays", "moving");
       shelf.tag("goes/deep", "latest");
       shelf.tree.drop_tag("stays", "moving");
-      fs::remove_all(shelf.tree.layout().tree / "tags/goes");
+      fs::remove_all(shelf.layout.tree / "tags/goes");
     }
   });
   for (int i = 0; i < 300; ++i) {
-    const auto repositories = tree::repositories(shelf.tree.layout());
+    const auto repositories = tree::repositories(shelf.tree.store());
     CHECK(std::count(repositories.begin(), repositories.end(), "stays") == 1);
-    const auto tags = tree::tags(shelf.tree.layout(), "stays");
+    const auto tags = tree::tags(shelf.tree.store(), "stays");
     CHECK(std::count(tags.begin(), tags.end(), "latest") == 1);
   }
 }
@@ -208,7 +210,7 @@ TEST_CASE("the catalog lists what has been built") {
   const Shelf shelf;
   const auto list = [&](std::string_view query) {
     return answer([&] {
-      const Names all = tree::repositories(shelf.tree.layout());
+      const Names all = tree::repositories(shelf.tree.store());
       return registry_api::catalog_page(&all, query);
     });
   };
@@ -225,7 +227,7 @@ TEST_CASE("the catalog lists what has been built") {
 TEST_CASE("concatenated pages are the whole list") {
   const Shelf shelf;
   for (int i = 0; i < 97; ++i) shelf.tag("git", "t" + std::to_string(i));
-  const auto all = tree::tags(shelf.tree.layout(), "git");
+  const auto all = tree::tags(shelf.tree.store(), "git");
   for (const char* n : {"1", "10", "96", "97", "98"}) {
     Names seen;
     std::string query = std::string("n=") + n;
@@ -272,7 +274,7 @@ TEST_CASE("referrers are listed by type, then digest, and filtered by type") {
   std::sort(a.begin(), a.end());
   CHECK(digests_in(list("")) == Names{a[0], a[1], spdx.digest.str()});
   CHECK(header_of(list(""), "OCI-Filters-Applied").empty());
-  CHECK(os::read_if_exists(tree::referrers_index_file(shelf.tree.layout(), shelf.manifest)) == list("").body);
+  CHECK(os::read_if_exists(shelf.layout.referrers_index(shelf.manifest)) == list("").body);
 
   for (const char* query : {"artifactType=application/spdx+json", "ns=x&artifactType=application%2Fspdx%2Bjson"}) {
     CHECK(digests_in(list(query)) == Names{spdx.digest.str()});
@@ -293,17 +295,17 @@ TEST_CASE("referrers are listed by type, then digest, and filtered by type") {
 TEST_CASE("publishing a referrer again changes nothing; torn descriptors are ignored") {
   const Shelf shelf;
   const auto referrer = shelf.publish_referrer_of(shelf.manifest, "sbom", "application/spdx+json");
-  const fs::path index = tree::referrers_index_file(shelf.tree.layout(), shelf.manifest);
+  const fs::path index = shelf.layout.referrers_index(shelf.manifest);
   fs::last_write_time(index, fs::last_write_time(index) - std::chrono::hours(1));
   const auto before = fs::last_write_time(index);
-  const auto files = shelf.files(shelf.tree.layout().tree);
+  const auto files = shelf.files(shelf.layout.tree);
   tree::publish_referrers(shelf.tree, shelf.manifest, {{referrer}});
   CHECK(fs::last_write_time(index) == before);
-  CHECK(shelf.files(shelf.tree.layout().tree) == files);
+  CHECK(shelf.files(shelf.layout.tree) == files);
 
   const auto other = *image::Digest::parse_hex(std::string(64, 'f'));
-  os::write_file(tree::referrer_file(shelf.tree.layout(), shelf.manifest, other), R"({"mediaType":)");
-  CHECK(tree::referrers_of(shelf.tree.layout(), shelf.manifest).size() == 1);
+  os::write_file(shelf.layout.referrer(shelf.manifest, other), R"({"mediaType":)");
+  CHECK(tree::referrers_of(shelf.tree.store(), shelf.manifest).size() == 1);
 }
 
 TEST_CASE("referrers published at the same time are all in the list") {
@@ -314,7 +316,7 @@ TEST_CASE("referrers published at the same time are all in the list") {
       threads.emplace_back(
           [&shelf, i] { shelf.publish_referrer_of(shelf.manifest, "r" + std::to_string(i), "application/a"); });
   }
-  const auto index = os::read_if_exists(tree::referrers_index_file(shelf.tree.layout(), shelf.manifest));
+  const auto index = os::read_if_exists(shelf.layout.referrers_index(shelf.manifest));
   CHECK(json::parse(*index, "index")["manifests"].Size() == 8);
 }
 
@@ -336,7 +338,7 @@ TEST_CASE("an export has exactly what the images refer to") {
   const fs::path copy = shelf.dir.path() / "copy";
 
   const Names wanted = [&] {
-    Names names = shelf.files(shelf.tree.layout().tree);
+    Names names = shelf.files(shelf.layout.tree);
     std::erase_if(names, [&](const std::string& name) {
       const bool of_git = name.find("curl") == name.npos && name.find(curl.hex()) == name.npos &&
                           name.find(shelf.manifest.hex()) == name.npos;
@@ -356,10 +358,11 @@ TEST_CASE("an export has exactly what the images refer to") {
   CHECK(exported.added_bytes == exported.bytes);
   CHECK_FALSE(fs::exists(copy / "incoming"));
 
-  const tree::Tree copied(tree::Layout{copy, {}});
+  const tree::Layout copied_layout{copy, {}};
+  const tree::Tree copied = test::tree_at(copied_layout);
   CHECK(copied.manifest(*copied.digest_of_tag("git", "latest"))->digest == git);
   CHECK(registry_api::referrers_list(shelf.tree, git.str(), "").body ==
-        os::read_if_exists(tree::referrers_index_file(copied.layout(), git)));
+        os::read_if_exists(copied_layout.referrers_index(git)));
   CHECK(copied.has_blob(image::Digest::of("sbom")));
 
   CHECK(pipeline::export_tree(shelf.tree, references, copy).added_bytes == 0);
@@ -374,13 +377,14 @@ TEST_CASE("an export copies the members of an index and fixes a truncated blob")
           member.str() + R"("}]})",
       image::MediaType::oci_index);
   shelf.tree.publish_tag("git", "latest", index);
-  const tree::Tree copied(tree::Layout{shelf.dir.path() / "copy", {}});
+  const tree::Layout copied_layout{shelf.dir.path() / "copy", {}};
+  const tree::Tree copied = test::tree_at(copied_layout);
   const auto layer = image::Digest::of("layer");
-  os::write_file(copied.layout().blob(layer), "lay");
-  pipeline::export_tree(shelf.tree, std::vector{reference::parse("git")}, copied.layout().tree);
+  os::write_file(copied_layout.blob(layer), "lay");
+  pipeline::export_tree(shelf.tree, std::vector{reference::parse("git")}, copied_layout.tree);
   CHECK(copied.manifest(index));
   CHECK(copied.manifest(member));
-  CHECK(os::read_if_exists(copied.layout().blob(layer)) == "layer");
+  CHECK(os::read_if_exists(copied_layout.blob(layer)) == "layer");
 }
 
 TEST_CASE("an export of a missing image writes nothing and names what to build") {
@@ -397,11 +401,11 @@ TEST_CASE("an export of a missing image writes nothing and names what to build")
   shelf.tree.publish_tag("whole", "latest", shelf.publish_image("whole"));
   CHECK(complaint("git:v1") == "git:v1 is not in the tree: run `nixery build git:v1` first");
   shelf.tree.publish_tag("torn", "latest", shelf.publish_image("torn"));
-  fs::remove(shelf.tree.layout().blob(image::Digest::of("torn")));
+  fs::remove(shelf.layout.blob(image::Digest::of("torn")));
   CHECK(complaint("torn").starts_with("the blob sha256:"));
   CHECK(complaint("torn").ends_with("of torn:latest is not in the tree: run `nixery build torn:latest` first"));
   shelf.tag("evicted", "latest");
-  fs::remove_all(shelf.tree.layout().manifest_dir(shelf.manifest));
+  fs::remove_all(shelf.layout.manifest_dir(shelf.manifest));
   CHECK(complaint("evicted").starts_with("the manifest sha256:"));
   CHECK_FALSE(fs::exists(copy));
 }

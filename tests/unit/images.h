@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "directory_tree.h"
 #include "image/manifest.h"
 #include "maintenance/collect.h"
+#include "maintenance/verify.h"
 #include "os/file.h"
 #include "temporary_directory.h"
 #include "tree/records.h"
@@ -29,11 +31,11 @@ inline os::Time hours_ago(int hours) {
 // A tree of small images whose files' times can be set back.
 class Images {
  public:
-  Images() { tree.prepare(); }
+  Images() { tree.store().prepare(); }
 
   image::Digest add(const std::string& name, const std::vector<std::string>& layers) {
     const auto digest = manifest_of(layers, {});
-    tree::write_record(tree.layout(), {name, "latest", "r", false, digest.str()});
+    tree::write_record(tree.store(), {name, "latest", "r", false, digest.str()});
     tree.publish_tag(name, "latest", digest);
     return digest;
   }
@@ -58,7 +60,7 @@ class Images {
   // Of layers no copy is kept.
   image::Digest publish_layer(const std::string& layer) {
     const auto digest = tree.publish_blob(layer);
-    fs::remove(tree.layout().original(digest));
+    fs::remove(layout.original(digest));
     return digest;
   }
 
@@ -67,7 +69,7 @@ class Images {
     for (const auto& member : members)
       index.manifests.push_back({image::MediaType::oci_manifest, member, tree.manifest(member)->bytes.size(), {}, {}});
     const auto digest = tree.publish_manifest(image::to_json(index), image::MediaType::oci_index);
-    tree::write_record(tree.layout(), {name, "latest", "r", false, digest.str()});
+    tree::write_record(tree.store(), {name, "latest", "r", false, digest.str()});
     tree.publish_tag(name, "latest", digest);
     return digest;
   }
@@ -98,14 +100,19 @@ class Images {
 
   maintenance::Collection collect(const maintenance::Policy& policy,
                                   maintenance::Mode mode = maintenance::Mode::real) const {
-    return maintenance::collect(tree.layout(), policy, {}, mode);
+    return maintenance::collect(tree.store(), layout.local(), policy, {}, mode);
   }
   bool has(const image::Digest& manifest) const { return tree.manifest(manifest).has_value(); }
   bool has_layer(const std::string& bytes) const { return tree.has_blob(image::Digest::of(bytes)); }
 
   const TemporaryDirectory dir;
-  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
 };
+
+inline maintenance::Verification verify(const tree::Layout& layout, const maintenance::VerifyOptions& options) {
+  return maintenance::verify(std::make_shared<tree::DirectoryStore>(layout.tree, layout.state), options);
+}
 
 inline maintenance::Policy older_than(std::chrono::seconds age) {
   maintenance::Policy policy;

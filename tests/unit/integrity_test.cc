@@ -4,6 +4,7 @@
 #include <fstream>
 #include <functional>
 
+#include "directory_tree.h"
 #include "image/manifest.h"
 #include "layer_test_store.h"
 #include "os/file.h"
@@ -66,14 +67,15 @@ TEST_CASE("a record that an earlier version wrote has no checksum, and says so")
 TEST_CASE("a tag's record with a flipped bit is its old self or is damaged") {
   const test::TemporaryDirectory dir;
   const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
   const tree::TagRecord record{"shell/git",   "latest", "r17", true, image::Digest::of("m").str(),
                                "nixos-23.11", "",       "key"};
-  tree::write_record(layout, record);
+  tree::write_record(tree.store(), record);
   std::size_t damaged = 0;
   for_each_flipped_bit(layout.record("shell/git", "latest"), [&](std::size_t bit) {
-    const auto read = tree::read_record(layout, "shell/git", "latest");
+    const auto read = tree::read_record(tree.store(), "shell/git", "latest");
     std::size_t named = 0;
-    tree::for_each_damaged_record(layout, [&](std::string_view repository, std::string_view tag) {
+    tree::for_each_damaged_record(tree.store(), [&](std::string_view repository, std::string_view tag) {
       CHECK(repository == "shell/git");
       CHECK(tag == "latest");
       ++named;
@@ -88,42 +90,44 @@ TEST_CASE("a tag's record with a flipped bit is its old self or is damaged") {
     CHECK_MESSAGE(read->settings == record.settings, bit);
   });
   CHECK(damaged > 1000);
-  CHECK(tree::read_record(layout, "shell/git", "latest"));
+  CHECK(tree::read_record(tree.store(), "shell/git", "latest"));
 }
 
 TEST_CASE("a tag's record without a checksum is read, if it is whole") {
   const test::TemporaryDirectory dir;
   const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
   const fs::path file = layout.record("git", "latest");
   fs::create_directories(file.parent_path());
   const std::string manifest = image::Digest::of("m").str();
   overwrite(file, R"({"repository":"git","tag":"latest","revision":"r","moving":true,"manifest":")" + manifest + "\"}");
-  const auto read = tree::read_record(layout, "git", "latest");
+  const auto read = tree::read_record(tree.store(), "git", "latest");
   REQUIRE(read);
   CHECK(read->moving);
   overwrite(file, R"({"repository":"git","tag":"latest","revision":"r","mouing":true,"manifest":")" + manifest + "\"}");
-  CHECK_FALSE(tree::read_record(layout, "git", "latest"));  // it would never be refreshed
+  CHECK_FALSE(tree::read_record(tree.store(), "git", "latest"));  // it would never be refreshed
 }
 
 TEST_CASE("a small blob that was lost is restored from its copy, or not at all") {
   const test::TemporaryDirectory dir;
-  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
   const std::string config = R"({"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":[]}})";
   const auto digest = tree.publish_blob(config);
-  const auto lose = [&] { fs::remove(tree.layout().blob(digest)); };
+  const auto lose = [&] { fs::remove(layout.blob(digest)); };
   lose();
   CHECK(tree.can_restore_blob(digest));
   CHECK(tree.restore_blob(digest));
-  CHECK(read_file(tree.layout().blob(digest)) == config);
+  CHECK(read_file(layout.blob(digest)) == config);
   CHECK_FALSE(tree.restore_blob(image::Digest::of("never published")));
 
-  for_each_flipped_bit(tree.layout().original(digest), [&](std::size_t bit) {
+  for_each_flipped_bit(layout.original(digest), [&](std::size_t bit) {
     lose();
     const bool restored = tree.restore_blob(digest);
     CHECK_MESSAGE(restored == tree.has_blob(digest), bit);
-    if (restored) CHECK_MESSAGE(read_file(tree.layout().blob(digest)) == config, bit);
+    if (restored) CHECK_MESSAGE(read_file(layout.blob(digest)) == config, bit);
   });
-  overwrite(tree.layout().original(digest), "");
+  overwrite(layout.original(digest), "");
   tree.publish_blob(config);  // writes the copy again
   lose();
   CHECK(tree.restore_blob(digest));
@@ -131,10 +135,11 @@ TEST_CASE("a small blob that was lost is restored from its copy, or not at all")
 
 TEST_CASE("a blob is a file of its own: neither a directory nor what a link leads to") {
   const test::TemporaryDirectory dir;
-  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
   const auto digest = tree.publish_blob("bytes");
   CHECK(tree.has_blob(digest));
-  const fs::path file = tree.layout().blob(digest);
+  const fs::path file = layout.blob(digest);
   fs::rename(file, dir.path() / "elsewhere");
   fs::create_symlink(dir.path() / "elsewhere", file);
   CHECK_FALSE(tree.has_blob(digest));
@@ -145,11 +150,12 @@ TEST_CASE("a blob is a file of its own: neither a directory nor what a link lead
 
 TEST_CASE("a manifest under the name of another type is none, and makes room for the right one") {
   const test::TemporaryDirectory dir;
-  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
   const std::string bytes = image::to_json(image::Index{image::Format::oci, {}, {}});
   const auto digest = tree.publish_manifest(bytes, image::MediaType::oci_index);
-  const fs::path right = tree.layout().manifest(digest, image::MediaType::oci_index);
-  const fs::path wrong = tree.layout().manifest(digest, image::MediaType::docker_manifest_list);
+  const fs::path right = layout.manifest(digest, image::MediaType::oci_index);
+  const fs::path wrong = layout.manifest(digest, image::MediaType::docker_manifest_list);
   fs::rename(right, wrong);
   CHECK_FALSE(tree.manifest(digest));
   CHECK_FALSE(tree.touch_manifest(digest));

@@ -59,7 +59,8 @@ struct Image {
     contents[0].paths = {&script, &nasty};
     contents[1].entries = {Entry::directory("bin"), Entry::symlink("bin/sh", script.path.str()),
                            Entry::directory("tmp", 01777)};
-    Writer writer(layout, {2, store.root()});
+    const tree::DirectoryStore blobs(layout.tree, layout.state);
+    Writer writer(blobs, {2, store.root()});
     layers = writer.write(contents, encoding).layers;
   }
 
@@ -164,7 +165,8 @@ TEST_CASE("GNU tar reads a sparse file of more than 8 GiB, and the file after it
   const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
   Contents contents;
   contents.paths = {&info};
-  Writer writer(layout, {0, store.root()});
+  const tree::DirectoryStore blobs(layout.tree, layout.state);
+  Writer writer(blobs, {0, store.root()});
   const auto encoding = *Encoding::parse("zstd-fast");  // gzip takes a minute for so many zeros
   const LayerBlob blob = writer.write({contents}, encoding).layers.front();
   CHECK(blob.tar_size > static_cast<std::uint64_t>(size));

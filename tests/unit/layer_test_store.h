@@ -24,7 +24,7 @@
 #include "layer/writer.h"
 #include "store/closure.h"
 #include "temporary_directory.h"
-#include "tree/layout.h"
+#include "tree/directory_store.h"
 
 namespace nixery::test {
 

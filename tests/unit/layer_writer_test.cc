@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <map>
 #include <system_error>
 #include <thread>
 
@@ -40,6 +41,11 @@ class Fixture {
   tree::Layout layout(const std::string& name) const {
     return {dir.path() / name / "tree", dir.path() / name / "state"};
   }
+  // Lives as long as this does.
+  const tree::BlobStore& blobs(const std::string& name) const {
+    const auto [tree, state] = layout(name);
+    return stores_.try_emplace(name, tree, state).first->second;
+  }
   WriterOptions options(unsigned threads = 2) const { return {threads, store.root()}; }
 
   // The paths, distributed to `layers` layers.
@@ -52,6 +58,9 @@ class Fixture {
   Store store;
   TemporaryDirectory dir;
   std::vector<store::PathInfo> infos;
+
+ private:
+  mutable std::map<std::string, tree::DirectoryStore> stores_;
 };
 
 std::vector<image::Digest> digests(const Written& written) {
@@ -127,14 +136,15 @@ std::vector<fs::path> files_in(const fs::path& dir) {
 TEST_CASE("layers match their digests and diff ids in each encoding") {
   const Fixture fixture;
   for (const char* name : {"gzip-fast", "gzip-balanced", "gzip-small", "zstd-fast", "zstd-balanced", "zstd-small"}) {
+    const tree::BlobStore& store = fixture.blobs(name);
     const tree::Layout layout = fixture.layout(name);
-    Writer writer(layout, fixture.options());
+    Writer writer(store, fixture.options());
     const Written written = writer.write(fixture.split_into(3), *Encoding::parse(name));
     REQUIRE(written.layers.size() == 3);
     for (const LayerBlob& blob : written.layers) {
       check_blob(layout, blob);
       CHECK(!blob.reused);
-      const auto recipe = read_recipe(layout, blob.digest);
+      const auto recipe = read_recipe(store, blob.digest);
       REQUIRE(recipe);
       CHECK(recipe->segments.size() == 4);
       CHECK(recipe->diff_id == blob.diff_id);
@@ -149,7 +159,7 @@ TEST_CASE("the bytes do not depend on the number of threads") {
   const Fixture fixture;
   std::vector<std::vector<image::Digest>> all;
   for (const unsigned threads : {1u, 2u, 7u}) {
-    Writer writer(fixture.layout(fmt::format("{}", threads)), fixture.options(threads));
+    Writer writer(fixture.blobs(fmt::format("{}", threads)), fixture.options(threads));
     all.push_back(digests(writer.write(fixture.split_into(4), gzip_fast)));
   }
   CHECK(all[0] == all[1]);
@@ -158,8 +168,9 @@ TEST_CASE("the bytes do not depend on the number of threads") {
 
 TEST_CASE("a known layer is not read from the store") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const Written first = writer.write(fixture.split_into(3), gzip_fast);
   for (const auto& info : fixture.infos) fs::remove_all(fixture.store.root() / info.path.str().substr(1));
   const Written second = writer.write(fixture.split_into(3), gzip_fast);
@@ -174,23 +185,25 @@ TEST_CASE("a known layer is not read from the store") {
 TEST_CASE("regrouping copies segments and gives the same bytes as compressing") {
   const Fixture fixture;
   for (const Encoding encoding : {gzip_fast, zstd_fast}) {
+    const tree::BlobStore& store = fixture.blobs("regrouped" + encoding.name());
     const tree::Layout layout = fixture.layout("regrouped" + encoding.name());
-    Writer writer(layout, fixture.options());
+    Writer writer(store, fixture.options());
     writer.write(fixture.split_into(12), encoding);
     const Written regrouped = writer.write(fixture.split_into(5), encoding);
     CHECK(regrouped.stats.compressed == 0);
     CHECK(regrouped.stats.copied > 0);
     for (const LayerBlob& blob : regrouped.layers) check_blob(layout, blob);
 
-    Writer fresh(fixture.layout("fresh" + encoding.name()), fixture.options());
+    Writer fresh(fixture.blobs("fresh" + encoding.name()), fixture.options());
     CHECK(digests(fresh.write(fixture.split_into(5), encoding)) == digests(regrouped));
   }
 }
 
 TEST_CASE("known and new paths mix in one layer") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   std::vector<Contents> half(1);
   for (std::size_t i = 0; i < fixture.infos.size(); i += 2) half[0].paths.push_back(&fixture.infos[i]);
   writer.write(half, gzip_fast);
@@ -198,14 +211,15 @@ TEST_CASE("known and new paths mix in one layer") {
   CHECK(mixed.stats.copied > 0);
   CHECK(mixed.stats.compressed > 0);
   check_blob(layout, mixed.layers[0]);
-  Writer fresh(fixture.layout("fresh"), fixture.options());
+  Writer fresh(fixture.blobs("fresh"), fixture.options());
   CHECK(digests(fresh.write(fixture.split_into(1), gzip_fast)) == digests(mixed));
 }
 
 TEST_CASE("a layer of entries in memory is indexed and can be rebuilt") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   std::vector<Contents> layers(1);
   layers[0].entries = {Entry::directory("bin"), Entry::symlink("bin/sh", "/nix/store/x/bin/sh"),
                        Entry::symlink("bin/100%-\xe9", "\xff\n"), Entry::directory("tmp", 01777),
@@ -213,7 +227,7 @@ TEST_CASE("a layer of entries in memory is indexed and can be rebuilt") {
   const LayerBlob blob = writer.write(layers, gzip_fast).layers[0];
   check_blob(layout, blob);
   CHECK(writer.write(layers, gzip_fast).layers[0].reused);
-  const auto recipe = read_recipe(layout, blob.digest);
+  const auto recipe = read_recipe(store, blob.digest);
   REQUIRE(recipe);
   CHECK(recipe->entries == layers[0].entries);
   fs::remove(layout.blob(blob.digest));
@@ -226,7 +240,7 @@ TEST_CASE("a layer of entries in memory is indexed and can be rebuilt") {
 
 TEST_CASE("an empty image has layers too") {
   const Fixture fixture;
-  Writer writer(fixture.layout("t"), fixture.options());
+  Writer writer(fixture.blobs("t"), fixture.options());
   CHECK(writer.write({}, gzip_fast).layers.empty());
   const Written written = writer.write(std::vector<Contents>(2), gzip_fast);  // the same one twice, at the same time
   check_blob(fixture.layout("t"), written.layers[0]);
@@ -235,8 +249,9 @@ TEST_CASE("an empty image has layers too") {
 
 TEST_CASE("torn or wrong index entries are ignored") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const auto want = digests(writer.write(fixture.split_into(3), gzip_fast));
   const auto regrouped = digests(writer.write(fixture.split_into(2), gzip_fast));
   const auto wreck = [&](const std::function<std::string(std::string)>& change) {
@@ -257,13 +272,14 @@ TEST_CASE("torn or wrong index entries are ignored") {
 
 TEST_CASE("a layer's records with a flipped bit say what they said, or nothing") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const std::vector<Contents> layers{{{}, {&fixture.infos[1], &fixture.infos[2]}}};
   const LayerBlob blob = writer.write(layers, gzip_fast).layers[0];
   const std::string key = layer_key(gzip_fast, layers[0]);
-  const auto known_segment = *find_segment(layout, gzip_fast, fixture.infos[1]);
-  const auto recipe = *read_recipe(layout, blob.digest);
+  const auto known_segment = *find_segment(store, gzip_fast, fixture.infos[1]);
+  const auto recipe = *read_recipe(store, blob.digest);
 
   const auto flip_each = [](const fs::path& file, const std::function<void(std::size_t)>& check) {
     const std::string whole = read_file(file);
@@ -276,7 +292,7 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
     corrupt(file, whole);
   };
   const auto check_layer = [&](std::size_t bit) {
-    const auto known = find_layer(layout, key);
+    const auto known = find_layer(store, key);
     if (!known) return false;
     CHECK_MESSAGE(known->blob == blob.digest, bit);
     CHECK_MESSAGE(known->size == blob.size, bit);
@@ -288,7 +304,7 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
   flip_each(layout.group(key), [&](std::size_t bit) { believed += check_layer(bit); });
   CHECK(believed == 0);
   flip_each(layout.segment(segment_key(gzip_fast, fixture.infos[1])), [&](std::size_t bit) {
-    const auto known = find_segment(layout, gzip_fast, fixture.infos[1]);
+    const auto known = find_segment(store, gzip_fast, fixture.infos[1]);
     believed += known.has_value();
     if (known) CHECK_MESSAGE(known->blob == known_segment.blob, bit);
     if (known) CHECK_MESSAGE(known->segment.offset == known_segment.segment.offset, bit);
@@ -296,7 +312,7 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
   });
   CHECK(believed <= 8 * 5);  // where the mark itself is hit: then the bytes prove the segment when it is copied
   flip_each(layout.recipe(blob.digest), [&](std::size_t bit) {
-    const auto read = read_recipe(layout, blob.digest);
+    const auto read = read_recipe(store, blob.digest);
     if (read) CHECK_MESSAGE(read->diff_id == recipe.diff_id, bit);
     if (read) CHECK_MESSAGE(read->segments == recipe.segments, bit);
   });
@@ -318,7 +334,7 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
     const std::vector<Contents> other{{{}, {&fixture.infos[3]}}};
     const LayerBlob of_other = writer.write(other, gzip_fast).layers[0];
     corrupt(layout.group(key), read_file(layout.group(layer_key(gzip_fast, other[0]))));
-    CHECK_FALSE(find_layer(layout, key));
+    CHECK_FALSE(find_layer(store, key));
     CHECK(writer.write(layers, gzip_fast).layers[0].digest == blob.digest);
     CHECK(of_other.digest != blob.digest);
   }
@@ -327,21 +343,22 @@ TEST_CASE("a layer's records with a flipped bit say what they said, or nothing")
     drop_index(layout);
     corrupt(layout.recipe(blob.digest), text.substr(0, text.find(blob.diff_id.hex())) + image::Digest::of("x").hex() +
                                             text.substr(text.find(blob.diff_id.hex()) + 64));
-    CHECK(rebuild_index(layout) == 1);
-    CHECK(rebuild_index(layout) == 0);
+    CHECK(rebuild_index(store) == 1);
+    CHECK(rebuild_index(store) == 0);
     const Written again = writer.write(layers, gzip_fast);
     CHECK(again.layers[0].diff_id == blob.diff_id);
     CHECK(again.stats.compressed == 0);
-    CHECK(read_recipe(layout, blob.digest)->diff_id == blob.diff_id);
+    CHECK(read_recipe(store, blob.digest)->diff_id == blob.diff_id);
   }
 }
 
 TEST_CASE("a segment with unexpected bytes is made again") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   writer.write(fixture.split_into(12), gzip_fast);
-  Writer fresh(fixture.layout("fresh"), fixture.options());
+  Writer fresh(fixture.blobs("fresh"), fixture.options());
   const auto want = digests(fresh.write(fixture.split_into(2), gzip_fast));
 
   const auto other_range = [](std::string line) {  // another offset, the same length
@@ -358,8 +375,9 @@ TEST_CASE("a segment with unexpected bytes is made again") {
 
 TEST_CASE("a corrupt blob is logged and replaced by a good one") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const LayerBlob blob = writer.write(fixture.split_into(3), gzip_fast).layers[2];
   std::string bytes = read_file(layout.blob(blob.digest));
   bytes[bytes.size() / 2] ^= 1;
@@ -391,33 +409,35 @@ TEST_CASE("a corrupt blob is logged and replaced by a good one") {
 
 TEST_CASE("the index is rebuilt from recipes and blobs") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const Written first = writer.write(fixture.split_into(3), gzip_fast);
   drop_index(layout);
   corrupt(layout.recipe(image::Digest::of("no such blob")), "{");
-  CHECK(rebuild_index(layout) == 3);
+  CHECK(rebuild_index(store) == 3);
   const Written second = writer.write(fixture.split_into(3), gzip_fast);
   CHECK(second.stats.layers_reused == 3);
   CHECK(writer.write(fixture.split_into(2), gzip_fast).stats.compressed == 0);
 
   drop_index(layout);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
-  CHECK(rebuild_index(layout) == 2);  // those of the regrouping
-  CHECK(rebuild_index(layout) == 0);
-  CHECK(rebuild_index(fixture.layout("nothing there")) == 0);
+  CHECK(rebuild_index(store) == 2);  // those of the regrouping
+  CHECK(rebuild_index(store) == 0);
+  CHECK(rebuild_index(fixture.blobs("nothing there")) == 0);
 }
 
 TEST_CASE("segments that a collection keeps are still copied, not compressed again") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const Written first = writer.write(fixture.split_into(12), gzip_fast);
   writer.write(fixture.split_into(5), gzip_fast);
   for (const LayerBlob& blob : first.layers) fs::remove(layout.blob(blob.digest));
   const auto stays = [&](const image::Digest& digest) { return fs::exists(layout.blob(digest)); };
-  maintenance::remove_orphans(layout, stays, {}, std::chrono::system_clock::now(), {std::chrono::seconds(0), {}, true},
-                              maintenance::Mode::real);
+  maintenance::remove_orphans(store, layout.local(), stays, {}, std::chrono::system_clock::now(),
+                              {std::chrono::seconds(0), {}, true}, maintenance::Mode::real);
   const Written third = writer.write(fixture.split_into(3), gzip_fast);
   CHECK(third.stats.compressed == 0);
   CHECK(third.stats.copied > 0);
@@ -425,8 +445,9 @@ TEST_CASE("segments that a collection keeps are still copied, not compressed aga
 
 TEST_CASE("a layer whose recipe was lost is made again, with a recipe") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const Written first = writer.write(fixture.split_into(3), gzip_fast);
   fs::remove(layout.recipe(first.layers[0].digest));
   corrupt(layout.recipe(first.layers[1].digest), "");  // as after a power failure
@@ -442,8 +463,9 @@ TEST_CASE("a layer whose recipe was lost is made again, with a recipe") {
 
 TEST_CASE("a missing blob is rebuilt to the same digest") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const Written written = writer.write(fixture.split_into(3), gzip_fast);
   for (const bool with_index : {true, false}) {
     if (!with_index) drop_index(layout);
@@ -459,8 +481,9 @@ TEST_CASE("a missing blob is rebuilt to the same digest") {
 
 TEST_CASE("a blob that cannot be rebuilt to the same digest is unknown") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const image::Digest never = image::Digest::of("never");
   const auto failure = [&](const image::Digest& digest) {
     try {
@@ -473,23 +496,23 @@ TEST_CASE("a blob that cannot be rebuilt to the same digest is unknown") {
   CHECK(failure(never) == Failure::unknown_blob);
 
   const LayerBlob blob = writer.write(fixture.split_into(3), gzip_fast).layers[2];
-  auto recipe = *read_recipe(layout, blob.digest);
+  auto recipe = *read_recipe(store, blob.digest);
   recipe.blob = never;  // like a recipe of other bytes
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
   CHECK(!fs::exists(layout.blob(never)));
   // The failure is recorded for this version of the library; another may succeed.
-  CHECK(!can_rebuild(layout, never));
-  CHECK(read_recipe(layout, never)->segments == recipe.segments);
+  CHECK(!can_rebuild(store, never));
+  CHECK(read_recipe(store, never)->segments == recipe.segments);
   const std::uint64_t read = writer.totals().tarred;
   CHECK(failure(never) == Failure::unknown_blob);
   CHECK(writer.totals().tarred == read);
   recipe.failed_with = {"libdeflate 0.1 0123456789abcdef"};
   os::write_file(layout.recipe(never), to_json(recipe), false);
-  CHECK(can_rebuild(layout, never));
+  CHECK(can_rebuild(store, never));
   CHECK(failure(never) == Failure::unknown_blob);
   CHECK(writer.totals().tarred > read);
-  CHECK(read_recipe(layout, never)->failed_with.size() == 2);
+  CHECK(read_recipe(store, never)->failed_with.size() == 2);
   recipe.format = format_version + 1;
   os::write_file(layout.recipe(never), to_json(recipe), false);
   CHECK(failure(never) == Failure::unknown_blob);
@@ -533,8 +556,9 @@ TEST_CASE("a recipe is JSON with its keys in a fixed order") {
 
 TEST_CASE("a store path whose size differs from Nix's registration makes no layer until it is fixed") {
   Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const fs::path file = fixture.store.place("path-9") / "lib/data";
   const std::string content = read_file(file);
   const std::string path = fixture.infos[9].path.str();
@@ -547,8 +571,8 @@ TEST_CASE("a store path whose size differs from Nix's registration makes no laye
       CHECK(error.failure() == Failure::corrupt);
       CHECK(std::string(error.what()).find("nix-store --repair-path " + path) != std::string::npos);
     }
-    CHECK(!find_layer(layout, layer_key(gzip_fast, fixture.split_into(12)[9])));
-    CHECK(!find_segment(layout, gzip_fast, fixture.infos[9]));
+    CHECK(!find_layer(store, layer_key(gzip_fast, fixture.split_into(12)[9])));
+    CHECK(!find_segment(store, gzip_fast, fixture.infos[9]));
     CHECK(files_below(layout.incoming()) == 0);
   };
 
@@ -564,15 +588,16 @@ TEST_CASE("a store path whose size differs from Nix's registration makes no laye
   // Also if the segment is known: here the tar would have the same length, but another name.
   fs::rename(file, file.parent_path() / "a-name-that-is-longer");
   CHECK_THROWS_AS(writer.write(fixture.split_into(5), gzip_fast), Error);
-  CHECK(!find_layer(layout, layer_key(gzip_fast, fixture.split_into(5)[4])));
+  CHECK(!find_layer(store, layer_key(gzip_fast, fixture.split_into(5)[4])));
 }
 
 TEST_CASE("a path that was damaged after its segment was made gives no layer until it is fixed") {
   Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   writer.write(fixture.split_into(12), gzip_fast);
-  Writer fresh(fixture.layout("fresh"), fixture.options());
+  Writer fresh(fixture.blobs("fresh"), fixture.options());
   const auto want = digests(fresh.write(fixture.split_into(5), gzip_fast));
 
   const std::string content = damage(fixture, 9);
@@ -583,7 +608,7 @@ TEST_CASE("a path that was damaged after its segment was made gives no layer unt
     CHECK(error.failure() == Failure::corrupt);
     CHECK(std::string(error.what()).find("--repair-path " + fixture.infos[9].path.str()) != std::string::npos);
   }
-  CHECK(!find_layer(layout, layer_key(gzip_fast, fixture.split_into(5)[4])));
+  CHECK(!find_layer(store, layer_key(gzip_fast, fixture.split_into(5)[4])));
   CHECK(files_below(layout.incoming()) == 0);
 
   change(fixture, 9, content);
@@ -595,9 +620,10 @@ TEST_CASE("a path that was damaged after its segment was made gives no layer unt
 
 TEST_CASE("a segment of a damaged path is not used after the path is fixed") {
   Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
-  Writer fresh(fixture.layout("fresh"), fixture.options());
+  Writer writer(store, fixture.options());
+  Writer fresh(fixture.blobs("fresh"), fixture.options());
   const auto want = digests(fresh.write(fixture.split_into(5), gzip_fast));
   const auto want_alone = digests(fresh.write(fixture.split_into(12), gzip_fast));
 
@@ -620,10 +646,11 @@ TEST_CASE("a segment of a damaged path is not used after the path is fixed") {
 
 TEST_CASE("wrong contents are removed from every grouping that they were copied into") {
   Fixture fixture;
-  Writer fresh(fixture.layout("fresh"), fixture.options());
+  Writer fresh(fixture.blobs("fresh"), fixture.options());
   const auto want = digests(fresh.write(fixture.split_into(5), gzip_fast));
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
 
   const std::string content = damage(fixture, 9);
   writer.write(fixture.split_into(12), gzip_fast);
@@ -637,8 +664,9 @@ TEST_CASE("wrong contents are removed from every grouping that they were copied 
 
 TEST_CASE("a blob is rebuilt from other blobs' segments regardless of the store, and keeps its diff id") {
   Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   writer.write(fixture.split_into(12), gzip_fast);
   const LayerBlob blob = writer.write(fixture.split_into(5), gzip_fast).layers[4];
   const std::string content = damage(fixture, 9);
@@ -647,15 +675,16 @@ TEST_CASE("a blob is rebuilt from other blobs' segments regardless of the store,
     fs::remove(layout.blob(blob.digest));
     CHECK(writer.rebuild(blob.digest).diff_id == blob.diff_id);
     check_blob(layout, blob);
-    CHECK(read_recipe(layout, blob.digest)->diff_id == blob.diff_id);
-    CHECK(find_layer(layout, layer_key(gzip_fast, fixture.split_into(5)[4]))->diff_id == blob.diff_id);
+    CHECK(read_recipe(store, blob.digest)->diff_id == blob.diff_id);
+    CHECK(find_layer(store, layer_key(gzip_fast, fixture.split_into(5)[4]))->diff_id == blob.diff_id);
   }
 }
 
 TEST_CASE("a blob whose store paths have other contents is not rebuilt, and its recipe stays until they are back") {
   Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const LayerBlob blob = writer.write(fixture.split_into(3), gzip_fast).layers[0];
   const std::string recipe = read_file(layout.recipe(blob.digest));
   fs::remove(layout.blob(blob.digest));
@@ -674,7 +703,7 @@ TEST_CASE("a blob whose store paths have other contents is not rebuilt, and its 
     }
     CHECK(!fs::exists(layout.blob(blob.digest)));
     CHECK(read_file(layout.recipe(blob.digest)) == recipe);
-    CHECK(can_rebuild(layout, blob.digest));
+    CHECK(can_rebuild(store, blob.digest));
   }
   change(fixture, 9, content);
   CHECK(writer.rebuild(blob.digest).digest == blob.digest);
@@ -683,11 +712,12 @@ TEST_CASE("a blob whose store paths have other contents is not rebuilt, and its 
 
 TEST_CASE("recipes and index entries without a CRC of the tar are used and not changed") {
   const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   const Written first = writer.write(fixture.split_into(12), gzip_fast);
-  CHECK(read_recipe(layout, first.layers[3].digest)->segments[0].tar_crc32);
-  CHECK(find_segment(layout, gzip_fast, fixture.infos[3])->segment.tar_crc32);
+  CHECK(read_recipe(store, first.layers[3].digest)->segments[0].tar_crc32);
+  CHECK(find_segment(store, gzip_fast, fixture.infos[3])->segment.tar_crc32);
   const std::string library = gzip_fast.library();
   for (const fs::path& file : files_in(layout.state / "segments")) {
     std::string line = read_file(file);  // "<blob> <offset> <length> <tar length> <CRC> <CRC of the tar> libdeflate …"
@@ -699,23 +729,24 @@ TEST_CASE("recipes and index entries without a CRC of the tar are used and not c
     const std::size_t at = json.find(",\"tar_crc32\":");
     os::write_file(file, without_checksum(json.erase(at, json.find('}', at) - at)), false);
   }
-  const auto known = find_segment(layout, gzip_fast, fixture.infos[3]);
+  const auto known = find_segment(store, gzip_fast, fixture.infos[3]);
   REQUIRE(known);
   CHECK(!known->segment.tar_crc32);
   CHECK(known->segment.library == library);
   const Written regrouped = writer.write(fixture.split_into(5), gzip_fast);
   CHECK(regrouped.stats.compressed == 0);
-  CHECK(!read_recipe(layout, regrouped.layers[3].digest)->segments[0].tar_crc32);
+  CHECK(!read_recipe(store, regrouped.layers[3].digest)->segments[0].tar_crc32);
   drop_index(layout);
-  CHECK(rebuild_index(layout) >= 5);
-  CHECK(rebuild_index(layout) == 0);
+  CHECK(rebuild_index(store) >= 5);
+  CHECK(rebuild_index(store) == 0);
   CHECK(writer.write(fixture.split_into(2), gzip_fast).stats.compressed == 0);
 }
 
 TEST_CASE("an error in the middle of a layer leaves no blob and no partial file") {
   Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
   const tree::Layout layout = fixture.layout("t");
-  Writer writer(layout, fixture.options());
+  Writer writer(store, fixture.options());
   fixture.store.file("broken", "a", noise(9'000'000, 5));
   const std::string fifo = (fixture.store.place("broken") / "b").string();
   REQUIRE(mkfifo(fifo.c_str(), 0644) == 0);
@@ -724,7 +755,7 @@ TEST_CASE("an error in the middle of a layer leaves no blob and no partial file"
   layers[6].paths.push_back(&broken);
   CHECK_THROWS_WITH_AS(writer.write(layers, gzip_fast), doctest::Contains(fifo.c_str()), Error);
   CHECK(files_below(layout.incoming()) == 0);
-  CHECK(!find_layer(layout, layer_key(gzip_fast, layers[6])));
+  CHECK(!find_layer(store, layer_key(gzip_fast, layers[6])));
 
   // The writer still works.
   layers[6].paths.pop_back();
@@ -736,14 +767,14 @@ TEST_CASE("an unwritable tree is an error, and no thread keeps waiting") {
   tree::Layout layout = fixture.layout("t");
   fs::create_directories(layout.tree.parent_path());
   corrupt(layout.tree, "a file where the tree should be");
-  Writer writer(layout, fixture.options());
+  Writer writer(fixture.blobs("t"), fixture.options());
   CHECK_THROWS_AS(writer.write(fixture.split_into(6), gzip_fast), Error);
 }
 
 TEST_CASE("two builds write at the same time, with one writer and with two") {
   const Fixture fixture;
   const tree::Layout layout = fixture.layout("t");
-  Writer one(layout, fixture.options()), two(layout, fixture.options(3));
+  Writer one(fixture.blobs("t"), fixture.options()), two(fixture.blobs("t"), fixture.options(3));
   std::vector<Written> written(4);
   {
     std::vector<std::jthread> builds;
@@ -768,7 +799,7 @@ TEST_CASE("two processes write into one tree") {
     if (child == 0) {
       int code = 1;
       try {
-        Writer writer(layout, fixture.options());
+        Writer writer(fixture.blobs("t"), fixture.options());
         writer.write(fixture.split_into(3 + i), gzip_fast);
         writer.write(fixture.split_into(6), gzip_fast);
         code = 0;
@@ -783,7 +814,7 @@ TEST_CASE("two processes write into one tree") {
     waitpid(child, &status, 0);
     CHECK(status == 0);
   }
-  Writer writer(layout, fixture.options());
+  Writer writer(fixture.blobs("t"), fixture.options());
   const Written written = writer.write(fixture.split_into(6), gzip_fast);
   CHECK(written.stats.layers_reused == 6);
   for (const LayerBlob& blob : written.layers) check_blob(layout, blob);
@@ -803,7 +834,7 @@ TEST_CASE("a writer that cannot start all threads is an error, not an endless wa
     if (setrlimit(RLIMIT_NPROC, &few) != 0) _exit(3);
     int code = 4;
     try {
-      Writer writer(fixture.layout("t"), fixture.options(16));
+      Writer writer(fixture.blobs("t"), fixture.options(16));
     } catch (const std::system_error&) {
       code = 0;
     } catch (...) {
@@ -817,7 +848,7 @@ TEST_CASE("a writer that cannot start all threads is an error, not an endless wa
 
 TEST_CASE("progress counts up to all layers") {
   const Fixture fixture;
-  Writer writer(fixture.layout("t"), fixture.options());
+  Writer writer(fixture.blobs("t"), fixture.options());
   std::vector<Progress> seen;
   const Written written =
       writer.write(fixture.split_into(4), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });

@@ -36,7 +36,7 @@ namespace {
 
 // A collection has listed the tree when it waits for the lock.
 bool waits_to_be_alone(const Images& images) {
-  return os::Lock::is_held(images.tree.layout().lock("gate"));
+  return os::Lock::is_held(images.layout.lock("gate"));
 }
 
 void wait_for(const std::function<bool()>& condition) {
@@ -86,13 +86,13 @@ TEST_CASE("an image that is too old is removed with what only it needs; the othe
   CHECK_FALSE(images.has(old));
   CHECK_FALSE(images.has(document));
   CHECK_FALSE(images.has_layer("only old"));
-  CHECK_FALSE(fs::exists(images.tree.layout().tag("old", "latest").parent_path()));
-  CHECK_FALSE(tree::read_record(images.tree.layout(), "old", "latest"));
-  CHECK(tree::referrers_of(images.tree.layout(), old).empty());
+  CHECK_FALSE(fs::exists(images.layout.tag("old", "latest").parent_path()));
+  CHECK_FALSE(tree::read_record(images.tree.store(), "old", "latest"));
+  CHECK(tree::referrers_of(images.tree.store(), old).empty());
   CHECK(images.has(young));
   CHECK(images.has_layer("shared"));
   CHECK(images.tree.digest_of_tag("young", "latest") == young);
-  CHECK(maintenance::verify(images.tree.layout(), {}).problems.empty());
+  CHECK(test::verify(images.layout, {}).problems.empty());
   CHECK(images.collect(older_than(24h)).images.empty());
 }
 
@@ -117,7 +117,7 @@ TEST_CASE("a tree that is too large loses the least recently used images, and no
   const auto first = images.add("first", {"1" + big});
   images.age(72);
   const auto second = images.add("second", {"2" + big});
-  fs::last_write_time(images.tree.layout().manifest(second, image::MediaType::oci_manifest),
+  fs::last_write_time(images.layout.manifest(second, image::MediaType::oci_manifest),
                       fs::file_time_type::clock::now() - 48h);
   const auto third = images.add("third", {"3" + big});
   maintenance::Policy policy;
@@ -184,7 +184,7 @@ TEST_CASE("members are kept with their index, signatures with their subject") {
   SUBCASE("all at once") {
     CHECK(images.collect(older_than(24h)).images.size() == 2);
     for (const auto& digest : {index, amd64, arm64, signature}) CHECK_FALSE(images.has(digest));
-    CHECK(fs::is_empty(images.tree.layout().tree / "tags"));
+    CHECK(fs::is_empty(images.layout.tree / "tags"));
   }
   SUBCASE("a pull of one member keeps its index, which keeps the other") {
     REQUIRE(images.tree.touch_manifest(amd64));
@@ -227,7 +227,7 @@ TEST_CASE("a signature tag is kept as long as its subject, regardless of its age
     CHECK(images.has(image));
     CHECK(images.tree.digest_of_tag("tool", tag) == signature);
     CHECK(images.has(signature));
-    CHECK(tree::referrers_of(images.tree.layout(), image).size() == 1);
+    CHECK(tree::referrers_of(images.tree.store(), image).size() == 1);
   }
   images.age(24 * 40);
   const auto done = images.collect(older_than(24h));
@@ -251,7 +251,7 @@ TEST_CASE("the last use comes from the web server's log, also across a rotation,
   const os::Time first = hours_ago(30), second = hours_ago(3), third = hours_ago(2);
   std::ofstream(log) << line(a, first) << "not a line of ours\n" << line(b, hours_ago(20)) << "176400";
   {
-    maintenance::LastUse uses(images.tree.layout());
+    maintenance::LastUse uses(images.tree.store());
     uses.read_log(log);
     CHECK(seconds(uses.of(a)) == seconds(first));
     uses.save();
@@ -260,7 +260,7 @@ TEST_CASE("the last use comes from the web server's log, also across a rotation,
   std::ofstream(log, std::ios::app) << "0000.0 - \n" << line(a, second);
   fs::rename(log, log.string() + ".1");
   std::ofstream(log) << line(b, third);
-  maintenance::LastUse uses(images.tree.layout());
+  maintenance::LastUse uses(images.tree.store());
   CHECK(seconds(uses.of(a)) == seconds(first));
   uses.read_log(log);
   CHECK(seconds(uses.of(a)) == seconds(second));
@@ -268,7 +268,8 @@ TEST_CASE("the last use comes from the web server's log, also across a rotation,
   CHECK(uses.of(image::Digest::of("never pulled")) == os::Time{});
 
   maintenance::Policy policy = older_than(24h);
-  CHECK(maintenance::collect(images.tree.layout(), policy, log, maintenance::Mode::real).images.empty());
+  CHECK(maintenance::collect(images.tree.store(), images.layout.local(), policy, log, maintenance::Mode::real)
+            .images.empty());
   CHECK(images.has(a));
   CHECK(images.collect(policy).images.empty());  // recorded uses are kept
 }
@@ -283,7 +284,7 @@ TEST_CASE("the rotated log is read even if it has not been read before") {
     return std::to_string(seconds.count() + later) + ".123 " + digest.str() + "\n";
   };
   const auto use_of = [&](const image::Digest& digest) {
-    return maintenance::LastUse(images.tree.layout()).of(digest).time_since_epoch();
+    return maintenance::LastUse(images.tree.store()).of(digest).time_since_epoch();
   };
   SUBCASE("at the first read") {
     std::ofstream(rotated) << line(a);
@@ -294,26 +295,26 @@ TEST_CASE("the rotated log is read even if it has not been read before") {
   }
   SUBCASE("after two rotations") {
     std::ofstream(log) << line(b, -3600 * 40);
-    maintenance::record_uses(images.tree.layout(), log);
+    maintenance::record_uses(images.tree.store(), log);
     fs::rename(log, rotated.string() + "0");
     std::ofstream(rotated) << line(a);
     std::ofstream(log) << line(b, 60);
   }
   SUBCASE("if the log was copied and truncated") {
     std::ofstream(log) << line(b);
-    maintenance::record_uses(images.tree.layout(), log);
+    maintenance::record_uses(images.tree.store(), log);
     std::ofstream(log, std::ios::app) << line(a);
     fs::copy_file(log, rotated);
     fs::resize_file(log, 0);
   }
   SUBCASE("if the new log has the inode number of the old one") {
     std::ofstream(log) << line(b);
-    maintenance::record_uses(images.tree.layout(), log);
+    maintenance::record_uses(images.tree.store(), log);
     std::ofstream(log) << line(a, 60) << line(b, 60);  // the same file to the system
   }
-  maintenance::record_uses(images.tree.layout(), log);
+  maintenance::record_uses(images.tree.store(), log);
   CHECK(use_of(a) >= seconds);
-  maintenance::collect(images.tree.layout(), older_than(24h), log, maintenance::Mode::real);
+  maintenance::collect(images.tree.store(), images.layout.local(), older_than(24h), log, maintenance::Mode::real);
   CHECK(images.has(a));
 }
 
@@ -323,7 +324,7 @@ TEST_CASE("files that a build uses are not collected") {
   images.tree.publish_blob("unreferenced");
   images.age(48);
   SUBCASE("a collection waits for holders of the tree lock") {
-    auto hold = std::make_unique<tree::SharedTreeLock>(images.tree.layout());
+    auto hold = std::make_unique<tree::SharedTreeLock>(images.tree.store());
     std::atomic<bool> done{false};
     std::jthread collector([&] {
       images.collect(older_than(24h));
@@ -341,7 +342,7 @@ TEST_CASE("files that a build uses are not collected") {
     CHECK(images.has_layer("unreferenced"));
   }
   SUBCASE("an image that is published while a collection waits is complete, even with old times") {
-    auto hold = std::make_unique<tree::SharedTreeLock>(images.tree.layout());
+    auto hold = std::make_unique<tree::SharedTreeLock>(images.tree.store());
     const std::string config = Images::config_of({"late layer"});
     for (const std::string& bytes : {std::string("late layer"), config}) images.tree.publish_blob(bytes);
     images.age(48);
@@ -354,10 +355,10 @@ TEST_CASE("files that a build uses are not collected") {
     // Published like add(), but existing files are not touched: that was done before the collection started.
     Images made;
     const auto late = made.add("late", {"late layer"});
-    const auto file = made.tree.layout().manifest(late, image::MediaType::oci_manifest);
-    os::make_directories(images.tree.layout().manifest_dir(late));
-    fs::copy_file(file, images.tree.layout().manifest(late, image::MediaType::oci_manifest));
-    tree::write_record(images.tree.layout(), {"late", "latest", "r", false, late.str()});
+    const auto file = made.layout.manifest(late, image::MediaType::oci_manifest);
+    os::make_directories(images.layout.manifest_dir(late));
+    fs::copy_file(file, images.layout.manifest(late, image::MediaType::oci_manifest));
+    tree::write_record(images.tree.store(), {"late", "latest", "r", false, late.str()});
     images.tree.publish_tag("late", "latest", late);
     hold.reset();
     collector.join();
@@ -365,16 +366,16 @@ TEST_CASE("files that a build uses are not collected") {
     CHECK(images.has_layer("late layer"));
     CHECK(images.has_layer(config));
     CHECK(images.tree.digest_of_tag("late", "latest") == late);
-    CHECK(maintenance::verify(images.tree.layout(), {}).problems.empty());
+    CHECK(test::verify(images.layout, {}).problems.empty());
   }
   SUBCASE("shared locks exclude an exclusive one, and the reverse") {
-    const tree::SharedTreeLock first(images.tree.layout());
-    std::jthread([&] { const tree::SharedTreeLock second(images.tree.layout()); }).join();
+    const tree::SharedTreeLock first(images.tree.store());
+    std::jthread([&] { const tree::SharedTreeLock second(images.tree.store()); }).join();
   }
   SUBCASE("one at a time") {
-    const os::Lock other(images.tree.layout().lock("upkeep"));
+    const os::Lock other(images.layout.lock("upkeep"));
     CHECK_THROWS_WITH(images.collect({}), doctest::Contains("another `nixery gc`"));
-    CHECK_THROWS_WITH(maintenance::verify(images.tree.layout(), {}), doctest::Contains("another `nixery gc`"));
+    CHECK_THROWS_WITH(test::verify(images.layout, {}), doctest::Contains("another `nixery gc`"));
   }
 }
 
@@ -382,8 +383,8 @@ TEST_CASE("a manifest that was touched since it was listed stays") {
   Images images;
   const auto image = images.add("image", {"layer"}), member = images.manifest_of({"of an index to come"}, {});
   images.age(48);
-  maintenance::Inventory inventory = maintenance::list_files(images.tree.layout());
-  maintenance::read_links(images.tree.layout(), inventory);
+  maintenance::Inventory inventory = maintenance::list_files(images.tree.store());
+  maintenance::read_links(images.tree.store(), inventory);
   const auto never = [](const image::Digest&) { return os::Time{}; };
   CHECK(maintenance::select(inventory, never, older_than(24h), hours_ago(0)).manifests.size() == 2);
   for (const auto& digest : {image, member}) inventory.manifests[*inventory.manifest(digest)].is_touched = true;
@@ -395,17 +396,17 @@ TEST_CASE("a manifest that was touched since it was listed stays") {
 
 TEST_CASE("the state follows the tree") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   const auto old = images.add("old", {"layer"});
   const auto other = std::string(64, '7');
-  os::make_directories(layout.gc_roots(other));
+  os::make_directories(layout.local().gc_roots(other));
   os::make_directories(layout.image(other).parent_path());
   os::write_file(layout.image(other), old.hex());
   for (const auto& file : {layout.group(other), layout.segment(other)}) {
     os::make_directories(file.parent_path());
     os::write_file(file, image::Digest::of("layer").hex() + " 5 end\n");
   }
-  for (const auto& file : {layout.lock(other), layout.log(other), layout.recipe(image::Digest::of("layer"))}) {
+  for (const auto& file : {layout.lock(other), layout.local().log(other), layout.recipe(image::Digest::of("layer"))}) {
     os::make_directories(file.parent_path());
     os::write_file(file, "x");
   }
@@ -418,7 +419,7 @@ TEST_CASE("the state follows the tree") {
   CHECK(done.state_files == 8);
   CHECK(planned.state_files == 9);  // a held lock is only detected by trying to lock it
   for (const auto& file : {layout.image(other), layout.group(other), layout.segment(other), layout.lock(other),
-                           layout.log(other), layout.gc_roots(other), layout.incoming() / ".tmp-1-2-3",
+                           layout.local().log(other), layout.local().gc_roots(other), layout.incoming() / ".tmp-1-2-3",
                            layout.original(image::Digest::of(Images::config_of({"layer"})))})
     CHECK_MESSAGE(!fs::exists(file), file.string());
   CHECK(fs::exists(layout.lock(std::string(64, '8'))));
@@ -427,10 +428,10 @@ TEST_CASE("the state follows the tree") {
 
 TEST_CASE("partial files of a killed process are collected everywhere") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   images.add("team/there", {"layer"});
   const std::string commit(40, 'c'), other(40, 'd');
-  const fs::path channel = layout.sources() / "channel", git = layout.sources() / "git-x";
+  const fs::path channel = layout.local().sources() / "channel", git = layout.local().sources() / "git-x";
   const std::vector<fs::path> files{layout.tag("team/gone", ".tmp-1-2-3"),
                                     layout.tag("team/there", ".tmp-1-2-4"),
                                     layout.record("team/gone", "x").parent_path() / ".tmp-1-2-3",
@@ -465,7 +466,7 @@ TEST_CASE("partial files of a killed process are collected everywhere") {
     CHECK_FALSE(fs::exists(layout.tree / "tags/team/gone"));
     CHECK_FALSE(fs::exists(layout.records() / "team/gone"));
     CHECK(images.tree.digest_of_tag("team/there", "latest"));
-    CHECK(tree::read_record(layout, "team/there", "latest"));
+    CHECK(tree::read_record(images.tree.store(), "team/there", "latest"));
     for (const fs::path& file : {channel / other / "source", git / "mirror.lock"})
       CHECK_MESSAGE(fs::exists(file), file.string());
   }
@@ -478,13 +479,13 @@ TEST_CASE("partial files of a killed process are collected everywhere") {
 
 TEST_CASE("directories of names whose tags were dropped are removed once they are old") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   images.add("team/there", {"layer"});
   images.add("team/sub/dropped", {"layer"});
-  const auto record = tree::read_record(layout, "team/sub/dropped", "latest");
+  const auto record = tree::read_record(images.tree.store(), "team/sub/dropped", "latest");
   REQUIRE(record);
   images.tree.drop_tag("team/sub/dropped", "latest");
-  tree::remove_record(layout, record->repository, record->tag);
+  tree::remove_record(images.tree.store(), record->repository, record->tag);
   CHECK(images.collect({}).state_files == 0);
   images.age(25);
   CHECK(images.collect({}, maintenance::Mode::dry_run).state_files == 2);
@@ -497,18 +498,18 @@ TEST_CASE("directories of names whose tags were dropped are removed once they ar
 
 TEST_CASE("a thousand read positions in logs of pulls are kept") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   std::string uses;
   for (int i = 0; i < 1200; ++i) uses += "log " + image::Digest::of(std::to_string(i)).hex() + " 1 - 0\n";
   os::write_file(layout.uses(), uses + "end\n");
   const fs::path log = images.dir.path() / "use.log";
   const auto image = image::Digest::of("image");
   std::ofstream(log) << "1764000000.123 " << image.str() << "\n";
-  maintenance::record_uses(layout, log);
+  maintenance::record_uses(images.tree.store(), log);
   const std::string kept = *os::read_if_exists(layout.uses());
   CHECK(std::count(kept.begin(), kept.end(), '\n') == 1000 + 2);
   // Its own position is among them: nothing is read again.
-  maintenance::LastUse known(layout);
+  maintenance::LastUse known(images.tree.store());
   known.forget([](const auto&) { return true; });
   known.read_log(log);
   CHECK(known.of(image) == os::Time{});
@@ -518,7 +519,7 @@ TEST_CASE("lists of referrers whose subject is gone are removed once they are ol
   Images images;
   const auto image = images.add("image", {"layer"});
   images.attach(image, "SBOM");
-  const auto list = [&](const image::Digest& subject) { return tree::referrers_dir(images.tree.layout(), subject); };
+  const auto list = [&](const image::Digest& subject) { return images.layout.referrers_dir(subject); };
   const auto gone = image::Digest::of("gone");
   fs::copy(list(image), list(gone), fs::copy_options::recursive);
   CHECK(images.collect({}).state_files == 0);
@@ -526,7 +527,7 @@ TEST_CASE("lists of referrers whose subject is gone are removed once they are ol
   CHECK(images.collect({}, maintenance::Mode::dry_run).state_files == 1);
   CHECK(images.collect({}).state_files == 1);
   CHECK_FALSE(fs::exists(list(gone)));
-  CHECK(tree::referrers_of(images.tree.layout(), image).size() == 1);
+  CHECK(tree::referrers_of(images.tree.store(), image).size() == 1);
 }
 
 TEST_CASE("a lock whose file was removed is not shared with later processes") {
@@ -548,10 +549,10 @@ TEST_CASE("a lock whose file was removed is not shared with later processes") {
 
 TEST_CASE("verify finds each kind of damage, and repairs it") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   const auto image = images.add("image", {"layer", "other layer"});
   const auto document = images.attach(image, "SBOM");
-  CHECK(maintenance::verify(layout, {}).problems.empty());
+  CHECK(test::verify(layout, {}).problems.empty());
 
   const auto overwrite = [](const fs::path& file, std::string_view bytes) {
     std::ofstream(file, std::ios::binary | std::ios::trunc) << bytes;
@@ -585,7 +586,7 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
     what = "tag";
   }
   SUBCASE("a truncated list of referrers") {
-    overwrite(tree::referrers_index_file(layout, image), "{");
+    overwrite(layout.referrers_index(image), "{");
     what = "referrers";
     image_stays = true;
   }
@@ -595,17 +596,17 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
   }
   SUBCASE("a list of referrers with a missing entry") {
     overwrite(
-        tree::referrers_index_file(layout, image),
+        layout.referrers_index(image),
         tree::referrers_index({{image::MediaType::oci_manifest, image::Digest::of("x"), 1, {}, {}, "text/plain"}}));
     what = "referrers";
     image_stays = true;
   }
-  const auto found = maintenance::verify(layout, {});
+  const auto found = test::verify(layout, {});
   REQUIRE_FALSE(found.problems.empty());
   CHECK(found.problems.front().what == what);
   CHECK_FALSE(found.sound());
-  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
-  const auto after = maintenance::verify(layout, {});
+  CHECK(test::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  const auto after = test::verify(layout, {});
   for (const auto& problem : after.problems) MESSAGE(problem.what << " " << problem.name << ": " << problem.message);
   CHECK(after.problems.empty());
   CHECK((images.tree.digest_of_tag("image", "latest") == image) == image_stays);
@@ -613,7 +614,7 @@ TEST_CASE("verify finds each kind of damage, and repairs it") {
 
 TEST_CASE("a file that cannot be removed is not reported as repaired") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   images.add("image", {"layer"});
   const fs::path file = layout.blob(image::Digest::of("layer"));
   std::ofstream(file, std::ios::trunc) << "reyal";
@@ -625,7 +626,7 @@ TEST_CASE("a file that cannot be removed is not reported as repaired") {
   const bool as_root = geteuid() == 0;  // root can remove everything
   if (as_root) REQUIRE(seteuid(nobody) == 0);
   maintenance::Verification found;
-  CHECK_NOTHROW(found = maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}));
+  CHECK_NOTHROW(found = test::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}));
   if (as_root) REQUIRE(seteuid(0) == 0);
   fs::permissions(file.parent_path(), fs::perms::all);
   CHECK_FALSE(found.sound());
@@ -634,13 +635,13 @@ TEST_CASE("a file that cannot be removed is not reported as repaired") {
   CHECK(found.problems.front().message.find("cannot remove " + file.string() + ": Permission denied") !=
         std::string::npos);
   CHECK(fs::exists(file));
-  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  CHECK(test::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
   CHECK_FALSE(fs::exists(file));
 }
 
 TEST_CASE("a missing document can be attached again") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   const auto image = images.add("image", {"layer"});
   const auto other = images.add("other", {"other layer"});
   const auto both = images.add_index("both", {image});
@@ -660,8 +661,8 @@ TEST_CASE("a missing document can be attached again") {
   SUBCASE("a signature with only a tag") {
     std::ofstream(layout.blob(image::Digest::of("signature")), std::ios::trunc) << "erutangis";
   }
-  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
-  CHECK(maintenance::verify(layout, {}).problems.empty());
+  CHECK(test::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  CHECK(test::verify(layout, {}).problems.empty());
   // Only pulls of its names run the pipeline again; others are not affected.
   CHECK_FALSE(images.tree.digest_of_tag("image", "latest"));
   CHECK_FALSE(images.tree.digest_of_tag("both", "latest"));
@@ -675,55 +676,56 @@ TEST_CASE("a missing document can be attached again") {
 TEST_CASE("without a tree, verification and collection fail") {
   const test::TemporaryDirectory dir;
   const tree::Layout layout{dir.path() / "not mounted", dir.path() / "state"};
-  CHECK_THROWS_WITH(maintenance::verify(layout, {}), doctest::Contains("set NIXERY_TREE"));
-  CHECK_THROWS_WITH(maintenance::collect(layout, {}, {}, maintenance::Mode::real),
-                    doctest::Contains("set NIXERY_TREE"));
+  CHECK_THROWS_WITH(test::verify(layout, {}), doctest::Contains("set NIXERY_TREE"));
+  CHECK_THROWS_WITH(
+      maintenance::collect(test::tree_at(layout).store(), layout.local(), {}, {}, maintenance::Mode::real),
+      doctest::Contains("set NIXERY_TREE"));
   CHECK_FALSE(fs::exists(layout.state));
 }
 
 TEST_CASE("harmless leftovers are not problems, and a repair removes them") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   const auto image = images.add("image", {"layer"});
   const auto in_the_making = images.manifest_of({"without a tag"}, {});
   images.attach(in_the_making, "SBOM");
   os::make_directories(layout.group("x").parent_path());
   os::write_file(layout.group(std::string(64, 'a')), "12");
-  tree::write_record(layout, {"gone", "latest", "r", false, image::Digest::of("gone").str()});
-  fs::remove(tree::referrers_index_file(layout, in_the_making));  // as before its first list is written
-  CHECK(maintenance::verify(layout, {}).problems.empty());
-  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).problems.size() == 3);
+  tree::write_record(images.tree.store(), {"gone", "latest", "r", false, image::Digest::of("gone").str()});
+  fs::remove(layout.referrers_index(in_the_making));  // as before its first list is written
+  CHECK(test::verify(layout, {}).problems.empty());
+  CHECK(test::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).problems.size() == 3);
   CHECK_FALSE(fs::exists(layout.group(std::string(64, 'a'))));
-  CHECK_FALSE(tree::read_record(layout, "gone", "latest"));
-  CHECK(fs::exists(tree::referrers_index_file(layout, in_the_making)));
+  CHECK_FALSE(tree::read_record(images.tree.store(), "gone", "latest"));
+  CHECK(fs::exists(layout.referrers_index(in_the_making)));
   CHECK(images.tree.digest_of_tag("image", "latest") == image);
 }
 
 TEST_CASE("a list of referrers that a published image has lost is a problem, and is made again from what refers") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   const auto image = images.add("image", {"layer"});
   const auto document = images.attach(image, "SBOM");
   SUBCASE("the list") {
-    fs::remove(tree::referrers_index_file(layout, image));
+    fs::remove(layout.referrers_index(image));
   }
   SUBCASE("all of it") {
-    fs::remove_all(tree::referrers_dir(layout, image));
+    fs::remove_all(layout.referrers_dir(image));
   }
-  const auto found = maintenance::verify(layout, {});
+  const auto found = test::verify(layout, {});
   REQUIRE(found.problems.size() == 1);
   CHECK(found.problems[0].what == "referrers");
   CHECK(found.problems[0].name == image.str());
-  CHECK(maintenance::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
-  const auto listed = tree::referrers_of(layout, image);
+  CHECK(test::verify(layout, {.repair = true, .threads = 1, .on_progress = {}}).sound());
+  const auto listed = tree::referrers_of(images.tree.store(), image);
   REQUIRE(listed.size() == 1);
   CHECK(listed[0].digest == document);
-  CHECK(maintenance::verify(layout, {}).problems.empty());
+  CHECK(test::verify(layout, {}).problems.empty());
 }
 
 TEST_CASE("what can bring back a blob that an image has lost stays, however old it is") {
   Images images;
-  const auto& layout = images.tree.layout();
+  const auto& layout = images.layout;
   images.add("image", {"layer"});
   const auto config = image::Digest::of(Images::config_of({"layer"}));
   images.age(24 * 60);

@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "directory_tree.h"
 #include "maintenance/pull_count.h"
 #include "os/file.h"
 #include "temporary_directory.h"
@@ -63,13 +64,14 @@ TEST_CASE("a very long log of pulls is read to its end, in pieces") {
 
 TEST_CASE("the monitor counts the blobs of the tree, not incomplete files") {
   const test::TemporaryDirectory dir;
-  const tree::Tree tree({dir.path() / "tree", dir.path() / "state"});
-  tree.prepare();
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
+  tree.store().prepare();
   tree.publish_blob("one");
   tree.publish_blob("three");
-  os::PendingFile unfinished(tree.layout().incoming());
+  os::PendingFile unfinished(layout.incoming());
   unfinished.write("not yet");
-  maintenance::TreeSizeMonitor size_monitor(tree.layout(), {});
+  maintenance::TreeSizeMonitor size_monitor(tree.store(), {});
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
   std::optional<maintenance::TreeSize> counted;
   while (!(counted = size_monitor.latest()) && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();

@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "directory_tree.h"
 #include "image/manifest.h"
 #include "json/json.h"
 #include "nix/attribute_names.h"
@@ -25,8 +26,9 @@ namespace {
 
 struct Shelf {
   const test::TemporaryDirectory dir;
-  const tree::Tree tree{tree::Layout{dir.path() / "tree", dir.path() / "state"}};
-  Shelf() { tree.prepare(); }
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+  const tree::Tree tree = test::tree_at(layout);
+  Shelf() { tree.store().prepare(); }
 };
 
 std::string key_of(int number) {
@@ -50,32 +52,34 @@ http::Response compose(std::string query, std::string host = "registry.example.o
 
 TEST_CASE("failures are kept by build, newest first, up to a limit") {
   const Shelf shelf;
-  const auto& layout = shelf.tree.layout();
-  CHECK(tree::recent_failures(layout, 10).empty());
+  const auto& layout = shelf.layout;
+  CHECK(tree::recent_failures(shelf.tree.store(), 10).empty());
   for (int i = 0; i < static_cast<int>(tree::kept_failures) + 20; ++i) {
-    tree::write_failure(layout, key_of(i), {fmt::format("p{}", i), "latest", "build_failed", "why", "log", 1000 + i});
+    tree::write_failure(shelf.tree.store(), key_of(i),
+                        {fmt::format("p{}", i), "latest", "build_failed", "why", "log", 1000 + i});
     set_time(layout.failure(key_of(i)), 1000 + i);
   }
-  const auto recent = tree::recent_failures(layout, 3);
+  const auto recent = tree::recent_failures(shelf.tree.store(), 3);
   REQUIRE(recent.size() == 3);
   CHECK(recent[0].repository == fmt::format("p{}", tree::kept_failures + 19));
   CHECK(recent[1].repository == fmt::format("p{}", tree::kept_failures + 18));
-  CHECK(tree::recent_failures(layout, 1000).size() <= tree::kept_failures + 1);
-  CHECK_FALSE(tree::read_failure(layout, key_of(0)));
-  const auto last = tree::read_failure(layout, key_of(50));
+  CHECK(tree::recent_failures(shelf.tree.store(), 1000).size() <= tree::kept_failures + 1);
+  CHECK_FALSE(tree::read_failure(shelf.tree.store(), key_of(0)));
+  const auto last = tree::read_failure(shelf.tree.store(), key_of(50));
   REQUIRE(last);
   CHECK((last->message == "why" && last->detail == "log" && last->time == 1050));
-  tree::remove_failure(layout, key_of(50));
-  CHECK_FALSE(tree::read_failure(layout, key_of(50)));
+  tree::remove_failure(shelf.tree.store(), key_of(50));
+  CHECK_FALSE(tree::read_failure(shelf.tree.store(), key_of(50)));
   os::write_file(layout.failure(key_of(51)), "{\"repository\":\"p");
-  CHECK_FALSE(tree::read_failure(layout, key_of(51)));
+  CHECK_FALSE(tree::read_failure(shelf.tree.store(), key_of(51)));
 }
 
 TEST_CASE("failures dated two years ahead are replaced by new ones") {
   const Shelf shelf;
-  const auto& layout = shelf.tree.layout();
+  const auto& layout = shelf.layout;
   const auto write = [&](int i) {
-    tree::write_failure(layout, key_of(i), {fmt::format("p{}", i), "latest", "build_failed", "why", "log", 1000 + i});
+    tree::write_failure(shelf.tree.store(), key_of(i),
+                        {fmt::format("p{}", i), "latest", "build_failed", "why", "log", 1000 + i});
   };
   const std::int64_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
   for (int i = 0; i < static_cast<int>(tree::kept_failures); ++i) {
@@ -83,7 +87,7 @@ TEST_CASE("failures dated two years ahead are replaced by new ones") {
     set_time(layout.failure(key_of(i)), now + 2 * 365 * 86'400);
   }
   for (int i = 1000; i < 1003; ++i) write(i);
-  for (int i = 1000; i < 1003; ++i) CHECK(tree::read_failure(layout, key_of(i)));
+  for (int i = 1000; i < 1003; ++i) CHECK(tree::read_failure(shelf.tree.store(), key_of(i)));
 }
 
 TEST_CASE("recent builds come first, without signatures") {
@@ -91,7 +95,7 @@ TEST_CASE("recent builds come first, without signatures") {
   const auto manifest = shelf.tree.publish_manifest("{}", image::MediaType::oci_manifest);
   for (int i = 0; i < 5; ++i) {
     shelf.tree.publish_tag(fmt::format("r{}", i), "latest", manifest);
-    set_time(shelf.tree.layout().tag(fmt::format("r{}", i), "latest"), 1000 + (i * 7) % 5);
+    set_time(shelf.layout.tag(fmt::format("r{}", i), "latest"), 1000 + (i * 7) % 5);
   }
   shelf.tree.publish_tag("r0", fmt::format("sha256-{}.sig", manifest.hex()), manifest);
   const auto recent = tree::recent_tags(shelf.tree, 3);
