@@ -34,7 +34,7 @@ struct Failed {
   std::uint64_t size;  // bytes
 };
 
-// The newest first. A time in the future comes from a clock that was wrong: such records count as the oldest.
+// Newest first. A time in the future comes from a clock that was wrong: such records count as the oldest.
 std::vector<Failed> list(const BlobStore& store) {
   const auto latest = std::chrono::system_clock::now() + clock_difference;
   std::vector<Failed> found;

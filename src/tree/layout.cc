@@ -90,7 +90,7 @@ fs::path Layout::tag(std::string_view repository, std::string_view tag) const {
 }
 
 fs::path Layout::tag_target(std::string_view repository, const image::Digest& manifest) {
-  fs::path up = "../..";  // out of _tags and of tags
+  fs::path up = "../..";  // up from _tags and tags
   for (auto depth = std::count(repository.begin(), repository.end(), '/') + 1; depth > 0; --depth) up /= "..";
   return up / "manifests/sha256" / manifest.hex();
 }

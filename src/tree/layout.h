@@ -1,7 +1,7 @@
 // Every path name of the two directories of a DirectoryStore, in one place; tests/unit/tree_test.cc ("the layout of
 // TREE and STATE") pins them. Private to tree/: others name objects (object_name.h) and use a BlobStore.
 //
-// TREE, which nginx serves (nothing else of us is served):
+// TREE, the only directory that nginx serves:
 //   blobs/sha256/ab/<64 hex>                     layers and configs
 //   manifests/sha256/<64 hex>/manifest.<ext>     one manifest or index; the extension is its media type
 //   tags/<repository>/_tags/<tag>                relative symlink to the manifest's directory
@@ -17,8 +17,8 @@
 //   images/<64 hex>                              image key -> digest of its manifest
 //   originals/<2 hex>/<64 hex>                   copy of the small blob of that digest: see originals.h
 //   records/<repository>/_tags/<tag>.json        what a tag was built from
-//   collected                                    when the last collection was: see maintenance/last_run.h
-//   uses                                         when which manifest was last pulled: see maintenance/last_use.h
+//   collected                                    time of the last collection: see maintenance/last_run.h
+//   uses                                         time of each manifest's last pull: see maintenance/last_use.h
 //   and what is local to the host: local_state.h
 #pragma once
 
@@ -52,11 +52,11 @@ struct Layout {
   fs::path blob(const image::Digest& digest) const;
   fs::path manifest_dir(const image::Digest& digest) const;
   fs::path manifest(const image::Digest& digest, image::MediaType type) const;
-  // What takes text throws Error{storage} if that text leads out of its directory (os/path.h).
+  // Functions that take text throw Error{storage} if it leads out of its directory (os/path.h).
   fs::path tag(std::string_view repository, std::string_view tag) const;
-  // What tag() points to, relative to the link's own directory, so that a copied tree stays whole.
+  // The target of tag(), relative to the link's own directory, so that a copied tree works.
   static fs::path tag_target(std::string_view repository, const image::Digest& manifest);
-  // The digest that a tag's link leads to; nullopt for a link of any other shape.
+  // The digest in a tag's link; nullopt for any other target.
   static std::optional<image::Digest> digest_of_tag_target(const fs::path& target);
 
   fs::path referrers_dir(const image::Digest& subject) const;
@@ -65,7 +65,7 @@ struct Layout {
 
   fs::path lock(std::string_view name) const;  // one of tree_lock.h's and maintenance/'s names
   std::vector<fs::path> lock_files() const;
-  // Of a build key, or any other text. Two texts share a lock with a probability of 2^-62.
+  // The lock of a build key or any other text. Two texts share a lock with a probability of 2^-62.
   os::LockName key_lock(std::string_view key) const;
   // One of the two above.
   os::LockName lock_named(std::string_view name) const;

@@ -13,10 +13,10 @@
 
 namespace nixery::tree {
 
-// Those with at least one tag.
+// Repositories with at least one tag.
 std::vector<std::string> repositories(const BlobStore& store);
 
-// None for a repository that was never built. `repository` must have passed the reference parser.
+// Empty for a repository that was never built. `repository` must have passed the reference parser.
 std::vector<std::string> tags(const BlobStore& store, std::string_view repository);
 
 }  // namespace nixery::tree

@@ -9,7 +9,7 @@ namespace nixery::tree {
 
 namespace {
 
-constexpr int compression_level = 3;  // an SBOM shrinks to a tenth; higher levels gain little
+constexpr int compression_level = 3;  // compresses an SBOM to a tenth; higher levels gain little
 
 std::string compress(std::string_view bytes) {
   std::string frame(ZSTD_compressBound(bytes.size()), '\0');

@@ -18,7 +18,7 @@ namespace nixery::tree {
 
 inline constexpr std::size_t largest_original = 256u << 20;  // bytes
 
-// Does nothing if the copy is there and sound, or if `bytes` are more than largest_original. Throws Error{storage}.
+// Does nothing if a valid copy exists, or if `bytes` are larger than largest_original. Throws Error{storage}.
 void keep_original(const BlobStore& store, const image::Digest& digest, std::string_view bytes);
 
 std::optional<std::string> read_original(const BlobStore& store, const image::Digest& digest);

@@ -17,7 +17,7 @@ struct RecentTag {
   std::int64_t time;  // when the tag was published: seconds since 1970
 };
 
-// At most `count`, the newest first. Signatures and the like are left out.
+// At most `count`, newest first, without signatures and documents.
 std::vector<RecentTag> recent_tags(const Tree& tree, std::size_t count);
 
 }  // namespace nixery::tree

@@ -15,7 +15,7 @@ namespace nixery::tree {
 
 namespace {
 
-constexpr std::size_t checksum_size = 16;  // hex digits: against accidents, not against forgery
+constexpr std::size_t checksum_size = 16;  // hex digits: detects accidents, not forgery
 constexpr std::string_view line_mark = " sum:";
 constexpr std::string_view json_mark = R"(,"checksum":")";
 constexpr std::string_view json_end = "\"}";

@@ -91,7 +91,7 @@ void for_each_damaged_record(const BlobStore& store,
 std::optional<image::Digest> read_image_record(const BlobStore& store, std::string_view image_key) {
   const auto text = read_if_readable(store, ObjectName::image(image_key));
   if (!text) return std::nullopt;
-  // Versions before this one wrote the digest alone. It proves itself: no other manifest has it.
+  // Earlier versions wrote only the digest, which the manifest itself proves.
   if (auto digest = image::Digest::parse_hex(*text)) return digest;
   const auto record = check_line(image_kind, image_key, *text);
   return record && !record->unchecked ? image::Digest::parse_hex(record->body) : std::nullopt;

@@ -24,8 +24,8 @@ void drop(const Tree& tree, std::string_view repository, std::string_view tag) {
 void publish_tag_with_record(const Tree& tree, const TagRecord& record, const image::Digest& manifest,
                              const std::stop_token& stop) {
   const auto lock = lock_of_tag(tree.store(), record.repository, record.tag, stop);
-  // A process that is killed in between leaves a tag whose record is too old, which a refresh drops. A tag without a
-  // record, or whose record is too new, would never be refreshed.
+  // A process that is killed in between leaves a tag with an older record, which a refresh drops. A tag without a
+  // record or with a newer one would never be refreshed.
   const bool has_record = read_record(tree.store(), record.repository, record.tag).has_value();
   if (!has_record) write_record(tree.store(), record);
   tree.publish_tag(record.repository, record.tag, manifest);

@@ -12,17 +12,17 @@
 
 namespace nixery::tree {
 
-// Publishes the tag `record` is of. To be called by who holds the tree (tree_lock.h) and has touched the manifest.
+// Publishes the tag of `record`. The caller holds the tree lock (tree_lock.h) and has touched the manifest.
 void publish_tag_with_record(const Tree& tree, const TagRecord& record, const image::Digest& manifest,
                              const std::stop_token& stop = {});
 
-// Drops the tag and its record, unless the record is another by now. Whether it did.
+// Drops the tag and its record unless the record has changed. True if it did.
 bool drop_tag_with_record(const Tree& tree, const TagRecord& record);
 
-// Drops the tag and its record, if that is still damaged or absent. Whether it did.
+// Drops the tag and its record if that is still damaged or absent. True if it did.
 bool drop_tag_without_record(const Tree& tree, std::string_view repository, std::string_view tag);
 
-// Whether the tag leads to another manifest than its record says. False if either is absent.
+// Whether the tag's manifest differs from its record's. False if either is absent.
 bool contradicts_record(const Tree& tree, std::string_view repository, std::string_view tag);
 
 }  // namespace nixery::tree

@@ -10,7 +10,7 @@ namespace nixery::tree {
 
 namespace {
 
-// Whether the bytes are of this type. True for what is no manifest at all: its readers find out.
+// Whether the bytes are of this type. True for anything but a manifest: its readers check it.
 bool says_type(std::string_view bytes, const image::Digest& digest, image::MediaType type) {
   try {
     return image::parse_manifest(bytes, digest).type == type;

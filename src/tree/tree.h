@@ -25,7 +25,7 @@ struct StoredManifest {
 
 // Whatever its type and its bytes are.
 bool has_manifest(const BlobStore& store, const image::Digest& digest);
-// nullopt where there is none, and where its bytes match neither the digest nor the type that its name says.
+// nullopt if it does not exist, or if its bytes do not match the digest and the type of its name.
 std::optional<StoredManifest> read_manifest(const BlobStore& store, const image::Digest& digest);
 
 class Tree {
@@ -34,15 +34,15 @@ class Tree {
   const BlobStore& store() const { return *store_; }
 
   bool has_blob(const image::Digest& digest) const;
-  // Small ones, such as configs: a copy is kept in STATE (originals.h).
+  // For small blobs, such as configs: keeps a copy in STATE (originals.h).
   image::Digest publish_blob(std::string_view bytes) const;
-  // Whether a small blob that was published and lost can be, or was, published again from its copy.
+  // Restores a lost small blob from its copy. False if there is no valid copy.
   bool can_restore_blob(const image::Digest& digest) const;
   bool restore_blob(const image::Digest& digest) const;
 
-  // Removes what else lies in the manifest's directory under the name of another type.
+  // Removes files of other types from the manifest's directory.
   image::Digest publish_manifest(std::string_view bytes, image::MediaType type) const;
-  // nullopt where there is none, and where its bytes match neither the digest nor the type that its name says.
+  // nullopt if it does not exist, or if its bytes do not match the digest and the type of its name.
   std::optional<StoredManifest> manifest(const image::Digest& digest) const;
   // Touches a manifest that something is about to lead to. False where there is none, or its bytes are wrong.
   bool touch_manifest(const image::Digest& digest) const;
