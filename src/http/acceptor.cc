@@ -27,10 +27,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t max_request_size = 128u << 10;  // request that we look at; web servers give up at half of that
-constexpr int max_accepts = 2048;  // connections, before we look at other things; above any backlog of ours
+constexpr std::size_t max_request_size = 128u << 10;  // longest request head; web servers allow half of that
+constexpr int max_accepts = 2048;  // connections accepted at a time; above any backlog of ours
 constexpr std::chrono::milliseconds accept_backoff{50};
-constexpr std::chrono::seconds drain_timeout{1};  // with those that are half in when we close
+constexpr std::chrono::seconds drain_timeout{1};  // time for incomplete requests to arrive after close()
 
 void watch(int events, int fd, std::uint32_t what) {
   epoll_event event{};
@@ -64,7 +64,7 @@ bool has_hung_up(int connection) {
   return poll(&state, 1, 0) == 1;
 }
 
-// Set to nothing is as not set, as to libfcgi.
+// An empty value counts as unset, as for libfcgi.
 std::optional<WebServers> web_servers_of_environment() {
   const char* addresses = std::getenv("FCGI_WEB_SERVER_ADDRS");
   return addresses && *addresses ? std::optional(WebServers::parse(addresses)) : std::nullopt;
@@ -78,9 +78,9 @@ Acceptor::Acceptor(Listener listener, AcceptorLimits limits)
       listener_(std::move(listener)),
       wakeup_(eventfd(0, EFD_CLOEXEC)),
       events_(epoll_create1(EPOLL_CLOEXEC)) {
-  // Other processes may wake for the same connection: who comes too late must not stay in accept().
+  // Other processes may wake for the same connection: a late one must not block in accept().
   fcntl(listener_.fd.get(), F_SETFL, fcntl(listener_.fd.get(), F_GETFL) | O_NONBLOCK);
-  // Over TCP, all that we look at must fit into what the kernel keeps.
+  // Over TCP, the request head must fit into the kernel's receive buffer.
   const int room = 2 * max_request_size;
   setsockopt(listener_.fd.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
   watch(events_.get(), wakeup_.get(), EPOLLIN);
@@ -99,7 +99,7 @@ os::Fd Acceptor::next() {
     if (ready_.empty()) return {};
     os::Fd connection = std::move(ready_.extract(turns_.pop({}, false)->key).mapped());
     taken_.notify_one();
-    if (!has_hung_up(connection.get())) return connection;  // else nobody waits for an answer
+    if (!has_hung_up(connection.get())) return connection;  // otherwise the client has disconnected
   }
 }
 
@@ -140,12 +140,12 @@ void Acceptor::run() {
   ready_changed_.notify_all();
 }
 
-// The end: nobody new, and those that are here have a moment.
+// Draining: accepts nothing new and gives incomplete requests a moment.
 void Acceptor::close_expired() {
   epoll_ctl(events_.get(), EPOLL_CTL_DEL, wakeup_.get(), nullptr);
   if (!listener_.handed_over) {
     listener_.name.remove();
-    accept_all();  // nobody else would
+    accept_all();  // no other process would
   }
   listener_.fd.reset();
   draining_ = true;
@@ -157,13 +157,13 @@ void Acceptor::accept_all() {
   for (int tries = 0; tries < max_accepts; ++tries) {
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
-    // Nix must not inherit it.
+    // Nix must not inherit the descriptor.
     os::Fd connection(accept4(listener_.fd.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
     if (connection) {
       if (web_servers_ && peer.ss_family != AF_UNIX && !web_servers_->contains(peer)) continue;
       add(std::move(connection), address_of(peer, size));
     } else if (errno == EMFILE || errno == ENFILE) {
-      // It says so, too, where nobody is there. The requests in the air free some soon.
+      // accept() fails with it even if no connection waits. Running requests free descriptors soon.
       pollfd somebody{listener_.fd.get(), POLLIN, 0};
       if (poll(&somebody, 1, 0) <= 0) return;
       if (!pending_.empty()) inspect(pending_.begin(), true);
@@ -177,7 +177,7 @@ void Acceptor::accept_all() {
 
 void Acceptor::add(os::Fd connection, const std::string& peer) {
   const int yes = 1;
-  setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // of no meaning for another kind
+  setsockopt(connection.get(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);  // no effect on other sockets
   const RequestHead head = head_on(connection.get());
   switch (head.state) {
     case RequestState::complete: make_ready(std::move(connection), head.client); return;
@@ -192,7 +192,7 @@ void Acceptor::add(os::Fd connection, const std::string& peer) {
   watch(events_.get(), fd, EPOLLIN | EPOLLRDHUP | EPOLLET);
 }
 
-// The oldest connection of the peer with most, or of this one if no other has more than its share.
+// The oldest connection of the peer with the most, or of this one if no other has more than its share.
 void Acceptor::drop_one_for(const std::string& peer) {
   const auto candidates = peers_.above_share_of(peer);
   const std::string& from = candidates.empty() ? peer : candidates.front();
@@ -201,8 +201,8 @@ void Acceptor::drop_one_for(const std::string& peer) {
   inspect(oldest, true);
 }
 
-// `last`: nothing more is waited for. A connection goes only after such a look: its request may be here, and the event
-// that tells so still to be handled.
+// `last`: does not wait for more. A connection is closed only after such a read, because its request may have arrived
+// with the event still unhandled.
 void Acceptor::inspect(PendingConnections::iterator entry, bool last) {
   const RequestHead head = head_on(entry->connection.get());
   if (head.state == RequestState::incomplete && !last) return;
@@ -229,7 +229,7 @@ void Acceptor::make_ready(os::Fd connection, const std::string& client) {
 void Acceptor::drop(PendingConnections::iterator entry) {
   by_descriptor_.erase(entry->connection.get());
   peers_.remove(entry->peer);
-  pending_.erase(entry);  // closed, it is out of the epoll, too
+  pending_.erase(entry);  // closing also removes it from the epoll
 }
 
 }  // namespace nixery::http

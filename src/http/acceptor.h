@@ -1,12 +1,11 @@
-// Where connections come in: one thread accepts them, and hands on those whose request has arrived up to its last
-// parameter. Slow or idle clients therefore never occupy a thread that answers.
+// Accepts connections in one thread and passes on those whose request has arrived up to its last parameter. Slow or
+// idle clients therefore never occupy a request thread.
 //
 // Over TCP, FCGI_WEB_SERVER_ADDRS (FastCGI 1.0, 3.2) names the addresses that may connect, if it is set.
 //
-// Bounded, and shared fairly (jobs/client_shares.h): of connections with an incomplete request, by who has connected;
-// of complete requests that wait for a thread, by the client that the web server names: clients take turns. If there
-// are more than the limit, an incomplete connection of the peer with most is closed; complete requests wait with the
-// kernel.
+// Bounded, and shared fairly (jobs/client_shares.h): connections with an incomplete request by peer; complete requests
+// that wait for a thread by the client that the web server names, in turns. Above the limit, an incomplete connection
+// of the peer with the most is closed; complete requests stay queued in the kernel.
 #pragma once
 
 #include <chrono>
@@ -36,15 +35,15 @@ struct AcceptorLimits {
 // Thread-safe.
 class Acceptor {
  public:
-  // Throws Error{bad_config} if FCGI_WEB_SERVER_ADDRS holds something else than addresses.
+  // Throws Error{bad_config} if FCGI_WEB_SERVER_ADDRS is not a list of addresses.
   explicit Acceptor(Listener listener, AcceptorLimits limits = {});
   ~Acceptor();
 
-  // The next connection with a request to read, as soon as there is one; none after close(), once all were handed out.
+  // Waits for the next connection with a complete request; empty after close() when all have been returned.
   os::Fd next();
 
-  // Takes no new connections: whoever tries finds nobody listening, or whoever else has the same socket. Those that
-  // are here already, and wait with the kernel for a socket of our own, are handed out still. Returns when that is so.
+  // Accepts no new connections: clients are refused or reach another process with the same socket. Connections that are
+  // open or queued in the kernel on our own socket are still returned by next(). Returns when that is ensured.
   void close();
 
  private:
@@ -53,7 +52,7 @@ class Acceptor {
     std::string peer;
     std::chrono::steady_clock::time_point until;
   };
-  using PendingConnections = std::list<PendingConnection>;  // in the order in which they came
+  using PendingConnections = std::list<PendingConnection>;  // in order of arrival
   void run();
   void accept_all();
   void add(os::Fd connection, const std::string& peer);
@@ -64,11 +63,11 @@ class Acceptor {
   void close_expired();
 
   const AcceptorLimits limits_;
-  const std::optional<WebServers> web_servers_;  // nullopt: anybody who can connect
+  const std::optional<WebServers> web_servers_;  // nullopt: any peer
   Listener listener_;
-  const os::Fd wakeup_, events_;  // an eventfd that close() rings; an epoll of everything waited for
+  const os::Fd wakeup_, events_;  // an eventfd that close() signals; an epoll of all awaited descriptors
 
-  // The thread's.
+  // Used by the thread only.
   PendingConnections pending_;
   std::map<int, PendingConnections::iterator> by_descriptor_;
   jobs::ClientShares peers_;  // of pending_

@@ -8,7 +8,7 @@ namespace nixery::http {
 
 namespace {
 
-constexpr std::size_t longest = 300;  // of what a client wrote
+constexpr std::size_t longest = 300;  // bytes of a client's text
 
 std::string shown(std::string_view text) {
   return std::string(text.substr(0, longest));
@@ -30,7 +30,7 @@ void AccessLog::note(const Request& request, const ResponseStats& answered) cons
   const CauseScope scope(request.cause);
   const std::string status = fmt::format("{}", answered.status), bytes = fmt::format("{}", answered.bytes);
   const std::string seconds = fmt::format("{:.3f}", std::chrono::duration<double>(duration).count());
-  // The path, never the query: nobody knows what a client puts there.
+  // The path, never the query, which may contain secrets.
   if (labels.repository.empty()) {
     log::write(level, "request",
                {{"route", std::string(metrics_.requests.label(labels.route))},

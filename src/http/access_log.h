@@ -1,7 +1,7 @@
-// What is kept of each answer: a count, its duration, and a line in the log.
+// Records each response: a counter, its duration, and a line in the log.
 //
-// The line is of level info where a client waited for something to be built, else debug, also where it turned out that
-// there is no such thing: whoever tries names at random fills no log.
+// The line has level info if the client waited for a build, otherwise debug. Unknown names are level debug, so that
+// clients that try random names do not fill the log.
 #pragma once
 
 #include <chrono>
@@ -13,7 +13,7 @@
 
 namespace nixery::http {
 
-// One answer, as far as it has been given.
+// One response, as far as it has been sent.
 struct ResponseStats {
   int status = 0;
   std::uint64_t bytes = 0;  // of body

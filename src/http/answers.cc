@@ -57,7 +57,7 @@ Shape shape_of(Failure failure) {
   return {500, "UNKNOWN"};
 }
 
-// The operator's business (paths, hosts) stays in the log; these failures are not the puller's to fix.
+// Operators' details (paths, hosts) stay in the log; clients cannot fix these failures.
 bool for_operator_only(Failure failure) {
   return failure == Failure::storage || failure == Failure::bad_config || failure == Failure::corrupt;
 }
@@ -82,7 +82,7 @@ std::string message_of(const Error& error) {
 Response answer_error(const Error& error, std::string_view declaration) {
   const Shape shape = shape_of(error.failure());
   std::string message = message_of(error);
-  // Clients print the message and not the detail, and a build's log is what its reader needs.
+  // Clients print the message and not the detail, so the message ends with the build's log.
   if (error.failure() == Failure::build_failed && !error.detail().empty())
     message += "\n" + text::public_text(error.detail());
 
@@ -138,8 +138,8 @@ unsigned hop_of(const Request& request) {
 Response answer_redirect(const Request& request, unsigned hop) {
   const std::string query = with_query_parameter(request.query, hop_parameter, fmt::format("{}", hop));
   Response response = response_of_type(307, "application/json");
-  // The decoded path: whoever waits has passed the parsers, so nothing in it would have to be escaped again. The query
-  // has its escapes already; what would end the header's line gets one.
+  // The decoded path: a pending request has passed the parsers, so its path needs no escapes. The query is undecoded;
+  // characters that would end the header's line are escaped.
   const auto is_visible = [](char c) { return c != ' ' && text::is_printable(c); };
   response.header("Location", fmt::format("{}?{}", request.path, text::percent_encode(query, is_visible)))
       .header("Cache-Control", "no-store");

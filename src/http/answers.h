@@ -1,4 +1,4 @@
-// What we say: the one place where failures become HTTP (OCI distribution-spec v1.1, "Error Codes").
+// Maps failures to HTTP responses (OCI distribution-spec v1.1, "Error Codes").
 #pragma once
 
 #include <exception>
@@ -10,24 +10,24 @@
 
 namespace nixery::http {
 
-// Statuses are chosen by what clients show to the person: docker, podman and skopeo print the message of a 400, 403,
-// 404, 422, 424 or 429, and drop that of a 5xx. So what will fail again the same way is a 4xx. 429, too, has
-// Retry-After: podman and skopeo come back by themselves then, so it stands for what passes soon, such as a full queue.
-// 503 is for the registry's own trouble. The detail has the failure's name, the id of the request that this thread
-// works for, and `declaration`: the hash of what is declared of the image, where it is declared.
+// Statuses are chosen by what clients show to users: docker, podman and skopeo print the message of a 400, 403, 404,
+// 422, 424 or 429, and drop that of a 5xx. So permanent failures are 4xx. 429 has Retry-After: podman and skopeo then
+// retry by themselves, so it is used for short conditions such as a full queue. 503 is for faults of the registry
+// itself. The detail has the failure's name, the id of this thread's request, and `declaration`: the declaration's hash
+// if it is a declared image.
 Response answer_error(const Error& error, std::string_view declaration = {});
-// What the puller is told of it: public_text(), or less where it is the operator's business alone.
+// The message for clients: public_text(), or less for failures that concern only the operator.
 std::string message_of(const Error& error);
 
 // One line of the log.
 void log_failure(const Request& request, const Error& error);
-// For what is no Error: logs it, and says only that the registry could not answer.
+// For exceptions other than Error: logs it, and responds only that the registry could not answer.
 Response answer_unexpected(const Request& request, const std::exception& error);
 
-// With the headers that every response of the registry has.
+// Adds the headers of every response of the registry.
 Response response_of_type(int status, std::string_view content_type);
 Response answer_json(std::string body);
-// 307 to the same address, one hop further; never cached.
+// 307 to the same URL with the hop counter incremented; never cached.
 Response answer_redirect(const Request& request, unsigned hop);
 unsigned hop_of(const Request& request);
 

@@ -14,7 +14,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds tick{250};
-constexpr std::chrono::seconds silence{15};        // after which something is sent, so that nobody thinks we are gone
+constexpr std::chrono::seconds silence{15};        // after which a comment is sent to keep the connection alive
 constexpr std::string_view nothing_new = ":\n\n";  // a comment
 constexpr std::string_view come_back = "retry: 1000\n\n";
 
@@ -31,10 +31,10 @@ EventStreams::~EventStreams() {
   changed_.notify_all();
   thread_.join();
   for (Stream& stream : new_streams_)
-    if (!stream.exchange.begin(stream.streaming.head)) stream.exchange.hang_up();  // an empty stream: they come back
+    if (!stream.exchange.begin(stream.streaming.head)) stream.exchange.hang_up();  // an empty stream: the browser reconnects
 }
 
-// Whether there is a place for one more of `client`; it is counted then. The caller holds the mutex.
+// Takes a slot for `client`; false if there is none. The caller holds the mutex.
 bool EventStreams::admit(const std::string& client) {
   if (shares_.of(client) >= limits_.per_client) return false;
   if (shares_.total() >= limits_.streams) {
@@ -67,7 +67,7 @@ void EventStreams::add(Exchange exchange, Streaming streaming) {
     changed_.notify_all();
 }
 
-// Sends what is new. False at the end, which then has to be told; nobody is told who would not hear it.
+// Sends new events. False at the end of the stream, which the caller must then send.
 bool EventStreams::send_next(Stream& stream) const {
   const auto now = Clock::now();
   const auto readiness = stream.exchange.readiness();
@@ -95,7 +95,7 @@ bool EventStreams::send_next(Stream& stream) const {
   return false;
 }
 
-// Likewise, whatever its feed throws.
+// The same, and catches all exceptions of the feed.
 bool EventStreams::advance(Stream& stream) const {
   const CauseScope scope(stream.exchange.request().cause);
   try {
@@ -106,7 +106,7 @@ bool EventStreams::advance(Stream& stream) const {
   }
 }
 
-// Ends the newest streams of the clients that gave places up, and counts those that leave. The caller holds the mutex.
+// Ends the newest streams of the clients that lost slots, and counts those that end. The caller holds the mutex.
 void EventStreams::end_evicted(std::list<Stream>& streams, std::list<Stream>& leaving) {
   for (const Stream& stream : leaving) {
     const auto evicted = evicted_.find(stream.client);

@@ -1,8 +1,8 @@
-// Answers that come in pieces, without a thread each: one thread asks every feed a few times a second what is new.
+// Responses in pieces, without a thread each: one thread polls every feed a few times per second.
 //
-// Bounded: the number of streams, in all and of one client, and their duration; at the end of a stream, browsers
-// connect again by themselves. When all places are taken, a client with more than its share gives one up
-// (jobs/client_shares.h). A client that does not read, or has left, is dropped.
+// Bounded: the number of streams, in total and of one client, and their duration; browsers reconnect by themselves at
+// the end. When all slots are taken, a client with more than its share loses one (jobs/client_shares.h). A client that
+// does not read or has disconnected is dropped.
 #pragma once
 
 #include <chrono>
@@ -23,18 +23,18 @@ struct StreamLimits {
   std::size_t streams = 64;
   std::size_t per_client = 8;
   std::chrono::milliseconds max_duration = std::chrono::minutes(10);
-  std::chrono::milliseconds write_timeout = std::chrono::seconds(30);  // with a client that reads nothing
+  std::chrono::milliseconds write_timeout = std::chrono::seconds(30);  // for a client that reads nothing
 };
 
 // Thread-safe.
 class EventStreams {
  public:
-  // `open` always tells how many there are.
+  // `open` is kept at the number of streams.
   EventStreams(StreamLimits limits, metrics::Gauge& open);
   ~EventStreams();  // ends all streams
 
-  // Takes the request. If all places are taken, either the newest stream of the client with most is ended, or this
-  // request is answered 429 at once.
+  // Takes over the request. If all slots are taken, either the newest stream of the client with the most is ended, or
+  // this request gets 429 at once.
   void add(Exchange exchange, Streaming streaming);
 
  private:
@@ -57,7 +57,7 @@ class EventStreams {
   std::condition_variable changed_;
   std::list<Stream> new_streams_;
   jobs::ClientShares shares_;
-  std::map<std::string, std::size_t> evicted_;  // streams to be ended, by client; they hold no place any more
+  std::map<std::string, std::size_t> evicted_;  // streams to be ended, by client; they hold no slot any more
   bool closing_ = false;
   std::thread thread_;
 };

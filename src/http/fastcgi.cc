@@ -10,7 +10,7 @@ namespace nixery::http {
 
 namespace {
 
-// A web server that is still sending would lose the answer if we closed on it: until it closes, for a second at most.
+// Waits at most a second for the web server to close: one that is still sending would lose the response otherwise.
 void linger(int fd) {
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + std::chrono::seconds(1);
@@ -29,11 +29,11 @@ void linger(int fd) {
 void Exchange::Finish::operator()(FCGX_Request* raw) const {
   if (raw->in) {
     FCGX_FClose(raw->err);
-    FCGX_FClose(raw->out);  // with it the request's end is told
+    FCGX_FClose(raw->out);  // sends the end of the request
     if (!hastily) linger(raw->ipcFd);
   }
-  raw->detached = 1;  // libfcgi would linger as long as somebody goes on sending
-  FCGX_Free(raw, 1);  // also where the web server wants to keep the connection: its next request is not ours to await
+  raw->detached = 1;  // libfcgi would linger as long as the peer keeps sending
+  FCGX_Free(raw, 1);  // closes even if the web server wants to keep the connection
   delete raw;
 }
 
@@ -46,7 +46,7 @@ Exchange::~Exchange() {
   end();
 }
 
-// Noted first: who has got the whole answer will find it counted.
+// Recorded first, so that a client with the whole response finds it counted.
 void Exchange::end() {
   if (raw_ && access_log_ && stats_.status != 0) access_log_->note(request_, stats_);
   raw_.reset();
@@ -56,14 +56,14 @@ std::optional<Exchange> Exchange::read(os::Fd connection, const AccessLog* acces
   static std::once_flag initialised;
   std::call_once(initialised, [] { FCGX_Init(); });
   std::unique_ptr<FCGX_Request, Finish> raw(new FCGX_Request);
-  // All of it is there, so the first is for what libfcgi reads otherwise than we do.
+  // The request is complete, so this only fails if libfcgi parses it differently.
   const timeval to_receive{5, 0}, to_send{30, 0};
   setsockopt(connection.get(), SOL_SOCKET, SO_RCVTIMEO, &to_receive, sizeof to_receive);
   setsockopt(connection.get(), SOL_SOCKET, SO_SNDTIMEO, &to_send, sizeof to_send);
-  FCGX_InitRequest(raw.get(), -1, FCGI_FAIL_ACCEPT_ON_INTR);  // what it cannot read, it must not replace by another
+  FCGX_InitRequest(raw.get(), -1, FCGI_FAIL_ACCEPT_ON_INTR);  // it must not accept another connection instead
   raw->ipcFd = connection.release();
-  raw->keepConnection = 1;  // else it would begin with closing it
-  raw->detached = 1;        // and end with lingering
+  raw->keepConnection = 1;  // otherwise it would close the connection first
+  raw->detached = 1;        // otherwise it would linger at the end
   if (FCGX_Accept_r(raw.get()) < 0 || FCGX_GetError(raw->in) != 0) return std::nullopt;
   return Exchange(std::move(raw), access_log);
 }
@@ -84,10 +84,10 @@ void Exchange::answer(const Response& response) {
 }
 
 bool Exchange::begin(const Response& head) {
-  // Whatever readiness() may have missed, nobody waits long for one client.
+  // Limits the wait for one client if the readiness check was wrong.
   const timeval send_timeout{1, 0};
   setsockopt(raw_->ipcFd, SOL_SOCKET, SO_SNDTIMEO, &send_timeout, sizeof send_timeout);
-  raw_.get_deleter().hastily = true;  // by the end, the web server has long sent all that it had to
+  raw_.get_deleter().hastily = true;  // by now the web server has sent everything
   stats_.status = head.status;
   return put(head_of(head, request_.cause.request));
 }

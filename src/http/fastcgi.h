@@ -1,10 +1,10 @@
 // One FastCGI request on a connection that acceptor.h has accepted, by libfcgi.
 //
-// libfcgi parses and writes the records. Framing of our own would be a second parser of what strangers send, to save
-// nothing: all that libfcgi does besides is avoided here. It accepts no connection, and with `detached` it closes at
-// once, so neither its listening socket nor its lingering matters; those are also the only two places where versions
-// before 2.4.2 call select(), which a descriptor over 1,023 would make corrupt the stack. So the worker needs no limit
-// of descriptors below the one that it was given. `detached` is in 2.4.1 and later, which meson.build asks for.
+// libfcgi parses and writes the records. Own framing would be a second parser of untrusted input without a benefit,
+// because the rest of libfcgi is not used: it accepts no connection, and with `detached` it closes at once. Accepting
+// and lingering are the only two places where versions before 2.4.2 call select(), which corrupts the stack for
+// descriptors over 1,023. So the worker does not lower its limit of descriptors. `detached` needs 2.4.1, which
+// meson.build requires.
 #pragma once
 
 #include <fcgiapp.h>
@@ -19,36 +19,36 @@
 
 namespace nixery::http {
 
-// Bytes of one piece of an answer that comes in pieces, at most: half of what a socket takes that says it is writable.
+// Most bytes of one piece of a response in pieces: half of what a writable socket accepts.
 inline constexpr std::size_t piece_size = 48u << 10;
 
-// One request in our hands. It can be moved to another thread and answered there; dropped, it is ended unanswered.
+// One request. It can be moved to another thread and answered there; the destructor ends it without a response.
 class Exchange {
  public:
-  // Reads the request of a connection on which one has arrived whole (acceptor.h); nullopt where it is none. The answer
-  // is noted in `access_log`, where there is one, which must outlive it.
+  // Reads the request of a connection on which a complete one has arrived (acceptor.h); nullopt if it is malformed. The
+  // response is recorded in `access_log`, which may be null and must outlive it.
   static std::optional<Exchange> read(os::Fd connection, const AccessLog* access_log = nullptr);
   Exchange(Exchange&&) = default;
   ~Exchange();
 
   const Request& request() const { return request_; }
-  // Whether it still wants an answer.
+  // Whether it is still unanswered.
   bool pending() const { return raw_ != nullptr; }
-  // It waits for a job, or did.
+  // Marks that it waits for a job.
   void waits() { stats_.waited = true; }
-  // Sends the answer (its head only, for HEAD) and ends the request.
+  // Sends the response (only its head for HEAD) and ends the request.
   void answer(const Response& response);
 
-  // An answer in pieces: begin() with its head, send() as often as ready() says, and drop the exchange to end it. Both
-  // are false where nobody listens any more.
+  // A response in pieces: begin() with its head, send() whenever ready() is true, and destroy the exchange to end it.
+  // Both are false if the client has disconnected.
   bool begin(const Response& head);
   bool send(std::string_view text);
   // Whether a piece of `piece_size` could be sent now without waiting for a slow client.
   enum class Readiness { ready, busy, gone };
   Readiness readiness() const;
-  // Of its connection, to be watched for the web server's hanging up.
+  // The connection's descriptor, to watch for a hang-up of the web server.
   int descriptor() const { return raw_->ipcFd; }
-  // Ends it at once, with nothing more sent: nobody takes the answer.
+  // Ends it at once without sending more, because nobody receives the response.
   void hang_up();
 
  private:

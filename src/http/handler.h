@@ -1,4 +1,4 @@
-// What the server serves: the interface between the transport and the routes, of which the transport knows none.
+// The interface between the transport and the routes; the transport knows no route.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,10 @@
 
 namespace nixery::http {
 
-// What a request is counted and logged as.
+// How a request is counted and logged.
 struct RequestLabels {
   std::size_t route = 0;                   // index into the labels of metrics::RequestCounts
-  std::string_view repository, reference;  // what it names, if its route has them; parts of the request's path
+  std::string_view repository, reference;  // route parameters, if any; parts of the request's path
 };
 
 // Thread-safe.

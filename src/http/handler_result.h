@@ -1,4 +1,4 @@
-// What becomes of a request: a response, a wait for a job, or a response in pieces.
+// The result of a handler: a response, a wait for a job, or a response in pieces.
 #pragma once
 
 #include <chrono>
@@ -13,8 +13,8 @@
 
 namespace nixery::http {
 
-// A request that waits for a job. Both functions run on the one thread that answers all who wait: they must not wait
-// for anything themselves, such as a lock.
+// A request that waits for a job. Both functions run on the thread that answers all pending requests, so they must not
+// block.
 struct Waiting {
   Request request;
   std::shared_ptr<jobs::AnyJob> job;
@@ -26,8 +26,8 @@ struct Waiting {
 // The response once the job has finished or the deadline has passed. Never throws: failures are responses.
 Response resume(const Waiting& waiting);
 
-// A response that goes on for a while. `next` returns what is new, at once and perhaps nothing; nullopt at the end.
-// It may throw, which is the end too.
+// A response in pieces. `next` returns new text without blocking, possibly empty; nullopt at the end. An exception also
+// ends it.
 struct Streaming {
   Response head;  // with no body
   std::function<std::optional<std::string>()> next;

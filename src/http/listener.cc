@@ -27,7 +27,7 @@ bool is_listening(int fd) {
   return getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) == 0 && listening;
 }
 
-// As sd_listen_fds(3); afterwards, no child takes the variables for its own.
+// Like sd_listen_fds(3); also removes the variables for child processes.
 bool is_handed_over_by_systemd() {
   const char* pid = std::getenv("LISTEN_PID");
   const char* count = std::getenv("LISTEN_FDS");
@@ -59,7 +59,7 @@ os::Fd listen_on_tcp(const std::string& address) {
 }  // namespace
 
 Listener find_listener(const std::string& address) {
-  // What is handed over must be ours alone, so that nobody listens any more once we have closed it.
+  // No child may inherit the passed socket, so that nothing listens after it is closed.
   if (is_handed_over_by_systemd()) {
     fcntl(systemd_first, F_SETFD, FD_CLOEXEC);
     return {os::Fd(systemd_first), false, "systemd", true};
@@ -74,7 +74,7 @@ Listener find_listener(const std::string& address) {
   constexpr std::string_view unix_prefix = "unix:";
   if (!address.starts_with(unix_prefix)) return {listen_on_tcp(address), false, address};
   try {
-    // The web server runs as another user; who may enter the directory may ask (SECURITY.md).
+    // The web server runs as another user; access is limited by the directory (SECURITY.md).
     auto own = os::UnixListener::make(address.substr(unix_prefix.size()), 0666, backlog);
     return {std::move(own.fd), false, address, false, std::move(own.name)};
   } catch (const Error& error) {

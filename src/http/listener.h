@@ -1,4 +1,4 @@
-// The socket on which a worker accepts connections: handed over, or its own.
+// The socket on which a worker accepts connections: passed to it, or its own.
 #pragma once
 
 #include <string>
@@ -16,9 +16,9 @@ struct Listener {
   os::SocketName name = {};  // of a Unix socket that this process made
 };
 
-// systemd's LISTEN_FDS, else a listening descriptor 0 (spawn-fcgi), else plain CGI if GATEWAY_INTERFACE is set, else a
-// socket of its own at `address` ("unix:/path" or "host:port"). Throws Error{bad_config, unavailable}. Changes the
-// environment: before any other thread starts.
+// systemd's LISTEN_FDS, else a listening descriptor 0 (spawn-fcgi), else plain CGI if GATEWAY_INTERFACE is set, else
+// its own socket at `address` ("unix:/path" or "host:port"). Throws Error{bad_config, unavailable}. Changes the
+// environment, so call it before starting threads.
 Listener find_listener(const std::string& address);
 
 }  // namespace nixery::http

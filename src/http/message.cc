@@ -55,14 +55,14 @@ Request read_request(const std::function<const char*(const char*)>& get) {
   Request request;
   request.method = text("REQUEST_METHOD");
   request.target = text("REQUEST_URI");
-  // Servers that do not say it whole say it in parts.
+  // Servers without REQUEST_URI pass its parts.
   if (request.target.empty()) {
     request.target = text("SCRIPT_NAME") + text("PATH_INFO");
     if (const std::string query = text("QUERY_STRING"); !query.empty()) request.target += "?" + query;
   }
   const auto question = request.target.find('?');
   if (question != std::string::npos) request.query = request.target.substr(question + 1);
-  // What cannot be decoded stays as it is; no route or name has a '%'.
+  // Malformed escapes stay; no route or name contains '%'.
   const std::string path = request.target.substr(0, question);
   request.path = text::percent_decode(path).value_or(path);
   request.cause = {checked_request_id(text("NIXERY_REQUEST_ID")), TraceParent::parse(text("HTTP_TRACEPARENT"))};

@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::uint64_t wakeup_id = 0;
 
 os::Fd opened(int fd) {
-  if (fd < 0) throw Error(Failure::unavailable, "cannot watch the requests that wait: no descriptors are left");
+  if (fd < 0) throw Error(Failure::unavailable, "cannot watch pending requests: no descriptors are left");
   return os::Fd(fd);
 }
 
@@ -87,7 +87,7 @@ void PendingRequests::add(Exchange exchange, Waiting waiting) {
       shares_.add(client);
       waiting_.set(requests_.size());
       const PendingRequest& request = requests_.back();
-      // A web server that has no client any more closes its connection, and sends nothing more before that.
+      // A web server whose client has disconnected closes its connection and sends nothing before.
       watch(events_.get(), request.exchange.descriptor(), EPOLLRDHUP, request.id);
       is_first_of_job = watched_.insert(job).second;
     }
@@ -124,7 +124,7 @@ std::size_t PendingRequests::size() const {
   return requests_.size();
 }
 
-// -1 for none, as epoll_wait() takes it.
+// -1 for none, as epoll_wait() expects.
 int PendingRequests::milliseconds_to_next_deadline() const {
   const std::lock_guard lock(mutex_);
   if (requests_.empty()) return -1;

@@ -1,8 +1,8 @@
 // Requests that wait for jobs (long polling), without a thread each: one thread answers those whose job has finished or
-// whose deadline has passed, and drops those whose client has left.
+// whose deadline has passed, and drops those whose client has disconnected.
 //
-// The number of places is limited, and shared fairly: when all are taken, a client with more than its share gives one
-// up (jobs/client_shares.h).
+// The number of slots is limited and shared fairly: when all are taken, a client with more than its share loses one
+// (jobs/client_shares.h).
 #pragma once
 
 #include <sys/types.h>
@@ -25,26 +25,26 @@ namespace nixery::http {
 // Thread-safe.
 class PendingRequests {
  public:
-  // `waiting` always shows how many there are. Throws Error{unavailable} if there are no descriptors left.
+  // `waiting` is kept at their number. Throws Error{unavailable} if there are no descriptors left.
   PendingRequests(std::size_t capacity, metrics::Gauge& waiting);
-  // Answers each request that still waits with a redirect to the same address, where another worker may take it.
+  // Redirects each pending request to the same URL, where another worker can take it.
   ~PendingRequests();
 
-  // Takes the request. If all places are taken, either the newest request of the client with most, or this one, is
-  // answered 429 at once.
+  // Takes over the request. If all slots are taken, either the newest request of the client with the most or this one
+  // gets 429 at once.
   void add(Exchange exchange, Waiting waiting);
   std::size_t size() const;
 
  private:
   struct PendingRequest {
-    std::uint64_t id;  // never used again, unlike its descriptor
+    std::uint64_t id;  // unique, unlike its descriptor
     Exchange exchange;
     Waiting waiting;
     std::string client;
   };
   using Requests = std::list<PendingRequest>;  // the newest last
 
-  // What a finished job signals; it may outlive the requests.
+  // Signalled by finished jobs; may outlive the requests.
   struct Wakeup {
     os::Fd event;
     void signal() const;
@@ -65,7 +65,7 @@ class PendingRequests {
   Requests requests_;
   jobs::ClientShares shares_;
   std::set<std::shared_ptr<jobs::AnyJob>>
-      watched_;  // jobs that will signal: one call of each, however many wait for it
+      watched_;  // jobs with a callback: one for each, regardless of how many requests wait
   std::uint64_t next_id_ = 1;
   bool closing_ = false;
   std::thread thread_;  // last: it uses the rest

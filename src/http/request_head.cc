@@ -42,14 +42,14 @@ std::string value_of(std::string_view pairs, std::string_view wanted) {
 }  // namespace
 
 RequestHead read_head(std::string_view bytes) {
-  unsigned request = 0;  // 0: it has not begun
+  unsigned request = 0;  // 0: not begun
   std::string pairs;
   while (bytes.size() >= header_size) {
     const unsigned type = byte_at(bytes, 1), id = byte_at(bytes, 2) << 8 | byte_at(bytes, 3);
     const std::size_t length = byte_at(bytes, 4) << 8 | byte_at(bytes, 5), padding = byte_at(bytes, 6);
     if (byte_at(bytes, 0) != 1) return {RequestState::malformed};
     if (id == 0) {
-      // Of the connection, not of a request.
+      // A record of the connection, not of a request.
     } else if (request == 0) {
       if (type != begin_request || length != 8) return {RequestState::malformed};
       request = id;

@@ -1,4 +1,4 @@
-// What is known of a FastCGI request before libfcgi reads it: whether all of it has arrived, and whose it is.
+// Inspects a FastCGI request before libfcgi reads it: whether it is complete, and its client.
 #pragma once
 
 #include <string>
@@ -14,7 +14,7 @@ struct RequestHead {
   std::string client = {};  // REMOTE_ADDR of a complete request; empty if it has none
 };
 
-// Of the first bytes on a connection.
+// Parses the first bytes on a connection.
 RequestHead read_head(std::string_view bytes);
 
 }  // namespace nixery::http

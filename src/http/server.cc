@@ -18,7 +18,7 @@ namespace nixery::http {
 
 namespace {
 
-// Whatever goes wrong with one request ends that one: it is closed unanswered, and the web server says so.
+// An exception ends only its own request: the connection is closed without a response, which the web server reports.
 void handle(Exchange exchange, const Handler& handler, PendingRequests& pending, EventStreams& streams) {
   const CauseScope scope(exchange.request().cause);
   try {
@@ -62,7 +62,7 @@ void serve(const Handler& handler, metrics::Metrics& metrics, Listener listener,
   });
   log::info("draining", {{"signal", strsignal(signal)}});
   draining();
-  // Before anybody is sent away: who comes back at once must not come back to us.
+  // Before requests are redirected: a client that returns at once must not reach this worker.
   acceptor.close();
   for (std::thread& thread : threads) thread.join();
 }
@@ -76,7 +76,7 @@ void serve_cgi(const Handler& handler) {
     waiting->job->wait_until(waiting->deadline);
     response = resume(*waiting);
   } else if (auto* streaming = std::get_if<Streaming>(&answer)) {
-    // One look: whoever follows comes back for the next.
+    // One poll only: clients reconnect for the next.
     response = std::move(streaming->head);
     response.streamed = false;
     response.body = streaming->next().value_or("");
@@ -92,7 +92,7 @@ void serve_cgi(const Handler& handler) {
         return true;
       });
   }
-  // The web server waits for the end of our output, not of us.
+  // The web server waits for the end of the output, not of the process.
   const os::Fd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
   for (const int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) dup2(nothing.get(), fd);
 }

@@ -1,4 +1,4 @@
-// The FastCGI worker: threads that answer requests, requests that wait, event streams, and an orderly end.
+// The FastCGI worker: request threads, pending requests, event streams, and draining.
 #pragma once
 
 #include <functional>
@@ -17,12 +17,12 @@ struct ServerSettings {
 };
 
 // Serves until SIGTERM or SIGINT, which the caller must have blocked in every thread (os/signals.h). Then: `draining`
-// is called, its socket is closed (and, where it made it, removed), running answers finish, waiting requests are
-// redirected to themselves, and streams end.
+// is called, the socket is closed (and removed if the worker made it), running responses finish, pending requests are
+// redirected to the same URL, and streams end.
 void serve(const Handler& handler, metrics::Metrics& metrics, Listener listener, const ServerSettings& settings,
            const std::function<void()>& draining);
 
-// Answers the one request of the environment (RFC 3875) on standard output and closes it; builds may go on.
+// Answers the environment's request (RFC 3875) on standard output and closes it; builds may continue.
 void serve_cgi(const Handler& handler);
 
 }  // namespace nixery::http

@@ -1,4 +1,4 @@
-// The web servers that may connect over TCP, as FCGI_WEB_SERVER_ADDRS names them (FastCGI 1.0, 3.2).
+// The web servers that may connect over TCP, from FCGI_WEB_SERVER_ADDRS (FastCGI 1.0, 3.2).
 #pragma once
 
 #include <netinet/in.h>
@@ -11,10 +11,11 @@ namespace nixery::http {
 
 class WebServers {
  public:
-  // Of a comma-separated list of addresses: "10.0.0.7, 2001:db8::7". Throws Error{bad_config} for what is no address.
+  // Parses a comma-separated list of addresses: "10.0.0.7, 2001:db8::7". Throws Error{bad_config} for an invalid
+  // address.
   static WebServers parse(std::string_view list);
 
-  // By the address, however it is written; an IPv4 address is the same as its IPv4-mapped IPv6 address.
+  // Compares addresses, not their notation; an IPv4 address equals its IPv4-mapped IPv6 address.
   bool contains(const sockaddr_storage& peer) const;
 
  private:
