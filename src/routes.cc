@@ -16,7 +16,7 @@ using http::HandlerResult;
 using http::Request;
 
 [[noreturn]] void refuse_address() {
-  throw Error(Failure::unknown_route, "there is nothing at this address: images are at /v2/<name>/manifests/<tag>");
+  throw Error(Failure::unknown_route, "unknown path: images are at /v2/<name>/manifests/<tag>");
 }
 
 health::Status& status_of(const Handlers& handlers) {
@@ -64,7 +64,7 @@ HandlerResult events(const Handlers& handlers, const Request&, const RouteMatch&
   return handlers.web->events(match.rest);
 }
 HandlerResult no_api(const Handlers&, const Request&, const RouteMatch&) {
-  throw Error(Failure::unknown_route, "there is nothing at this address under /api/");
+  throw Error(Failure::unknown_route, "unknown path under /api/");
 }
 HandlerResult page(const Handlers&, const Request& request, const RouteMatch&) {
   return web::compose_page(request);
@@ -172,7 +172,7 @@ http::HandlerResult Router::answer(const http::Request& request) const {
     const RouteMatch match = match_route(request.path);
     if (allows(*match.route, request.method)) return match.route->handle(handlers_, request, match);
     auto response = http::answer_error(
-        Error(Failure::unsupported_method, "this registry is for pulling only: images are built from their names"));
+        Error(Failure::unsupported_method, "this registry is pull-only: images are built from their names"));
     response.header("Allow", std::string(match.route->methods));
     return response;
   } catch (const Error& error) {

@@ -1,4 +1,4 @@
-// The route table: method, pattern and handler of every address that a worker answers.
+// The route table: methods, pattern and handler of every path that a worker answers.
 //
 // A request takes the first route whose pattern its path matches. 404 for other paths, 405 with Allow for other
 // methods, the labels of metrics and the access log follow from the table.
@@ -15,7 +15,7 @@
 
 namespace nixery {
 
-// What the routes lead to; all must outlive the router.
+// The handlers' objects; all must outlive the router.
 struct Handlers {
   const registry_api::RegistryApi* registry = nullptr;
   const web::Api* web = nullptr;
@@ -26,15 +26,15 @@ struct RouteMatch;
 
 struct Route {
   std::string_view label;    // in metrics and the log; several routes may share one
-  std::string_view methods;  // as Allow has them
+  std::string_view methods;  // as in the Allow header
   // Text, and placeholders in this order: <repository>, one or more components of a path; <reference>, the last
-  // component; <rest>, whatever follows, with slashes. None is checked, and each may be empty.
+  // component; <rest>, the remainder with slashes. None is checked, and each may be empty.
   std::string_view pattern;
   http::HandlerResult (*handle)(const Handlers& handlers, const http::Request& request, const RouteMatch& match);
 };
 
 struct RouteMatch {
-  const Route* route = nullptr;  // never nullptr: the last route takes every path
+  const Route* route = nullptr;  // never nullptr: the last route matches every path
   // `reference` is the last component of every path with a repository, also of "…/tags/list".
   std::string_view repository, reference, rest;
 };

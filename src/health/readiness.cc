@@ -25,7 +25,7 @@ ReadinessCheck check(std::string name, Look&& look) {
   return done;
 }
 
-// Free blocks alone do not tell: the file system may have become read-only.
+// Free blocks are not enough: the file system may have become read-only.
 std::string write_to(const tree::BlobStore& store, tree::Kind kind) {
   store.scratch(kind).write("x");
   return {};
@@ -92,7 +92,7 @@ Readiness::Readiness(Checks checks, nix::BuildProbe& probe, ReadinessSettings se
       probing_([this](const std::stop_token& stop) { probe_again_and_again(stop); }) {}
 
 Readiness::~Readiness() {
-  checking_.request_stop();  // both at once, before one is waited for
+  checking_.request_stop();  // both, before joining either
   probing_.request_stop();
 }
 
@@ -118,7 +118,7 @@ void Readiness::probe_again_and_again(const std::stop_token& stop) {
   std::unique_lock lock(mutex);
   while (!stop.stop_requested()) {
     const auto before = probe_.last();
-    // A build that failed may have run it, too.
+    // A failed build may also have run it.
     const std::string trouble =
         probe_.trouble(before.value_or("").empty() ? settings_.probe_every : settings_.probe_again, stop);
     if (before != trouble) want();

@@ -1,5 +1,5 @@
-// Whether this worker could build an image now: Nix answers and can build, both directories can be written, and there
-// is room.
+// Whether this worker could build an image now: Nix responds and can build, both directories are writable, and there is
+// free space.
 #pragma once
 
 #include <chrono>
@@ -19,25 +19,25 @@ namespace nixery::health {
 
 struct ReadinessCheck {
   std::string name;
-  std::string why;  // it is not so; empty: all is well. Names no path but by its setting
+  std::string why;  // why it is not ready; empty: ready. Contains settings' names instead of paths
 };
 
 // {"ready":false,"checks":{"nix":{"ok":true},"tree":{"ok":false,"why":"…"},…}}
 std::string readiness_report(const std::vector<ReadinessCheck>& checks);
 
-// What is not well, for a log: "nix: …; tree: …"; empty where all is.
+// The failed checks for the log: "nix: …; tree: …"; empty if there are none.
 std::string faults_in(const std::vector<ReadinessCheck>& checks);
 
 struct ReadinessSettings {
   std::uint64_t min_free = 0;             // bytes, on each of the two file systems
-  std::chrono::seconds every{20};         // the checks run by themselves
-  std::chrono::seconds fresh{5};          // who asks for an older result has them run again, for the next who asks
+  std::chrono::seconds every{20};         // interval of the checks
+  std::chrono::seconds fresh{5};          // a request for an older result starts new checks for the next request
   std::chrono::seconds patience{5};       // checks that have run for longer count as failed
-  std::chrono::seconds probe_every{300};  // a build, where the last one went well
-  std::chrono::seconds probe_again{10};   // where it did not
+  std::chrono::seconds probe_every{300};  // interval of probe builds after a success
+  std::chrono::seconds probe_again{10};   // and after a failure
 };
 
-// Checks in the background, on threads of its own. Thread-safe.
+// Runs checks in the background on its own threads. Thread-safe.
 class Readiness {
  public:
   using Checks = std::function<std::vector<ReadinessCheck>(std::stop_token)>;
@@ -46,12 +46,12 @@ class Readiness {
   Readiness(const tree::BlobStore& store, nix::BuildProbe& probe, ReadinessSettings settings);
   // `checks` in place of those above, for tests.
   Readiness(Checks checks, nix::BuildProbe& probe, ReadinessSettings settings);
-  ~Readiness();  // stops what Nix is asked
+  ~Readiness();  // stops running Nix commands
 
   // The last result; never waits.
   std::vector<ReadinessCheck> latest();
 
-  // From now on it is not ready, whatever is found.
+  // From now on the worker is not ready.
   void drain();
 
  private:
@@ -65,7 +65,7 @@ class Readiness {
   const Checks checks_;
   nix::BuildProbe& probe_;
   const ReadinessSettings settings_;
-  std::string logged_;  // what was wrong, as the log has it; of the checking thread
+  std::string logged_;  // the last logged problems; used by the checking thread
   std::mutex mutex_;    // guards what follows
   std::condition_variable_any wanted_;
   bool is_wanted_ = false, draining_ = false;

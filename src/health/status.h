@@ -1,10 +1,10 @@
-// How the registry is, for those who watch over it:
+// Status of the registry for monitoring:
 //
-//   /metrics   what it counts (metrics/page.h), of this worker alone
+//   /metrics   metrics (metrics/page.h) of this worker only
 //   /healthz   200 as long as the worker lives
 //   /readyz    200 if it could build now, else 503; a JSON body names each check (readiness.h)
 //
-// Who may ask is the web server's business (nginx/nixery-status.conf).
+// The web server controls access (nginx/nixery-status.conf).
 #pragma once
 
 #include <functional>
@@ -28,7 +28,7 @@ class Status {
   http::Response health() const;
   http::Response ready();
 
-  // The end has begun: it is no longer ready.
+  // Draining has begun: the worker is no longer ready.
   void drain() { readiness_.drain(); }
 
  private:

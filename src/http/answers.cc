@@ -74,8 +74,7 @@ Response response_of_type(int status, std::string_view content_type) {
 }
 
 std::string message_of(const Error& error) {
-  if (for_operator_only(error.failure()))
-    return "the registry has a problem of its own, which its log describes: try again later";
+  if (for_operator_only(error.failure())) return "internal error of the registry: see its log, and try again later";
   return text::public_text(error.what());
 }
 

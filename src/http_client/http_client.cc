@@ -37,7 +37,7 @@ Handle take_handle() {
   return handle;
 }
 
-// Of strings, each copied.
+// A list of copied strings.
 class StringList {
  public:
   void add(const std::string& line) {
@@ -52,7 +52,7 @@ class StringList {
   std::unique_ptr<curl_slist, decltype(&curl_slist_free_all)> list_{nullptr, curl_slist_free_all};
 };
 
-// One request; libcurl's callbacks, which must not throw, and what they have seen.
+// One request: libcurl's callbacks, which must not throw, and their results.
 class Transfer {
  public:
   Transfer(const Request& request, const std::stop_token& stop)
@@ -94,7 +94,7 @@ class Transfer {
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
   ~Transfer() {
-    curl_easy_reset(handle_.get());  // connections stay
+    curl_easy_reset(handle_.get());  // keeps connections
     idle_handle = std::move(handle_);
   }
 
@@ -122,7 +122,7 @@ class Transfer {
   }
 
   void use(const Tls& tls) {
-    // These authorities alone: libcurl would look into the system's directory of them, too.
+    // Only these authorities: libcurl would also use the system's CA directory.
     if (!tls.ca_pem.empty() || !tls.ca_file.empty()) set<const char*>(CURLOPT_CAPATH, nullptr);
     set_pem(CURLOPT_CAINFO_BLOB, tls.ca_pem, CURLOPT_CAINFO, tls.ca_file);
     set_pem(CURLOPT_SSLCERT_BLOB, tls.client_cert_pem, CURLOPT_SSLCERT, tls.client_cert_file);
@@ -183,12 +183,12 @@ class Transfer {
     return transfer.head_ > largest_head ? CURL_WRITEFUNC_ERROR : size * count;
   }
 
-  // Child processes must not inherit connections, which outlive their requests; libcurl itself lets them.
+  // Child processes must not inherit connections, which libcurl does not prevent.
   static curl_socket_t open_socket(void*, curlsocktype, curl_sockaddr* address) {
     return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
   }
 
-  // Curl asks this at least once a second; anything but 0 ends the request.
+  // libcurl calls this at least once a second; a non-zero result ends the request.
   static int on_progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
     return static_cast<Transfer*>(self)->stop_.stop_requested() ? 1 : 0;
   }

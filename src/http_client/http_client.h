@@ -1,5 +1,5 @@
 // HTTP/1.1 requests by libcurl: package sources, the Kubernetes API, registries. Each thread keeps its connections and
-// uses them again. Thread-safe.
+// reuses them. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -31,15 +31,15 @@ struct Request {
   std::string_view body = {};             // sent unless the method is GET or HEAD
   long max_redirects = 0;                 // to http and https; 0: a redirect is a response like any other
   bool accepts_compression = false;       // the body is decoded
-  bool uses_proxy = true;                 // the environment's: https_proxy, no_proxy, …
+  bool uses_proxy = true;                 // proxies of the environment: https_proxy, no_proxy, …
   std::string connect_to = {};            // host:port to connect to in place of the URL's; empty: the URL's
-  const Tls* tls = nullptr;               // nullptr: as an empty Tls
+  const Tls* tls = nullptr;               // nullptr: the same as an empty Tls
 
   std::chrono::seconds connect_limit{20}, limit{120};  // the latter for the whole request
   std::chrono::seconds stall_limit{0};                 // at less than 1 KiB/s; 0: none
   std::uint64_t largest_body = 4u << 20;               // bytes, decoded
-  // Takes the body of a 2xx in pieces; of another body, the first MiB is kept. What it throws ends the request and
-  // reaches the caller. It may send requests.
+  // Receives the body of a 2xx in pieces; of other bodies the first MiB is kept. Its exceptions end the request and are
+  // rethrown. It may send requests itself.
   std::function<void(std::string_view)> sink = {};
 };
 
@@ -58,9 +58,9 @@ struct TooLarge : Error {
   explicit TooLarge(const std::string& message) : Error(Failure::unavailable, message) {}
 };
 
-// Any status is a response. Passes on the trace that the thread works for (cause.h). Throws Error{unavailable} if no
-// whole response comes, and within two seconds after `stop` is requested; TooLarge. Messages name the URL without its
-// credentials and query.
+// Returns responses of any status. Passes on the thread's trace (cause.h). Throws Error{unavailable} without a complete
+// response and within two seconds after `stop` is requested; TooLarge. Messages have the URL without credentials and
+// query.
 Response send(const Request& request, const std::stop_token& stop = {});
 
 }  // namespace nixery::http_client

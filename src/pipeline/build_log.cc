@@ -14,7 +14,7 @@ namespace nixery::pipeline {
 
 BuildLog::BuildLog(const tree::BlobStore& store, const tree::LocalState& local, std::string_view key)
     : store_(store), path_(local.log(key)) {
-  unlink(path_.c_str());  // what an earlier build said is not about this one
+  unlink(path_.c_str());  // the log of an earlier build
 }
 
 bool BuildLog::is_empty() const {
@@ -45,7 +45,7 @@ void BuildLog::write(std::string_view text) const {
   [[maybe_unused]] const auto written = ::write(fd_.get(), text.data(), text.size());
 }
 
-// To log_end at most, from the beginning of a line.
+// Truncates to log_end, at the beginning of a line.
 void BuildLog::shorten_end() const {
   if (end_.size() <= log_end) return;
   const std::size_t cut = end_.find('\n', end_.size() - log_end - 1) + 1;

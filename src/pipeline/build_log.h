@@ -1,4 +1,4 @@
-// What Nix prints during a build, kept to explain failures.
+// Keeps Nix's output of a build, to explain failures.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,12 @@
 
 namespace nixery::pipeline {
 
-// Of a log that is longer, the beginning and the end are kept. More is not read by people, the reason why a build
-// failed is at its end, and what a hundred builds print that never stop printing still fits any disk.
+// Of a longer log, the beginning and the end are kept: the reason of a failure is at the end, and endless output must
+// not fill the disk.
 inline constexpr std::size_t log_beginning = 4u << 20, log_end = 1u << 20;  // bytes
 
-// Of all logs together. Each new log first removes the oldest ones above these limits, but for those of builds that run
-// now, which may add 5 MiB each.
+// Limits of all logs together. Each new log first removes the oldest ones above these limits, except those of running
+// builds, which may add 5 MiB each.
 inline constexpr os::DirectoryLimit logs_limit{1000, 256u << 20};
 
 // The log of a key's last build, LocalState::log(key); whoever makes one holds the key's lock. The file is made for the
@@ -31,11 +31,10 @@ inline constexpr os::DirectoryLimit logs_limit{1000, 256u << 20};
 class BuildLog {
  public:
   BuildLog(const tree::BlobStore& store, const tree::LocalState& local, std::string_view key);
-  ~BuildLog();  // writes the end of a log that is too long, behind a line that says what was left out
+  ~BuildLog();  // writes the end of a too long log after a line with the omitted size
   void line(std::string_view text) const;
   bool is_empty() const;
-  // Sends nix's lines to this log, each behind `prefix`, and its steps to `progress`. Log and progress must outlive
-  // what it returns.
+  // Sends Nix's lines with `prefix` to this log, and its steps to `progress`. Both must outlive the result.
   nix::ProcessObserver observe(Progress& progress, const std::stop_token& stop, std::string prefix = {}) const;
 
  private:

@@ -25,8 +25,8 @@ std::string name_of(const reference::Reference& reference) {
   return fmt::format("{}:{}", reference.repository, reference.tag);
 }
 
-// What `work` results in. Reports to `failed` why it does not, for the log. An unforeseen exception, such as a file
-// system's refusal, is an Error{storage} to callers, as its text names paths.
+// Returns the result of `work`. Reports failures to `failed`, for the log. An unexpected exception, such as of the file
+// system, becomes Error{storage}, because its text may contain paths.
 template <class Work, class Failed>
 BuildResult attempt(Progress& progress, const Work& work, const Failed& failed) {
   const struct Finish {
@@ -115,7 +115,7 @@ BuildResult Builder::build(const reference::Reference& reference, Progress& prog
   };
   const auto work = [&]() -> BuildResult {
     const auto built = pipeline_.run(reference, progress, stop, ExistingTag::is_good_enough);
-    // Declarations that changed before the tag was published are seen here; later changes find the tag.
+    // Catches changes of declarations before the tag was published; later changes find the tag.
     pipeline_.tags().drop_if_outdated(*declared_.current(), reference);
     tree::remove_failure(tree_.store(), build_key(reference));
     if (built.found) {
@@ -135,13 +135,13 @@ BuildResult Builder::build(const reference::Reference& reference, Progress& prog
   return attempt(progress, work, failed);
 }
 
-// For clients whose spelling of the name is not the one that the job began with.
+// For clients with another spelling than the one that started the job.
 void Builder::publish_tag(const reference::Reference& reference, const BuildResult& result) const {
   try {
     pipeline_.tags().publish(reference, result.digest, result.revision, result.moving, jobs_.stop_token());
     pipeline_.tags().drop_if_outdated(*declared_.current(), reference);
   } catch (const std::exception& error) {
-    // The image is in the tree; the next pull under this name comes to a worker again.
+    // The image is in the tree; the next pull of this name reaches a worker again.
     log::warning("tag not published", {{"reference", name_of(reference)}, {"error", error.what()}});
   }
 }

@@ -1,4 +1,4 @@
-// Builds as jobs: what the registry asks for.
+// Builds as jobs, for the registry API.
 #pragma once
 
 #include <filesystem>
@@ -13,9 +13,9 @@
 namespace nixery::pipeline {
 
 struct BuildResult {
-  image::Digest digest;  // of the manifest, or of the rebuilt blob, that is in the tree now
+  image::Digest digest;  // of the published manifest, or of the rebuilt blob
   std::string revision;  // of the package set, for a manifest
-  bool moving = false;   // whether its tag may stand for another revision later
+  bool moving = false;   // whether its tag can move to another revision
 };
 using BuildQueue = jobs::JobQueue<BuildResult, Progress>;
 using BuildJob = BuildQueue::JobType;
@@ -23,26 +23,26 @@ using BuildJob = BuildQueue::JobType;
 // Thread-safe.
 class Builder {
  public:
-  // All but `limits` must outlive this. Its destructor stops what runs.
+  // All arguments except `limits` must outlive it. The destructor stops running jobs.
   Builder(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
           DeclaredSet& declared, jobs::JobLimits limits);
 
-  // Stops what Nix and git do for us, a refresh included, for good; builds are resumed when they are asked for again.
+  // Stops all Nix and git processes, including a refresh, permanently; builds resume with the next request.
   void stop() { jobs_.stop(); }
 
-  // The job that builds `reference` and publishes its tag, also where it began under another spelling of the same
-  // image. `address` is of the client. Throws Error{too_busy}.
+  // The job that builds `reference` and publishes its tag, even if it was started by another spelling of the same
+  // image. `address` is the client's. Throws Error{too_busy}.
   std::shared_ptr<BuildJob> start(const reference::Reference& reference, std::string_view address);
-  // The one that builds it, or failed to just now; null where there is none.
+  // The running or recently failed job; null if there is none.
   std::shared_ptr<BuildJob> job_of(const reference::Reference& reference) const;
 
-  // What a name stands for now: a declared image, or packages. Throws as find_reference().
+  // Resolves a name: a declared image, or packages. Throws like find_reference().
   reference::Reference find(std::string_view repository, std::string_view tag) const {
     return find_reference(*declared_.current(), repository, tag);
   }
-  // Whether the reference's tag, if there is one, is of what it means now.
+  // Whether the reference's tag, if it exists, is up to date.
   bool tag_matches(const reference::Reference& reference) const;
-  // Drops the tags that are no longer meant by the declarations and the settings. How many.
+  // Drops tags that are outdated by declarations or settings. Returns their number.
   std::size_t drop_outdated_tags();
 
   // The file with what Nix printed when this host built the reference last; there may be none.
@@ -51,15 +51,14 @@ class Builder {
   bool can_rebuild(const image::Digest& blob) const;
   std::shared_ptr<BuildJob> start_rebuilding(const image::Digest& blob, std::string_view address);
 
-  // Looks whether the sources of moving tags have moved, or are not served any more, and drops the tags of those that
-  // have or are not. How many.
+  // Drops moving tags whose source has moved or is not served any more. Returns their number.
   std::size_t refresh();
 
   std::size_t queued() const { return jobs_.queued(); }
   std::size_t running() const { return jobs_.running(); }
   metrics::Metrics& metrics() const { return pipeline_.metrics(); }
 
-  // Waits until every job that was started has finished.
+  // Waits until all started jobs have finished.
   void wait_until_idle() { jobs_.wait_until_idle(); }
 
  private:

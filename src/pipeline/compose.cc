@@ -17,7 +17,7 @@ bool has_program(const Facts& facts, std::string_view name) {
   return std::binary_search(facts.programs.begin(), facts.programs.end(), name);
 }
 
-// What `docker run` starts without arguments: a shell if there is one on purpose, else the first package's program.
+// The default command: a shell if `shell` was requested, else the first package's program.
 std::vector<std::string> default_command(const Facts& facts) {
   if (facts.reference.has_shell && has_program(facts, "bash")) return {"bash"};
   for (const nix::Package& package : facts.packages)
@@ -26,7 +26,7 @@ std::vector<std::string> default_command(const Facts& facts) {
   return {};
 }
 
-// "NAME=value" in place of the variable that is there already, else behind all.
+// Replaces the variable or appends "NAME=value".
 void set_variable(std::vector<std::string>& env, const std::string& name, const std::string& value) {
   const auto at =
       std::find_if(env.begin(), env.end(), [&](const std::string& text) { return text.starts_with(name + "="); });
@@ -36,7 +36,7 @@ void set_variable(std::vector<std::string>& env, const std::string& name, const 
     *at = name + "=" + value;
 }
 
-// As in a Dockerfile, an entrypoint of one's own leaves nothing of the default command.
+// As in a Dockerfile, an explicit entrypoint removes the default command.
 void apply(const reference::ImageConfig& declared, image::Config& config) {
   if (declared.entrypoint) {
     config.entrypoint = *declared.entrypoint;

@@ -1,4 +1,4 @@
-// What the image says of itself: config and annotations, from what was resolved and laid out. Pure.
+// Composes an image's config and annotations from the resolved packages and the root file system. Pure.
 #pragma once
 
 #include <optional>
@@ -13,7 +13,7 @@
 
 namespace nixery::pipeline {
 
-// Of everything that is made here: reproducible, and not the year 0 that some tools stumble over.
+// The date of everything: reproducible, and not the epoch, which some tools cannot handle.
 inline constexpr const char* created = "1970-01-01T00:00:01Z";
 
 struct Facts {
@@ -32,7 +32,7 @@ image::PlatformName platform_name(const reference::Platform& platform);
 
 image::Config compose_config(const Facts& facts, std::vector<image::ConfigLayer> layers);
 
-// What became of one platform of an index.
+// The result of one platform of an index.
 struct IndexMember {
   reference::Platform platform;
   std::optional<BuiltImage> built;
@@ -40,10 +40,10 @@ struct IndexMember {
   std::optional<image::Descriptor> descriptor = {};
 };
 
-// The index of the members that have a descriptor. Its annotations say why the others are missing.
+// The index of the members that have a descriptor. Its annotations have the reasons of missing ones.
 image::Index compose_index(image::Format format, const nix::Revision& revision,
                            const std::vector<IndexMember>& members);
-// The members' warnings, a line each, and those that are missing.
+// The members' warnings, one line each, and the missing members.
 std::vector<std::string> index_warnings(const std::vector<IndexMember>& members);
 
 }  // namespace nixery::pipeline

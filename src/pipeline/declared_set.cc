@@ -38,7 +38,7 @@ std::int64_t steady_time() {
       .count();
 }
 
-// What `component` stands for at the beginning of an image name, if it is a meta-package there.
+// The meaning of `component` at the beginning of an image name, if it is a meta-package there.
 const char* meaning_of(std::string_view component, bool alone) {
   if (component == "shell") return "stands for bash and coreutils";
   if (reference::platform_of_meta_package(component)) return "chooses the platform";
@@ -94,15 +94,17 @@ std::vector<std::string> Declarations::clashes(
     const std::string& file = tags.begin()->second->file;
     if (const char* meaning = meaning_of(first, alone))
       list.push_back(
-          fmt::format("{}: name: '{}' begins with '{}', which {} in other names; here the declared image wins", file,
-                      repository, first, meaning));
+          fmt::format("{}: name: '{}' begins with '{}', which {} in other names; the declared image takes precedence",
+                      file, repository, first, meaning));
     else if (is_package && is_package({first}))
-      list.push_back(alone ? fmt::format("{}: name: '{}' is a package too; the declared image wins, and that package "
-                                         "alone cannot be pulled",
-                                         file, repository)
-                           : fmt::format("{}: name: '{}' begins with the package '{}'; the declared image wins over an "
-                                         "image of packages of that name",
-                                         file, repository, first));
+      list.push_back(
+          alone
+              ? fmt::format("{}: name: '{}' is a package too; the declared image takes precedence, and that package "
+                            "alone cannot be pulled",
+                            file, repository)
+              : fmt::format("{}: name: '{}' begins with the package '{}'; the declared image takes precedence over an "
+                            "image of packages of that name",
+                            file, repository, first));
   }
   std::sort(list.begin(), list.end());
   return list;
@@ -110,12 +112,12 @@ std::vector<std::string> Declarations::clashes(
 
 // DeclaredSet
 
-// A file's text, or why there is none.
+// A file's text, or the reason why it cannot be read.
 struct DeclaredSet::Reading {
   Stamp stamp;
   std::optional<std::string> text;
   std::string problem;
-  bool lasting = true;  // false: what failed may pass without the file's changing
+  bool lasting = true;  // false: the failure may pass without a change of the file
 };
 
 namespace {
@@ -126,7 +128,7 @@ Stamp stamp_of(const struct stat& status) {
           nanoseconds(status.st_ctim)};
 }
 
-// Names of the files that count; nullopt, and `problem`, where the directory cannot be read.
+// Names of the declaration files; nullopt, and `problem`, if the directory cannot be read.
 std::optional<std::vector<std::string>> list(const fs::path& directory, std::string& problem) {
   std::vector<std::string> names;
   std::error_code code;
@@ -175,7 +177,7 @@ void DeclaredSet::look() {
   const auto names = list(directory_, problem);
   bool changed = generation_ == 0 || problem != directory_problem_;
   directory_problem_ = problem;
-  // A directory that is away, as while it is mounted again, removes no image.
+  // A missing directory, as during a remount, removes no image.
   if (names) {
     ever_listed_ = true;
     changed |= std::erase_if(files_, [&](const auto& file) {
@@ -198,15 +200,15 @@ DeclaredSet::Reading DeclaredSet::read(const fs::path& path) const {
     reading.lasting = false;
     return reading;
   };
-  // A FIFO of such a name must not hold us up.
+  // Must not block on a FIFO.
   const os::Fd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd) return failed({}, errno);
   struct stat status;
   if (fstat(fd.get(), &status) != 0) return failed({}, errno);
-  // The stamp is from before the reading: what is written meanwhile is seen next time.
+  // The stamp is taken before reading: later writes are noticed next time.
   Reading reading{stamp_of<Stamp>(status), std::nullopt, {}, true};
   if (!S_ISREG(status.st_mode)) {
-    reading.problem = "this is no file";
+    reading.problem = "this is not a file";
     return reading;
   }
   std::string text;
@@ -226,7 +228,7 @@ DeclaredSet::Reading DeclaredSet::read(const fs::path& path) const {
   return reading;
 }
 
-// Whether anything about the file is other than it was.
+// Whether the file's stamp has changed.
 bool DeclaredSet::look_at(const std::string& name, File& file) const {
   const fs::path path = directory_ / name;
   struct stat status;
@@ -253,7 +255,7 @@ bool DeclaredSet::look_at(const std::string& name, File& file) const {
     file.digest.clear();
     problems.push_back(fmt::format("{}: {}", shown(name), reading.problem));
   }
-  if (!problems.empty() && file.declared) problems.back() += " (what it declared before stays in force)";
+  if (!problems.empty() && file.declared) problems.back() += " (its previous declaration stays in force)";
   const bool changed = reading.text || problems != file.problems;
   file.problems = std::move(problems);
   return changed;

@@ -1,8 +1,8 @@
-// The declared images of a directory, read again whenever its files have changed.
+// The declared images of a directory, reloaded when its files change.
 //
-// Every *.json in it is one image (reference/declared.h); other files, hidden ones and subdirectories are left alone.
-// Files may be symlinks, as in a mounted ConfigMap, and may be written in place: a file that cannot be read or
-// understood leaves in force what it declared before, until it is fixed or removed, and is reported.
+// Every *.json in it is one image (reference/declared.h); other files, hidden ones and subdirectories are ignored.
+// Files may be symlinks, as in a mounted ConfigMap, and may be written in place: an invalid file keeps its previous
+// declaration until it is fixed or removed, and is reported.
 #pragma once
 
 #include <atomic>
@@ -25,37 +25,36 @@ namespace fs = std::filesystem;
 
 inline constexpr std::size_t max_declared_files = 10'000;
 
-// Over all but the name and the tag: equal for equal images, however they were written. 64 hex.
+// Hash of everything except name and tag: equal for equal images, regardless of formatting. 64 hex.
 std::string declaration_hash(const reference::DeclaredImage& image);
 
 struct Declared {
   reference::DeclaredImage image;
-  std::string file;  // as messages name it: "images/web.json"
+  std::string file;  // name in messages: "images/web.json"
   std::string hash;  // declaration_hash()
 };
 
-// The images as they were at one moment. Never changes.
+// An immutable snapshot of the images.
 class Declarations {
  public:
   // Counts the changes: equal generations of one set are the same images and problems.
   std::uint64_t generation() const { return generation_; }
 
-  // nullptr where nothing of that name and tag is declared.
+  // nullptr if that name and tag are not declared.
   std::shared_ptr<const Declared> find(std::string_view repository, std::string_view tag) const;
-  // The tags that are declared of it, ascending. A declared repository is declared as a whole: its other tags do not
-  // exist, rather than being read as packages.
+  // Its declared tags, ascending. Other tags of a declared repository do not exist; the name is not read as packages.
   std::vector<std::string> tags(std::string_view repository) const;
   // By name and tag, ascending.
   std::vector<std::shared_ptr<const Declared>> images() const;
 
   // Sentences that begin with the file's name, ascending.
   const std::vector<std::string>& problems() const { return problems_; }
-  // Whether every file's declaration is known, an earlier one counting too. Where it is not, that an image is not
-  // found does not mean that it is not declared.
+  // Whether every file's declaration is known, including earlier ones. Otherwise an image that is not found may still
+  // be declared.
   bool complete() const { return complete_; }
 
-  // Declared names that mean something without their declaration too, a sentence each: those that begin with a
-  // meta-package, and those whose first part `is_package`, which is asked for `first_parts()` at most.
+  // One sentence for each declared name that also has a meaning without its declaration: it begins with a meta-package,
+  // or its first part `is_package` (called for first_parts() only).
   std::vector<std::string> clashes(const std::function<bool(const reference::AttributePath&)>& is_package) const;
   std::vector<reference::AttributePath> first_parts() const;
 
@@ -71,15 +70,14 @@ class Declarations {
 // Thread-safe.
 class DeclaredSet {
  public:
-  // Reads the directory; one that cannot be read is a problem like any other. An empty path: no declared images, ever.
+  // Reads the directory; an unreadable one is reported as a problem. An empty path means no declared images.
   explicit DeclaredSet(fs::path directory, std::chrono::milliseconds interval = std::chrono::seconds(1));
 
-  // What is declared now, at most `interval` ago. One of the callers looks at the directory; no caller waits for
-  // another.
+  // The declarations, at most `interval` old. One of the callers reads the directory; no caller waits for another.
   std::shared_ptr<const Declarations> current();
 
  private:
-  // What of stat() changes with a file's contents.
+  // The fields of stat() that change with a file's contents.
   struct Stamp {
     std::uint64_t device = 0, inode = 0, size = 0;
     std::int64_t modified = 0, changed = 0;  // nanoseconds
@@ -88,7 +86,7 @@ class DeclaredSet {
   struct File {
     Stamp stamp;
     bool settled = false;  // false: equal stamps do not prove equal contents
-    std::string digest;    // of the text that was read last
+    std::string digest;    // of the last read text
     std::shared_ptr<const Declared> declared;
     std::vector<std::string> problems;
   };
@@ -114,7 +112,7 @@ class DeclaredSet {
   std::shared_ptr<const Declarations> current_;
 };
 
-// The image of that name: a declared one, else one of packages. Throws as reference::parse(), and Error{unknown_tag}
+// The image of that name: a declared one, else one of packages. Throws like reference::parse(), and Error{unknown_tag}
 // for another tag of a declared name.
 reference::Reference find_reference(const Declarations& declarations, std::string_view repository,
                                     std::string_view tag);

@@ -35,7 +35,7 @@ os::Fd open_blob(const tree::Tree& tree, const image::Digest& digest) {
   throw Error(Failure::unknown_blob, fmt::format("no blob {} in the tree", digest.str()));
 }
 
-// The manifest and all that it leads to, as blobs of the layout.
+// The manifest and all that it refers to, as blobs of the layout.
 tree::StoredManifest copy_into_layout(const tree::Tree& tree, const image::Digest& digest, const fs::path& blobs) {
   auto stored = manifest_of(tree, digest);
   const auto manifest = image::parse_manifest(stored.bytes, digest);
@@ -85,7 +85,7 @@ void export_oci_layout(const tree::Tree& tree, const image::Digest& digest, cons
   if (const auto contents = os::read_if_exists(version)) image::check_layout_version(*contents, version.string());
   const auto manifest = copy_into_layout(tree, digest, directory / "blobs/sha256");
   if (!fs::exists(version)) os::write_file(version, image::layout_version_file);
-  const os::Lock lock(version);  // two exports at once would each leave out the other's image
+  const os::Lock lock(version);  // two concurrent exports would lose each other's image
   os::write_file(
       index, image::with_image(os::read_if_exists(index), {manifest.type, digest, manifest.bytes.size(), {}, {}}, name,
                                index.string()));
@@ -94,7 +94,7 @@ void export_oci_layout(const tree::Tree& tree, const image::Digest& digest, cons
 void export_docker_archive(const tree::Tree& tree, const image::Digest& digest, std::string_view architecture,
                            const std::string& name, const fs::path& file) {
   const image::ParsedManifest image = image_of(tree, digest, architecture);
-  if (!image.config) throw Error(Failure::corrupt, fmt::format("{} is no image's manifest", digest.str()));
+  if (!image.config) throw Error(Failure::corrupt, fmt::format("{} is not an image's manifest", digest.str()));
   const image::Digest config = image.config->digest;
   json::Buffer buffer;
   json::Writer writer(buffer);

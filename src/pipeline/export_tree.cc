@@ -25,10 +25,10 @@ struct Tag {
   image::Digest manifest;
 };
 
-// What to bring over, all of it proven to be there.
+// The files to export, all of which exist.
 struct Selection {
   std::vector<Tag> tags;
-  std::vector<tree::StoredManifest> manifests;  // each after those that it names
+  std::vector<tree::StoredManifest> manifests;  // each after those that it refers to
   std::set<image::Digest> blobs;
   std::map<image::Digest, std::vector<image::Descriptor>> referrers;  // by subject
 };
@@ -37,7 +37,7 @@ struct Selection {
   throw Error(failure, fmt::format("{} is not in the tree: run `nixery build {}` first", what, name));
 }
 
-// Follows everything that one image leads to.
+// Follows all references of one image.
 class Collector {
  public:
   Collector(const tree::Tree& tree, Selection& selection) : tree_(tree), selection_(selection) {}
@@ -82,7 +82,7 @@ class Collector {
 
   void take_referrers(const image::Digest& subject) {
     auto referrers = tree::referrers_of(tree_.store(), subject);
-    // What was evicted is left out of the list: nothing may lead to what is not there.
+    // Evicted referrers are left out of the list, which must not refer to missing files.
     std::erase_if(referrers, [&](const image::Descriptor& referrer) { return !tree_.manifest(referrer.digest); });
     if (referrers.empty()) return;
     for (const image::Descriptor& referrer : referrers) take_manifest(referrer.digest);
@@ -98,7 +98,7 @@ class Collector {
   const tree::Tree& tree_;
   Selection& selection_;
   std::set<image::Digest> taken_;  // manifests
-  std::string name_;               // of the image that is being taken, for messages
+  std::string name_;               // of the current image, for messages
 };
 
 // Makes the target's blob the same as the tree's, whose size is `size`. False if it was so already.
@@ -115,7 +115,7 @@ bool bring(const tree::BlobStore& from, const tree::DirectoryStore& target, cons
   return true;
 }
 
-// A list that is there already is replaced by what the tree has now.
+// An existing list is replaced by the tree's present one.
 void publish_referrers(const tree::BlobStore& target, const image::Digest& subject,
                        std::vector<image::Descriptor> referrers) {
   const auto name = tree::ObjectName::referrers_index(subject);
@@ -145,7 +145,7 @@ ExportedTree export_tree(const tree::Tree& tree, std::span<const reference::Refe
   for (const tree::StoredManifest& manifest : selection.manifests)
     target.publish_manifest(manifest.bytes, manifest.type);
   for (const auto& [subject, referrers] : selection.referrers) publish_referrers(*store, subject, referrers);
-  store->sync();  // links are not synced one by one, and no tag may outlive what it leads to
+  store->sync();  // links are not synced one by one, and no tag may survive without its target
   for (const Tag& tag : selection.tags) target.publish_tag(tag.repository, tag.tag, tag.manifest);
   store->remove_scratch_directory();
 

@@ -19,7 +19,7 @@ namespace nixery::pipeline {
 
 namespace {
 
-constexpr int max_publish_attempts = 3;  // when collections remove layers before the manifest leads to them
+constexpr int max_publish_attempts = 3;  // if collections remove layers before the manifest refers to them
 constexpr std::chrono::milliseconds slot_poll{100};
 
 class EvaluationSlot {
@@ -79,7 +79,8 @@ BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& p
     tags_.publish(reference, built.manifest, built.revision.id, built.revision.moving, stop);
     return built;
   } catch (const Error& error) {
-    // What was refused, or failed for a while, before Nix printed a line leaves no file: its names are without number.
+    // Requests that were refused or failed before Nix printed a line leave no file, because their names are unlimited
+    // in number.
     if (!log.is_empty() || !(is_refusal(error.failure()) || error.transient()))
       log.line(fmt::format("{}: {}", name_of(error.failure()), error.what()));
     throw;
@@ -94,11 +95,11 @@ BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::Pinn
     return resolve(reference, std::move(source), progress, observer);
   }();
 
-  // The same packages of the same revision may have been asked for under another name or tag.
+  // The same packages of the same revision may have been built under another name or tag.
   if (const auto known = tree::read_image_record(tree_.store(), image.key); known && tree_.touch_manifest(*known))
     return {*known, image.source.revision, {}, true};
 
-  // Until the image leads to them, a collection must not remove Nix's roots (maintenance/orphans.h).
+  // Until the image refers to them, a collection must not remove Nix's roots (maintenance/orphans.h).
   const auto roots = tree_.store().lock(image.key, observer.stop, tree::BlobStore::LockMode::shared);
   {
     const metrics::Timer timer(metrics_.realise);
@@ -110,7 +111,7 @@ BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::Pinn
   const layer::Rootfs root = root_of(image, layered.closure, observer.stop);
   for (int attempt = 0; attempt < max_publish_attempts; ++attempt) {
     const auto layers = layer(image, layered, root, progress, observer.stop);
-    // A collection may have removed layers that no manifest led to; what is touched under the lock stays.
+    // A collection may have removed layers without a manifest; layers touched under the lock stay.
     const tree::SharedTreeLock lock(tree_.store(), observer.stop);
     if (!touch_all(layers)) continue;
     progress.enter(Phase::publishing);
@@ -226,7 +227,7 @@ void ImagePipeline::attest(const ResolvedImage& image, const LayeredClosure& lay
                    settings_.builder_id);
 }
 
-// Several platforms: the same steps for each, side by side and from one revision, and an index of the results.
+// Several platforms: the same steps for each, in parallel and from one revision, and an index of the results.
 BuiltImage ImagePipeline::build_index(const reference::Reference& reference, const nix::PinnedSource& source,
                                       Progress& progress, const BuildLog& log, const std::stop_token& stop) const {
   MembersProgress members_progress(progress, settings_.platforms);
@@ -236,12 +237,12 @@ BuiltImage ImagePipeline::build_index(const reference::Reference& reference, con
     wanted.platform = settings_.platforms[number];
     Progress member_progress(members_progress.listener(number));
     try {
-      // A client may be pulling it by its own name.
+      // A client may pull it by its own name.
       const auto lock = tree_.store().lock(build_key(wanted), stop);
       const auto observer = log.observe(member_progress, stop, fmt::format("{}: ", wanted.platform->meta_package));
       return IndexMember{*wanted.platform, build(wanted, source, member_progress, observer), {}};
     } catch (const Error& error) {
-      // What may succeed later must not be left out of the index, as nothing would add it.
+      // A transient failure must not leave a platform out of the index, because nothing would add it later.
       if (error.transient() || error.failure() == Failure::timed_out) throw;
       return IndexMember{*wanted.platform, {}, error};
     }
@@ -250,13 +251,13 @@ BuiltImage ImagePipeline::build_index(const reference::Reference& reference, con
   std::vector<std::future<IndexMember>> building;
   for (std::size_t i = 0; i < settings_.platforms.size(); ++i)
     building.push_back(std::async(std::launch::async, build_member, i));
-  for (auto& each : building) each.wait();  // all of them, before an exception of one is rethrown
+  for (auto& each : building) each.wait();  // all, before an exception is rethrown
   std::vector<IndexMember> members;
   for (auto& each : building) members.push_back(each.get());
   if (std::all_of(members.begin(), members.end(), [](const IndexMember& member) { return !member.built; }))
     throw *members.front().error;
 
-  const tree::SharedTreeLock lock(tree_.store(), stop);  // until the index leads to its members
+  const tree::SharedTreeLock lock(tree_.store(), stop);  // until the index refers to its members
   for (IndexMember& member : members) {
     if (!member.built) continue;
     const auto stored = tree_.manifest(member.built->manifest);

@@ -1,8 +1,8 @@
-// A reference's way to a published image: pin → resolve → realise → plan → layer → publish → attest → tag.
-// Read image_pipeline.cc from top to bottom to have read the system.
+// From a reference to a published image: pin → resolve → realise → plan → layer → publish → attest → tag.
+// image_pipeline.cc has the steps in this order.
 //
-// Thread-safe: builds share only the tree, the source and the layer writer, which are. Everything that takes a
-// stop_token throws Error{unavailable} once stop is requested.
+// Thread-safe: builds share only the tree, the source and the layer writer, which are thread-safe. Everything that
+// takes a stop_token throws Error{unavailable} once stop is requested.
 #pragma once
 
 #include <semaphore>
@@ -22,8 +22,7 @@
 
 namespace nixery::pipeline {
 
-// Precedes a platform's name in the annotation of an index that says why the platform is missing:
-// "io.nixery.left-out.arm64".
+// Prefix of a platform's name in the annotation with the reason why an index lacks it: "io.nixery.left-out.arm64".
 inline constexpr std::string_view left_out_annotation = "io.nixery.left-out.";
 
 enum class ExistingTag { is_good_enough, is_replaced };
@@ -34,15 +33,15 @@ class ImagePipeline {
   ImagePipeline(PipelineSettings settings, const tree::Tree& tree, nix::Source& source, layer::Writer& writer,
                 metrics::Metrics& metrics);
 
-  // Builds and publishes the reference, its tag last, and keeps the build's log. Other processes that build the same
-  // wait for it. A name without a platform becomes an index if the settings have several; a platform for which it
-  // cannot be built is left out.
+  // Builds and publishes the reference, its tag last, and keeps the build's log. Other processes wait for the same
+  // build. A name without a platform becomes an index if the settings have several; platforms that cannot be built are
+  // left out.
   BuiltImage run(const reference::Reference& reference, Progress& progress, const std::stop_token& stop,
                  ExistingTag existing) const;
 
-  // The steps that a plan needs, too.
+  // The steps that plans use, too.
   nix::PinnedSource pin(const reference::Reference& reference, Progress& progress, const std::stop_token& stop) const;
-  // For the reference's platform, else the first of the settings.
+  // For the reference's platform, or the first of the settings.
   ResolvedImage resolve(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
                         const nix::ProcessObserver& observer) const;
   // The outputs must be valid store paths.

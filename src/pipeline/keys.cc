@@ -33,7 +33,7 @@ std::string image_key(const ResolvedImage& image, const PipelineSettings& settin
       .add(image.source.revision.id)
       .add(image.source.revision.url)
       .add(image.reference.has_shell ? "shell" : "");
-  // Added only if there is one, so that the keys of other images stay what they were.
+  // Added only if it exists, so that the keys of other images stay the same.
   if (image.reference.declared) key.add("declared").add(image.reference.declared->hash);
   if (!settings.nix.nixpkgs.is_default()) key.add("nixpkgs").add(settings.nix.nixpkgs.fingerprint());
   key.add(popularity);

@@ -14,10 +14,10 @@ namespace nixery::pipeline {
 
 namespace {
 
-constexpr std::chrono::seconds first_look{1}, last_look{8};  // between looks into the store, doubling
-constexpr std::uint64_t batch_bytes = 64u << 20;             // of NAR, written between two looks whether to stop
+constexpr std::chrono::seconds first_look{1}, last_look{8};  // between checks of the store, doubling
+constexpr std::uint64_t batch_bytes = 64u << 20;             // of NAR, written between two checks for a stop request
 
-// Where something has to be built, what is fetched may be needed for that only. Else it is what the image will hold.
+// If something must be built, fetched paths may be needed only for that. Otherwise they are the image's contents.
 std::vector<store::StorePath> certain_paths(const std::vector<const nix::Package*>& packages,
                                             const nix::Missing& missing) {
   auto certain = output_paths(packages);
@@ -45,8 +45,8 @@ LayerPrefetch::LayerPrefetch(std::vector<const nix::Package*> packages, layer::E
     try {
       run(stop);
     } catch (const std::exception& error) {
-      // The image is layered once all is there, in any case; what is wrong will show then.
-      log::info("early layering ended", {{"error", error.what()}});
+      // The image is layered anyway when all paths exist; errors are reported then.
+      log::info("layer prefetch ended", {{"error", error.what()}});
     }
   });
 }

@@ -1,9 +1,8 @@
-// Layers what is in the store already while nix still builds or fetches the rest of an image.
+// Layers paths that are in the store already while Nix builds or fetches the rest of an image.
 //
-// Of the store paths that are certain to be in the image, those that are valid are planned, and the groups that every
-// closure with these paths has, as good as always (plan::Layer::intrinsic), are written. What would be left over waits
-// for the whole closure.
-// Whether any of this happens changes no byte of the image: a layer that is there is found, one that is not is written.
+// Plans the valid store paths that are certain to be in the image, and writes the groups that nearly every closure with
+// these paths has (plan::Layer::intrinsic). Left-over paths wait for the whole closure. This does not change the image:
+// existing layers are found, missing ones are written.
 #pragma once
 
 #include <condition_variable>
@@ -23,11 +22,10 @@ namespace nixery::pipeline {
 
 class LayerPrefetch {
  public:
-  // Starts a thread if any output of `packages` is not there yet. `packages`, `plan` and `writer` must outlive this.
+  // Starts a thread if any output of `packages` is missing. `packages`, `plan` and `writer` must outlive this.
   LayerPrefetch(std::vector<const nix::Package*> packages, layer::Encoding encoding, const plan::Settings& plan,
                 layer::Writer& writer, const std::stop_token& stop);
-  // Its destructor waits for the layers that are being written, some 64 MiB or one larger layer, unless `stop` is
-  // requested.
+  // The destructor waits for the layers being written, about 64 MiB or one larger layer, unless `stop` is requested.
 
  private:
   void run(const std::stop_token& stop);

@@ -1,4 +1,4 @@
-// What an image would hold and why, before it is built: what `nixery plan` and the web page show.
+// A plan of an image before it is built, for `nixery plan` and the web page.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ namespace nixery::pipeline {
 
 struct PlanReport {
   ResolvedImage image;
-  nix::Missing missing;       // what nix would have to build or fetch
+  nix::Missing missing;       // paths that Nix would build or fetch
   LayeredClosure layered;     // empty unless missing.complete()
   std::vector<bool> in_tree;  // of each of layered.layers
 };
@@ -23,7 +23,7 @@ struct PlanReport {
 PlanReport report_plan(const ImagePipeline& pipeline, const tree::Tree& tree, ResolvedImage image,
                        const std::stop_token& stop);
 
-// Keys in a fixed order. Lists of what is missing are cut off after `most` entries; the counts beside them are not.
+// Keys in a fixed order. Lists of missing paths are truncated to `most` entries; their counts are complete.
 std::string to_json(const PlanReport& report, std::size_t most = std::numeric_limits<std::size_t>::max());
 
 }  // namespace nixery::pipeline

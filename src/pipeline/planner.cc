@@ -16,12 +16,12 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::minutes fresh{5};  // names older than this are looked up again, meanwhile they are used
+constexpr std::chrono::minutes fresh{5};  // older names are still used while they are looked up again
 constexpr std::size_t kept_sets = 64;
 constexpr std::size_t kept_facts = 10'000;
-constexpr std::size_t listed = 500;             // of what is missing, in a plan
-constexpr std::ptrdiff_t deepest_set = 3;       // "a.b.c." is the last that is looked into
-constexpr std::string_view no_attribute = "?";  // what no set has: asking for it lists what it has
+constexpr std::size_t listed = 500;             // missing paths listed in a plan
+constexpr std::ptrdiff_t deepest_set = 3;       // "a.b.c." is the deepest supported set
+constexpr std::string_view no_attribute = "?";  // an attribute that no set has: its error lists the set's names
 
 jobs::JobLimits one_at_a_time(jobs::JobLimits limits) {
   limits.running = 1;
@@ -38,7 +38,7 @@ Planner::Planner(const ImagePipeline& pipeline, const tree::Tree& tree, nix::Sou
     : pipeline_(pipeline), tree_(tree), source_(source), jobs_(one_at_a_time(limits), true) {}
 
 std::shared_ptr<PlanJob> Planner::start_plan(const reference::Reference& reference, std::string_view address) {
-  // Other names of the same image have the same build key, and the report contains the name.
+  // The report contains the name, and other names of the same image have the same build key.
   const std::string key =
       image::KeyBuilder("plan").add(build_key(reference)).add(reference.repository).add(reference.tag).finish();
   return jobs_.submit(
@@ -124,7 +124,7 @@ Planner::Matches Planner::search(std::string_view text, std::size_t count, std::
 void Planner::list(const std::string& set, Progress& progress, const std::stop_token& stop) {
   progress.enter(Phase::resolving);
   const auto source = source_.fetch(source_.find("latest", stop), stop);
-  // To know how a set is spelt, one has to know the one around it.
+  // The spelling of a set is found in the set around it.
   std::vector<std::string> names = names_of(source, "", stop);
   for (std::size_t dot = 0; !set.empty() && dot != set.npos;) {
     dot = set.find('.', dot + 1);
@@ -156,11 +156,11 @@ std::vector<std::string> Planner::names_of(const nix::PinnedSource& source, cons
   }
   const auto has = [&](const char* name) { return std::find(names->begin(), names->end(), name) != names->end(); };
   if (!names || (has("drvPath") && has("outPath")))
-    throw Error(Failure::unknown_package, fmt::format("'{}' is no set of packages", set));
+    throw Error(Failure::unknown_package, fmt::format("'{}' is not a set of packages", set));
   return *std::move(names);
 }
 
-// Lower case, ascending: those that an image name can spell and that are served.
+// Lower case, ascending: only names that are valid in image names and are served.
 std::vector<std::string> Planner::pullable(const std::string& set, const std::vector<std::string>& names) const {
   const auto& blocked = pipeline_.settings().nix.blocked;
   std::vector<std::string> kept;

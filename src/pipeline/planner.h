@@ -1,7 +1,6 @@
-// Looks into the package set without building anything: what an image would hold, and which packages there are.
+// Queries the package set without building anything: plans of images, and package names.
 //
-// Evaluations are jobs of a queue of their own, one running at a time: they neither wait for builds nor delay them
-// up.
+// Evaluations are jobs of a separate queue, one at a time: they neither wait for builds nor delay them up.
 #pragma once
 
 #include <chrono>
@@ -21,12 +20,12 @@
 
 namespace nixery::pipeline {
 
-// What an evaluation found out about a package.
+// A package's metadata from an evaluation.
 struct PackageFacts {
   std::string version, description;
 };
 
-// Its jobs result in a report as JSON; empty for one that only looks names up.
+// Its jobs result in a report as JSON; empty for a look-up of names.
 using PlanQueue = jobs::JobQueue<std::string, Progress>;
 using PlanJob = PlanQueue::JobType;
 
@@ -40,14 +39,14 @@ class Planner {
   std::shared_ptr<PlanJob> start_plan(const reference::Reference& reference, std::string_view address);
 
   struct Matches {
-    std::vector<std::string> names;  // as image names spell them: "python3packages.requests"
-    bool more = false;               // there are others
-    // Where the names are not known yet, or have been known for a while: who looks them up. May be null.
+    std::vector<std::string> names;  // in the spelling of image names: "python3packages.requests"
+    bool more = false;               // more exist
+    // The look-up job if the names are unknown or old. May be null.
     std::shared_ptr<PlanJob> lookup;
     bool known = false;
   };
-  // At most `count` packages of tag latest: first those that begin with `text`, then those that hold it, the shortest
-  // first. Of "set.text", within the set. Throws Error{too_busy, bad_query}.
+  // At most `count` packages of tag latest: first those that begin with `text`, then those that contain it, shortest
+  // first. "set.text" searches in the set. Throws Error{too_busy, bad_query}.
   Matches search(std::string_view text, std::size_t count, std::string_view address);
 
   // Known only from plans made since this process started.

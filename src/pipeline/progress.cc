@@ -27,7 +27,7 @@ std::string_view name_of(Phase phase) {
 std::string Snapshot::what() const {
   if (!members.empty()) return members;
   switch (phase) {
-    case Phase::queued: return "waiting for a free builder";
+    case Phase::queued: return "waiting for a free build thread";
     case Phase::resolving: return "resolving packages";
     case Phase::realising: return step.empty() ? "building with nix" : "building with nix: " + step;
     case Phase::layering:

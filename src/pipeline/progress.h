@@ -1,4 +1,4 @@
-// How far a build is: written by the one who builds, read by everybody who waits. Thread-safe.
+// The progress of a build: written by the build thread, read by pending requests. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -22,11 +22,11 @@ struct Snapshot {
   std::string step;  // "building curl-8.0"; may be empty
   std::uint64_t layers_done = 0, layers_total = 0;
   std::uint64_t bytes_done = 0, bytes_total = 0;  // of tar
-  std::string members;  // of an index: what each of them is doing, in place of all the above; else empty
+  std::string members;  // of an index: the members' states, in place of all the above; else empty
   std::chrono::steady_clock::duration elapsed{};
 
   std::string what() const;  // "compressing layers: 3 of 12, 40 of 180 MB"
-  std::string text() const;  // likewise, with the time: ", 7 s"
+  std::string text() const;  // the same with the time: ", 7 s"
 };
 
 class Progress {
@@ -65,7 +65,7 @@ class MembersProgress {
   std::vector<std::string> texts_;
 };
 
-// What a line of nix's standard error says about its current step ("building curl-8.0"); empty if nothing.
+// The current step in a line of Nix's standard error ("building curl-8.0"); empty if none.
 std::string step_of_nix_line(std::string_view line);
 
 }  // namespace nixery::pipeline

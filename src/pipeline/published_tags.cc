@@ -48,16 +48,16 @@ std::optional<tree::TagRecord> PublishedTags::current(const reference::Reference
   return record && record->manifest == digest->str() ? std::move(record) : std::nullopt;
 }
 
-// Empty if the tag is to stay.
+// The reason to drop the tag; empty if it stays.
 std::string_view PublishedTags::reason_to_drop(const Declarations& declarations, const tree::TagRecord& record) const {
-  // Signatures and the like belong to a manifest, whatever its name stands for.
+  // Signatures and documents belong to a manifest, regardless of its name.
   if (reference::is_digest_tag(record.tag)) return {};
   constexpr std::string_view changed = "its declaration changed";
   if (const auto declared = declarations.find(record.repository, record.tag)) {
     if (declared->hash != record.declaration) return changed;
   } else if (record.declaration.empty()) {
     if (!declarations.tags(record.repository).empty()) return changed;
-  } else if (declarations.complete()) {  // else it may be in a file that cannot be read now
+  } else if (declarations.complete()) {  // otherwise it may be in an unreadable file
     return changed;
   }
   return is_of_these_settings(record) ? "" : "it was built under other settings";
@@ -91,7 +91,7 @@ std::size_t PublishedTags::drop_outdated(const Declarations& declarations) const
 }
 
 std::size_t PublishedTags::drop_moved(nix::Source& source, const std::stop_token& stop) const {
-  // Source tag -> the revision that it stands for now: empty if it is not served any more, nullopt if unknown.
+  // Source tag -> its present revision: empty if it is not served any more, nullopt if unknown.
   std::map<std::string, std::optional<std::string>> revisions;
   const auto revision_of = [&](const std::string& tag) -> std::optional<std::string> {
     try {

@@ -1,4 +1,4 @@
-// Tags as the last step of a pipeline publishes them, and whether they still stand for what they should.
+// Publishes tags as the last step of a pipeline, and drops outdated ones.
 #pragma once
 
 #include <cstddef>
@@ -22,28 +22,28 @@ class PublishedTags {
   PublishedTags(const PipelineSettings& settings, std::string settings_key, const tree::Tree& tree)
       : settings_(settings), settings_key_(std::move(settings_key)), tree_(tree) {}
 
-  // Publishes the tag of an image of the tree, after its signatures and the record by which a moving tag is found
-  // again. Idempotent. Throws Error{unavailable} if the image has been removed meanwhile.
+  // Publishes the tag of an image of the tree, after its signatures and its record, which a refresh uses. Idempotent.
+  // Throws Error{unavailable} if the image has been removed meanwhile.
   void publish(const reference::Reference& reference, const image::Digest& manifest, std::string_view revision,
                bool moving, const std::stop_token& stop) const;
 
-  // The record of the reference's tag, if the tag leads to an image that stands for what the reference means now.
+  // The record of the reference's tag, if the tag is up to date.
   std::optional<tree::TagRecord> current(const reference::Reference& reference) const;
-  // Whether the reference's tag, if there is one, stands for what the reference declares now, under these settings.
+  // Whether the reference's tag, if it exists, is up to date with the declaration and settings.
   bool matches(const reference::Reference& reference) const;
 
-  // Drops the tag of an image whose declaration has changed or gone, of packages under a name that is declared now, or
-  // of an image built under other settings. True if it did.
+  // Drops the tag if its image's declaration has changed or was removed, if it is of packages under a name that is
+  // declared now, or if it was built under other settings. True if it did.
   bool drop_if_outdated(const Declarations& declarations, const tree::TagRecord& record) const;
-  // All such tags; how many. To be called at start and when declarations have changed; and for one tag after it is
-  // published, as they may have changed meanwhile.
+  // Drops all such tags; returns their number. Call it at start and after changes of declarations, and for one tag
+  // after publishing it, because declarations may have changed meanwhile.
   std::size_t drop_outdated(const Declarations& declarations) const;
   void drop_if_outdated(const Declarations& declarations, const reference::Reference& reference) const;
 
-  // Drops moving tags whose source has moved, or is not served any more; how many. A source that cannot be asked leaves
-  // its tags as they are.
+  // Drops moving tags whose source has moved or is not served any more; returns their number. Tags of unreachable
+  // sources stay.
   std::size_t drop_moved(nix::Source& source, const std::stop_token& stop) const;
-  // Drops tags whose records are damaged, as nobody knows what they stand for; how many.
+  // Drops tags with damaged records, whose source is unknown; returns their number.
   std::size_t drop_damaged() const;
 
  private:

@@ -1,4 +1,4 @@
-// The values that pass between the steps of a pipeline.
+// Values passed between the steps of a pipeline.
 #pragma once
 
 #include <optional>
@@ -31,24 +31,24 @@ struct ResolvedImage {
   std::vector<const nix::Package*> contents() const;
 };
 
-// Which store paths go into which layer.
+// The assignment of store paths to layers.
 struct LayeredClosure {
   store::Closure closure;
   std::vector<plan::Layer> layers;
-  // The layer that also holds the root file system, if no further layer is allowed; else the root file system has a
-  // layer of its own, after the others.
+  // The layer that also holds the root file system, if no further layer is allowed; otherwise that has its own last
+  // layer.
   std::optional<std::size_t> with_root;
 };
 
-// An image, once it is in the tree.
+// An image in the tree.
 struct BuiltImage {
   image::Digest manifest;
   nix::Revision revision;
-  std::vector<std::string> warnings;  // such as files that two packages have
-  bool found = false;                 // it was in the tree, under this name or another
+  std::vector<std::string> warnings;  // such as conflicting files of two packages
+  bool found = false;                 // it existed in the tree, under any name
 };
 
-// Output paths of the packages, ascending, each once.
+// Output paths of the packages, ascending, without duplicates.
 std::vector<store::StorePath> output_paths(const std::vector<const nix::Package*>& packages);
 
 std::vector<const store::PathInfo*> paths_of(const plan::Layer& layer, const store::Closure& closure);

@@ -1,4 +1,4 @@
-// What decides how images are made, once for a process.
+// Settings of the pipeline.
 #pragma once
 
 #include <optional>
@@ -18,12 +18,12 @@ namespace nixery::pipeline {
 struct PipelineSettings {
   nix::NixSettings nix;
   tree::LocalState local;                      // where logs and Nix's roots are kept
-  std::vector<reference::Platform> platforms;  // of names that give none; several make an index
+  std::vector<reference::Platform> platforms;  // of names without a platform; several make an index
   image::Format format = image::Format::oci;
   layer::Encoding encoding;
   unsigned max_layers = 100;  // of an image, its root file system's layer included
   unsigned evaluations = 2;   // at the same time; further builds wait for a slot
-  plan::Settings plan;        // its max_layers follows from ours
+  plan::Settings plan;        // its max_layers is derived from max_layers
   bool documents = true;      // attach SBOMs and provenance
   std::string builder_id;     // of this registry, in provenance; may be empty
   std::optional<attestations::SigningKey> signing_key;

@@ -19,7 +19,7 @@ namespace nixery::registry_api {
 
 namespace {
 
-// Decoded. A '+' is itself and no space: media types have the one and never the other.
+// Decoded. '+' is not a space: media types contain '+' but no spaces.
 std::optional<std::string> parameter(std::string_view query, std::string_view name) {
   const auto value = http::query_parameter(query, name);
   if (!value) return std::nullopt;
@@ -39,7 +39,7 @@ PageRequest read_page_request(std::string_view query) {
   if (!n) return page;
   if (n->empty() || !text::all(*n, text::is_digit))
     throw Error(Failure::bad_query, "the parameter 'n' must be a number, 0 or more: how many names to list");
-  // A number too large to hold asks for all there is.
+  // A number that is too large means all names.
   page.size = text::number<std::size_t>(*n).value_or(std::numeric_limits<std::size_t>::max());
   return page;
 }
@@ -64,13 +64,13 @@ http::Response answer_page(const std::vector<std::string>& names, const PageRequ
 
   http::Response response = http::answer_json(buffer.GetString());
   response.header("Cache-Control", "no-cache");
-  // Names hold nothing that would have to be escaped in a query.
+  // Names need no escapes in a query.
   if (end != first && end != names.end())
     response.header("Link", fmt::format("<{}?n={}&last={}>; rel=\"next\"", address, page.size, *std::prev(end)));
   return response;
 }
 
-// Digests that we do not serve, and that are well-formed all the same (image-spec, "Registered algorithms").
+// Well-formed digests of other algorithms (image-spec, "Registered algorithms").
 bool is_sha512(std::string_view text) {
   constexpr std::string_view prefix = "sha512:";
   return text.starts_with(prefix) && text::is_hex(text.substr(prefix.size()), 128);
@@ -82,7 +82,7 @@ http::Response tags_page(const tree::Tree& tree, std::string_view name, std::str
   reference::check_repository(name);
   const PageRequest page = read_page_request(query);
   auto tags = tree::tags(tree.store(), name);
-  // Signatures and the like: no images, and nothing that anybody would pull by hand.
+  // Omits signatures and documents, which are not images.
   std::erase_if(tags, [](const std::string& tag) { return reference::is_digest_tag(tag); });
   if (tags.empty())
     throw Error(Failure::unknown_repository,
@@ -93,8 +93,7 @@ http::Response tags_page(const tree::Tree& tree, std::string_view name, std::str
 
 http::Response catalog_page(const std::vector<std::string>* repositories, std::string_view query) {
   const PageRequest page = read_page_request(query);
-  if (!repositories)
-    throw Error(Failure::too_busy, "the list of what has been built is being made: try again in a while");
+  if (!repositories) throw Error(Failure::too_busy, "the list of images is being made: try again in a while");
   return answer_page(*repositories, page, "/v2/_catalog", "repositories", [](json::Writer&) {});
 }
 

@@ -17,21 +17,21 @@ using Clock = std::chrono::steady_clock;
 image::Digest parse_digest(std::string_view text) {
   if (auto digest = image::Digest::parse(text)) return *std::move(digest);
   throw Error(Failure::bad_digest,
-              "the digest is malformed: this registry knows 'sha256:' and 64 lower-case hex digits");
+              "the digest is malformed: this registry supports 'sha256:' and 64 lower-case hex digits");
 }
 
-// A blob that cannot be made again is, to whoever asks for it, one that is not here.
+// To clients, a blob that cannot be rebuilt is unknown.
 Error lasting_as_unknown(const Error& error) {
   switch (error.failure()) {
     case Failure::build_failed:
     case Failure::unsupported_platform:
     case Failure::corrupt:
-      return {Failure::unknown_blob, fmt::format("the blob cannot be made again: {}", error.what()), error.detail()};
+      return {Failure::unknown_blob, fmt::format("the blob cannot be rebuilt: {}", error.what()), error.detail()};
     default: return error;
   }
 }
 
-// Where a build's log can be read while it goes on, for the end of a sentence; empty without the web page.
+// The URL of a running build's log, as the end of a sentence; empty without the web page.
 std::string log_address(const http::Request& request, std::string_view repository, std::string_view tag) {
   if (!request.has_web) return {};
   return fmt::format("; its log is at {}://{}/api/events/{}:{}", request.scheme, http::shown_host(request), repository,
@@ -86,7 +86,7 @@ http::HandlerResult RegistryApi::manifest(const http::Request& request, std::str
     throw Error(Failure::unknown_tag, fmt::format("nothing is attached to this image as '{}'", reference));
   }
   const auto wanted = builder_.find(repository, reference);
-  // Between two workers, or without nginx, it may be there already.
+  // With several workers, or without nginx, it may exist already.
   if (const auto digest = tree_.digest_of_tag(wanted.repository, wanted.tag); digest && builder_.tag_matches(wanted))
     if (const auto stored = tree_.manifest(*digest)) {
       builder_.metrics().tags.there.add();
@@ -98,7 +98,7 @@ http::HandlerResult RegistryApi::manifest(const http::Request& request, std::str
       [this, wanted](const pipeline::BuildQueue::Result& result) {
         if (result.error) return http::answer_error(*result.error, wanted.declaration_hash());
         const auto stored = tree_.manifest(result.value->digest);
-        if (!stored) throw Error(Failure::unavailable, "the image was removed while it was asked for: try again");
+        if (!stored) throw Error(Failure::unavailable, "the image was removed during the request: try again");
         return answer_manifest(*stored);
       },
       log_address(request, repository, reference));
@@ -109,14 +109,14 @@ http::HandlerResult RegistryApi::blob(const http::Request& request, std::string_
   reference::check_repository(repository);
   const auto digest = parse_digest(text);
   if (tree_.has_blob(digest) || tree_.restore_blob(digest))
-    if (os::Fd file = tree_.store().open(tree::ObjectName::blob(digest))) {  // a collection may have been quicker
+    if (os::Fd file = tree_.store().open(tree::ObjectName::blob(digest))) {  // a collection may have removed it meanwhile
       builder_.metrics().blobs.there.add();
       const std::uint64_t size = os::size_of(file, digest.str());
       return answer_blob(digest, {std::move(file), size});
     }
   if (!builder_.can_rebuild(digest))
     throw Error(Failure::unknown_blob, fmt::format("no blob {} here, and nothing to rebuild it from", digest.str()));
-  // Once it is there, the web server sends it better than we could.
+  // When it exists, the web server serves it more efficiently.
   return wait_for(request, builder_.start_rebuilding(digest, request.client),
                   [request](const pipeline::BuildQueue::Result& result) {
                     if (result.error) return http::answer_error(lasting_as_unknown(*result.error));
@@ -155,7 +155,7 @@ http::Waiting RegistryApi::wait_for(const http::Request& request, const std::sha
     const unsigned hop = http::hop_of(request);
     if (hop < hops) return http::answer_redirect(request, hop + 1);
     throw Error(Failure::still_building,
-                fmt::format("the image is still being built ({}): pull it again in a while, the build goes on{}",
+                fmt::format("the image is still being built ({}): pull it again in a while, the build continues{}",
                             job->state().snapshot().text(), log_address));
   };
   return {request, job, Clock::now() + settings_.hop,

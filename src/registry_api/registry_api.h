@@ -17,7 +17,7 @@
 namespace nixery::registry_api {
 
 struct RegistrySettings {
-  std::chrono::seconds hop{20};  // that a request waits before it is redirected to itself
+  std::chrono::seconds hop{20};  // that a request waits before it is redirected to the same URL
   unsigned hops = 9;             // such redirects
   bool catalog = true;           // whether /v2/_catalog answers
 };
@@ -42,7 +42,7 @@ class RegistryApi {
   pipeline::Builder& builder_;
   const tree::Tree& tree_;
   const RegistrySettings settings_;
-  mutable jobs::CachedValue<std::vector<std::string>> repositories_;  // to list them, one walks the tree
+  mutable jobs::CachedValue<std::vector<std::string>> repositories_;  // listing them walks the tree
 };
 
 }  // namespace nixery::registry_api

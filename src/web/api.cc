@@ -23,7 +23,7 @@ constexpr std::size_t found_at_once = 50;
 constexpr std::size_t listed_at_once = 50;
 constexpr std::size_t longest_search = 100;  // characters
 
-// What browsers may do with what we say: nothing but to hand it to the page that asked.
+// Headers that allow browsers only to pass the response to the requesting page.
 http::Response guarded(http::Response response) {
   response.header("Cache-Control", "no-store")
       .header("Content-Security-Policy",
@@ -60,16 +60,17 @@ http::HandlerResult Api::search(const http::Request& request) const {
   if (matches.known || !matches.lookup) return answer(matches_json(*text, matches));
 
   const auto later = [this, text = *text] { return answer_later(matches_json(text, {})); };
-  return http::Waiting{request, matches.lookup, Clock::now() + settings_.evaluation_wait,
-                       [this, lookup = matches.lookup, text = *text, client = request.client, later] {
-                         const auto error = lookup->error();
-                         if (error && error->failure() == Failure::unknown_package)
-                           return answer(matches_json(text, {{}, false, nullptr, true}));  // in no such set is nothing
-                         if (error) return guarded(http::answer_error(*error));
-                         const auto found = planner_.search(text, found_at_once, client);
-                         return found.known ? answer(matches_json(text, found)) : later();
-                       },
-                       later};
+  return http::Waiting{
+      request, matches.lookup, Clock::now() + settings_.evaluation_wait,
+      [this, lookup = matches.lookup, text = *text, client = request.client, later] {
+        const auto error = lookup->error();
+        if (error && error->failure() == Failure::unknown_package)
+          return answer(matches_json(text, {{}, false, nullptr, true}));  // a missing set has no packages
+        if (error) return guarded(http::answer_error(*error));
+        const auto found = planner_.search(text, found_at_once, client);
+        return found.known ? answer(matches_json(text, found)) : later();
+      },
+      later};
 }
 
 std::string Api::matches_json(const std::string& text, const pipeline::Planner::Matches& matches) const {
@@ -127,9 +128,8 @@ http::HandlerResult Api::images(const http::Request& request) const {
   if (!list.job) return answer(*list.value);
   const auto last = [this] {
     if (const auto value = listed_.last()) return answer(*value);
-    return answer_later(json::object([](json::Writer& writer) {
-      json::member(writer, "text", "the list of images is being made for the first time");
-    }));
+    return answer_later(
+        json::object([](json::Writer& writer) { json::member(writer, "text", "the list of images is being made"); }));
   };
   return http::Waiting{request, list.job, Clock::now() + settings_.evaluation_wait,
                        [job = list.job, last] {
@@ -199,7 +199,7 @@ http::Streaming Api::events(std::string_view image) const {
   head.streamed = true;
   head.header("Content-Type", "text/event-stream")
       .header("X-Content-Type-Options", "nosniff")
-      .header("X-Accel-Buffering", "no");  // else nginx would keep it until it has enough
+      .header("X-Accel-Buffering", "no");  // otherwise nginx would buffer it
   const auto feed = std::make_shared<BuildEvents>(builder_, tree_, find(image));
   return {guarded(std::move(head)), [feed] { return feed->next(); }};
 }

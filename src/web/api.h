@@ -1,16 +1,15 @@
 // JSON for the web page and for programs, under /api/:
 //
-//   search?q=TEXT           packages whose names begin with TEXT or hold it, at most 50
-//   plan/<name>[:tag]       what an image would hold: a plan for each platform, as `nixery plan --json` prints it
-//   images                  what was built last, at most 50; kept for a while where the tree is large
-//   image/<name>[:tag]      one that is built: packages, licences, layers, what is attached
+//   search?q=TEXT           packages whose names begin with TEXT or contain it, at most 50
+//   plan/<name>[:tag]       the plan of an image: one for each platform, as printed by `nixery plan --json`
+//   images                  the most recent builds, at most 50; cached if the tree is large
+//   image/<name>[:tag]      a built image: packages, licences, layers, attachments
 //   failures                the last failures, at most 50
-//   build/<name>[:tag]      how its build goes
-//   events/<name>[:tag]     likewise, as it changes: server-sent events (build_events.h)
+//   build/<name>[:tag]      the state of its build
+//   events/<name>[:tag]     the same as server-sent events (build_events.h)
 //
-// Nothing here builds or starts a build: that is what pulling does. What has to be evaluated first is waited for a
-// while, and so is the first list; then the answer is 202 with Retry-After: ask again. Failures are answered as
-// everywhere (answers.h). Nothing may be cached.
+// Nothing here starts a build; only pulls do. Requests wait a while for evaluations and for the first list, and then
+// get 202 with Retry-After. Failures are answered as everywhere (answers.h). Responses must not be cached.
 #pragma once
 
 #include <chrono>
@@ -28,7 +27,7 @@ namespace nixery::web {
 
 struct ApiSettings {
   std::chrono::seconds evaluation_wait{20};  // with an evaluation
-  bool lists = true;                         // whether images and failures answer
+  bool lists = true;                         // whether images and failures are listed
 };
 
 // Thread-safe. Every function throws Error; `image` is "name[:tag]", of any bytes.
@@ -62,7 +61,7 @@ class Api {
   const tree::Tree& tree_;
   const ApiSettings settings_;
 
-  mutable jobs::CachedValue<std::string> listed_;  // to make it, one walks the tree
+  mutable jobs::CachedValue<std::string> listed_;  // making it walks the tree
 };
 
 }  // namespace nixery::web

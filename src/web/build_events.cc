@@ -22,7 +22,7 @@ namespace nixery::web {
 
 namespace {
 
-constexpr std::size_t tail_size = 16u << 10;     // bytes of log that somebody who comes late is shown
+constexpr std::size_t tail_size = 16u << 10;     // bytes of log for a client that connects later
 constexpr std::size_t most_at_once = 32u << 10;  // bytes of log in one event
 constexpr std::size_t longest_line = 2000;
 constexpr std::size_t most_lines = 200;
@@ -42,9 +42,9 @@ std::string_view name_of(State state) {
 
 struct Look {
   State state = State::absent;
-  std::optional<pipeline::Snapshot> progress;  // of a job of ours
-  std::optional<image::Digest> digest;         // where it is built
-  std::string failure, message;                // where it failed
+  std::optional<pipeline::Snapshot> progress;  // of this worker's job
+  std::optional<image::Digest> digest;         // if it is built
+  std::string failure, message;                // if it failed
 };
 
 std::optional<image::Digest> published(const pipeline::Builder& builder, const tree::Tree& tree,
@@ -127,12 +127,11 @@ std::string event(std::string_view name, std::string_view data) {
   return fmt::format("event: {}\ndata: {}\n\n", name, data);
 }
 
-// What lies behind the byte `from` of a file, at most `most_at_once`; nothing where it cannot be read. A file that has
-// become shorter is another one.
+// The bytes of a file from `from` on, at most `most_at_once`; empty if it cannot be read. A shorter file is a new one.
 struct Piece {
   std::string text;
   std::size_t end = 0;
-  bool skipped = false;  // bytes before `text` were left out
+  bool skipped = false;  // bytes before `text` were omitted
 };
 Piece read_behind(const std::string& file, std::size_t from) {
   const os::Fd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC));
@@ -195,7 +194,7 @@ std::optional<std::string> BuildEvents::next() {
   if (over_) return std::nullopt;
   if (!job_) job_ = builder_.job_of(reference_);
   Look look = look_at(builder_, tree_, reference_, job_);
-  // One that failed earlier, with nobody at it now, is no end: it is about to be tried again.
+  // An earlier failure without a running build is not the end: it is about to be retried.
   if (look.state == State::failed && !job_ && !began_) look = {};
   began_ = began_ || look.state == State::building || look.state == State::queued;
 
@@ -204,7 +203,7 @@ std::optional<std::string> BuildEvents::next() {
   if (state != told_)
     events += event("state", json::object([&](json::Writer& writer) { write_state(writer, reference_, look, true); }));
   told_ = state;
-  // Of an image that is not being built, the log is of another time.
+  // If the image is not being built, its log is that of an earlier build.
   const bool just_failed = look.state == State::failed && job_;
   if (look.state == State::building || just_failed || (began_ && look.state != State::queued)) events += new_lines();
   over_ = look.state == State::built || look.state == State::failed;

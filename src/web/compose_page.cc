@@ -56,7 +56,7 @@ Composed compose(std::string_view query) {
     parts.push_back(text::lower_case(std::string_view(packages).substr(start, end - start)));
     start = end;
   }
-  // In the first place these would choose the layers' encoding.
+  // As the first component, these would choose the layers' encoding.
   std::stable_partition(parts.begin() + (encoding.empty() ? 0 : 1), parts.end(),
                         [](const std::string& part) { return part != "zstd" && part != "gzip"; });
   if (parts.empty()) throw Error(Failure::bad_name, "name at least one package, such as git");
@@ -96,7 +96,7 @@ std::string commands_for(const Composed& composed, const http::Request& request)
   const std::string image = fmt::format("{}/{}{}", http::shown_host(request), composed.name,
                                         composed.tag == "latest" ? "" : ":" + composed.tag);
   const std::string_view program = composed.has_shell ? " bash" : "";
-  const bool plain = request.scheme == "http";  // clients want to be told
+  const bool plain = request.scheme == "http";  // clients need an option for it
   return fmt::format("<p>This image is <code>{}</code>. The first pull builds it.</p>\n", escaped(image)) +
          command("Docker", fmt::format("docker run --rm -it {}{}", image, program)) +
          command("Podman",
@@ -117,7 +117,7 @@ http::Response compose_page(const http::Request& request) {
   } catch (const Error& error) {
     response.status = 400;
     response.body =
-        page("That is no image", fmt::format("<p class=\"wrong\">{}</p>", escaped(text::public_text(error.what()))));
+        page("Invalid image", fmt::format("<p class=\"wrong\">{}</p>", escaped(text::public_text(error.what()))));
   }
   return response;
 }

@@ -1,5 +1,5 @@
-// The page for browsers without JavaScript: what the form of the start page says, as commands to copy (/web/compose).
-// HTML; looks are nginx/web/nixery.css. The Content-Security-Policy is the web server's to set.
+// The page for browsers without JavaScript: the commands for the start page's form (/web/compose). HTML with the style
+// of nginx/web/nixery.css. The web server sets the Content-Security-Policy.
 #pragma once
 
 #include <string>
@@ -8,8 +8,8 @@
 
 namespace nixery::web {
 
-// "packages" are parted by spaces, commas or slashes; "platform", "encoding", "shell" and "tag" may be empty or
-// missing. A form that names no image is answered 400 with a page that says what is wrong.
+// "packages" are separated by spaces, commas or slashes; "platform", "encoding", "shell" and "tag" may be empty or
+// missing. An invalid form gets 400 with a page that shows the error.
 http::Response compose_page(const http::Request& request);
 
 }  // namespace nixery::web

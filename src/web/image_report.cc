@@ -18,7 +18,7 @@ namespace nixery::web {
 
 namespace {
 
-constexpr std::uint64_t largest_document = 16u << 20;  // bytes: what is larger is not looked into
+constexpr std::uint64_t largest_document = 16u << 20;  // bytes: larger documents are not read
 constexpr std::size_t most_paths = 20'000;             // of an image
 constexpr const char* title_prefix = "org.opencontainers.image.";
 
@@ -44,7 +44,7 @@ tree::StoredManifest manifest_of(const tree::Tree& tree, const image::Digest& di
   throw Error(Failure::unknown_manifest, fmt::format("the manifest {} is gone: pull the image again", digest.str()));
 }
 
-// Nothing is known of a config that is gone or damaged.
+// Empty for a missing or damaged config.
 image::ParsedConfig config_of(const tree::Tree& tree, const image::ParsedDescriptor& config) {
   try {
     if (const auto text = small_blob(tree, config)) return image::parse_config(*text, config.digest);
@@ -80,7 +80,7 @@ std::string homepage_in(const json::Value& component) {
   return {};
 }
 
-// From the SBOM, which knows most of them; a package may be in it by several outputs.
+// From the SBOM, which has most details; a package may have several outputs in it.
 bool write_packages_of_sbom(json::Writer& writer, const json::Document& sbom) {
   const json::Value* components = json::find(sbom, "components");
   if (!components || !components->IsArray()) return false;
@@ -106,7 +106,7 @@ bool write_packages_of_sbom(json::Writer& writer, const json::Document& sbom) {
   return true;
 }
 
-// "git=2.39 curl=8.0": all that is known where there is no SBOM.
+// "git=2.39 curl=8.0": all that is known without an SBOM.
 void write_packages_of_label(json::Writer& writer, std::string_view label) {
   while (!label.empty()) {
     const auto end = std::min(label.find(' '), label.size());
@@ -153,7 +153,7 @@ void write_layers(json::Writer& writer, const tree::Tree& tree, const image::Par
 
 struct Attached {
   image::Descriptor descriptor;
-  std::optional<image::ParsedDescriptor> document;  // the one blob that it stands for
+  std::optional<image::ParsedDescriptor> document;  // its only blob
 };
 
 std::vector<Attached> attached_to(const tree::Tree& tree, const image::Digest& subject) {
@@ -164,7 +164,7 @@ std::vector<Attached> attached_to(const tree::Tree& tree, const image::Digest& s
       if (const auto stored = tree.manifest(descriptor.digest))
         if (auto links = image::parse_manifest(stored->bytes, stored->digest); links.layers.size() == 1)
           document = links.layers.front();
-    } catch (const Error&) {  // of its list it stays a part
+    } catch (const Error&) {  // it stays in the list
     }
     all.push_back({std::move(descriptor), std::move(document)});
   }
@@ -274,7 +274,7 @@ ImageSummary summary_of(const tree::Tree& tree, const image::Digest& manifest) {
     };
     summary.description = annotation("description");
     summary.version = annotation("version");
-  } catch (const Error&) {  // a manifest that somebody else put there
+  } catch (const Error&) {  // not a manifest of ours
   }
   return summary;
 }

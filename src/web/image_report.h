@@ -1,6 +1,5 @@
-// What is known of an image that is built: its packages with licences, its layers with their store paths, and what is
-// attached to it. Read from the tree alone and, for the paths, from the layers' recipes in STATE: what has gone from
-// there is left out.
+// A report on a built image: its packages with licences, its layers with their store paths, and its attachments. Read
+// from the tree and, for the paths, from the layers' recipes in STATE; missing data is omitted.
 #pragma once
 
 #include <string>
@@ -13,11 +12,11 @@
 namespace nixery::web {
 
 // {"reference":…,"digest":…,"signature":…,"images":[…]}, one image for each platform. `repository` and `tag` must have
-// passed the reference parser. Throws Error{unknown_manifest} where the manifest is gone, Error{corrupt}.
+// passed the reference parser. Throws Error{unknown_manifest} if the manifest is missing, Error{corrupt}.
 std::string image_report(const tree::Tree& tree, std::string_view repository, std::string_view tag,
                          const image::Digest& manifest);
 
-// Of a list: what one line tells. Zero and empty where the manifest is gone.
+// One line of a list. Zero and empty if the manifest is missing.
 struct ImageSummary {
   std::uint64_t size = 0;  // bytes of config and layers, of the first platform
   std::size_t layers = 0;

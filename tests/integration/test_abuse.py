@@ -94,7 +94,7 @@ def test_a_full_tree_is_503_serves_existing_images_and_recovers(new_registry, pa
                     file.write(b"x" * 4096)
         answer = registry.manifest("p29/p28")
         assert (answer.status, answer.error["code"]) == (503, "UNAVAILABLE"), answer.body
-        assert "a problem of its own" in answer.error["message"] and int(answer.headers["Retry-After"]) > 0
+        assert "internal error of the registry" in answer.error["message"] and int(answer.headers["Retry-After"]) > 0
         assert any("No space left on device" in event["error"] for event in registry.events("build failed"))
         assert registry.manifest("p4").status == 200
         assert not list((registry.tree / "incoming").iterdir())  # no partial file stays
@@ -112,7 +112,7 @@ def test_an_unwritable_state_is_503_and_built_images_are_served(new_registry, pa
         remount("ro")
         assert registry.manifest("p5").status == 200
         answer = registry.manifest("p6")
-        assert answer.status == 503 and "a problem of its own" in answer.error["message"], answer.body
+        assert answer.status == 503 and "internal error of the registry" in answer.error["message"], answer.body
         assert any("Read-only file system" in event["error"] for event in registry.events("build failed"))
         remount("rw")
         assert registry.manifest("p6").status == 200

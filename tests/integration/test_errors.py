@@ -210,7 +210,7 @@ def test_an_unexpected_error_is_logged_and_counted_and_shows_no_paths(new_regist
     expression.unlink()
     answer = registry.manifest("hello")
     assert answer.status == 503 and str(directory).encode() not in answer.body, answer.body
-    assert "a problem of its own" in answer.error["message"]
+    assert "internal error of the registry" in answer.error["message"]
     (event,) = registry.events("build failed")
     assert event["failure"] == "storage" and str(expression) in event["error"]
     assert 'nixery_builds_total{outcome="storage"} 1' in registry.get("/metrics").body.decode()

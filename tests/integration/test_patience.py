@@ -169,7 +169,7 @@ def test_a_build_of_six_minutes_needs_the_clients_own_retries_and_no_second_buil
     assert len([event for event in registry.events("image built") if event["reference"].startswith("slow.s360")]) == 1
     assert re.search(
         r'"message":"the image is still being built \(building with nix: building slow-[0-9a-f]{32}-s360-1\.0, \d+ s\): '
-        r'pull it again in a while, the build goes on"', wait.messages[0]), wait.messages
+        r'pull it again in a while, the build continues"', wait.messages[0]), wait.messages
 
 
 def test_messages_of_a_pull_that_waits_too_long_and_of_the_next_one(new_module_registry, slow_images, docker, podman):
@@ -183,7 +183,7 @@ def test_messages_of_a_pull_that_waits_too_long_and_of_the_next_one(new_module_r
     assert told.returncode == 1
     assert re.fullmatch(
         r"Error response from daemon: toomanyrequests: the image is still being built \(building with nix: building "
-        r"slow-[0-9a-f]{32}-s60-1\.0, \d+ s\): pull it again in a while, the build goes on\n", told.stderr), told.stderr
+        r"slow-[0-9a-f]{32}-s60-1\.0, \d+ s\): pull it again in a while, the build continues\n", told.stderr), told.stderr
     # podman retries by itself after Retry-After until it is built.
     wait_for(lambda: podman.pull(image).returncode == 0, "podman to have it", 180)
     assert f"Status: Downloaded newer image for {image}:latest" in docker.check("pull", image)

@@ -339,7 +339,7 @@ def test_a_layer_that_cannot_be_rebuilt_is_unknown(new_registry, packages):
     subprocess.run(["nix-store", "--delete", path], check=True, capture_output=True, env=registry.env)
     answer = registry.blob("p17", digest)
     assert answer.status == 404 and answer.error["code"] == "BLOB_UNKNOWN", answer.body
-    assert answer.error["message"].startswith("the blob cannot be made again: the build failed"), answer.body
+    assert answer.error["message"].startswith("the blob cannot be rebuilt: the build failed"), answer.body
     # A pull by name builds it again.
     shutil.rmtree(registry.tree / "tags")
     shutil.rmtree(registry.state / "images")

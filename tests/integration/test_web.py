@@ -251,7 +251,7 @@ def test_the_final_429_refers_to_the_log(new_site):
     answer = site.manifest("gated")
     assert answer.status == 429
     log = "/api/events/gated:latest"
-    assert answer.error["message"].endswith(f"the build goes on; its log is at http://{site.host}{log}"), answer.body
+    assert answer.error["message"].endswith(f"the build continues; its log is at http://{site.host}{log}"), answer.body
     with Events(site, log.removeprefix("/api/events/")) as events:
         begun = events.until("log")  # a build that runs at the first poll has no log yet
         site.open_gate()

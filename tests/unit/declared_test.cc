@@ -281,8 +281,8 @@ TEST_CASE("an invalid file does not hide valid ones") {
   check_contains(current->problems()[1], "images/c.json: name: 'Bad'");
   check_contains(current->problems()[2], "images/c.json: contents: ");
   check_contains(current->problems()[3], "images/dangling.json: cannot read it: No such file");
-  check_contains(current->problems()[4], "images/dir.json: this is no file");
-  check_contains(current->problems()[5], "images/pipe.json: this is no file");
+  check_contains(current->problems()[4], "images/dir.json: this is not a file");
+  check_contains(current->problems()[5], "images/pipe.json: this is not a file");
 }
 
 TEST_CASE("added, changed and removed files are noticed without a restart") {
@@ -319,7 +319,7 @@ TEST_CASE("a half-written file keeps the old declaration and is reported") {
     images.write("web.json", next.substr(0, written));
     CHECK(package_of(set, "web") == "nginx");
     REQUIRE(set.current()->problems().size() == 1);
-    check_contains(set.current()->problems()[0], "(what it declared before stays in force)");
+    check_contains(set.current()->problems()[0], "(its previous declaration stays in force)");
     CHECK(set.current()->complete());
   }
   images.write("web.json", next);
@@ -389,7 +389,7 @@ TEST_CASE("names that are also packages or meta-packages are reported") {
   REQUIRE(clashes.size() == 7);
   check_contains(clashes[0], "images/0.json: name: 'amd64' begins with 'amd64', which chooses the platform");
   check_contains(clashes[1], "'arm64/web' begins with 'arm64', which chooses the platform");
-  check_contains(clashes[2], "images/2.json: name: 'curl' is a package too; the declared image wins");
+  check_contains(clashes[2], "images/2.json: name: 'curl' is a package too; the declared image takes precedence");
   check_contains(clashes[3], "'gzip/web' begins with 'gzip', which chooses the compression");
   check_contains(clashes[4], "'shell/web' begins with 'shell', which stands for bash");
   check_contains(clashes[5], "'zstd' is a package too");
