@@ -163,7 +163,7 @@ TEST_CASE("too large data is not kept, and dropped data is known by its hash") {
   const NixImage large = of_size(max_data + 1);
   CHECK_FALSE(large.has_left_data());
   CHECK(large.data.empty());
-  CHECK_THROWS_WITH_AS(declare(large, "n/a"), "data: it is missing, or longer than 32768 bytes of JSON", Error);
+  CHECK_THROWS_WITH_AS(declare(large, "n/a"), "data: it is missing, or its JSON is longer than 32768 bytes", Error);
 }
 
 TEST_CASE("a declaration's hash does not depend on its name and tag") {
