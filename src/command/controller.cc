@@ -18,7 +18,7 @@ using namespace kubernetes;
 
 constexpr unsigned reconcilers = 4;  // threads that write files and status
 
-std::string collection_path(const Settings& settings) {
+std::string collection_path(const ControllerSettings& settings) {
   if (settings.only_namespace.empty()) return fmt::format("/apis/{}/niximages", api_version);
   return fmt::format("/apis/{}/namespaces/{}/niximages", api_version, settings.only_namespace);
 }
@@ -40,7 +40,7 @@ int run(const Arguments&) {
   os::block_termination();  // before any thread starts
 
   const auto environment = [](const char* name) -> const char* { return std::getenv(name); };
-  const Settings settings = load_settings(environment);
+  const ControllerSettings settings = load_settings(environment);
   log::set_level(settings.log_level);
   const ClusterAccess access = find_cluster(environment);
   log::info("following NixImages", {{"server", access.server}, {"images", settings.images.string()}});
@@ -52,7 +52,7 @@ int run(const Arguments&) {
   const bool elects = !settings.lease_name.empty();
   Reconciler reconciler(
       settings, client, [&] { return !elects || election.leads(); }, stop);
-  const Collection collection{collection_path(settings)};
+  const ObjectList collection{collection_path(settings)};
   const Observer observer = reconciler.observer();
   reconciler.take_files();  // before any thread starts: an exception ends the process here
 

@@ -21,7 +21,7 @@ bool is_final(const ApiError& error) {
 
 }  // namespace
 
-void EventRecorder::note(const NixImage& image, const PullResult& pull, const Status& wanted) {
+void EventRecorder::note(const NixImage& image, const PullResult& pull, const ImageStatus& wanted) {
   if (is_progress(pull)) return;
   const Condition *before = find_condition(image.status, "Ready"), *now = find_condition(wanted, "Ready");
   if (before && before->status == now->status && before->reason == now->reason && before->message == now->message)

@@ -22,7 +22,7 @@ class EventRecorder {
 
   // Notes an event if `wanted` differs from the object's status by more than progress. Keeps only the newest pending
   // event of an object.
-  void note(const NixImage& image, const PullResult& pull, const Status& wanted);
+  void note(const NixImage& image, const PullResult& pull, const ImageStatus& wanted);
   // Records the pending event. Throws ApiError for a transient failure; the event stays pending under the same name.
   void record(const NixImage& image);
   void forget(const std::string& key);

@@ -15,7 +15,7 @@ Condition condition(const NixImage& image, const char* type, const char* status,
 
 }  // namespace
 
-const Condition* find_condition(const Status& status, std::string_view type) {
+const Condition* find_condition(const ImageStatus& status, std::string_view type) {
   for (const Condition& condition : status.conditions)
     if (condition.type == type) return &condition;
   return nullptr;
@@ -25,7 +25,7 @@ bool is_progress(const PullResult& pull) {
   return pull.state == State::building || pull.state == State::not_taken;
 }
 
-std::optional<PullResult> built_by(const Status& status) {
+std::optional<PullResult> built_by(const ImageStatus& status) {
   const Condition* condition = find_condition(status, "Built");
   if (!condition || condition->status != "True" || status.digest.empty()) return std::nullopt;
   PullResult pull;
@@ -37,9 +37,9 @@ std::optional<PullResult> built_by(const Status& status) {
   return pull;
 }
 
-Status status_of(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built,
-                 const std::string& reference) {
-  Status status;
+ImageStatus status_of(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built,
+                      const std::string& reference) {
+  ImageStatus status;
   status.observed_generation = image.generation;
   status.reference = reference;
   const auto add = [&](const char* type, const char* state, const std::string& reason, const std::string& message) {

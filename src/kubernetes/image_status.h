@@ -12,15 +12,15 @@ namespace nixery::kubernetes {
 
 // The status for a pull result, without transition times. `built`: the last successful build of the same declaration,
 // if any.
-Status status_of(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built,
-                 const std::string& reference);
+ImageStatus status_of(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built,
+                      const std::string& reference);
 
 // What an earlier controller reported as built.
-std::optional<PullResult> built_by(const Status& status);
+std::optional<PullResult> built_by(const ImageStatus& status);
 
 // Whether the result only says that the build is in progress.
 bool is_progress(const PullResult& pull);
 
-const Condition* find_condition(const Status& status, std::string_view type);
+const Condition* find_condition(const ImageStatus& status, std::string_view type);
 
 }  // namespace nixery::kubernetes

@@ -30,8 +30,8 @@ Condition parse_condition(const json::Value& value) {
           json::string_or(value, "lastTransitionTime", "")};
 }
 
-Status parse_status(const json::Value& value) {
-  Status status;
+ImageStatus parse_status(const json::Value& value) {
+  ImageStatus status;
   status.observed_generation = json::integer_at(value, "observedGeneration").value_or(0);
   if (const json::Value* conditions = json::find(value, "conditions"); conditions && conditions->IsArray())
     for (const json::Value& condition : conditions->GetArray()) status.conditions.push_back(parse_condition(condition));
@@ -97,7 +97,7 @@ NixImage parse_nix_image(const json::Value& object) {
   return image;
 }
 
-Declaration declare(const NixImage& image, const std::string& name) {
+ImageDeclaration declare(const NixImage& image, const std::string& name) {
   if (image.name.size() > max_object_name)
     throw Error(Failure::bad_config, fmt::format("the object's name has more than {} characters", max_object_name));
   if (image.data.empty())
@@ -114,7 +114,7 @@ Declaration declare(const NixImage& image, const std::string& name) {
   return {text, pipeline::declaration_hash(reference::parse_declared(text, "data"))};
 }
 
-std::string status_patch(const NixImage& image, const Status& status) {
+std::string status_patch(const NixImage& image, const ImageStatus& status) {
   json::Buffer buffer;
   json::Writer writer(buffer);
   writer.StartObject();
@@ -143,7 +143,7 @@ std::string status_patch(const NixImage& image, const Status& status) {
   return {buffer.GetString(), buffer.GetSize()};
 }
 
-Status with_transitions(Status wanted, const Status& current, const std::string& now) {
+ImageStatus with_transitions(ImageStatus wanted, const ImageStatus& current, const std::string& now) {
   for (Condition& condition : wanted.conditions) {
     const auto before = std::find_if(current.conditions.begin(), current.conditions.end(),
                                      [&](const Condition& other) { return other.type == condition.type; });

@@ -28,14 +28,14 @@ struct Condition {
   bool operator==(const Condition&) const = default;
 };
 
-struct Status {
+struct ImageStatus {
   std::int64_t observed_generation = 0;
   std::vector<Condition> conditions;  // Resolved, Built, Ready, in this order
   std::string digest, reference;      // empty: not set
   std::optional<std::uint64_t> size, layers;
   std::string last_error;
 
-  bool operator==(const Status&) const = default;
+  bool operator==(const ImageStatus&) const = default;
 };
 
 struct NixImage {
@@ -46,7 +46,7 @@ struct NixImage {
   std::string tag;      // default: latest
   // The field `data`, as JSON, and its hash; both are empty if it is missing or too large.
   std::string data, data_hash;
-  Status status;
+  ImageStatus status;
 
   std::string key() const { return namespace_name + "/" + name; }
   // Drops `data` and keeps the hash.
@@ -58,20 +58,20 @@ struct NixImage {
 NixImage parse_nix_image(const json::Value& object);
 
 // The file of a declared image (reference/declared.h), and its hash in the registry.
-struct Declaration {
+struct ImageDeclaration {
   std::string text, hash;
 };
 // Makes the declaration under this name and checks it as the registry does. Throws Error{bad_config} with the problem
 // in the object's data.
-Declaration declare(const NixImage& image, const std::string& name);
+ImageDeclaration declare(const NixImage& image, const std::string& name);
 
 // Server-side apply of the status subresource, with exactly the fields that the controller owns. It contains the
 // observed resourceVersion, so that it conflicts if the object was changed or replaced (the uid alone is not checked
 // there). A late request of a controller that lost its Lease therefore does not overwrite its successor's status.
-std::string status_patch(const NixImage& image, const Status& status);
+std::string status_patch(const NixImage& image, const ImageStatus& status);
 
 // `wanted`, with the transition times of `current` for conditions of unchanged status and `now` for others.
-Status with_transitions(Status wanted, const Status& current, const std::string& now);
+ImageStatus with_transitions(ImageStatus wanted, const ImageStatus& current, const std::string& now);
 
 // An Event of events.k8s.io/v1. Its name is chosen here, so that a retry creates no second one.
 struct Event {

@@ -32,7 +32,7 @@ milliseconds until(Clock::time_point when) {
 
 }  // namespace
 
-Reconciler::Reconciler(const Settings& settings, const ApiClient& client, std::function<bool()> leads,
+Reconciler::Reconciler(const ControllerSettings& settings, const ApiClient& client, std::function<bool()> leads,
                        const std::stop_token& stop)
     : settings_(settings),
       client_(client),
@@ -234,8 +234,8 @@ void Reconciler::forget(const std::string& key) {
   failing_.erase(key);
 }
 
-Declaration Reconciler::write_files(const NixImage& image, bool& changed) {
-  Declaration declaration = declare(image, image.key());
+ImageDeclaration Reconciler::write_files(const NixImage& image, bool& changed) {
+  ImageDeclaration declaration = declare(image, image.key());
   changed = files_.write(image.namespace_name, image.name, declaration.text);
   if (image.namespace_name == settings_.short_names)
     changed |= files_.write("", image.name, declare(image, image.name).text);
@@ -277,7 +277,7 @@ PullResult Reconciler::result_of(const NixImage& image, bool over, std::optional
                                                       "until an older one is gone",
                                                       settings_.quota));
   bool changed = false;
-  Declaration declaration;
+  ImageDeclaration declaration;
   try {
     declaration = write_files(image, changed);
   } catch (const Error& error) {
@@ -369,7 +369,7 @@ void Reconciler::record(const NixImage& image, const PullResult& pull, const std
   const bool is_reported = image.status.observed_generation == image.generation && !image.status.conditions.empty();
   if (!is_progress(pull) || !is_reported) {
     const auto there = built || !is_reported ? built : built_by(image.status);
-    const Status wanted =
+    const ImageStatus wanted =
         with_transitions(status_of(image, pull, there, reference_of(image)), image.status, timestamp_now());
     if (wanted != image.status) {
       events_.note(image, pull, wanted);  // before writing, because the response to the write may be lost

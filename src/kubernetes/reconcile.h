@@ -36,7 +36,7 @@ namespace nixery::kubernetes {
 class Reconciler {
  public:
   // `leads`: whether this process writes status and events.
-  Reconciler(const Settings& settings, const ApiClient& client, std::function<bool()> leads,
+  Reconciler(const ControllerSettings& settings, const ApiClient& client, std::function<bool()> leads,
              const std::stop_token& stop);
 
   Observer observer();
@@ -67,7 +67,7 @@ class Reconciler {
   void pull(const std::string& key);
   void forget(const std::string& key);
   void remove_strays(const std::map<std::string, NixImage>& images);
-  Declaration write_files(const NixImage& image, bool& changed);
+  ImageDeclaration write_files(const NixImage& image, bool& changed);
   void remove_files(const NixImage& image);
   PullResult result_of(const NixImage& image, bool over, std::optional<PullResult>& built);
   void record(const NixImage& image, const PullResult& pull, const std::optional<PullResult>& built);
@@ -77,7 +77,7 @@ class Reconciler {
   void keep(NixImage image);
   std::string reference_of(const NixImage& image) const;
 
-  const Settings settings_;
+  const ControllerSettings settings_;
   const ApiClient& client_;
   const std::function<bool()> leads_;
   const std::stop_token stop_;

@@ -42,46 +42,46 @@ struct Rule {
   const char* name;
   const char* fallback;
   const char* meaning;
-  void (*apply)(Settings&, std::string_view);
+  void (*apply)(ControllerSettings&, std::string_view);
 };
 
 constexpr Rule rules[] = {
     {"NIXERY_IMAGES", "", "directory, the same one as the registry's",
-     [](Settings& s, std::string_view v) {
+     [](ControllerSettings& s, std::string_view v) {
        if (!v.starts_with('/')) refuse("NIXERY_IMAGES", v, "give the absolute path of a directory");
        s.images = std::filesystem::path(v).lexically_normal();
      }},
     {"NIXERY_CONTROLLER_REGISTRY", "http://127.0.0.1:8080", "URL of the registry that builds the images",
-     [](Settings& s, std::string_view v) {
+     [](ControllerSettings& s, std::string_view v) {
        while (v.ends_with('/')) v.remove_suffix(1);
        if (!v.starts_with("http://") && !v.starts_with("https://"))
          refuse("NIXERY_CONTROLLER_REGISTRY", v, "give a URL, such as http://127.0.0.1:8080");
        s.registry = v;
      }},
     {"NIXERY_CONTROLLER_HOST", "", "host as clients write it before an image's name; used in status.reference",
-     [](Settings& s, std::string_view v) {
+     [](ControllerSettings& s, std::string_view v) {
        if (v.find_first_of("/ \t@") != v.npos)
          refuse("NIXERY_CONTROLLER_HOST", v, "give a host, perhaps with a port, such as registry.example.org");
        s.host = v;
      }},
     {"NIXERY_CONTROLLER_NAMESPACE", "", "the only namespace that is followed; empty: all",
-     [](Settings& s, std::string_view v) { s.only_namespace = label("NIXERY_CONTROLLER_NAMESPACE", v); }},
+     [](ControllerSettings& s, std::string_view v) { s.only_namespace = label("NIXERY_CONTROLLER_NAMESPACE", v); }},
     {"NIXERY_CONTROLLER_SHORT_NAMES", "", "a namespace whose images are also served under their name alone",
-     [](Settings& s, std::string_view v) { s.short_names = label("NIXERY_CONTROLLER_SHORT_NAMES", v); }},
+     [](ControllerSettings& s, std::string_view v) { s.short_names = label("NIXERY_CONTROLLER_SHORT_NAMES", v); }},
     {"NIXERY_CONTROLLER_QUOTA", "0", "limit of images in a namespace; 0: none",
-     [](Settings& s, std::string_view v) { s.quota = number("NIXERY_CONTROLLER_QUOTA", v, 0, 100'000); }},
+     [](ControllerSettings& s, std::string_view v) { s.quota = number("NIXERY_CONTROLLER_QUOTA", v, 0, 100'000); }},
     {"NIXERY_CONTROLLER_BUILDS", "4", "images that are pulled at the same time",
-     [](Settings& s, std::string_view v) { s.builds = number("NIXERY_CONTROLLER_BUILDS", v, 1, 64); }},
+     [](ControllerSettings& s, std::string_view v) { s.builds = number("NIXERY_CONTROLLER_BUILDS", v, 1, 64); }},
     {"NIXERY_CONTROLLER_RESYNC", "300", "seconds between pulls of an image that is built",
-     [](Settings& s, std::string_view v) {
+     [](ControllerSettings& s, std::string_view v) {
        s.resync = std::chrono::seconds(number("NIXERY_CONTROLLER_RESYNC", v, 1, 86'400));
      }},
     {"NIXERY_CONTROLLER_SETTLE_MS", "1500", "milliseconds from writing a file to the first pull",
-     [](Settings& s, std::string_view v) {
+     [](ControllerSettings& s, std::string_view v) {
        s.settle = std::chrono::milliseconds(number("NIXERY_CONTROLLER_SETTLE_MS", v, 0, 60'000));
      }},
     {"NIXERY_CONTROLLER_LEASE", "", "namespace/name of a Lease, so that only one of several controllers writes status",
-     [](Settings& s, std::string_view v) {
+     [](ControllerSettings& s, std::string_view v) {
        if (v.empty()) return;
        const auto slash = v.find('/');
        if (slash == 0 || slash == v.npos || slash + 1 == v.size() || v.find('/', slash + 1) != v.npos)
@@ -90,9 +90,9 @@ constexpr Rule rules[] = {
        s.lease_name = v.substr(slash + 1);
      }},
     {"NIXERY_CONTROLLER_IDENTITY", "", "its name in the Lease",
-     [](Settings& s, std::string_view v) { s.identity = v; }},
+     [](ControllerSettings& s, std::string_view v) { s.identity = v; }},
     {"NIXERY_LOG_LEVEL", "info", "log level: error, warning, info or debug",
-     [](Settings& s, std::string_view v) {
+     [](ControllerSettings& s, std::string_view v) {
        const auto level = log::level_of(v);
        if (!level) refuse("NIXERY_LOG_LEVEL", v, "give error, warning, info or debug");
        s.log_level = *level;
@@ -101,12 +101,12 @@ constexpr Rule rules[] = {
 
 }  // namespace
 
-Settings load_settings(const Environment& environment) {
+ControllerSettings load_settings(const Environment& environment) {
   const auto given = [&](const char* name) -> std::string_view {
     const char* value = environment(name);
     return value ? value : "";
   };
-  Settings settings;
+  ControllerSettings settings;
   for (const Rule& rule : rules) {
     const std::string_view value = given(rule.name);
     rule.apply(settings, value.empty() ? rule.fallback : value);

@@ -12,7 +12,7 @@
 
 namespace nixery::kubernetes {
 
-struct Settings {
+struct ControllerSettings {
   std::filesystem::path images;  // NIXERY_IMAGES; the controller owns the files that begin with niximage.
   std::string registry;  // NIXERY_CONTROLLER_REGISTRY: where images are pulled to build them, "http://127.0.0.1:8080"
   std::string host;      // NIXERY_CONTROLLER_HOST: what clients write before an image's name; may be empty
@@ -28,7 +28,7 @@ struct Settings {
 };
 
 // Throws Error{bad_config} that names the variable.
-Settings load_settings(const Environment& environment);
+ControllerSettings load_settings(const Environment& environment);
 
 // For documentation, in order of importance.
 std::vector<SettingDescription> described_settings();

@@ -26,7 +26,7 @@ struct Relist {
 
 class Follower {
  public:
-  Follower(const ApiClient& client, const Collection& collection, const Observer& observer, const std::stop_token& stop)
+  Follower(const ApiClient& client, const ObjectList& collection, const Observer& observer, const std::stop_token& stop)
       : client_(client), collection_(collection), observer_(observer), stop_(stop), page_size_(collection.page_size) {}
 
   void run() {
@@ -167,7 +167,7 @@ class Follower {
   }
 
   const ApiClient& client_;
-  const Collection& collection_;
+  const ObjectList& collection_;
   const Observer& observer_;
   const std::stop_token stop_;
   unsigned page_size_;
@@ -229,7 +229,7 @@ bool wait(milliseconds duration, const std::stop_token& stop) {
   return !stop.stop_requested();
 }
 
-void follow(const ApiClient& client, const Collection& collection, const Observer& observer,
+void follow(const ApiClient& client, const ObjectList& collection, const Observer& observer,
             const std::stop_token& stop) {
   Follower(client, collection, observer, stop).run();
 }

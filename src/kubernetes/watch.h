@@ -39,7 +39,7 @@ struct Observer {
   std::function<void(const json::Value& object)> deleted;
 };
 
-struct Collection {
+struct ObjectList {
   std::string path;  // "/apis/k8s.nixos.org/v1alpha/niximages"
   unsigned page_size = 500;
   std::chrono::milliseconds least_wait{500}, most_wait{30'000};  // after failures
@@ -55,7 +55,7 @@ struct Collection {
 // Lists again after 410 Gone, after an ERROR event or a malformed event, and if the server returns from an outage with
 // older versions (restored from a backup), because a watch would then report nothing. Waits for Retry-After, or else
 // with exponential back-off and jitter. A repeated failure is logged once.
-void follow(const ApiClient& client, const Collection& collection, const Observer& observer,
+void follow(const ApiClient& client, const ObjectList& collection, const Observer& observer,
             const std::stop_token& stop);
 
 // False once stop is requested.

@@ -341,7 +341,7 @@ class Writer::Call {
   std::vector<std::optional<LayerBlob>> blobs_;
   std::vector<std::size_t> stale_;
   std::optional<Recipe> other_;  // written by the thread of the one layer
-  Progress progress_;
+  WriteProgress progress_;
 };
 
 Writer::Writer(const tree::BlobStore& store, WriterOptions options)

@@ -50,13 +50,13 @@ struct Written {
   WriteStats stats;
 };
 
-struct Progress {
+struct WriteProgress {
   std::size_t layers_done = 0;
   std::size_t layers = 0;
   std::uint64_t bytes_done = 0;  // of tar, those of layers that are reused among them; about
 };
 // Called by several threads, one at a time, about once a megabyte. Must not throw.
-using OnProgress = std::function<void(const Progress&)>;
+using OnProgress = std::function<void(const WriteProgress&)>;
 
 struct WriterOptions {
   // Threads that compress, whatever they take. 0: one for each core, up to 24, of which as many work at once as keep

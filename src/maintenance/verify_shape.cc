@@ -11,7 +11,7 @@ namespace nixery::maintenance {
 namespace {
 
 namespace fs = std::filesystem;
-using Kind = os::Status::Kind;
+using Kind = os::FileStatus::Kind;
 
 std::string_view name_of(Kind kind) {
   switch (kind) {
@@ -65,7 +65,7 @@ class Shape {
 
   // Directories and files are made under one umask, or several: if anybody but the owner may enter the directory,
   // somebody else may read what is in it.
-  bool is_readable(const fs::path& path, const os::Status& status, std::string_view what, const std::string& name) {
+  bool is_readable(const fs::path& path, const os::FileStatus& status, std::string_view what, const std::string& name) {
     const auto parent = os::status_of(path.parent_path());
     if (!parent || !is_served(path) || path.parent_path() == layout_.tree) return true;
     const unsigned enter = parent->permissions & 0111u;

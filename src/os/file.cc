@@ -125,19 +125,19 @@ std::optional<std::string> read_if_readable(const fs::path& path) {
   }
 }
 
-std::optional<Status> status_of(const fs::path& path) {
+std::optional<FileStatus> status_of(const fs::path& path) {
   struct stat info;
   if (lstat(path.c_str(), &info) != 0) {
     if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
     throw_errno("look at", path);
   }
-  const auto kind = S_ISREG(info.st_mode)   ? Status::Kind::file
-                    : S_ISDIR(info.st_mode) ? Status::Kind::directory
-                    : S_ISLNK(info.st_mode) ? Status::Kind::link
-                                            : Status::Kind::other;
-  return Status{kind, static_cast<std::uint64_t>(info.st_size),
-                Time(std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec)),
-                info.st_mode & 0777u};
+  const auto kind = S_ISREG(info.st_mode)   ? FileStatus::Kind::file
+                    : S_ISDIR(info.st_mode) ? FileStatus::Kind::directory
+                    : S_ISLNK(info.st_mode) ? FileStatus::Kind::link
+                                            : FileStatus::Kind::other;
+  return FileStatus{kind, static_cast<std::uint64_t>(info.st_size),
+                    Time(std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec)),
+                    info.st_mode & 0777u};
 }
 
 bool touch(const fs::path& path) {

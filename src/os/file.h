@@ -35,7 +35,7 @@ std::optional<std::string> read_if_readable(const fs::path& path);
 
 using Time = std::chrono::sys_time<std::chrono::nanoseconds>;
 
-struct Status {
+struct FileStatus {
   enum class Kind { file, directory, link, other } kind;
   std::uint64_t size;  // bytes
   Time modified;
@@ -43,7 +43,7 @@ struct Status {
 };
 
 // Does not follow a symbolic link; nullopt if nothing has that name.
-std::optional<Status> status_of(const fs::path& path);
+std::optional<FileStatus> status_of(const fs::path& path);
 
 // Sets the modification time to now, which marks the file as in use. False if it does not exist; true for a file that
 // we have no permission to touch.

@@ -177,7 +177,7 @@ std::vector<layer::LayerBlob> ImagePipeline::layer(const ResolvedImage& image, c
   if (!layered.with_root) contents.emplace_back();
   contents[layered.with_root.value_or(layered.layers.size())].entries = root.entries;
   progress.total(contents.size(), layered.closure.nar_size());
-  const auto report = [&](const layer::Progress& written) {
+  const auto report = [&](const layer::WriteProgress& written) {
     progress.layering(written.layers_done, written.bytes_done);
   };
   return writer_.write(contents, image.encoding, report, stop).layers;

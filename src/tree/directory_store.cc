@@ -68,7 +68,7 @@ bool DirectoryStore::has(const ObjectName& name) const {
 
 std::optional<ObjectInfo> DirectoryStore::status(const ObjectName& name) const {
   const auto found = os::status_of(layout_.path(name));
-  const auto kind = name.kind() == Kind::tag ? os::Status::Kind::link : os::Status::Kind::file;
+  const auto kind = name.kind() == Kind::tag ? os::FileStatus::Kind::link : os::FileStatus::Kind::file;
   if (!found || found->kind != kind) return std::nullopt;
   return ObjectInfo{found->size, found->modified};
 }

@@ -83,7 +83,7 @@ class Walk {
   bool repositories(const fs::path& directory, const std::string& repository) const {
     return entries(directory, [&](const fs::path& path) {
       const auto status = os::status_of(path);
-      if (!status || status->kind != os::Status::Kind::directory) return true;
+      if (!status || status->kind != os::FileStatus::Kind::directory) return true;
       const std::string name = path.filename().native();
       if (name == tags_directory) return repository.empty() || of_repository(tags_prefix(repository));
       return repositories(path, repository.empty() ? name : repository + '/' + name);

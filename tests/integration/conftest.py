@@ -19,7 +19,7 @@ from shared import made_once
 
 
 # The slowest files run first, in this order, so that none of them delays the end of the run.
-LONGEST = ["test_patience.py", "test_faults.py", "test_clients.py", "test_kubernetes_storm.py", "test_package_sandbox.py", "test_package.py"]
+LONGEST = ["test_faults.py", "test_clients.py", "test_kubernetes_storm.py", "test_package_sandbox.py", "test_package.py"]
 
 ENGINES = {"docker", "podman", "containerd", "image_service"}
 

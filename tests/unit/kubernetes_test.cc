@@ -124,10 +124,10 @@ TEST_CASE("a lease is taken from a holder that has not renewed within its durati
 }
 
 TEST_CASE("transition times change only with a condition's status") {
-  Status before, wanted;
+  ImageStatus before, wanted;
   before.conditions = {{"Ready", "False", "Building", "", 1, "then"}, {"Built", "True", "Built", "", 1, "then"}};
   wanted.conditions = {{"Ready", "True", "Built", "", 2, ""}, {"Built", "True", "Built", "", 2, ""}};
-  const Status status = with_transitions(wanted, before, "now");
+  const ImageStatus status = with_transitions(wanted, before, "now");
   CHECK(status.conditions[0].last_transition == "now");
   CHECK(status.conditions[1].last_transition == "then");
 }
@@ -255,7 +255,7 @@ TEST_CASE("an image stays reported as built while the registry does not respond"
   silent.state = PullResult::State::unavailable;
   silent.reason = "RegistryUnavailable";
   silent.message = "no answer";
-  const Status after = status_of(image, silent, built, "r/a:b"), never = status_of(image, silent, {}, "r/a:b");
+  const ImageStatus after = status_of(image, silent, built, "r/a:b"), never = status_of(image, silent, {}, "r/a:b");
   CHECK(after.digest == "sha256:x");
   CHECK(after.conditions[1].status == "True");
   CHECK(after.conditions[2].status == "Unknown");
@@ -285,10 +285,10 @@ TEST_CASE("the controller's documented defaults are those that apply") {
       return found == variables.end() ? nullptr : found->second.c_str();
     });
   };
-  const Settings unset = load();
+  const ControllerSettings unset = load();
   for (const SettingDescription& setting : described_settings())
     if (setting.literal) variables.emplace(setting.name, setting.default_value);
-  const Settings set = load();
+  const ControllerSettings set = load();
   CHECK(unset.images == "/images");
   CHECK(unset.registry == "http://127.0.0.1:8080");
   CHECK(unset.resync == 300s);

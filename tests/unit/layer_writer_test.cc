@@ -849,9 +849,9 @@ TEST_CASE("a writer that cannot start all threads is an error, not an endless wa
 TEST_CASE("progress counts up to all layers") {
   const Fixture fixture;
   Writer writer(fixture.blobs("t"), fixture.options());
-  std::vector<Progress> seen;
+  std::vector<WriteProgress> seen;
   const Written written =
-      writer.write(fixture.split_into(4), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+      writer.write(fixture.split_into(4), gzip_fast, [&](const WriteProgress& progress) { seen.push_back(progress); });
   REQUIRE(!seen.empty());
   CHECK(seen.back().layers_done == 4);
   CHECK(seen.back().layers == 4);
@@ -861,14 +861,14 @@ TEST_CASE("progress counts up to all layers") {
   // About once per megabyte, even if nothing is compressed.
   seen.clear();
   const Written regrouped =
-      writer.write(fixture.split_into(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+      writer.write(fixture.split_into(5), gzip_fast, [&](const WriteProgress& progress) { seen.push_back(progress); });
   CHECK(seen.back().bytes_done == regrouped.stats.tarred);
   CHECK(seen.size() <= regrouped.stats.tarred / 1'000'000 + 5 + 1);
 
   // Existing layers count: part of an image may have been prefetched.
   fs::remove(fixture.layout("t").blob(regrouped.layers[0].digest));
   const Written mixed =
-      writer.write(fixture.split_into(5), gzip_fast, [&](const Progress& progress) { seen.push_back(progress); });
+      writer.write(fixture.split_into(5), gzip_fast, [&](const WriteProgress& progress) { seen.push_back(progress); });
   CHECK(mixed.stats.layers_reused == 4);
   CHECK(seen.back().bytes_done > regrouped.stats.tarred - regrouped.stats.tarred / 100);
 }
