@@ -86,7 +86,7 @@ std::optional<BlobContents> read_blob(const std::filesystem::path& file, bool de
   Pass pass(fd.get(), advance);
   BlobContents contents;
   if (decompress) contents.diff_id = digest_of_tar(pass);
-  while (!pass.next().empty()) {  // all of it, or what is behind the end of the archive
+  while (!pass.next().empty()) {  // reads to the end, also behind the archive
   }
   if (pass.error() != 0) return unreadable(pass.error());
   contents.digest = pass.finish();

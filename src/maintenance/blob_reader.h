@@ -1,4 +1,4 @@
-// One pass over a blob: the digest of its bytes and, if wanted, of the tar that they decompress to.
+// Reads a blob once: the digest of its bytes and, if wanted, of the decompressed tar.
 #pragma once
 
 #include <filesystem>
@@ -11,9 +11,9 @@
 namespace nixery::maintenance {
 
 struct BlobContents {
-  std::optional<image::Digest> digest;   // nullopt: the disk does not give the bytes
+  std::optional<image::Digest> digest;   // nullopt: the bytes cannot be read
   std::string unreadable;                // why not
-  std::optional<image::Digest> diff_id;  // nullopt: not wanted, or the bytes are no gzip or zstd
+  std::optional<image::Digest> diff_id;  // nullopt: not wanted, or the bytes are not gzip or zstd
 };
 
 // `advance` is called with the number of bytes that were read. nullopt if the file is gone.

@@ -32,8 +32,8 @@ std::vector<os::Time> traces_of(const Inventory& inventory, const LastUse& uses)
   return traces;
 }
 
-// What has another time now is what a build counts on since: it is about to get a tag or an index, or has got one that
-// is not in the inventory.
+// A changed time means that a build uses the manifest: it is about to get a tag or an index, or has one that is not in
+// the inventory.
 void update_times(const tree::BlobStore& store, Inventory& inventory) {
   for (Manifest& manifest : inventory.manifests)
     if (const auto status = store.status(tree::ObjectName::manifest(manifest.digest, manifest.type));
@@ -59,8 +59,8 @@ class Removal {
   void remove(const Tag& tag) {
     const auto name = ObjectName::tag(tag.repository, tag.tag);
     const auto status = store_.status(name);
-    if (!status || status->modified != tag.time) return;  // it was published anew
-    if (!tag.manifest && leads_somewhere(name)) return;   // so was what it leads to
+    if (!status || status->modified != tag.time) return;  // it was published again
+    if (!tag.manifest && leads_somewhere(name)) return;   // so was its target
     store_.retire(name);
     store_.retire(ObjectName::record(tag.repository, tag.tag));
     ++done_.tags;
@@ -80,12 +80,12 @@ class Removal {
     const auto name = ObjectName::blob(blob.digest);
     const auto status = store_.status(name);
     if (!status) return;
-    if (status->modified != blob.time) {  // a build counts on it
+    if (status->modified != blob.time) {  // a build uses it
       done_.freed -= blob.size;
       done_.left += blob.size;
       return;
     }
-    store_.touch(ObjectName::recipe(blob.digest));  // from which it can be made again for a while
+    store_.touch(ObjectName::recipe(blob.digest));  // kept for a while to rebuild the blob
     if (store_.retire(name)) ++done_.blobs;
   }
 
@@ -106,7 +106,7 @@ void describe(const Inventory& inventory, const Selection& selection, Collection
   collection.left = selection.left;
 }
 
-// What manifests that stay lead to, although it is not there.
+// Missing blobs of manifests that stay.
 std::set<image::Digest> missing_blobs(const Inventory& inventory, const Selection& selection) {
   std::set<image::Digest> missing;
   for (Number i = 0; i < inventory.manifests.size(); ++i)
@@ -164,14 +164,14 @@ Collection collect(const tree::BlobStore& store, const tree::LocalState& local, 
   }
 
   { const tree::ExclusiveTreeLock alone(store); }  // step 2 of tree/tree_lock.h
-  list_manifests(store, inventory);  // those, too, that were published meanwhile: they hold blobs of step 1
+  list_manifests(store, inventory);  // including those published meanwhile, which use blobs of step 1
   read_links(store, inventory);
   if (run.believed) reset_future_tags(store, inventory, start, mode);
   std::set<image::Digest> missing;
   {
     const tree::ExclusiveTreeLock alone(store);
     update_times(store, inventory);
-    read_uses();  // the pulls of this minute, too, also those that other hosts know of
+    read_uses();  // also the latest pulls, and those recorded by other hosts
     const Selection selection = select(inventory, last_use, allowed, this_run().time);
     describe(inventory, selection, collection);
     missing = missing_blobs(inventory, selection);

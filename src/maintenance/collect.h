@@ -1,13 +1,14 @@
-// Collecting garbage: images that were not used for long leave the tree, then what only they needed leaves the state.
+// Garbage collection: removes images that were not used for long from the tree, and then the state that only they
+// needed.
 //
-// Safe beside builds and pulls, also of other hosts that share the directories: tree/tree_lock.h says how. What goes
-// from the tree goes in the order tags, manifests, blobs, so that a reader sees an image whole or not at all, and a
-// kill -9 leaves at worst files that nothing leads to, for the next collection. A client in the middle of a pull has
-// used the manifest within the grace period; should a blob of its be gone all the same, the blob's recipe is kept and
-// it is built anew.
+// Safe with concurrent builds and pulls, also of other hosts that share the directories: see tree/tree_lock.h. Files
+// are removed from the tree in the order tags, manifests, blobs, so that a reader sees a complete image or none, and a
+// kill -9 leaves at worst unreferenced files for the next collection. A client in the middle of a pull has used the
+// manifest within the grace period; if one of its blobs is removed anyway, it is rebuilt from its recipe, which is
+// kept.
 //
-// From the state go, once nothing needs them: index entries of layers, nix's roots of images, build logs, recipes,
-// locks, package sets and their names.
+// Removed from the state when unused: index entries of layers, Nix's roots of images, build logs, recipes, locks,
+// package sets and their names.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +24,7 @@ namespace nixery::maintenance {
 
 struct Collection {
   struct Image {
-    std::vector<std::string> names;  // "shell/git:latest"; none for one that was known by its digest only
+    std::vector<std::string> names;  // "shell/git:latest"; none if it is known only by its digest
     image::Digest manifest;
     os::Time last_use;
     DroppedImage::Reason reason;
@@ -33,14 +34,14 @@ struct Collection {
   std::uint64_t freed = 0;  // bytes of those manifests and blobs
   std::uint64_t left = 0;   // bytes of those that stay
   bool clock_jumped =
-      false;  // so it seems since the last collection (maintenance/last_run.h): nothing went for its age
+      false;  // since the last collection (maintenance/last_run.h): nothing was removed by age
 };
 
 enum class Mode { real, dry_run };
 
-// Throws Error{too_busy} while another collection or verification runs, Error{bad_config} where there is no tree,
-// Error{storage}. `use_log` is the web server's
-// (maintenance/last_use.h); empty: none. A dry run changes nothing and tells what a real one would do now.
+// Throws Error{too_busy} while another collection or verification runs, Error{bad_config} if there is no tree,
+// Error{storage}. `use_log` is the web server's (maintenance/last_use.h); empty: none. A dry run changes nothing and
+// reports what a real one would do now.
 Collection collect(const tree::BlobStore& store, const tree::LocalState& local, const Policy& policy,
                    const std::filesystem::path& use_log, Mode mode);
 

@@ -1,4 +1,4 @@
-// What a verification has found so far. The checks report here; whether repairs are wanted is decided in one place.
+// Collects the findings of a verification, and decides in one place whether to repair.
 //
 // Thread-safe.
 #pragma once
@@ -23,7 +23,7 @@ class Findings {
   const VerifyOptions& options() const { return options_; }
   bool repairs() const { return options_.repair; }
 
-  // `fix` is called if repairs are wanted; an Error that it throws is why nothing was repaired.
+  // `fix` is called if repairs are wanted; its Error is the reason why nothing was repaired.
   template <typename Fix>
   void problem(std::string_view what, std::string name, std::string message, Fix&& fix) {
     Problem found{std::string(what), std::move(name), std::move(message), false};
@@ -39,14 +39,14 @@ class Findings {
     result_.problems.push_back(std::move(found));
   }
 
-  // What an interrupted build leaves, and a cache that is behind the tree, affect nobody: the next reader notices and
-  // makes it again. A repair removes it all the same.
+  // Leftovers of an interrupted build and stale caches are harmless: the next reader detects and replaces them. A
+  // repair removes them anyway.
   template <typename Fix>
   void harmless(std::string_view what, std::string name, std::string message, Fix&& fix) {
     if (options_.repair) problem(what, std::move(name), std::move(message), fix);
   }
 
-  // Counts, in one of the Verification's numbers.
+  // Adds to one of the Verification's counters.
   template <typename Number>
   void count(Number Verification::*number, Number amount = 1) {
     const std::lock_guard lock(mutex_);
@@ -71,6 +71,6 @@ class Findings {
 
 // Both throw Error{storage} if it stays.
 void remove_file(const std::filesystem::path& file);
-void remove_entry(const std::filesystem::path& path);  // with all that is in it
+void remove_entry(const std::filesystem::path& path);  // including its contents
 
 }  // namespace nixery::maintenance

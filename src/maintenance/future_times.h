@@ -1,8 +1,8 @@
-// Files whose times lie in the future, as a clock was wrong when they were written or used. They would stay young until
-// that time comes; so from the first collection that sees them they count as of now.
+// Files with times in the future, from a wrong clock. They would stay young until that time; so the first collection
+// that sees them sets them to now.
 //
-// To be called by a collection that believes its own clock (last_run.h), and before it waits to be alone with the tree:
-// whoever touched a file before that has published by then what leads to it (tree/tree_lock.h).
+// Call it from a collection that believes its own clock (last_run.h), before it waits for the exclusive tree lock:
+// builds that touched a file earlier have then published its reference (tree/tree_lock.h).
 #pragma once
 
 #include "maintenance/collect.h"
@@ -11,11 +11,11 @@
 
 namespace nixery::maintenance {
 
-// Sets the times of such blobs and manifests to now, in the inventory as well; in a dry run only there. Throws
+// Sets the times of such blobs and manifests to now, also in the inventory; in a dry run only there. Throws
 // Error{storage}.
 void reset_future_times(const tree::BlobStore& store, Inventory& inventory, os::Time now, Mode mode);
 
-// Likewise of tags that lead nowhere; the others are as old as what they lead to.
+// The same for dangling tags; other tags are as old as their manifest.
 void reset_future_tags(const tree::BlobStore& store, Inventory& inventory, os::Time now, Mode mode);
 
 }  // namespace nixery::maintenance

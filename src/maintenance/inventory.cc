@@ -74,7 +74,7 @@ void read_links(const tree::BlobStore& store, const Inventory& inventory, Unread
   }
 }
 
-// A signature in the form of a tag names its subject there alone: "sha256-<hex>.sig".
+// Only the tag of a signature tag names its subject: "sha256-<hex>.sig".
 void attach_by_tags(Inventory& inventory) {
   for (const Tag& tag : inventory.tags) {
     const auto digest = subject_of(tag.tag);

@@ -1,7 +1,7 @@
-// What lies in the tree, as plain values: the files with their times, and what leads to what.
+// The tree as plain values: files with their times, and references.
 //
-// Reading takes no lock; what comes or goes meanwhile may be in it or not. Memory: about 150 bytes a blob and a
-// manifest, and 4 for each link between them. Throws Error{storage} for what is there and cannot be read.
+// Reading takes no lock; files published or removed meanwhile may be included or not. Memory: about 150 bytes for each
+// blob and manifest, and 4 for each reference. Throws Error{storage} for existing files that cannot be read.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ using Number = std::uint32_t;  // an index into one of Inventory's vectors
 struct Blob {
   image::Digest digest;
   std::uint64_t size;  // bytes
-  os::Time time;       // of publishing, or of being renewed (tree/tree_lock.h)
+  os::Time time;       // of publishing or touching (tree/tree_lock.h)
 };
 
 struct Manifest {
@@ -31,17 +31,17 @@ struct Manifest {
   std::uint64_t size;
   os::Time time;
   bool is_touched = false;             // since it was listed
-  std::vector<Number> blobs;           // config and layers, those that are there
-  std::vector<Number> members;         // of an index, those that are there
-  std::vector<image::Digest> missing;  // config and layers that are not there
+  std::vector<Number> blobs;           // config and layers that exist
+  std::vector<Number> members;         // of an index, those that exist
+  std::vector<image::Digest> missing;  // missing config and layers
   bool is_attached = false;      // to a subject, in the tree or not: which it names, or its tag "sha256-<hex>.sig" does
-  std::vector<Number> subjects;  // those that are in the tree
+  std::vector<Number> subjects;  // those in the tree
 };
 
 struct Tag {
   std::string repository, tag;
   os::Time time;
-  std::optional<Number> manifest;  // nullopt: it leads nowhere
+  std::optional<Number> manifest;  // nullopt: a dangling link
 };
 
 struct Inventory {
@@ -53,16 +53,16 @@ struct Inventory {
   std::optional<Number> manifest(const image::Digest& digest) const;
 };
 
-// Whose signature or the like the tag "sha256-<hex>.sig" stands for; nullopt for any other tag.
+// The subject of the tag "sha256-<hex>.sig" and similar ones; nullopt for any other tag.
 std::optional<image::Digest> subject_of(std::string_view tag);
 
 // Blobs and manifests without their links; no tags.
 Inventory list_files(const tree::BlobStore& store);
-// Lists the manifests anew, with their times of now; blobs keep theirs.
+// Lists the manifests again with their present times; blobs keep theirs.
 void list_manifests(const tree::BlobStore& store, Inventory& inventory);
 // Fills in the tags.
 void list_tags(const tree::BlobStore& store, Inventory& inventory);
-// A manifest that the disk does not give: who removes what nothing leads to has to stop there.
+// An unreadable manifest: a collection must stop, because it cannot know the references.
 enum class Unreadable { refuse, skip };
 // Fills in the tags, and the links, reading every manifest. A manifest that cannot be parsed, or is skipped, has no
 // links. Throws Error{storage}.

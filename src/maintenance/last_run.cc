@@ -16,8 +16,8 @@ namespace nixery::maintenance {
 
 namespace {
 
-constexpr std::chrono::hours believable{8 * 24};  // a week, and the delay of who collects once a week
-constexpr std::chrono::hours settled{24};  // after a jump, the clock is believed when it has run on for this long
+constexpr std::chrono::hours believable{8 * 24};  // a week, and the delay of a weekly collection
+constexpr std::chrono::hours settled{24};  // after a jump, the clock is believed when it has run for this long
 
 tree::ObjectName last_run_name() {
   return {tree::Kind::maintenance, "collected"};
@@ -81,7 +81,7 @@ std::optional<Run> last_run(const tree::BlobStore& store) {
   if (!time) return std::nullopt;
   Run run{os::Time(*time), word(rest), {}, true, {}};
   const auto since_boot = seconds_of(word(rest));
-  if (!since_boot) return Run{os::Time(*time), {}, {}, true, {}};  // of a version that knew one clock
+  if (!since_boot) return Run{os::Time(*time), {}, {}, true, {}};  // of a version with one clock
   if (run.boot == "-") run.boot.clear();
   run.since_boot = *since_boot;
   run.believed = word(rest) != "doubted";
@@ -118,7 +118,7 @@ std::chrono::seconds until_next_run(const tree::BlobStore& store, std::chrono::s
     const auto passed = whole_seconds(now.time) - whole_seconds(last->time);
     return std::clamp(every - passed, std::chrono::seconds(0), every);
   }
-  now.believed = !last;  // it was in the future: whether that clock was right or this one is, nobody knows
+  now.believed = !last;  // it was in the future: it is unknown which clock is right
   try {
     remember(store, now);
   } catch (const Error& error) {

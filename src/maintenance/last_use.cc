@@ -22,9 +22,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view last_line = "end";  // which a torn file lacks
+constexpr std::string_view last_line = "end";  // missing in a torn file
 
-// Since 1970; nullopt for what nanoseconds in 64 bits cannot tell.
+// Since 1970; nullopt for times beyond 64-bit nanoseconds.
 std::optional<std::int64_t> seconds_of(std::string_view text) {
   const auto seconds = text::number<std::int64_t>(text);
   constexpr std::int64_t last = 9'000'000'000;  // in the year 2255
@@ -46,7 +46,7 @@ constexpr std::size_t longest_first = 32;  // bytes: a time with milliseconds ha
 
 }  // namespace
 
-// A log that is open, so that it stays the same file while it is read.
+// An open log, so that it stays the same file while it is read.
 class LastUse::Log {
  public:
   // nullopt where there is none.
@@ -68,7 +68,7 @@ class LastUse::Log {
   }
 
   Place beginning() const { return {inode_, first_, 0}; }
-  // Whether it was this log that was read up to `place`, and it has not been cut since (copytruncate).
+  // Whether `place` belongs to this log, and it has not been truncated since (copytruncate).
   bool has(const Place& place) const { return place.inode == inode_ && place.first == first_ && place.offset <= size_; }
 
  private:
@@ -127,12 +127,12 @@ void LastUse::read_log(const fs::path& log) {
     place = current->beginning();
   }
   places_[key] = take_lines(*current, place);
-  // Pods have new names all the time. A log whose place is forgotten is read again, which does no harm.
+  // Pods have new names all the time. A log with a forgotten position is read again, which does no harm.
   while (places_.size() > most_places)
     places_.erase(places_.begin()->first == key ? std::next(places_.begin()) : places_.begin());
 }
 
-// Up to the last whole line; the place behind it.
+// Reads up to the last whole line; returns the position behind it.
 LastUse::Place LastUse::take_lines(const Log& log, Place place) {
   std::string pending;
   std::vector<char> buffer(256 << 10);
@@ -142,7 +142,7 @@ LastUse::Place LastUse::take_lines(const Log& log, Place place) {
     text::for_each_line(std::string_view(pending).substr(0, whole), [this](std::string_view line) { take_line(line); });
     place.offset += whole;
     pending.erase(0, whole);
-    if (pending.size() > buffer.size()) {  // no line of ours
+    if (pending.size() > buffer.size()) {  // not a valid line
       place.offset += pending.size();
       pending.clear();
     }

@@ -1,4 +1,4 @@
-// Collecting on a disk without room: a collection needs locks, and a lock needs a file.
+// Collecting on a full disk: a collection needs locks, and a lock needs a file.
 #pragma once
 
 #include <functional>
@@ -14,8 +14,8 @@ namespace nixery::maintenance {
 // taken.
 void prepare_locks(const tree::BlobStore& store, const tree::LocalState& local);
 
-// Calls `write`, which keeps something that a collection can do without. Its Error{storage} is logged behind `failing`:
-// there may be no room before the collection, or after it.
+// Calls `write`, which stores something that a collection does not require. Its Error{storage} is logged as the event
+// `failing`, because the disk may be full before or after the collection.
 void write_if_possible(std::string_view failing, const std::function<void()>& write);
 
 }  // namespace nixery::maintenance

@@ -23,9 +23,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::chrono::hours cancelled{24};       // nobody writes a file for that long
+constexpr std::chrono::hours cancelled{24};       // no process writes a file for that long
 constexpr std::chrono::hours forgotten{14 * 24};  // logs, failures
-constexpr std::chrono::hours unneeded{30 * 24};   // recipes of blobs that are gone, package sets that nobody built from
+constexpr std::chrono::hours unneeded{30 * 24};   // recipes of removed blobs, unused package sets
 
 class Sweeper {
  public:
@@ -38,7 +38,7 @@ class Sweeper {
     removed_ += store_.remove_leftovers([this](os::Time modified) { return judge(modified, cancelled); },
                                         mode_ == Mode::dry_run);
     sweep_temporary_files(local_.attribute_names());
-    sweep_gc_roots();  // before what says whose they are
+    sweep_gc_roots();  // before the records that say whose they are
     sweep_index(Kind::image);
     sweep_index(Kind::group);
     sweep_segments();
@@ -134,7 +134,7 @@ class Sweeper {
     });
   }
 
-  // What layers that stay have of the same store paths takes the places.
+  // Segments of the same store paths in remaining layers replace them.
   void sweep_segments() {
     const std::size_t before = removed_;
     sweep_index(Kind::segment);
@@ -150,14 +150,14 @@ class Sweeper {
     });
   }
 
-  // Roots belong to the image of their key, or to a build under way, which holds the key's lock.
+  // Roots belong to the image of their key, or to a running build, which holds the key's lock.
   void sweep_gc_roots() {
     os::for_each_entry(local_.gc_roots(), [&](const auto& entry) {
       const std::string key = entry.path().filename().string();
       if (!has_no_image(key, entry.path())) return;
       tree::LockHandle lock;
       if (mode_ == Mode::real && !(lock = store_.try_lock(key))) return;
-      if (has_no_image(key, entry.path())) remove(entry.path());  // one may have been built until it was ours
+      if (has_no_image(key, entry.path())) remove(entry.path());  // one may have been built before we got the lock
     });
   }
 
@@ -174,7 +174,8 @@ class Sweeper {
     });
   }
 
-  // Of manifests that went in a collection that was cut off. Who publishes some holds the tree meanwhile.
+  // Lists of manifests that an interrupted collection removed. A build that publishes one holds the tree lock
+  // meanwhile.
   void sweep_referrers() {
     std::set<image::Digest> orphans;
     for (const Kind kind : {Kind::referrer, Kind::referrers_index})
@@ -197,8 +198,8 @@ class Sweeper {
     }
   }
 
-  // sources/<source>/<revision>; a revision is touched whenever it is built from. Beside it lie, while it is fetched,
-  // an archive (.tmp-…) and what is unpacked or checked out of it (<revision>.partial, partial).
+  // sources/<source>/<revision>; each build touches its revision. During a fetch there are also an archive (.tmp-…) and
+  // an unpacked or checked-out directory (<revision>.partial, partial).
   void sweep_sources() {
     std::set<std::string> needed;
     tree::for_each_record(store_, [&](const tree::TagRecord& record) { needed.insert(record.revision); });

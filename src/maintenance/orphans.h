@@ -2,9 +2,9 @@
 // temporary files, tags and records of the store; archives and directories of package sets that were not fetched to
 // their end; locks.
 //
-// What may still be written stays for a day; a time in the future counts as now. All of it can be made again, and all
-// readers cope with its absence; so nothing is locked but what is a lock, nix's roots of an image, and the tree while
-// directories of names go that it has left empty.
+// Files that may still be written stay for a day; a time in the future counts as now. All of it can be made again, and
+// all readers tolerate its absence. So only these are locked: lock files, Nix's roots of an image, and the tree while
+// empty directories of names are removed.
 #pragma once
 
 #include <cstddef>
@@ -21,13 +21,13 @@ namespace nixery::maintenance {
 
 struct OrphanLimits {
   std::chrono::seconds grace;
-  std::optional<std::chrono::seconds> max_age;  // of images: logs of builds are kept no longer, nor than two weeks
-  bool clock_is_believed;                       // else nothing is removed for its age
+  std::optional<std::chrono::seconds> max_age;  // of images: build logs are kept no longer than this or two weeks
+  bool clock_is_believed;                       // otherwise nothing is removed by age
 };
 
-// To be called by who neither holds the tree nor is alone with it. `stays` tells whether a blob or a manifest is in the
-// tree; `missing` are blobs that are not, although manifests lead to them: what can bring them back stays, however old
-// it is. Returns how many files and directories went, or would.
+// The caller must hold no tree lock. `stays` says whether a blob or a manifest is in the tree; `missing` are missing
+// blobs that manifests refer to: files that can restore them stay regardless of age. Returns the number of files and
+// directories that were, or would be, removed.
 std::size_t remove_orphans(const tree::BlobStore& store, const tree::LocalState& local,
                            const std::function<bool(const image::Digest&)>& stays,
                            const std::set<image::Digest>& missing, os::Time now, const OrphanLimits& limits, Mode mode);

@@ -52,7 +52,7 @@ std::uint64_t PullCount::look() {
     if (const auto before = place_of(rotated); before && before->inode == *inode_) take_lines(rotated);
     offset_ = 0;
   } else if (place->size < offset_) {
-    offset_ = 0;  // cut by copytruncate
+    offset_ = 0;  // truncated by copytruncate
   }
   inode_ = place->inode;
   take_lines(log_);
@@ -70,7 +70,7 @@ void PullCount::take_lines(const fs::path& file) {
     const std::size_t whole = text.rfind('\n') + 1;  // 0 where there is none
     if (whole == 0) {
       if (text.size() < pending.size()) return;
-      offset_ += text.size();  // no line of ours
+      offset_ += text.size();  // not a valid line
       continue;
     }
     offset_ += whole;

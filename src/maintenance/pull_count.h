@@ -1,6 +1,5 @@
-// Pulls since this began, as the web server's log of them tells (nginx/nixery-use.conf; last_use.h has its format).
-// What stood in it before does not count. A log that is rotated is read to its end, as long as it is still called
-// <log>.1. One thread at a time.
+// Counts pulls in the web server's log since construction (nginx/nixery-use.conf; last_use.h has its format). Earlier
+// lines do not count. A rotated log is read to its end while it is called <log>.1. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +11,11 @@ namespace nixery::maintenance {
 
 class PullCount {
  public:
-  // `log` may not be there yet.
+  // `log` may not exist yet.
   explicit PullCount(std::filesystem::path log);
 
-  // With what was added since the last look; lines of another shape are passed over. Throws Error{storage} where the
-  // log is there and cannot be read: nothing was counted then that will not be counted later.
+  // Also counts the lines added since the last call; malformed lines are ignored. Throws Error{storage} if the log
+  // exists and cannot be read; the next call then counts the same lines.
   std::uint64_t look();
 
  private:

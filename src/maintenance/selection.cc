@@ -63,7 +63,7 @@ class Selector {
     });
   }
 
-  // Also without the index or the subject that holds it now.
+  // An image even without the index or subject that holds it now.
   void keep(Number manifest) {
     kept_[manifest] = true;
     ++holders_[manifest];
@@ -81,7 +81,7 @@ class Selector {
       selection_.left += manifest.size;
     }
     for (Number i = 0; i < inventory_.manifests.size(); ++i) {
-      // A signature's tag does not make it an image of its own.
+      // A signature's tag does not make it an image.
       const bool held = is_member[i] || inventory_.manifests[i].is_attached;
       image_[i] = !held || (has_tag[i] && !inventory_.manifests[i].is_attached);
       if (image_[i]) ++holders_[i];
@@ -89,7 +89,7 @@ class Selector {
     for (const Blob& blob : inventory_.blobs) selection_.left += blob.size;
   }
 
-  // What nothing leads to: left by builds that were cut off, or by an earlier collection that was.
+  // Unreferenced files: left by interrupted builds or collections.
   void drop_loose_ends() {
     for (Number i = 0; i < inventory_.blobs.size(); ++i)
       if (blob_holders_[i] == 0) drop_blob(i);
@@ -114,7 +114,7 @@ class Selector {
     for (DroppedImage& image : candidates) {
       const bool too_old = policy_.max_age && now_ - image.last_use >= *policy_.max_age;
       const bool too_much = policy_.max_size && selection_.left > *policy_.max_size;
-      if (!too_old && !too_much) return;  // the rest was used later still
+      if (!too_old && !too_much) return;  // the rest was used more recently
       image.reason = too_old ? DroppedImage::Reason::age : DroppedImage::Reason::size;
       selection_.images.push_back(image);
       release(image.manifest);

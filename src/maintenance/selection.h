@@ -1,10 +1,9 @@
-// What a collection removes, decided from plain values. Pure.
+// Decides what a collection removes. Pure.
 //
-// The unit is an image: a manifest that has a tag, or that no index and no subject holds. What it holds (an index's
-// members, attached documents and signatures, blobs) lives for as long as anything that holds it. An image that is past
-// `max_age` goes; where that is not enough for `max_size`, those go too that were not used for longest. Images that a
-// keep rule names stay, by a name that they have now or by their digest, and everything stays that is younger than
-// `grace`, or that a build counts on now, whatever its time.
+// The unit is an image: a manifest with a tag, or one that belongs to no index and no subject. What it holds (an
+// index's members, attached documents and signatures, blobs) is kept as long as any holder. Images older than `max_age`
+// are removed; if that is not enough for `max_size`, the least recently used ones, too. Images of a keep rule stay, by
+// a present name or by digest, and so does everything younger than `grace` or in use by a running build.
 #pragma once
 
 #include <chrono>
@@ -32,13 +31,13 @@ struct DroppedImage {
 };
 
 struct Selection {
-  std::vector<DroppedImage> images;  // in the order in which they were chosen
+  std::vector<DroppedImage> images;  // in the order of selection
   std::vector<Number> tags, manifests, blobs;
   std::uint64_t freed = 0;  // bytes of those manifests and blobs
   std::uint64_t left = 0;   // bytes of those that stay
 };
 
-// `last_use` is what the web server knows of a manifest: the epoch where it knows nothing.
+// `last_use` is a manifest's last pull by the web server's log; the epoch if unknown.
 Selection select(const Inventory& inventory, const std::function<os::Time(const image::Digest&)>& last_use,
                  const Policy& policy, os::Time now);
 

@@ -10,7 +10,7 @@ namespace nixery::maintenance {
 inline tree::LockHandle upkeep_lock(const tree::BlobStore& store) {
   store.require();
   if (auto lock = store.try_lock("upkeep")) return lock;
-  throw Error(Failure::too_busy, "another `nixery gc` or `nixery verify` is at work on this registry");
+  throw Error(Failure::too_busy, "another `nixery gc` or `nixery verify` is running on this registry");
 }
 
 }  // namespace nixery::maintenance

@@ -1,4 +1,4 @@
-// What is attached to images: lists of referrers, documents, signatures.
+// Checks attachments of images: lists of referrers, documents, signatures.
 #pragma once
 
 #include "maintenance/findings.h"
@@ -6,12 +6,11 @@
 
 namespace nixery::maintenance {
 
-// Only if repairs are wanted, and before the other checks remove the traces: an image that lost something that
-// was attached to it is made unknown, and its tags are dropped, so that the next pull attaches it again. Throws
-// Error{storage}.
+// Call it only for repairs, before the other checks. Forgets images that lost an attachment and drops their tags, so
+// that the next pull attaches it again. Throws Error{storage}.
 void let_attach_again(Findings& findings, const VerifiedTree& tree);
 
-// Lists of referrers against the manifests that refer, and signatures if VerifyOptions says that images have them.
+// Compares lists of referrers with the referring manifests, and checks signatures if VerifyOptions requires them.
 // Throws Error{storage}.
 void verify_attached(Findings& findings, const VerifiedTree& tree);
 

@@ -1,4 +1,4 @@
-// Manifests and indexes: their bytes and their files' names, what they lead to, and whether their configs are true.
+// Checks manifests and indexes: their bytes, file names and references, and their configs.
 #pragma once
 
 #include "maintenance/findings.h"

@@ -1,6 +1,6 @@
-// Whether what lies in TREE and STATE is of the kind that its name promises: a directory, a file, a link.
+// Checks that the entries of TREE and STATE have the right type: a directory, a file, a link.
 //
-// The web server answers 403 for a link in place of a blob or a manifest and for what it may not read, and 301 for a
+// The web server answers 403 for a link in place of a blob or a manifest and for unreadable files, and 301 for a
 // directory; a worker cannot publish over a directory, nor below a file, and answers 503.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace nixery::maintenance {
 
-// To be called before the other checks: they count on the shape. Throws Error{storage}.
+// Call it before the other checks, which rely on it. Throws Error{storage}.
 void verify_shape(Findings& findings, const tree::Layout& layout);
 
 }  // namespace nixery::maintenance

@@ -1,4 +1,4 @@
-// STATE's records of images, layers and segments, recipes, and the copies of small blobs.
+// Checks STATE's records of images, layers and segments, recipes, and copies of small blobs.
 #pragma once
 
 #include "maintenance/findings.h"
@@ -6,8 +6,8 @@
 
 namespace nixery::maintenance {
 
-// To be called last. With repairs, what the index of layers lacks is made again from recipes, and a small blob that has
-// no copy yet is given one. Throws Error{storage}.
+// Call it last. Repairs restore missing index entries of layers from recipes, and make missing copies of small blobs.
+// Throws Error{storage}.
 void verify_state(Findings& findings, const VerifiedTree& tree);
 
 }  // namespace nixery::maintenance

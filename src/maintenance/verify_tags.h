@@ -1,4 +1,4 @@
-// Tags, and the records of what they were built from.
+// Checks tags and their records.
 #pragma once
 
 #include "maintenance/findings.h"
@@ -6,7 +6,7 @@
 
 namespace nixery::maintenance {
 
-// To be called after verify_manifests(). Throws Error{storage}.
+// Call it after verify_manifests(). Throws Error{storage}.
 void verify_tags(Findings& findings, const VerifiedTree& tree);
 
 }  // namespace nixery::maintenance
