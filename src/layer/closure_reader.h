@@ -1,9 +1,8 @@
-// Reads the files of a closure as they will be found in the image: a symlink is followed only to store paths of the
-// same closure. Where it leads elsewhere, to the host's /etc or to a store path that the image does not have, nothing
-// is read: in the image it leads to something else, or to nothing.
+// Reads the files of a closure as in the image: symlinks are followed only to store paths of the same closure. Links to
+// other files, such as the host's /etc, are not followed, because in the image they have another target or none.
 //
-// So what is read depends on the closure alone, and no package can make an image say what this host has. Opens regular
-// files and directories only (store_files.h). Not thread-safe.
+// So the result depends on the closure only, and no package can put the host's files into an image. Opens only regular
+// files and directories (store_files.h). Not thread-safe.
 #pragma once
 
 #include <chrono>
@@ -29,7 +28,7 @@ class ClosureReader {
   };
   static constexpr int max_links = 40;  // on the way to a file, as in Linux
 
-  // Uses nothing of `closure` but its paths. `root` is where /nix/store lies. All functions throw
+  // Uses only the paths of `closure`. `root` is the directory with /nix/store. All functions throw
   // Error{package_too_large} and Error{timed_out} past the limits, Error{unavailable} once `stop` is requested, and
   // Error{storage} for what cannot be read.
   ClosureReader(const std::filesystem::path& root, const store::Closure& closure, std::stop_token stop = {})
@@ -44,16 +43,16 @@ class ClosureReader {
     FileKind kind;
   };
 
-  // What `path`, relative to the store, leads to in the image; nullopt if that is nothing, or outside the closure.
+  // Resolves `path`, relative to the store, as in the image; nullopt if it does not exist or is outside the closure.
   std::optional<Object> resolve(std::string_view path);
 
   // The same for a symlink whose own path has no other symlink.
   std::optional<Object> resolve_link(const std::string& link);
 
-  // `directory` as resolve() gave it. Sorted.
+  // Lists a `directory` returned by resolve(). Sorted.
   Listing list(const std::string& directory);
 
-  // The regular file that `path` leads to; nullopt if there is none.
+  // Opens the regular file that `path` resolves to; nullopt if there is none.
   std::optional<std::string> read(std::string_view path);
 
  private:

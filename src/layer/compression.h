@@ -1,8 +1,8 @@
 // The bounded machinery under Writer: chunks of memory, the threads that compress them, and the queue that puts a
-// layer's pieces back in order. Knows nothing of the store or the tree.
+// layer's pieces back in order. Independent of the store and the tree.
 //
-// Nothing here can deadlock: whoever waits for a chunk holds none that only he could free; every other chunk is being
-// filled, being compressed, or about to be written by a thread that needs no chunk.
+// No deadlock: a thread that waits for a chunk holds none itself; every other chunk is being filled, compressed, or
+// written by a thread that needs no further chunk.
 #pragma once
 
 #include <condition_variable>
@@ -29,7 +29,7 @@ struct Chunk {
   std::size_t size = 0;
 };
 
-// A fixed number of chunks, made when first needed and kept. Thread-safe; must outlive its chunks.
+// A fixed number of chunks, allocated on demand and reused. Thread-safe; must outlive its chunks.
 class ChunkPool {
   struct GiveBack {
     ChunkPool* pool;
@@ -52,7 +52,7 @@ class ChunkPool {
   std::vector<Chunk*> free_;
 };
 
-// Thrown into threads of a call that another thread has already failed. Never leaves Writer.
+// Ends the other threads of a call after a failure in one thread. Never leaves Writer.
 struct Cancelled {};
 
 // A layer's pieces in order, from the thread that reads to the thread that writes. Thread-safe.
@@ -82,11 +82,11 @@ class OrderedQueue {
   void push(Item item);
   void finished(Member& member, std::exception_ptr failed);
 
-  // Waits for the next piece, and if it is a member, until it is compressed. Rethrows what failed there; throws
+  // Waits for the next piece and, if it is a member, for its compression. Rethrows a failure of the compression; throws
   // Cancelled once cancel() was called.
   Item pop();
 
-  // Either side gives up: drops all pieces, wakes the other.
+  // Called by either side: drops all pieces and wakes the other side.
   void cancel();
 
  private:
@@ -96,15 +96,15 @@ class OrderedQueue {
   bool cancelled_ = false;
 };
 
-// The threads that compress, shared by all that is being written. Thread-safe.
+// The compressing threads, shared by all writers. Thread-safe.
 class Compressors {
  public:
-  // As many of the threads work at once as `memory` bytes allow, at least one. Throws std::system_error where so many
+  // As many threads work at the same time as `memory` bytes allow, at least one. Throws std::system_error if the
   // threads cannot be made.
   Compressors(unsigned threads, std::size_t memory);
-  ~Compressors() = default;  // drops what has not begun
+  ~Compressors() = default;  // drops work that has not started
 
-  // Compresses the member's chunk in place, then tells the queue. Never waits: the pool bounds what there can be.
+  // Compresses the member's chunk in place, then notifies the queue. Never waits: the pool bounds the amount.
   void submit(std::shared_ptr<OrderedQueue> queue, std::shared_ptr<OrderedQueue::Member> member, Encoding encoding);
 
  private:
@@ -113,7 +113,7 @@ class Compressors {
     std::shared_ptr<OrderedQueue::Member> member;
     Encoding encoding;
   };
-  // What a thread needs to work, and the memory goes to: kept from one member to the next, whoever takes that.
+  // Working memory of a thread, reused for the next member by any thread.
   struct Scratch {
     MemberCompressor compressor;
     std::unique_ptr<char[]> out;  // swapped with the chunk's buffer after each member
@@ -129,8 +129,8 @@ class Compressors {
   std::condition_variable_any changed_;
   std::deque<Job> jobs_;
   std::size_t working_ = 0;                       // threads
-  std::vector<std::unique_ptr<Scratch>> unused_;  // the one used last at the end
-  std::vector<std::jthread> threads_;             // last: each is told to stop, and joined, before the rest goes
+  std::vector<std::unique_ptr<Scratch>> unused_;  // most recently used last
+  std::vector<std::jthread> threads_;             // last: stopped and joined before the rest is destroyed
 };
 
 }  // namespace nixery::layer

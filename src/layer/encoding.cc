@@ -25,9 +25,9 @@ constexpr std::array levels = {std::pair{Level::fast, std::string_view("fast")},
                                std::pair{Level::balanced, std::string_view("balanced")},
                                std::pair{Level::small, std::string_view("small")}};
 
-// The libraries' own levels, by tests/scratch/layers on /usr/lib. Against gzip -6: gzip-fast 8 % more bytes in a
+// The libraries' levels, chosen by tests/bench/layers on /usr/lib. Against gzip -6: gzip-fast 8 % more bytes in a
 // seventh of its processor time, gzip-balanced 1.4 % fewer in less than half. libdeflate's 11 and 12 gain 0.1 % over 10
-// for twice the time; zstd's 7 to 17 next to nothing over 6 where frames are of 1 MiB, 18 a tenth. ISA-L was no faster
+// for twice the time; zstd's 7 to 17 gain almost nothing over 6 with frames of 1 MiB, 18 a tenth. ISA-L was no faster
 // than libdeflate's 1 at its size.
 int library_level(Encoding encoding) {
   const bool gzip = encoding.codec == Codec::gzip;
@@ -54,7 +54,7 @@ constexpr std::string_view zstd_head =
     "\x63\x40\x25\x89\x01\x82\x42\x12\x50\x00\x36\x33\x18\x90\x0e\x78\xd3\x7c\xf1\xc0\x3d\x00\x0c\x87\x27\xa0\x05"sv;
 constexpr std::string_view zstd_tail = "\x28\xb5\x2f\xfd\x60\x00\x03\x45\x00\x00\x08\x00\x01\x00\xfc\x2b\x20\x04"sv;
 
-// Something that compresses to about a half, with matches at all distances; the same for ever.
+// A constant sample that compresses to about half, with matches at all distances.
 std::string sample() {
   std::string text;
   std::uint32_t random = 1;
@@ -131,7 +131,7 @@ std::size_t working_memory(Encoding encoding) {
 }
 
 struct MemberCompressor::Context {
-  std::optional<Encoding> encoding;  // what the one context that exists is for
+  std::optional<Encoding> encoding;  // the encoding of the existing context
   libdeflate_compressor* deflate = nullptr;
   ZSTD_CCtx* zstd = nullptr;
 

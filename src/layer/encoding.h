@@ -1,7 +1,7 @@
-// How a layer's tar is compressed, and under which media type it goes out.
+// The compression of a layer's tar, and its media type.
 //
 // A layer is a sequence of independent gzip members (RFC 1952) or zstd frames (RFC 8878), each of at most member_size
-// bytes of tar, so that they can be made on all cores and concatenated again in other groupings.
+// bytes of tar, so that they can be compressed on all cores and concatenated in other groupings.
 #pragma once
 
 #include <compare>
@@ -16,7 +16,7 @@
 
 namespace nixery::layer {
 
-// Part of every key: raise it when the same store path and setting would give other bytes (tar, member size, levels).
+// Part of every key: raise it when the same store path and setting give other bytes (tar, member size, levels).
 inline constexpr int format_version = 1;
 
 // Bytes of tar in a member. 1 MiB costs 0.4 % less than 256 KiB; more hardly helps gzip, and it is memory.
@@ -32,17 +32,17 @@ struct Encoding {
   static std::optional<Encoding> parse(std::string_view text);  // "gzip-fast", "zstd-small", …
   std::string name() const;                                     // the same
 
-  // nullopt for zstd in docker's format, which has no media type for it.
+  // nullopt for zstd in docker's format, which has no such media type.
   std::optional<image::MediaType> media_type(bool docker) const;
 
   // "libdeflate 1.14": the library that this program was compiled with (zstd: that it runs with), for recipes.
   std::string library() const;
 
-  // That, and a hash of what the library here makes of a sample, which tells apart what calls itself the same. Costs a
-  // compression of 256 KiB.
+  // library() with a hash of this library's output for a sample, which distinguishes builds of the same version.
+  // Compresses 256 KiB.
   std::string library_here() const;
 
-  // What every layer begins and ends with, encoded: the directories nix/ and nix/store/, and the end of the archive.
+  // The encoded beginning and end of every layer: the directories nix/ and nix/store/, and the end of the archive.
   // Constants, so that no upgrade changes them.
   std::string_view head() const;
   std::string_view tail() const;
@@ -50,19 +50,18 @@ struct Encoding {
   auto operator<=>(const Encoding&) const = default;
 };
 
-// The tar bytes behind head() and tail().
-// Each layer has the parents of its store paths: docker before 24 makes missing ones in some drivers with mode 0600,
-// and on overlay the topmost layer's directory is the one that counts.
+// The tar bytes that head() and tail() encode. Each layer has the parents of its store paths: docker before 24 makes
+// missing ones in some drivers with mode 0600, and on overlay the topmost layer's directory takes effect.
 const std::string& tar_head();
 inline constexpr std::size_t tar_tail_size = 1024;  // zeros
 
-// A buffer of this size takes any member, raw or compressed.
+// A buffer of this size fits any member, raw or compressed.
 std::size_t member_bound();
 
-// Bytes that a MemberCompressor takes while it is used for `encoding`; about.
+// Approximate bytes of a MemberCompressor for `encoding`.
 std::size_t working_memory(Encoding encoding);
 
-// Compresses members; keeps the library's working memory between calls. One thread at a time.
+// Compresses members; reuses the library's working memory. Not thread-safe.
 class MemberCompressor {
  public:
   MemberCompressor();

@@ -1,5 +1,5 @@
-// Entries of a layer that several values share, since a root file system may have several hundred thousand. Immutable:
-// copies are cheap, and may be read by several threads.
+// A shared, immutable list of a layer's entries: a root file system may have several hundred thousand. Copies are cheap
+// and can be read by several threads.
 #pragma once
 
 #include <initializer_list>

@@ -1,5 +1,5 @@
-// Keys of the layers that are being written in this process, so that two builds never compress the same one at the same
-// time. Thread-safe.
+// Keys of layers being written in this process, so that two builds never compress the same layer at the same time.
+// Thread-safe.
 #pragma once
 
 #include <condition_variable>

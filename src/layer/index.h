@@ -17,13 +17,13 @@
 
 namespace nixery::layer {
 
-// What a layer holds: entries that are given here (the root file system), then store paths. In this order.
+// The contents of a layer, in order: entries (the root file system), then store paths.
 struct Contents {
   EntryList entries;
   std::vector<const store::PathInfo*> paths;
 };
 
-// The key under which a layer of these contents is remembered; 64 hex.
+// The key of a layer with these contents; 64 hex.
 std::string layer_key(Encoding encoding, const Contents& contents);
 std::string segment_key(Encoding encoding, const store::PathInfo& path);
 
@@ -39,35 +39,34 @@ struct KnownSegment {
   Segment segment;
 };
 
-// Only where the blob is there, as long as it should be, and with its recipe: else, make it anew.
+// Only if the blob exists with the right size and has a recipe; otherwise it must be made again.
 std::optional<KnownLayer> find_layer(const tree::BlobStore& store, std::string_view layer_key);
 std::optional<KnownSegment> find_segment(const tree::BlobStore& store, Encoding encoding, const store::PathInfo& path);
 
-// A record as it lies there, for verification.
+// The state of a record, for verification.
 enum class RecordState {
   sound,
-  stale,    // it leads to a blob that is not there
-  torn,     // as a power cut leaves it
+  stale,    // it refers to a missing blob
+  torn,     // as after a power failure
   damaged,  // it fails its checksum or, without one, contradicts the recipe
 };
 RecordState state_of_layer_record(const tree::BlobStore& store, std::string_view layer_key);
 RecordState state_of_segment_record(const tree::BlobStore& store, std::string_view segment_key);
 
-// Writes the recipe, then the segments, then the layer. Segments that are known already are left as they are, unless
-// `replace`: for a layer whose known segments turned out wrong.
+// Writes the recipe, then the segments, then the layer. Existing segments are kept unless `replace`, which is for a
+// layer whose known segments are wrong.
 void remember(const tree::BlobStore& store, const Recipe& recipe, bool replace = false);
 
-// Drops what lets a layer be used again whose contents were found to be wrong. Its blob stays, for the images that have
-// it.
+// Drops the records of a layer with wrong contents, so that it is not reused. Its blob stays for existing images.
 void forget_layer(const tree::BlobStore& store, const image::Digest& blob);
 
-// Likewise of all layers that have this segment, into however many it was copied.
+// The same for all layers with this segment, including its copies.
 void forget_layers_with(const tree::BlobStore& store, Encoding encoding, const Segment& wrong);
 
 // Drops an index entry that was found to be wrong.
 void forget_segment(const tree::BlobStore& store, Encoding encoding, const store::PathInfo& path);
 
-// Makes what groups/ and segments/ lack from the recipes whose blobs are there. Returns for how many layers it did so.
+// Restores missing records of groups/ and segments/ from the recipes of existing blobs. Returns the number of layers.
 std::size_t rebuild_index(const tree::BlobStore& store);
 
 }  // namespace nixery::layer

@@ -1,4 +1,4 @@
-// One layer blob being put together: pieces in order → file → digest. One thread.
+// Writes one layer blob: pieces in order → file → digest. Not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -11,10 +11,10 @@
 
 namespace nixery::layer {
 
-// Thrown where a known segment's bytes are not the ones that the index promised.
+// Thrown if a known segment's bytes do not match the index.
 struct StaleSegment {
   const store::PathInfo* path;
-  std::optional<image::Digest> blob;  // which has others there; none where it is gone
+  std::optional<image::Digest> blob;  // the blob with wrong bytes; nullopt if it is missing
 };
 
 class LayerFile {
@@ -24,7 +24,7 @@ class LayerFile {
   // Takes pieces until the layer's end; then the file holds the whole layer. Throws Error, StaleSegment, Cancelled.
   Recipe assemble(OrderedQueue& queue);
 
-  // Moves the file to its place in the tree, also over a blob that is there: that one may be rotten.
+  // Moves the file into the tree, also over an existing blob, which may be corrupt.
   void publish(const Recipe& recipe);  // once
 
   std::uint64_t copied() const { return copied_; }

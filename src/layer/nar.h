@@ -1,5 +1,5 @@
-// The NAR of a store path (Nix archive; E. Dolstra's thesis, figure 5.2): what Nix's database tells of a path's
-// contents, its nar_size and nar_hash, is told of this. We neither write nor read one.
+// The NAR of a store path (Nix archive; E. Dolstra's thesis, figure 5.2): Nix's database has its size and hash for each
+// path (nar_size, nar_hash). NARs are neither written nor read here.
 #pragma once
 
 #include <cstdint>
@@ -10,14 +10,14 @@
 
 namespace nixery::layer {
 
-// How long it is, added up while its tree is walked, at no cost.
+// Computes its size while the tree is walked.
 class NarSize {
  public:
   NarSize();
   void file(std::uint64_t size, bool executable);
   void symlink(std::uint64_t target_size);
   void directory();
-  void entry(std::uint64_t name_size);  // of a directory; before or after what it names
+  void entry(std::uint64_t name_size);  // of a directory; before or after the entry itself
 
   std::uint64_t bytes() const { return bytes_; }
 
@@ -30,7 +30,7 @@ struct Nar {
   std::uint64_t size = 0;  // bytes, as PathInfo::nar_size
 };
 
-// Reads and hashes all of `path`; `root` is where /nix/store lies. Throws Error{storage} for what cannot be read,
+// Reads and hashes all of `path`; `root` is the directory with /nix/store. Throws Error{storage} for unreadable files,
 // Error{corrupt} for a file that shrank meanwhile. Follows no symlink (store_files.h).
 Nar nar_of(const std::filesystem::path& root, const store::StorePath& path);
 

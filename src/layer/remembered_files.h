@@ -1,6 +1,6 @@
 // Files of a store path that a later one of the same contents may be linked to (walk.h). Not thread-safe.
 //
-// What is remembered decides which files become hard links, and so a layer's bytes: the limits are part of the format.
+// The remembered files decide which files become hard links, and so a layer's bytes: the limits are part of the format.
 #pragma once
 
 #include <sys/stat.h>
@@ -36,7 +36,7 @@ class RememberedFiles {
   const File& operator[](std::uint32_t file) const { return files_[file]; }
   std::string path_of(const File& file) const { return paths_.c_str() + file.path_at; }
 
-  // Does nothing where a limit is reached.
+  // Does nothing if a limit is reached.
   void add(const std::string& path, const struct stat& info, bool executable) {
     if (used_ >= max_paths) return;
     const auto index = static_cast<std::uint32_t>(files_.size());

@@ -1,5 +1,5 @@
-// The root file system of an image: the packages' outputs united by symlinks into the store, as nixpkgs' buildEnv
-// does it, and the few files that programs expect of any system.
+// The root file system of an image: the packages' outputs merged by symlinks into the store, like nixpkgs' buildEnv,
+// and the few files that programs expect of any system.
 //
 // Reads the outputs' directories, writes nothing. Deterministic: the same arguments and store give the same entries.
 #pragma once
@@ -16,7 +16,7 @@
 
 namespace nixery::layer {
 
-// One output of a package. Where two give the same file, the lower priority wins, then the earlier in order.
+// One output of a package. If two have the same file, the lower priority number wins, then the earlier one.
 struct PackageOutput {
   store::StorePath path;
   int priority = 5;  // meta.priority; 5 is nixpkgs' default
@@ -32,7 +32,7 @@ struct Rootfs {
   // Of the whole layer, parents before children. Without nix/ and nix/store/, which every layer begins with.
   EntryList entries;
   std::vector<Conflict> conflicts;    // 1,000 at most, ascending by path
-  std::vector<std::string> warnings;  // the conflicts, a line each, for a person; and how many more there are
+  std::vector<std::string> warnings;  // one line for each conflict, and the number of further ones
   std::vector<std::string> programs;  // names in the image's /bin, ascending
   bool has_certificates = false;      // /etc/ssl/certs/ca-bundle.crt
 };

@@ -1,5 +1,5 @@
-// Where the tar of a layer goes: all of it is hashed for the layer's diff id, and what is not known in its compressed
-// form goes on to the compressors. One of them for each segment; not thread-safe.
+// Sinks of a layer's tar: all of it is hashed for the layer's diff id, and unknown segments are passed to the
+// compressors. One of them for each segment; not thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace nixery::layer {
 
-// What the sinks of one call of Writer have to do with each other. Outlives them.
+// State shared by the sinks of one call of Writer. Outlives them.
 struct SinkContext {
   ChunkPool& pool;
   Compressors& compressors;
@@ -58,13 +58,13 @@ class MemberSink : public SegmentSink {
   ChunkPool::Pointer chunk_{nullptr, {}};
 };
 
-// Tar whose compressed form is known: it goes through `scratch`, and no further.
+// Tar of a known segment: only hashed, in `scratch`.
 class HashSink : public SegmentSink {
  public:
   HashSink(const SinkContext& context, image::Sha256& diff, std::span<char> scratch)
       : SegmentSink(context, diff), scratch_(scratch) {}
 
-  // Whether what was finished is the tar that the segment was made from.
+  // Whether the finished tar is the one that the segment was made from.
   bool is_of(const Segment& segment) const {
     return total() == segment.tar_length && segment.tar_crc32.value_or(crc32()) == crc32();
   }

@@ -1,5 +1,5 @@
-// Where a tar stream goes. A sink hands out its own buffers, so that file data is read straight to where it is hashed
-// and compressed, with no copy between. Not thread-safe: one writer at a time.
+// The destination of a tar stream. A sink provides its own buffers, so that file data is read directly to where it is
+// hashed and compressed. Not thread-safe.
 #pragma once
 
 #include <algorithm>
@@ -17,7 +17,7 @@ class Sink {
   Sink& operator=(const Sink&) = delete;
   virtual ~Sink() = default;
 
-  // Free room, at least one byte; fill a part of it, then say how much.
+  // Free space of at least one byte; fill a part of it, then report its size.
   std::span<char> buffer() {
     if (used_ == buffer_.size()) renew();
     return buffer_.subspan(used_);
@@ -37,7 +37,7 @@ class Sink {
     }
   }
 
-  // Hands over what is left in the buffer. The sink may be used again after it.
+  // Flushes the buffer. The sink can be used again afterwards.
   void finish() {
     if (used_ > 0) take(used_);
     buffer_ = {};
@@ -49,7 +49,7 @@ class Sink {
  private:
   // The first `used` bytes of the current buffer are final; the buffer is not touched again.
   virtual void take(std::size_t used) = 0;
-  // A fresh buffer, not empty. May block, may throw.
+  // Returns a new, non-empty buffer. May block, may throw.
   virtual std::span<char> next_buffer() = 0;
 
   void renew() {

@@ -1,10 +1,10 @@
-// The files of the Nix store, read without trusting them: whoever wrote a package chose its symlinks and file types.
+// Reads files of the Nix store without trusting them: a package's author controls its symlinks and file types.
 //
 // No symlink is ever followed (os/beneath.h), and only regular files and directories are opened. One directory stays
-// open between calls, so that a walk takes one system call for most files. Not thread-safe: one reader each.
+// open between calls, so that a walk takes one system call for most files. Not thread-safe.
 //
 // A path here is relative to the store: "<hash>-<name>" or "<hash>-<name>/bin/vi", without "." and "..". All functions
-// throw Error{storage} for what cannot be read, and name the path.
+// throw Error{storage} with the path for unreadable files.
 #pragma once
 
 #include <sys/stat.h>
@@ -22,7 +22,7 @@ namespace nixery::layer {
 
 enum class FileKind : char { file, directory, symlink, other };
 
-// The names in a directory, with what they name. 6 bytes for each entry beside its name.
+// The names in a directory, with their types. 6 bytes for each entry besides its name.
 class Listing {
  public:
   struct Item {

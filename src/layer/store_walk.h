@@ -9,12 +9,12 @@
 
 namespace nixery::layer {
 
-// What is visited. `path` is relative to the store, as in StoreFiles.
+// The visitor. `path` is relative to the store, as in StoreFiles.
 class StoreVisitor {
  public:
   virtual ~StoreVisitor() = default;
   virtual void begin_directory(const std::string& path) = 0;
-  virtual void begin_entry(std::string_view name) = 0;  // of the directory; what it names is visited next
+  virtual void begin_entry(std::string_view name) = 0;  // of the directory; the entry itself is visited next
   virtual void end_entry() = 0;
   virtual void end_directory() = 0;
   virtual void file(const std::string& path, StoreFiles::File file) = 0;

@@ -1,12 +1,13 @@
-// Our own tar: POSIX.1-1988 ustar headers, with a pax extended header (POSIX.1-2001) only where ustar cannot say it.
+// Our own tar writer: POSIX.1-1988 ustar headers, with a pax extended header (POSIX.1-2001) only if ustar cannot
+// represent an entry.
 //
-// The bytes are a format that digests depend on for ever, so no library writes them; a change here means a new
-// format_version (encoding.h). Owner 0:0 without names, mtime 1, as in the store.
+// Digests depend on these bytes permanently, so no library writes them; a change here needs a new format_version
+// (encoding.h). Owner 0:0 without names, mtime 1, as in the store.
 //
 // Long names are split at a '/' into ustar's prefix where that is possible, else they go into a pax `path`; link
 // targets over 100 bytes into `linkpath`; sizes of 8 GiB and more into `size`. Names are bytes: ustar takes them raw,
-// and a pax header with a name that is not UTF-8 says `hdrcharset=BINARY` first (libarchive wants it, Go and GNU tar
-// pass it over).
+// and a pax header with a name that is not UTF-8 says `hdrcharset=BINARY` first (libarchive requires it, Go and GNU tar
+// ignore it).
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Several directory trees united into one of symlinks: the part of rootfs.h that knows about conflicts.
+// Merges several directory trees into one of symlinks: the part of rootfs.h that handles conflicts.
 #pragma once
 
 #include <set>

@@ -1,8 +1,7 @@
-// The names of a revision's attributes, read once: what is not among them is refused without an evaluation.
+// The attribute names of a revision, read once: other names are refused without an evaluation.
 //
-// They come with the first refusal: resolve.nix lists what the set holds where it does not hold what was asked for.
-// CachedValue in STATE/attributes, a file of one name a line for each set of a revision; whatever cannot be read is
-// evaluated.
+// They come with the first unknown name: resolve.nix then lists the names of the set. CachedValue in STATE/attributes,
+// a file of one name a line for each set of a revision; whatever cannot be read is evaluated.
 #pragma once
 
 #include <filesystem>
@@ -20,21 +19,21 @@
 
 namespace nixery::nix {
 
-// All files of the directory together. The client chooses the set, and sets nest without end (pkgs.pkgs.pkgs…).
+// Limits of all files of the directory. Clients choose the set, and sets nest infinitely (pkgs.pkgs.pkgs…).
 inline constexpr os::DirectoryLimit attribute_names_limit{1000, 256u << 20};
 
 // Thread-safe, and safe between processes.
 class AttributeNames {
  public:
-  // `directory` may be empty: then nothing is remembered.
+  // `directory` may be empty: then nothing is cached.
   AttributeNames(fs::path directory, const Revision& revision, const NixpkgsSettings& nixpkgs,
                  const reference::Platform& platform);
 
-  // Throws Error{unknown_package} for the first of `paths` that is known not to be there.
+  // Throws Error{unknown_package} for the first of `paths` that is known not to exist.
   void refuse_unknown(const std::vector<reference::AttributePath>& paths) const;
 
-  // All attributes of a set, "" for the outermost, in whatever case `set` is written; nullopt where they are not known.
-  // Throws as refuse_unknown(), where it is known that there is no such set.
+  // All attributes of a set, "" for the outermost, with `set` in any case; nullopt if they are unknown. Throws like
+  // refuse_unknown() if the set is known not to exist.
   std::optional<std::vector<std::string>> names(std::string_view set) const;
 
   // `names` are all attributes of the set `within`, as it is spelt; the outermost where that is empty. Names that

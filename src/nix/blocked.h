@@ -1,9 +1,9 @@
-// What the operator does not want served, under whatever name it is asked for.
+// Packages that the operator has blocked, under any name.
 //
-// A glob guards the paths that it matches and the packages whose name it does. What the set has under another path, too
-// (`pkgs.a.b` and `c.pkgs.b` for `a.b`), is known by its derivation: resolve.nix compares it with what the set has
-// under blocked paths that end as the name does. Looking at all that a glob stands for would be evaluating whole sets.
-// So an alias with a name of its own, of a package that is blocked by a glob of its set only, is not found out.
+// A glob blocks the paths and the package names that it matches. What the set has under another path, too (`pkgs.a.b`
+// and `c.pkgs.b` for `a.b`), is known by its derivation: resolve.nix compares it with what the set has under blocked
+// paths that end as the name does. Looking at all that a glob stands for would be evaluating whole sets. So an alias
+// with a different name is not detected if the package is blocked only by a glob of its set.
 #pragma once
 
 #include <compare>
@@ -28,7 +28,7 @@ struct AliasCandidate {
 };
 
 struct AliasCandidates {
-  std::vector<AliasCandidate> everywhere;                    // whatever is asked for
+  std::vector<AliasCandidate> everywhere;                    // for every request
   std::map<std::string, std::vector<AliasCandidate>> named;  // more of them for a name
 };
 

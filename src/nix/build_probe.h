@@ -1,4 +1,4 @@
-// Whether Nix can build, found out by a build: a Nix that answers and evaluates may still have a full store, no build
+// Finds out by a build whether Nix can build: a Nix that responds and evaluates may still have a full store, no build
 // users, no descriptors left, or a file system on which no builder can change a mode.
 //
 // The derivation is made by builtin:buildenv, which is part of Nix, as a directory with one link: it takes no shell and
@@ -24,13 +24,13 @@ namespace fs = std::filesystem;
 
 struct ProbeSettings {
   fs::path root;                   // the garbage-collector root that is made of it, as a build's is
-  bool substitute_only = false;    // then it is evaluated and written into the store, but not built
+  bool substitute_only = false;    // then it is only evaluated and written into the store
   std::chrono::seconds limit{60};  // of each of the three processes
   std::map<std::string, std::string> environment = {};  // more of theirs
 };
 
-// Runs the probe. Empty: Nix can build. Else why not, in Nix's own words where there are any. nullopt where this cannot
-// be said now, as all build users are busy, or because of `stop`. Throws Error{storage, unavailable}.
+// Runs the probe. Empty: Nix can build. Otherwise the reason, in Nix's words if possible. nullopt if unknown, because
+// all build users are busy or `stop` is requested. Throws Error{storage, unavailable}.
 std::optional<std::string> probe_build(const ProbeSettings& settings, const std::stop_token& stop);
 
 // The last result. Thread-safe.
@@ -43,11 +43,11 @@ class BuildProbe {
             [settings = std::move(settings)](const std::stop_token& stop) { return probe_build(settings, stop); }) {}
   BuildProbe(const BuildProbe&) = delete;
 
-  // Why Nix cannot build, by a probe that began no longer than `age` ago: runs one if there is none, or waits for the
-  // one that runs. Empty: it can, as far as is known.
+  // Why Nix cannot build, by a probe that began no longer than `age` ago: runs a probe, or waits for the running one.
+  // Empty: Nix can build, as far as is known.
   std::string trouble(std::chrono::steady_clock::duration age, const std::stop_token& stop);
 
-  // A build has failed of what may make the next probe fail: the last result counts as old.
+  // Call it after a build failed for a reason that may also make the probe fail: the last result counts as old.
   void distrust();
 
   // The last result, without any waiting; nullopt before the first.

@@ -1,4 +1,4 @@
-// Why Nix failed, where the fault is the machine's or Nix's own and not the package's. Pure.
+// Recognises failures of the machine or of Nix itself, as opposed to the package's. Pure.
 #pragma once
 
 #include <optional>
@@ -10,8 +10,8 @@ namespace nixery::nix {
 
 using metrics::NixFault;
 
-// By a sentence of Nix's own (log_line.h), never by what a builder printed; nullopt where it names none of these. The
-// words are those of Nix 2.8 to 2.34.
+// By a sentence of Nix's own (log_line.h), never by what a builder printed; nullopt for any other sentence. The
+// messages are those of Nix 2.8 to 2.34.
 std::optional<NixFault> fault_in(std::string_view words);
 
 // The same of a sentence on a build that failed: only what Nix adds to it of itself.

@@ -1,5 +1,5 @@
 // Builds that fetch: derivations whose output is known by its hash beforehand, the only ones that Nix gives a network.
-// What they print may therefore tell a failure that passes from one that stays. Pure.
+// Their output can therefore distinguish transient failures from permanent ones. Pure.
 #pragma once
 
 #include <string_view>
@@ -10,8 +10,8 @@ namespace nixery::nix {
 // has a hash.
 bool is_fixed_output(std::string_view derivation);
 
-// As curl, wget, git and ssh say it: the network, a name server or the other side is not there at the moment. What is
-// there and refuses (404, a bad certificate) is none of it.
+// By the messages of curl, wget, git and ssh: the network, a name server or the server is unreachable at the moment.
+// Refusals (404, a bad certificate) are not transient.
 bool tells_of_network(std::string_view line);
 
 }  // namespace nixery::nix

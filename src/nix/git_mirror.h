@@ -5,12 +5,12 @@
 
 namespace nixery::nix {
 
-// Removes what a git that was killed left: locks, for which later ones would wait in vain, and parts of packs and
-// objects. Each fetch of a nixpkgs that is cut off leaves a part of a pack of gigabytes.
+// Removes leftovers of a killed git: locks, which would block later processes, and partial packs and objects. An
+// interrupted fetch of nixpkgs leaves a partial pack of gigabytes.
 void remove_leftovers_of_git(const std::filesystem::path& mirror);
 
-// Whether fetches have left so many packs or single objects that git becomes slow. Whoever runs git has switched its
-// own housekeeping off, so that a fetch is never kept waiting by a repack of everything.
+// Whether fetches have left so many packs or single objects that git becomes slow. Callers of git disable its automatic
+// maintenance, so that a fetch never waits for a full repack.
 bool needs_repacking(const std::filesystem::path& mirror);
 
 }  // namespace nixery::nix

@@ -1,4 +1,4 @@
-// Which Nix a process of ours gets: where its state lies, and whether nix-daemon builds for us.
+// The Nix installation of child processes: its state directory, and whether nix-daemon builds.
 #pragma once
 
 #include <filesystem>
@@ -10,7 +10,7 @@ namespace fs = std::filesystem;
 
 fs::path state_directory();  // NIX_STATE_DIR, or /nix/var/nix
 
-// How Nix chooses where NIX_REMOTE leaves it open (openStore): its own hands where it may write, else the daemon.
+// Nix's choice if NIX_REMOTE is unset (openStore): directly if the store is writable, else the daemon.
 struct StoreAccess {
   std::string daemon_socket;  // empty: none is used
   std::string other;          // a store of another kind, as NIX_REMOTE names it

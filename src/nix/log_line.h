@@ -1,4 +1,4 @@
-// A line that nix prints under --log-format internal-json, which keeps nix's own words apart from what builders print
+// A line that nix prints under --log-format internal-json, which separates Nix's own messages from builders' output
 // (Nix manual, "--log-format": "the schema itself is relatively stable"; the same from 2.8 to 2.34). Pure.
 #pragma once
 
@@ -10,10 +10,10 @@ namespace nixery::nix {
 
 struct LogLine {
   enum class Kind {
-    nothing,  // progress, and what is for nobody to read
-    builder,  // a builder printed it, whatever it says
-    notice,   // what nix is about, warnings
-    error,    // this nix says why something failed
+    nothing,  // progress and internal lines
+    builder,  // output of a builder
+    notice,   // Nix's actions and warnings
+    error,    // Nix's reason of a failure
     // An error that came through nix-daemon, which says no more of where it is from. So a builder that speaks this log
     // format itself can make one up, about its own failure.
     relayed,

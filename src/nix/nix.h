@@ -1,7 +1,6 @@
-// Nix by its command line, and only by what has been stable from 2.8 to 2.34: nix-instantiate --eval --json,
-// nix-store --realise (its log as log_line.h reads it), --query, --dump-db. Which store, daemon, builders and caches:
-// the user's own nix.conf and environment decide. What takes `stop` (may be null) throws Error{unavailable} once
-// another thread sets it.
+// Nix by its command line, and only by what has been stable from 2.8 to 2.34: nix-instantiate --eval --json, nix-store
+// --realise (its log as log_line.h reads it), --query, --dump-db. The user's nix.conf and environment decide on store,
+// daemon, builders and caches. Functions with `stop` throw Error{unavailable} once stop is requested.
 #pragma once
 
 #include <chrono>
@@ -31,17 +30,17 @@ struct NixSettings {
   std::chrono::seconds evaluation_limit{60};
   std::uint64_t evaluation_memory = 4ull << 30;  // bytes of address space
   std::chrono::seconds build_limit{3600};        // of one derivation
-  bool substitute_only = false;                  // take from binary caches, never compile
+  bool substitute_only = false;                  // only use binary caches, never compile
   NixpkgsSettings nixpkgs;
-  NameList blocked;                             // attribute paths and package names that nobody may have
+  NameList blocked;                             // blocked attribute paths and package names
   fs::path scratch;                             // directory for files of an evaluation; empty: the system's own
   fs::path attribute_names;                     // directory for nix/attribute_names.h; empty: nothing is kept
-  metrics::Evaluations* evaluations = nullptr;  // where they are counted; null: nowhere
+  metrics::Evaluations* evaluations = nullptr;  // counters; may be null
   metrics::NixFaults* faults = nullptr;         // likewise
-  BuildProbe* probe = nullptr;                  // asked whether a build failed for Nix's sake; null: nobody
+  BuildProbe* probe = nullptr;                  // decides whether a build failed because of Nix; may be null
 };
 
-// Who listens to a running nix, line by line of its standard error, and who may stop it.
+// Receives the lines of a running Nix's standard error, and can stop it.
 struct ProcessObserver {
   std::function<void(std::string_view)> on_line;
   std::stop_token stop;
@@ -54,18 +53,18 @@ struct Output {
 
 // One package as the set describes it.
 struct Package {
-  std::string requested;  // as it was asked for: "python3packages.requests"
-  std::string attribute;  // as the set spells it: "python3Packages.requests"
+  std::string requested;  // as requested: "python3packages.requests"
+  std::string attribute;  // in the set's spelling: "python3Packages.requests"
   std::string drv_path;
   std::vector<Output> outputs;  // those to install
   std::string name, pname, version, description, homepage, main_program;
   std::vector<std::string> licenses;
-  int priority = 5;  // lower wins where packages bring the same file
+  int priority = 5;  // the lower number wins if packages have the same file
 };
 
 struct Resolution {
-  std::vector<Package> packages;  // in the order asked for
-  std::optional<Package> cacert;  // where the set has it
+  std::vector<Package> packages;  // in the requested order
+  std::optional<Package> cacert;  // if the set has it
 };
 
 // One evaluation of resolve.nix. Throws Error{unknown_package, not_a_package, unfree, insecure, broken, removed,
@@ -75,38 +74,38 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const ProcessObserver& observer);
 
 // Builds or substitutes the outputs of all packages and registers them as nix's roots in the directory `roots`. Throws
-// Error{build_failed, timed_out, unsupported_platform, unavailable}, by nix's status and its own words, never by what a
-// builder printed; detail() holds the end of the log. Where these leave open whose fault it is, `probe` is asked.
+// Error{build_failed, timed_out, unsupported_platform, unavailable}, by Nix's status and own messages, never by a
+// builder's output; detail() has the end of the log. If these do not show who is at fault, `probe` decides.
 void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& roots,
              const ProcessObserver& observer);
 
-// What realising would have to do (nix-store --realise --dry-run).
+// The work of realising (nix-store --realise --dry-run).
 struct Missing {
   std::vector<std::string> to_build;  // derivations
   std::vector<std::string> to_fetch;  // store paths that binary caches have
-  std::string download;               // "12.3 MiB download, 60.1 MiB unpacked", as nix says it
+  std::string download;               // "12.3 MiB download, 60.1 MiB unpacked", in Nix's words
   bool complete() const { return to_build.empty() && to_fetch.empty(); }
 };
 Missing missing_for(const std::vector<const Package*>& packages, const std::stop_token& stop);
 
-// Those of `paths` that are in the store, whole.
+// Those of `paths` that are valid in the store.
 std::vector<store::StorePath> valid_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop);
 
-// Asks the store, or its daemon, something small. Throws Error{unavailable} where it does not answer within seconds.
+// Sends a small query to the store or its daemon. Throws Error{unavailable} without a response within seconds.
 void check_store(const std::stop_token& stop);
 
-// Everything that `paths` refer to, and they themselves; all of them must be valid.
+// The closure of `paths`, all of which must be valid.
 store::Closure closure_of(const std::vector<store::StorePath>& paths, const std::stop_token& stop);
 
-// Brings store paths back that a garbage collection removed, from caches: what they were built from is not known here.
-// Error{build_failed} where no cache has them.
+// Restores garbage-collected store paths from caches, because their derivations are unknown here. Error{build_failed}
+// if no cache has them.
 void realise_paths(const NixSettings& settings, const std::vector<store::StorePath>& paths,
                    const ProcessObserver& observer);
 
-// The sentence behind the last "error:" of what nix printed, without its traces; empty if there is none.
+// The sentence after the last "error:" of Nix's output, without traces; empty if there is none.
 std::string error_message(std::string_view standard_error);
 
-// Whether nix says that what was to be built was collected since it was evaluated.
+// Whether Nix says that the derivation was garbage-collected after its evaluation.
 bool lacks_derivation(std::string_view words);
 
 }  // namespace nixery::nix

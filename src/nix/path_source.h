@@ -1,5 +1,5 @@
-// A package set in a directory of the operator's. Knows only `latest`, which moves when the directory changes, or when
-// it is another store path.
+// A package set in a local directory. Its only tag is `latest`, which moves when the directory changes, or when it is
+// another store path.
 #pragma once
 
 #include <chrono>
@@ -13,7 +13,7 @@ namespace nixery::nix {
 
 class PathSource : public Source {
  public:
-  // A look at the directory counts for `good_for`: many requests at once are not to stat() all of nixpkgs each.
+  // A scan of the directory is reused for `good_for`, so that simultaneous requests do not each stat() all of nixpkgs.
   PathSource(const SourceSettings& settings, const fs::path& directory,
              std::chrono::milliseconds good_for = std::chrono::milliseconds(500));
   std::string config_fingerprint() const override;

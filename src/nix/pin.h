@@ -1,4 +1,4 @@
-// The way of a package set to the place where it counts as pinned.
+// Moves a package set to its final directory, where it counts as pinned.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,5 @@
 // The package sets of one source on disk: <directory>/<revision>/source, of which the least recently used are removed
-// when there are too many. A nixpkgs takes some 300 MB, and whoever pulls chooses among all commits of its branches.
+// when there are too many. A nixpkgs takes some 300 MB, and clients can request all commits of its branches.
 #pragma once
 
 #include <cstddef>

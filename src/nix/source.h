@@ -1,4 +1,4 @@
-// Where packages come from: a package set that is pinned to a revision before anything of it is evaluated.
+// Package sources: a package set is pinned to a revision before any evaluation.
 #pragma once
 
 #include <cstddef>
@@ -29,11 +29,11 @@ struct SourceSettings {
   bool any_channel = true;  // other channels are served though allowed_branches, which says whose commits, lacks them
 };
 
-// What a tag stands for, now.
+// The revision that a tag refers to now.
 struct Revision {
   std::string id;       // git commit; for a path "sha256:<hex>" of its contents, or the name of its store path
   std::string url;      // of the source, without credentials; empty for a path
-  bool moving = false;  // the tag may lead elsewhere tomorrow
+  bool moving = false;  // the tag can move to another revision
 };
 
 // A package set on disk that nobody changes any more (but for a path source, which is the operator's own).
@@ -48,16 +48,16 @@ class Source {
  public:
   virtual ~Source() = default;
 
-  // What the settings make of it: which source, and what of it may be had. Tags made under another one may be nobody's
-  // to have now, or stand for something else. Without credentials; any text.
+  // Fingerprint of the settings: the source and its allowed revisions. Tags made under another fingerprint may be
+  // forbidden now or have another revision. Any text, without credentials.
   virtual std::string config_fingerprint() const = 0;
 
-  // What `tag` stands for, without fetching it. Throws Error{unknown_tag}, Error{forbidden} for a commit or branch
-  // off the allowed ones, Error{unavailable} where the origin cannot be asked, or `stop` is set by another thread while
-  // it is.
+  // The revision of `tag`, without fetching it. Throws Error{unknown_tag}, Error{forbidden} for a commit or branch off
+  // the allowed ones, Error{unavailable} where the origin cannot be asked, or `stop` is set by another thread while it
+  // is.
   virtual Revision find(std::string_view tag, const std::stop_token& stop = {}) = 0;
 
-  // Brings the revision to disk, once. Throws Error{unavailable}, also for `stop`.
+  // Fetches the revision to disk, once. Throws Error{unavailable}, also for `stop`.
   virtual PinnedSource fetch(const Revision& revision, const std::stop_token& stop = {}) = 0;
 };
 
