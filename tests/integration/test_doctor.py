@@ -430,7 +430,7 @@ def test_a_lock_of_another_user(registry):
 def test_users_other_than_root_get_the_checks_that_were_skipped(registry):
     with mode(registry.state, 0o755):
         report = ask(registry, within=("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups"))
-    assert "worker's user is root, but this runs as nobody" in report.of("warning")["user"]["seen"]
+    assert "worker's user is root, but doctor runs as nobody" in report.of("warning")["user"]["seen"]
     assert "nobody may not write into" in report.failures["tree"]["seen"]
 
 

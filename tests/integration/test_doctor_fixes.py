@@ -187,7 +187,7 @@ def test_moved_directories_outside_the_units_writable_paths(own, directory):
 
     report = look()
     (user,) = [f for f in report.json["findings"] if f["name"] == "user"]
-    assert user["seen"] == "the worker is taken to run as nobody, as nixery.service says", report.text
+    assert user["seen"] == "assuming that the worker runs as nobody, as nixery.service says", report.text
     for name, place in (("tree", tree), ("state", state)):
         finding = report.failures[f"{name}.unit"]
         assert str(place) in finding["seen"] and "ProtectSystem=strict" in finding["seen"] and "ReadWritePaths=" in finding["fix"]
@@ -206,10 +206,10 @@ def test_moved_directories_outside_the_units_writable_paths(own, directory):
 def test_the_running_workers_user_takes_precedence_over_the_owner_of_its_directories(own):
     os.chown(own.state, NOBODY.pw_uid, NOBODY.pw_gid)
     (user,) = [f for f in ask(own).json["findings"] if f["name"] == "user"]
-    assert user["seen"] == f"the worker is taken to run as root, as process {own.worker.pid} does"
+    assert user["seen"] == f"assuming that the worker runs as root, as process {own.worker.pid} does"
     own.stop_worker()
     (user,) = [f for f in ask(own).json["findings"] if f["name"] == "user"]
-    assert user["seen"] == f"the worker is taken to run as nobody, as {own.state} belongs to that user"
+    assert user["seen"] == f"assuming that the worker runs as nobody, as {own.state} belongs to that user"
     assert ask(own, "--user", "root").json["findings"]
 
 

@@ -111,7 +111,7 @@ def test_doctor_accepts_the_packages_set_up_and_finds_damage(debian):
     seen = {finding["name"]: finding for finding in report["findings"]}
     assert report["healthy"] and report["failures"] == 0, report
     # systemd may not have begun the program yet.
-    assert re.fullmatch("the worker is taken to run as nixery, as (process [0-9]+ does|nixery.service says)", seen["user"]["seen"])
+    assert re.fullmatch("assuming that the worker runs as nixery, as (process [0-9]+ does|nixery.service says)", seen["user"]["seen"])
     assert seen["nix.store"]["seen"].startswith("nix-daemon ") and "answers nixery at" in seen["nix.store"]["seen"]
     assert {name for name, f in seen.items() if f["verdict"] == "ok"} >= {"tree", "state", "tree.nginx", "socket", "socket.nginx", "registry.worker", "use-log",
                                                                            "nginx.tree", "nginx.workers", "source"}  # fmt: skip
@@ -136,7 +136,7 @@ def test_doctor_says_what_the_unit_needs_for_directories_that_were_moved(debian)
     try:
         debian.check("mkdir", "-p", "/srv/moved/tree", "/srv/moved/state")
         seen = look()
-        assert seen["user"]["seen"] == "the worker is taken to run as nixery, as nixery.service says"
+        assert seen["user"]["seen"] == "assuming that the worker runs as nixery, as nixery.service says"
         for name in ("tree.unit", "state.unit"):
             assert "ProtectSystem=strict" in seen[name]["seen"] and "ReadWritePaths=" in seen[name]["fix"], seen[name]
             debian.check("sh", "-c", seen[name]["command"])
