@@ -52,7 +52,8 @@ class Attached {
   void check() {
     for_each_subject(layout(), [&](const image::Digest& subject, const fs::path& dir) {
       if (tree_.manifest(subject)) return;
-      findings_.problem("referrers", subject.str(), "what they refer to is not there", [&] { remove_entry(dir); });
+      findings_.problem("referrers", subject.str(), "what they refer to is not there",
+                        [&] { remove_referrers(subject, dir); });
     });
     for (Number subject = 0; subject < inventory_.manifests.size(); ++subject) check_list(subject);
     if (findings_.options().signatures)
@@ -130,6 +131,13 @@ class Attached {
     } catch (const Error&) {
       return false;
     }
+  }
+
+  // Their manifests as well: if the subject is published again, it gets new ones, and no list would have these.
+  void remove_referrers(const image::Digest& subject, const fs::path& dir) const {
+    for (const image::Descriptor& referrer : tree::referrers_of(tree_.store(), subject))
+      remove_entry(layout().manifest_dir(referrer.digest));
+    remove_entry(dir);
   }
 
   void make_list_again(Number subject) {

@@ -241,7 +241,9 @@ class Registry:
         return sum(1 for line in (self.dir / "access.log").read_text().splitlines() if str(self.socket) in line and about in line)
 
     def files(self) -> set[str]:
-        return {str(p.relative_to(self.dir)) for top in (self.tree, self.state) for p in top.rglob("*") if not p.is_dir()}
+        """Of tree and state, but for those that are being written at this moment."""
+        found = (path for top in (self.tree, self.state) for path in top.rglob("*") if not path.name.startswith(".tmp-"))
+        return {str(path.relative_to(self.dir)) for path in found if not path.is_dir()}
 
     def forget(self):
         """Empties tree and state, like a new host."""
