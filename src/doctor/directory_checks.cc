@@ -83,10 +83,13 @@ Finding check_directory(const std::string& name, const fs::path& directory, cons
   const std::string own = fmt::format("install -d -o {} {}", worker.name, directory.string());
   struct stat status {};
   if (stat(directory.c_str(), &status) != 0) {
-    if (const int code = errno; code != ENOENT)
+    if (const int code = errno; code != ENOENT) {
+      const auto closed = os::barrier(worker, directory);
       return failure(
           name, fmt::format("{} cannot be looked at by {}: {}", directory.string(), worker.name, std::strerror(code)),
-          fmt::format("let {} enter every directory on the way to it", worker.name));
+          fmt::format("let {} enter every directory on the way to it", worker.name),
+          closed ? fmt::format("chmod a+x {}", shell_word(*closed)) : "");
+    }
     const fs::path parent = nearest_existing(directory);
     if (access(parent.c_str(), W_OK | X_OK) == 0)
       return ok(name, fmt::format("{} is not there yet; {} may make it in {}", directory.string(), worker.name,

@@ -33,6 +33,7 @@ def own(directory):
     packages = write_package_set(directory / "packages", SET)
     packages.chmod(0o755)
     with started(packages, {}) as registry:
+        registry.dir.chmod(0o755)  # the worker and nginx are other users
         assert registry.manifest("tool").status == 200
         yield registry
 
