@@ -42,6 +42,7 @@ def group_of(item) -> str | None:
     return None
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
     for item in items:
         if ENGINES & set(item.fixturenames):
