@@ -18,7 +18,7 @@ std::string line(std::size_t number) {
 
 struct Logs {
   const test::TemporaryDirectory dir;
-  const test::MemoryStore memory;
+  const test::MemoryStore memory{};
   const tree::BlobStore& store = memory;
   const tree::LocalState local{dir.path() / "state"};
 
