@@ -118,11 +118,11 @@ def test_a_blob_removed_during_its_request_is_an_error_and_does_not_end_the_work
     assert statuses <= {b"Status: 200", b"Status: 404"}
 
 
-def test_a_blob_that_cannot_be_read_is_503(new_registry):
+def test_a_directory_at_a_blobs_place_is_no_blob(new_registry):
     registry = new_registry()
     digest = digest_of(b"a blob")
     Tree(registry.tree).blob_path(digest).mkdir(parents=True)
-    assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 503")
+    assert fastcgi.ask(registry.socket, f"/v2/hello/blobs/{digest}").startswith(b"Status: 404")
 
 
 def test_a_blob_is_503_while_descriptors_are_used_up(new_registry):
