@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from engines import check, program, run, skopeo
+from package_sets import write_package_set
 from registry import ROOT, free_port, nix_settings, wait_for
 
 # Packages that are built with the image's own programs: /bin/sh and coreutils.
