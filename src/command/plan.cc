@@ -92,7 +92,7 @@ const Command plan = {
     "are in the store, also shows the layers: contents, reason, and whether the tree has it already. For several\n"
     "platforms, shows one after the other; --json then prints one line of JSON for each.\n",
     {json_option, settings_option},
-    "reference, system, encoding, revision, packages, toBuildCount, toFetchCount, toBuild, toFetch, download; if\n"
+    "reference, system, encoding, revision, packages, toBuildCount, toFetchCount, toBuild, toFetch, download; once\n"
     "  all paths are in the store also closurePaths, closureBytes, layers (bytes, reason, inTree, paths, and\n"
     "  withRootFileSystem if that has no layer of its own)",
     {{"nixery plan shell/git", "packages, missing store paths, layers"},
