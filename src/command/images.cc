@@ -38,13 +38,6 @@ void print_text(const Listing& listing) {
     fmt::print(stderr, "{} {}\n", errors.yellow("warning:"), text::plain_line(clash));
 }
 
-void write_strings(json::Writer& writer, std::string_view key, const std::vector<std::string>& strings) {
-  json::key(writer, key);
-  writer.StartArray();
-  for (const std::string& text : strings) json::string(writer, text);
-  writer.EndArray();
-}
-
 void print_listing(const Listing& listing) {
   print_json([&](json::Writer& writer) {
     json::key(writer, "images");
@@ -54,14 +47,14 @@ void print_listing(const Listing& listing) {
       json::member(writer, "name", declared->image.name);
       json::member(writer, "tag", declared->image.tag);
       json::member(writer, "file", declared->file);
-      write_strings(writer, "contents", contents_of(*declared));
+      json::member_strings(writer, "contents", contents_of(*declared));
       if (declared->image.platform) json::member(writer, "platform", declared->image.platform->meta_package);
       json::member(writer, "hash", declared->hash);
       writer.EndObject();
     }
     writer.EndArray();
-    write_strings(writer, "errors", listing.declarations->problems());
-    write_strings(writer, "warnings", listing.clashes);
+    json::member_strings(writer, "errors", listing.declarations->problems());
+    json::member_strings(writer, "warnings", listing.clashes);
   });
 }
 

@@ -10,11 +10,7 @@ using json::member;
 using json::Writer;
 
 void write_strings(Writer& writer, std::string_view key, const std::vector<std::string>& strings) {
-  if (strings.empty()) return;
-  json::key(writer, key);
-  writer.StartArray();
-  for (const std::string& text : strings) json::string(writer, text);
-  writer.EndArray();
+  if (!strings.empty()) json::member_strings(writer, key, strings);
 }
 
 void write_map(Writer& writer, std::string_view key, const Annotations& map) {

@@ -53,9 +53,12 @@ void key(Writer& writer, std::string_view key) {
 }
 
 void string(Writer& writer, std::string_view value) {
+  const auto put = [&](std::string_view valid) {
+    writer.String(valid.data(), static_cast<rapidjson::SizeType>(valid.size()));
+  };
   // JSON must be UTF-8; Nix's output need not be.
-  const std::string valid = text::valid_utf8(value);
-  writer.String(valid.data(), static_cast<rapidjson::SizeType>(valid.size()));
+  if (text::is_utf8(value)) return put(value);
+  put(text::valid_utf8(value));
 }
 
 void member(Writer& writer, std::string_view name, std::string_view value) {

@@ -36,6 +36,15 @@ void member(Writer& writer, std::string_view key, std::uint64_t value);
 void key(Writer& writer, std::string_view key);
 void string(Writer& writer, std::string_view value);
 
+// A member that is an array of the strings.
+template <typename Strings>
+void member_strings(Writer& writer, std::string_view name, const Strings& strings) {
+  key(writer, name);
+  writer.StartArray();
+  for (const auto& each : strings) string(writer, each);
+  writer.EndArray();
+}
+
 // {…}, with the members that `write(Writer&)` writes.
 template <typename Write>
 std::string object(Write&& write) {

@@ -28,14 +28,10 @@ void write_candidates(json::Writer& writer, const std::vector<AliasCandidate>& c
 void write_list(json::Writer& writer, std::string_view kind, const NameList& list) {
   json::key(writer, kind);
   writer.StartObject();
-  json::key(writer, "names");
-  writer.StartArray();
-  for (const std::string& name : list.names()) json::string(writer, name);
-  writer.EndArray();
-  json::key(writer, "patterns");
-  writer.StartArray();
-  for (const std::string& glob : list.globs()) json::string(writer, glob_pattern(glob));
-  writer.EndArray();
+  json::member_strings(writer, "names", list.names());
+  std::vector<std::string> patterns;
+  for (const std::string& glob : list.globs()) patterns.push_back(glob_pattern(glob));
+  json::member_strings(writer, "patterns", patterns);
   writer.EndObject();
 }
 
@@ -44,38 +40,35 @@ void write_list(json::Writer& writer, std::string_view kind, const NameList& lis
 std::string request_json(const NixSettings& settings, const std::vector<reference::AttributePath>& names,
                          const reference::Platform& platform, Examples examples) {
   const AliasCandidates candidates = alias_candidates_of(settings.blocked, names);
-  json::Buffer buffer;
-  json::Writer writer(buffer);
-  writer.StartObject();
-  json::member(writer, "system", platform.nix_system);
-  json::key(writer, "names");
-  writer.StartArray();
-  for (const auto& name : names) json::string(writer, name.text);
-  writer.EndArray();
-  json::key(writer, "allow");
-  writer.StartObject();
-  write_list(writer, "unfree", settings.nixpkgs.unfree);
-  write_list(writer, "insecure", settings.nixpkgs.insecure);
-  write_list(writer, "broken", settings.nixpkgs.broken);
-  writer.EndObject();
-  json::key(writer, "config");
-  writer.Bool(!settings.nixpkgs.config.empty());
-  json::key(writer, "examples");
-  writer.Bool(examples == Examples::wanted);
-  json::key(writer, "aliases");
-  writer.StartObject();
-  json::key(writer, "everywhere");
-  write_candidates(writer, candidates.everywhere);
-  json::key(writer, "named");
-  writer.StartObject();
-  for (const auto& [name, more] : candidates.named) {
-    json::key(writer, name);
-    write_candidates(writer, more);
-  }
-  writer.EndObject();
-  writer.EndObject();
-  writer.EndObject();
-  return {buffer.GetString(), buffer.GetSize()};
+  return json::object([&](json::Writer& writer) {
+    json::member(writer, "system", platform.nix_system);
+    json::key(writer, "names");
+    writer.StartArray();
+    for (const auto& name : names) json::string(writer, name.text);
+    writer.EndArray();
+    json::key(writer, "allow");
+    writer.StartObject();
+    write_list(writer, "unfree", settings.nixpkgs.unfree);
+    write_list(writer, "insecure", settings.nixpkgs.insecure);
+    write_list(writer, "broken", settings.nixpkgs.broken);
+    writer.EndObject();
+    json::key(writer, "config");
+    writer.Bool(!settings.nixpkgs.config.empty());
+    json::key(writer, "examples");
+    writer.Bool(examples == Examples::wanted);
+    json::key(writer, "aliases");
+    writer.StartObject();
+    json::key(writer, "everywhere");
+    write_candidates(writer, candidates.everywhere);
+    json::key(writer, "named");
+    writer.StartObject();
+    for (const auto& [name, more] : candidates.named) {
+      json::key(writer, name);
+      write_candidates(writer, more);
+    }
+    writer.EndObject();
+    writer.EndObject();
+  });
 }
 
 RequestFiles::RequestFiles(const std::filesystem::path& directory, std::string_view request,

@@ -23,4 +23,9 @@ std::filesystem::path join_below(const std::filesystem::path& directory, std::st
   return directory / name;
 }
 
+bool is_below(const std::filesystem::path& path, const std::filesystem::path& directory) {
+  const std::filesystem::path relative = path.lexically_relative(directory);
+  return !relative.empty() && *relative.begin() != "..";
+}
+
 }  // namespace nixery::os

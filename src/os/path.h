@@ -14,4 +14,7 @@ bool stays_below(std::string_view name);
 // replace the directory.
 std::filesystem::path join_below(const std::filesystem::path& directory, std::string_view name);
 
+// Whether `path` is `directory` or below it, by their names alone: neither is normalised.
+bool is_below(const std::filesystem::path& path, const std::filesystem::path& directory);
+
 }  // namespace nixery::os

@@ -316,13 +316,6 @@ DeclaredImage Reader::image(const Value& root) {
   return image;
 }
 
-void write_strings(json::Writer& writer, std::string_view key, const std::vector<std::string>& strings) {
-  json::key(writer, key);
-  writer.StartArray();
-  for (const std::string& string : strings) json::string(writer, string);
-  writer.EndArray();
-}
-
 void write_map(json::Writer& writer, std::string_view key, const std::map<std::string, std::string>& map) {
   json::key(writer, key);
   writer.StartObject();
@@ -362,18 +355,18 @@ std::string canonical_json(const DeclaredImage& image) {
   writer.StartObject();
   std::vector<std::string> contents;
   for (const AttributePath& path : image.contents) contents.push_back(path.text);
-  write_strings(writer, "contents", contents);
+  json::member_strings(writer, "contents", contents);
   json::member(writer, "platform", image.platform ? image.platform->meta_package : "");
   json::member(writer, "source", image.source);
   json::key(writer, "config");
   writer.StartObject();
-  if (image.config.entrypoint) write_strings(writer, "entrypoint", *image.config.entrypoint);
-  if (image.config.cmd) write_strings(writer, "cmd", *image.config.cmd);
+  if (image.config.entrypoint) json::member_strings(writer, "entrypoint", *image.config.entrypoint);
+  if (image.config.cmd) json::member_strings(writer, "cmd", *image.config.cmd);
   write_map(writer, "env", image.config.env);
   json::member(writer, "user", image.config.user);
   json::member(writer, "workdir", image.config.workdir);
   write_map(writer, "labels", image.config.labels);
-  write_strings(writer, "exposedPorts", image.config.exposed_ports);
+  json::member_strings(writer, "exposedPorts", image.config.exposed_ports);
   writer.EndObject();
   writer.EndObject();
   return buffer.GetString();

@@ -152,10 +152,7 @@ std::string Api::make_list() const {
       json::member(writer, "time", static_cast<std::uint64_t>(std::max<std::int64_t>(recent.time, 0)));
       json::member(writer, "size", summary.size);
       json::member(writer, "layers", summary.layers);
-      json::key(writer, "architectures");
-      writer.StartArray();
-      for (const std::string& architecture : summary.architectures) json::string(writer, architecture);
-      writer.EndArray();
+      json::member_strings(writer, "architectures", summary.architectures);
       writer.EndObject();
     }
     writer.EndArray();
