@@ -203,7 +203,8 @@ std::optional<Recipe> read_recipe(const tree::BlobStore& store, const image::Dig
 }
 
 bool has_recipe(const tree::BlobStore& store, const image::Digest& blob) {
-  const auto checked = tree::check_json_file(record_kind, blob.hex(), store.open(tree::ObjectName::recipe(blob)));
+  const auto checked =
+      tree::check_json_file(record_kind, blob.hex(), tree::open_if_readable(store, tree::ObjectName::recipe(blob)));
   return checked ? *checked : read_recipe(store, blob).has_value();
 }
 

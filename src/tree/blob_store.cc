@@ -12,6 +12,14 @@ std::optional<std::string> read_if_readable(const BlobStore& store, const Object
   }
 }
 
+os::Fd open_if_readable(const BlobStore& store, const ObjectName& name) {
+  try {
+    return store.open(name);
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 bool remove_if_possible(const BlobStore& store, const ObjectName& name) {
   try {
     return store.remove(name);

@@ -122,6 +122,9 @@ class BlobStore {
 // Likewise nullopt if the object cannot be read: for what can be made again.
 std::optional<std::string> read_if_readable(const BlobStore& store, const ObjectName& name);
 
+// Likewise an empty Fd.
+os::Fd open_if_readable(const BlobStore& store, const ObjectName& name);
+
 // Removes an object that may as well stay: one that cannot be removed now is left. Whether it did; never throws Error.
 bool remove_if_possible(const BlobStore& store, const ObjectName& name);
 

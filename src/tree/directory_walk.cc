@@ -76,7 +76,9 @@ class Walk {
   bool files(const fs::path& directory, std::string_view extension) const {
     return entries(directory, [&](const fs::path& file) {
       if (is_hidden(file) || (!extension.empty() && file.extension() != extension)) return true;
-      return visit_({kind_, (extension.empty() ? file.filename() : file.stem()).native()});
+      const ObjectName name(kind_, (extension.empty() ? file.filename() : file.stem()).native());
+      const bool is_by_digest = kind_ == Kind::blob || kind_ == Kind::original || kind_ == Kind::recipe;
+      return (is_by_digest && !name.digest()) || visit_(name);
     });
   }
 

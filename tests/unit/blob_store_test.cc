@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "error.h"
+#include "layer/recipe.h"
 #include "layer/writer.h"
 #include "layer_test_store.h"
 #include "memory_store.h"
@@ -154,6 +155,26 @@ TEST_CASE("the parts of a name come back from its key") {
   CHECK(ObjectName::referrer(a, b).digest() == a);
   CHECK(ObjectName::referrer(a, b).referrer_digest() == b);
   CHECK_FALSE(ObjectName(Kind::blob, "short").digest());
+}
+
+TEST_CASE("files of a directory that are no objects are not listed") {
+  const test::TemporaryDirectory dir;
+  const tree::DirectoryStore store(dir.path() / "tree", dir.path() / "state");
+  store.prepare();
+  for (const char* file : {"tree/blobs/sha256/ab/README", "tree/manifests/sha256/README",
+                           "tree/referrers/sha256/x/y.json", "state/originals/ab/README", "state/recipes/x.json"})
+    os::write_file(dir.path() / file, "x");
+  for (const Kind kind :
+       {Kind::blob, Kind::manifest, Kind::referrer, Kind::referrers_index, Kind::original, Kind::recipe})
+    CHECK(keys(store, kind) == Names{});
+}
+
+TEST_CASE("a recipe that cannot be opened counts as absent") {
+  const test::TemporaryDirectory dir;
+  const tree::DirectoryStore store(dir.path() / "tree", dir.path() / "state");
+  std::filesystem::create_directories(dir.path() / "state/recipes" / (hex_a + ".json"));
+  CHECK_THROWS_AS(store.open(ObjectName::recipe(a)), Error);
+  CHECK_FALSE(layer::has_recipe(store, a));
 }
 
 TEST_CASE("a lock excludes others until it is released, and a shared one only the exclusive") {
