@@ -9,7 +9,8 @@
 #           config:   true if -I nixery-config=FILE is given: { config, overlays } for nixpkgs, or a function to that
 #           aliases:  { everywhere, named }, see src/nix/blocked.h
 #           examples: false if no package inside a requested set is wanted as an example (default: true)
-# result:   { packages = [ … ]; problems = [ … ]; cacert }           packages is empty if there are problems;
+# result:   { packages = [ … ]; problems = [ … ]; outermost; cacert }           packages is empty if there are problems;
+#           problems: the first one at most; outermost: the set's names if a name within another set is unknown
 #           cacert: as a package; null if the set has none; "throws" if it cannot be evaluated
 #
 # SET is nixpkgs or a similar set: an attribute set of derivations, or a function that returns one.
@@ -92,7 +93,12 @@ let
   spelling = attrs: name:
     let
       spelt = name:
-        let alike = filter (candidate: lower candidate == lower name) (attrNames attrs); in
+        let
+          lowered = lower name;
+          size = stringLength name;
+          # Lengths first: `lower` takes much longer, and a set may have 25,000 names.
+          alike = filter (candidate: stringLength candidate == size && lower candidate == lowered) (attrNames attrs);
+        in
         if hasAttr name attrs then name
         else if alike == [ ] then null
         else head alike;
@@ -139,11 +145,7 @@ let
   find = name: at "looking" name (
     let found = descend [ ] (components name) set; in
     if !(tryEval (found.value or null)).success then at "thrown" name found.value
-    else if found ? problem then found // {
-      requested = name;
-      # All names are needed to know what "python3.11" was to be.
-      outermost = if found.within == "" then [ ] else attrNames set;
-    }
+    else if found ? problem then found // { requested = name; }
     else if isPackage found.value then
       if isBlocked name found.value then { problem = "blocked"; requested = name; }
       else if optional false (found.value.meta.unsupported or false) then { problem = "unsupported"; requested = name; inherit (found) attribute; }
@@ -221,7 +223,10 @@ let
   problems = filter (result: result ? problem) found;
 in
 {
-  inherit problems;
+  # Only the first is reported, and an unknown name brings all names of its set.
+  problems = if problems == [ ] then [ ] else [ (head problems) ];
+  # To know what "python3.11" was to be.
+  outermost = if (head (problems ++ [ { } ])).within or "" == "" then [ ] else attrNames set;
   packages = if problems == [ ] then map (found: at "describing" found.requested (describe found)) found else [ ];
   # Every image gets CA certificates if the set has them. One that throws must not fail all images.
   cacert =

@@ -96,15 +96,14 @@ std::optional<std::vector<std::string>> AttributeNames::names_within(std::string
 
 std::optional<std::string> AttributeNames::spelt(const std::string& path) const {
   std::string within;
+  std::vector<std::string> outermost;
   for (std::size_t start = 0; start <= path.size();) {
     const auto names = names_within(within);
     if (!names) return std::nullopt;
+    if (start == 0) outermost = *names;
     const std::size_t dot = std::min(path.find('.', start), path.size());
     const std::string* found = spelling(*names, std::string_view(path).substr(start, dot - start));
-    if (!found) {
-      const auto outermost = within.empty() ? names : names_within({});
-      throw unknown_package(path, within, *names, outermost.value_or(std::vector<std::string>()));
-    }
+    if (!found) throw unknown_package(path, within, *names, outermost);
     within += (within.empty() ? "" : ".") + *found;
     start = dot + 1;
   }

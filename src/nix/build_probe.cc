@@ -10,6 +10,7 @@
 
 #include "error.h"
 #include "json/json.h"
+#include "nix/error_message.h"
 #include "nix/inherited_modes.h"
 #include "nix/installation.h"
 #include "nix/log_line.h"

@@ -102,9 +102,6 @@ store::Closure closure_of(const std::vector<store::StorePath>& paths, const std:
 void realise_paths(const NixSettings& settings, const std::vector<store::StorePath>& paths,
                    const ProcessObserver& observer);
 
-// The sentence after the last "error:" of Nix's output, without traces; empty if there is none.
-std::string error_message(std::string_view standard_error);
-
 // Whether Nix says that the derivation was garbage-collected after its evaluation.
 bool lacks_derivation(std::string_view words);
 

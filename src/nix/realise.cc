@@ -10,6 +10,7 @@
 
 #include "error.h"
 #include "nix/build_probe.h"
+#include "nix/error_message.h"
 #include "nix/fault.h"
 #include "nix/fixed_output.h"
 #include "nix/log_line.h"

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "nix/error_message.h"
 #include "text/ascii.h"
 #include "text/plain_text.h"
 #include "text/utf8.h"
@@ -108,17 +109,6 @@ std::optional<Refusal> read_problem(std::string_view problem, std::string_view d
   return std::nullopt;
 }
 
-std::string last_error(std::string_view standard_error) {
-  std::size_t at = standard_error.npos;
-  for (std::size_t next = 0; (next = standard_error.find("error: ", next)) != standard_error.npos; ++next) {
-    const auto line = standard_error.rfind('\n', next);
-    const auto start = line == standard_error.npos ? 0 : line + 1;
-    if (standard_error.substr(start, next - start).find_first_not_of(' ') == standard_error.npos) at = next;
-  }
-  if (at == standard_error.npos) return {};
-  return flattened(text::plain_text(before(standard_error.substr(at + 7), "(use '--show-trace'")));
-}
-
 // "steam-original-1.0.0.61" -> "steam-original", as builtins.parseDrvName has it
 std::string_view without_version(std::string_view derivation) {
   for (std::size_t i = 0; i + 1 < derivation.size(); ++i)
@@ -142,7 +132,7 @@ std::string setting_for(const Refusal& refusal) {
 }  // namespace
 
 std::optional<Refusal> read_refusal(std::string_view standard_error) {
-  const std::string text = last_error(standard_error);
+  const std::string text = flattened(text::plain_text(last_error(standard_error)));
   // With handleEvalIssue, problems.nix names no package.
   if (const auto problem = read_problem(text, "")) return problem;
   const auto statement = read_statement(text);

@@ -8,6 +8,7 @@
 #include "log.h"
 #include "nix/attribute_names.h"
 #include "nix/build_probe.h"
+#include "nix/error_message.h"
 #include "nix/fault.h"
 #include "nix/nix.h"
 #include "nix/refusal.h"
@@ -36,13 +37,15 @@ Step read_step(std::string_view text) {
   throw Error(Failure::forbidden, fmt::format("package '{}' is not served by this registry", requested));
 }
 
-Error to_error(const json::Value& problem, const reference::Platform& platform, const AttributeNames& known) {
+// Of the first problem of an answer.
+Error to_error(const json::Document& answer, const reference::Platform& platform, const AttributeNames& known) {
+  const json::Value& problem = (*json::find(answer, "problems"))[0];
   const std::string kind = json::string_or(problem, "problem", "");
   const std::string requested = json::string_or(problem, "requested", "");
   if (kind == "unknown") {
     const std::string within = json::string_or(problem, "within", "");
     const auto names = json::strings_at(problem, "names");
-    const auto outermost = within.empty() ? names : json::strings_at(problem, "outermost");
+    const auto outermost = within.empty() ? names : json::strings_at(answer, "outermost");
     known.remember(within, names);
     if (!within.empty()) known.remember("", outermost);
     return unknown_package(requested, within, names, outermost);
@@ -250,30 +253,6 @@ std::optional<Package> to_cacert(const json::Value& answer) {
 
 }  // namespace
 
-std::string error_message(std::string_view standard_error) {
-  // Old: "error: what\n\n       at file:1:2". Newer: "error:\n       … while …\n\n       error: what". The last one
-  // counts.
-  std::size_t at = standard_error.npos;
-  for (std::size_t next = 0; (next = standard_error.find("error: ", next)) != standard_error.npos; ++next) {
-    const auto line = standard_error.rfind('\n', next);
-    const auto start = line == standard_error.npos ? 0 : line + 1;
-    if (standard_error.substr(start, next - start).find_first_not_of(' ') == standard_error.npos) at = next;
-  }
-  if (at == standard_error.npos) return {};
-  std::string_view text = standard_error.substr(at + 7);
-  for (const char* end : {"\n\n", "\n       at ", "(use '--show-trace'"}) text = text.substr(0, text.find(end));
-  std::string message;
-  for (const char c : text.substr(0, 600)) {
-    if (c == '\n' || c == ' ') {
-      if (!message.ends_with(' ')) message += ' ';
-    } else {
-      message += c;
-    }
-  }
-  while (message.ends_with(' ')) message.pop_back();
-  return message;
-}
-
 Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const std::vector<reference::AttributePath>& names, const reference::Platform& platform,
                    const ProcessObserver& observer) {
@@ -298,7 +277,7 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
   const auto document = read_answer(evaluation.result.output);
   if (const json::Value* problems = json::find(document, "problems");
       problems && problems->IsArray() && !problems->Empty())
-    throw to_error((*problems)[0], platform, known);
+    throw to_error(document, platform, known);
   Resolution resolution;
   if (const json::Value* packages = json::find(document, "packages"); packages && packages->IsArray())
     for (const json::Value& package : packages->GetArray()) resolution.packages.push_back(to_package(package));

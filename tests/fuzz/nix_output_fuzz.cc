@@ -2,6 +2,7 @@
 // clients.
 #include "check.h"
 #include "http/answers.h"
+#include "nix/error_message.h"
 #include "nix/fixed_output.h"
 #include "nix/log_line.h"
 #include "nix/nix.h"

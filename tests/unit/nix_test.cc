@@ -8,6 +8,7 @@
 #include "error.h"
 #include "nix/attribute_names.h"
 #include "nix/blocked.h"
+#include "nix/error_message.h"
 #include "nix/git_source.h"
 #include "nix/path_source.h"
 #include "nix/request.h"
