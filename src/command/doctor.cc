@@ -25,7 +25,6 @@ namespace {
 
 using doctor::Finding;
 using doctor::Verdict;
-using os::User;
 
 constexpr const char* packaged_settings = "/etc/nixery/nixery.env";
 
@@ -178,7 +177,6 @@ int run(const Arguments& arguments) {
   setup->unit = unit_of(arguments, nothing_set);
   setup->worker = worker_of(arguments, *setup, findings);
   setup->nginx = doctor::look_at_nginx(arguments.value_or("--nginx-conf", ""), *deadline);
-  setup->web_server = setup->nginx.user;
 
   auto checkup = doctor::run_checks(doctor::all_checks(setup), *deadline);
   for (Finding& finding : checkup.findings) findings.push_back(std::move(finding));

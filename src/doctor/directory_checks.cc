@@ -11,6 +11,7 @@
 
 #include "os/directory.h"
 #include "os/file.h"
+#include "os/path.h"
 #include "quantity.h"
 
 namespace nixery::doctor {
@@ -122,11 +123,7 @@ Finding check_directory(const std::string& name, const fs::path& directory, cons
 }
 
 Finding check_layout(const fs::path& tree, const fs::path& state) {
-  const auto inside = [](const fs::path& path, const fs::path& directory) {
-    const fs::path relative = path.lexically_relative(directory);
-    return !relative.empty() && *relative.begin() != "..";
-  };
-  if (inside(state, tree) || inside(tree, state))
+  if (os::is_below(state, tree) || os::is_below(tree, state))
     return failure("tree.layout",
                    fmt::format("NIXERY_TREE {} and NIXERY_STATE {} lie in one another", tree.string(), state.string()),
                    "give them directories side by side");
@@ -146,8 +143,8 @@ Finding check_layout(const fs::path& tree, const fs::path& state) {
 std::vector<Finding> check_reading(const Setup& setup) {
   const fs::path& tree = setup.config().tree;
   std::error_code absent;
-  if (!setup.web_server || !fs::exists(tree, absent)) return {};
-  const os::User& user = *setup.web_server;
+  if (!setup.nginx.user || !fs::exists(tree, absent)) return {};
+  const os::User& user = *setup.nginx.user;
   if (const auto wall = os::barrier(user, tree / "x"))
     return {failure("tree.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
                     fmt::format("chmod a+x {}: every directory on the way to the tree needs it", wall->string()),
@@ -155,12 +152,11 @@ std::vector<Finding> check_reading(const Setup& setup) {
   for (const char* part : {"blobs", "manifests", "referrers", "tags"}) {
     const auto file = fs::exists(tree / part, absent) ? any_file(tree / part) : std::nullopt;
     if (!file) continue;
-    if (const auto wall = os::barrier(user, *file))
-      return {failure("tree.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
-                      fmt::format("chmod -R a+rX {}, and let the worker's umask be 022", tree.string()),
-                      fmt::format("chmod -R a+rX {}", shell_word(tree)))};
-    if (!os::may(user, *file, {.read = true}))
-      return {failure("tree.nginx", fmt::format("nginx's user {} may not read {}", user.name, file->string()),
+    const auto wall = os::barrier(user, *file);
+    if (wall || !os::may(user, *file, {.read = true}))
+      return {failure("tree.nginx",
+                      wall ? fmt::format("nginx's user {} may not enter {}", user.name, wall->string())
+                           : fmt::format("nginx's user {} may not read {}", user.name, file->string()),
                       fmt::format("chmod -R a+rX {}, and let the worker's umask be 022", tree.string()),
                       fmt::format("chmod -R a+rX {}", shell_word(tree)))};
   }

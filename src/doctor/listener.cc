@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 #include <sstream>
 
-#include "error.h"
 #include "os/file.h"
+#include "text/lines.h"
+#include "text/number.h"
 
 namespace nixery::doctor {
 
@@ -16,36 +16,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> fields_of(const std::string& line) {
-  std::istringstream stream(line);
+std::vector<std::string> fields_of(std::string_view line) {
+  std::istringstream stream{std::string(line)};
   std::vector<std::string> fields;
   for (std::string field; stream >> field;) fields.push_back(field);
   return fields;
 }
 
-template <typename Take>
-void for_each_line(std::string_view table, Take&& take) {
-  while (!table.empty()) {
-    const std::string_view line = table.substr(0, table.find('\n'));
-    table.remove_prefix(std::min(table.size(), line.size() + 1));
-    take(std::string(line));
-  }
-}
-
-template <typename Number>
-std::optional<Number> number(std::string_view text, int base = 10) {
-  Number value{};
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
-  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
-
 std::string text_of(const fs::path& file) {
-  try {
-    return os::read_if_exists(file).value_or("");
-  } catch (const Error&) {
-    return {};
-  }
+  return os::read_if_readable(file).value_or("");
 }
 
 std::optional<ListeningProcess> holder_of(const std::vector<std::uint64_t>& inodes) {
@@ -53,7 +32,7 @@ std::optional<ListeningProcess> holder_of(const std::vector<std::uint64_t>& inod
   for (const auto inode : inodes) wanted.push_back(fmt::format("socket:[{}]", inode));
   std::error_code ignored;
   for (const auto& process : fs::directory_iterator("/proc", ignored)) {
-    const auto pid = number<pid_t>(process.path().filename().string());
+    const auto pid = text::number<pid_t>(process.path().filename().string());
     if (!pid) continue;
     std::error_code gone;
     for (fs::directory_iterator fd(process.path() / "fd", gone), end; !gone && fd != end; fd.increment(gone)) {
@@ -75,14 +54,15 @@ std::string ListeningProcess::str() const {
 
 std::vector<std::uint64_t> listening_inodes(std::string_view table, std::uint16_t port) {
   std::vector<std::uint64_t> inodes;
-  for_each_line(table, [&](const std::string& line) {
+  text::for_each_line(table, [&](std::string_view line) {
     // "0: 0100007F:1F90 00000000:0000 0A … uid timeout inode …"; 0A is TCP_LISTEN
     const auto fields = fields_of(line);
     if (fields.size() < 10 || fields[3] != "0A") return;
     const auto colon = fields[1].rfind(':');
-    if (colon == std::string::npos || number<std::uint16_t>(std::string_view(fields[1]).substr(colon + 1), 16) != port)
+    if (colon == std::string::npos ||
+        text::number<std::uint16_t>(std::string_view(fields[1]).substr(colon + 1), 16) != port)
       return;
-    if (const auto inode = number<std::uint64_t>(fields[9])) inodes.push_back(*inode);
+    if (const auto inode = text::number<std::uint64_t>(fields[9])) inodes.push_back(*inode);
   });
   return inodes;
 }
@@ -90,11 +70,11 @@ std::vector<std::uint64_t> listening_inodes(std::string_view table, std::uint16_
 std::vector<std::uint64_t> listening_inodes(std::string_view table, std::string_view path) {
   constexpr const char* listens = "00010000";  // of the flags: SO_ACCEPTCON
   std::vector<std::uint64_t> inodes;
-  for_each_line(table, [&](const std::string& line) {
+  text::for_each_line(table, [&](std::string_view line) {
     // "0000000000000000: 00000002 00000000 00010000 0001 01 12345 /run/nixery.sock"
     const auto fields = fields_of(line);
     if (fields.size() < 8 || fields[3] != listens || !line.ends_with(fmt::format(" {}", path))) return;
-    if (const auto inode = number<std::uint64_t>(fields[6])) inodes.push_back(*inode);
+    if (const auto inode = text::number<std::uint64_t>(fields[6])) inodes.push_back(*inode);
   });
   return inodes;
 }
@@ -104,7 +84,7 @@ std::optional<ListeningProcess> listener_at(std::string_view address) {
   if (address.starts_with(unix_prefix))
     return holder_of(listening_inodes(text_of("/proc/net/unix"), address.substr(unix_prefix.size())));
   const auto colon = address.rfind(':');
-  const auto port = number<std::uint16_t>(colon == address.npos ? address : address.substr(colon + 1));
+  const auto port = text::number<std::uint16_t>(colon == address.npos ? address : address.substr(colon + 1));
   if (!port) return std::nullopt;
   auto inodes = listening_inodes(text_of("/proc/net/tcp"), *port);
   const auto more = listening_inodes(text_of("/proc/net/tcp6"), *port);

@@ -16,6 +16,7 @@
 #include "error.h"
 #include "os/fd.h"
 #include "os/file.h"
+#include "os/path.h"
 
 namespace nixery::doctor {
 
@@ -50,11 +51,6 @@ bool has_option(const Mount& mount, std::initializer_list<std::string_view> want
   for (const std::string_view option : split(mount.options, ','))
     if (std::find(wanted.begin(), wanted.end(), option) != wanted.end()) return true;
   return false;
-}
-
-bool is_below(const fs::path& path, const fs::path& directory) {
-  const fs::path relative = path.lexically_relative(directory);
-  return !relative.empty() && *relative.begin() != "..";
 }
 
 // A file without a name, or, where the file system has none, one that is removed at once: two descriptors that were
@@ -146,7 +142,8 @@ std::optional<Mount> mount_of(const fs::path& path, std::string_view mountinfo) 
     if (fields.size() < 6 || fields.end() - dash < 4) continue;
     Mount mount{without_escapes(fields[4]), std::string(dash[1]), std::string(dash[3])};
     // Of two at one place, the later is the one that is seen.
-    if (is_below(path, mount.point) && (!found || !is_below(found->point, mount.point) || found->point == mount.point))
+    if (os::is_below(path, mount.point) &&
+        (!found || !os::is_below(found->point, mount.point) || found->point == mount.point))
       found = std::move(mount);
   }
   return found;

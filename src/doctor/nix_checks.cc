@@ -12,6 +12,7 @@
 #include "doctor/worker.h"
 #include "error.h"
 #include "json/json.h"
+#include "nix/error_message.h"
 #include "nix/installation.h"
 #include "nix/nix.h"
 #include "text/lines.h"
@@ -22,11 +23,6 @@ namespace {
 
 constexpr Version oldest_nix{2, 8, 0};
 
-std::string reason_of(const os::ProcessResult& outcome) {
-  const std::string sentence = nix::error_message(outcome.error_tail);
-  return sentence.empty() ? outcome.describe() : sentence;
-}
-
 // What is asked for cannot be there; that Nix says so proves that its store can be read.
 constexpr const char* absent_path = "/nix/store/00000000000000000000000000000000-nixery-doctor";
 
@@ -34,7 +30,8 @@ constexpr const char* absent_path = "/nix/store/00000000000000000000000000000000
 std::string daemon_command(const Setup& setup, const fs::path& socket) {
   const auto barrier = os::barrier(setup.worker, socket);
   struct stat status {};
-  if (barrier || (stat(socket.c_str(), &status) == 0 && !os::may(setup.worker, socket, {.read = true, .write = true}))) {
+  if (barrier ||
+      (stat(socket.c_str(), &status) == 0 && !os::may(setup.worker, socket, {.read = true, .write = true}))) {
     const fs::path& closed = barrier ? *barrier : socket;
     if (stat(closed.c_str(), &status) != 0 || status.st_gid == 0) return {};
     const std::string restart = setup.unit ? restart_command({unit_name}) : "";
@@ -92,6 +89,11 @@ std::vector<Finding> check_building(const Setup& setup, bool by_daemon) {
 }
 
 }  // namespace
+
+std::string reason_of(const os::ProcessResult& outcome) {
+  const std::string sentence = nix::error_message(outcome.error_tail);
+  return sentence.empty() ? outcome.describe() : sentence;
+}
 
 Finding judge_nix_version(std::string_view said) {
   const auto version = find_version(said);

@@ -8,8 +8,12 @@
 
 #include "doctor/finding.h"
 #include "doctor/setup.h"
+#include "os/process.h"
 
 namespace nixery::doctor {
+
+// Why a command of Nix failed: its error, or how it ended.
+std::string reason_of(const os::ProcessResult& outcome);
 
 // `said` by nix-store --version.
 Finding judge_nix_version(std::string_view said);

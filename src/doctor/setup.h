@@ -18,12 +18,11 @@ namespace fs = std::filesystem;
 
 struct Setup {
   LoadedConfig settings;
-  os::User worker;                     // who runs `nixery serve`
-  std::optional<ServiceUnit> unit;     // by which systemd runs it, if these are its settings
-  Nginx nginx;                         // as it is installed here, if it is
-  std::optional<os::User> web_server;  // as whom nginx's workers run, where that is known
-  std::string url;                     // where the registry is asked; empty: where nginx's configuration says
-  std::chrono::seconds deadline{20};   // of a check
+  os::User worker;                    // who runs `nixery serve`
+  std::optional<ServiceUnit> unit;    // by which systemd runs it, if these are its settings
+  Nginx nginx;                        // as it is installed here, if it is
+  std::string url;                    // where the registry is asked; empty: where nginx's configuration says
+  std::chrono::seconds deadline{20};  // of a check
 
   const Config& config() const { return settings.config; }
 };

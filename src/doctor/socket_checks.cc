@@ -151,11 +151,11 @@ Finding judge_readiness(std::string_view cgi_answer) {
 
 std::vector<Finding> check_socket_rights(const Setup& setup) {
   const std::string& listen = setup.config().listen;
-  if (!listen.starts_with(unix_prefix) || !setup.web_server) return {};
+  if (!listen.starts_with(unix_prefix) || !setup.nginx.user) return {};
   const fs::path path = listen.substr(unix_prefix.size());
   struct stat status {};
   if (stat(path.c_str(), &status) != 0) return {};
-  const os::User& user = *setup.web_server;
+  const os::User& user = *setup.nginx.user;
   if (const auto wall = os::barrier(user, path))
     return {failure("socket.nginx", fmt::format("nginx's user {} may not enter {}", user.name, wall->string()),
                     fmt::format("chmod a+x {}", wall->string()), fmt::format("chmod a+x {}", shell_word(*wall)))};

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "doctor/nix_checks.h"
 #include "error.h"
-#include "nix/nix.h"
 #include "nix/source.h"
 #include "text/lines.h"
 #include "text/url.h"
@@ -27,12 +27,9 @@ Finding check_path(const Setup& setup) {
   try {
     const auto outcome = os::run(command);
     if (!outcome.ok())
-      return failure(
-          "source",
-          fmt::format("NIXERY_PKGS_PATH: {} cannot be evaluated: {}", file.string(),
-                      nix::error_message(outcome.error_tail).empty() ? outcome.describe()
-                                                                     : nix::error_message(outcome.error_tail)),
-          fmt::format("fix {}: nix-instantiate --eval {}", file.string(), file.string()));
+      return failure("source",
+                     fmt::format("NIXERY_PKGS_PATH: {} cannot be evaluated: {}", file.string(), reason_of(outcome)),
+                     fmt::format("fix {}: nix-instantiate --eval {}", file.string(), file.string()));
     const std::string_view type = text::first_line(outcome.output);
     if (type != "\"lambda\"" && type != "\"set\"")
       return failure("source", fmt::format("NIXERY_PKGS_PATH: {} is no package set, but a {}", file.string(), type),

@@ -6,8 +6,9 @@
 #include <array>
 #include <map>
 
-#include "error.h"
 #include "os/file.h"
+#include "os/path.h"
+#include "text/lines.h"
 
 namespace nixery::doctor {
 
@@ -57,20 +58,18 @@ class Reader {
   void read(std::string_view text) {
     section_.clear();
     std::string line;
-    while (!text.empty()) {
-      const std::string_view piece = text.substr(0, text.find('\n'));
-      text.remove_prefix(std::min(text.size(), piece.size() + 1));
+    text::for_each_line(text, [&](std::string_view piece) {
       const std::string_view part = trimmed(piece);
-      if (part.starts_with('#') || part.starts_with(';')) continue;
+      if (part.starts_with('#') || part.starts_with(';')) return;
       const bool goes_on = part.ends_with('\\');
       line += goes_on ? part.substr(0, part.size() - 1) : part;
       if (goes_on) {
         line += ' ';
-        continue;
+        return;
       }
       take(line);
       line.clear();
-    }
+    });
     take(line);
   }
 
@@ -115,8 +114,7 @@ class Reader {
 };
 
 bool is_below(const fs::path& path, const fs::path& directory) {
-  const fs::path relative = path.lexically_normal().lexically_relative(directory.lexically_normal());
-  return !relative.empty() && *relative.begin() != "..";
+  return os::is_below(path.lexically_normal(), directory.lexically_normal());
 }
 
 // By the longest of `directories` that holds it; 0: none does.
@@ -141,23 +139,14 @@ std::optional<ServiceUnit> find_unit(const std::string& name, const fs::path& ro
   std::map<std::string, fs::path> drop_ins;  // by name: one of /etc stands for another of /usr
   for (const char* directory : unit_directories) {
     const fs::path where = root / directory;
-    try {
-      if (files.empty())
-        if (auto text = os::read_if_exists(where / name)) files.push_back(*std::move(text));
-    } catch (const Error&) {
-      // Not ours to read.
-    }
+    if (files.empty())
+      if (auto text = os::read_if_readable(where / name)) files.push_back(*std::move(text));
     std::error_code absent;
     for (const auto& entry : fs::directory_iterator(where / (name + ".d"), absent))
       if (entry.path().extension() == ".conf") drop_ins.emplace(entry.path().filename(), entry.path());
   }
   if (files.empty()) return std::nullopt;
-  for (const auto& [_, path] : drop_ins) {
-    try {
-      files.push_back(os::read_if_exists(path).value_or(""));
-    } catch (const Error&) {
-    }
-  }
+  for (const auto& [_, path] : drop_ins) files.push_back(os::read_if_readable(path).value_or(""));
   return parse_unit(files);
 }
 

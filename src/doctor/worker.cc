@@ -7,19 +7,16 @@
 #include <string_view>
 
 #include "config.h"
-#include "error.h"
 #include "os/file.h"
+#include "text/ascii.h"
 
 namespace nixery::doctor {
 
 namespace {
 
+// Empty if the process has ended, or is not ours to look at.
 std::string text_of(const fs::path& file) {
-  try {
-    return os::read_if_exists(file).value_or("");
-  } catch (const Error&) {
-    return {};  // it has ended, or is not ours to look at
-  }
+  return os::read_if_readable(file).value_or("");
 }
 
 // "NAME=value" of a block of texts that each end with a NUL.
@@ -37,7 +34,7 @@ std::optional<Worker> running_worker(const fs::path& state) {
   std::error_code ignored;
   for (const auto& process : fs::directory_iterator("/proc", ignored)) {
     const std::string pid = process.path().filename();
-    if (pid.find_first_not_of("0123456789") != pid.npos || text_of(process.path() / "comm") != "nixery\n") continue;
+    if (!text::all(pid, text::is_digit) || text_of(process.path() / "comm") != "nixery\n") continue;
     const std::string arguments = text_of(process.path() / "cmdline");
     if (arguments.find(std::string_view("\0serve", 6)) == arguments.npos) continue;
     const std::string environment = text_of(process.path() / "environ");
