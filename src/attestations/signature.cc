@@ -21,28 +21,7 @@ std::string config_of(const image::Digest& payload) {
   return image::to_json(config);
 }
 
-// The signature of `payload` in the manifest, if it was made with this key.
-std::optional<std::string> signature_in(const std::string& manifest, const SigningKey& key,
-                                        const std::string& payload) {
-  const image::Digest digest = image::Digest::of(payload);
-  try {
-    for (const image::ParsedDescriptor& layer : image::parse_manifest(manifest, image::Digest::of(manifest)).layers) {
-      const auto annotation = layer.annotations.find(std::string(signature_annotation));
-      if (layer.digest != digest || annotation == layer.annotations.end()) continue;
-      auto signature = text::base64_decode(annotation->second);
-      if (signature && key.verify(payload, *signature)) return signature;
-    }
-  } catch (const Error&) {  // no manifest
-  }
-  return std::nullopt;
-}
-
-}  // namespace
-
-std::string signature_tag(const image::Digest& subject) {
-  return fmt::format("sha256-{}.sig", subject.hex());
-}
-
+// The exact bytes that are signed.
 std::string simple_signing_payload(std::string_view docker_reference, const image::Digest& digest) {
   json::Buffer buffer;
   json::Writer writer(buffer);
@@ -63,6 +42,28 @@ std::string simple_signing_payload(std::string_view docker_reference, const imag
   writer.Null();
   writer.EndObject();
   return {buffer.GetString(), buffer.GetSize()};
+}
+
+// The signature of `payload` in the manifest, if it was made with this key.
+std::optional<std::string> signature_in(const std::string& manifest, const SigningKey& key,
+                                        const std::string& payload) {
+  const image::Digest digest = image::Digest::of(payload);
+  try {
+    for (const image::ParsedDescriptor& layer : image::parse_manifest(manifest, image::Digest::of(manifest)).layers) {
+      const auto annotation = layer.annotations.find(std::string(signature_annotation));
+      if (layer.digest != digest || annotation == layer.annotations.end()) continue;
+      auto signature = text::base64_decode(annotation->second);
+      if (signature && key.verify(payload, *signature)) return signature;
+    }
+  } catch (const Error&) {  // no manifest
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string signature_tag(const image::Digest& subject) {
+  return fmt::format("sha256-{}.sig", subject.hex());
 }
 
 Signature sign(const SigningKey& key, std::string_view docker_reference, const image::Descriptor& subject,

@@ -37,7 +37,4 @@ Signature sign(const SigningKey& key, std::string_view docker_reference, const i
 
 std::string signature_tag(const image::Digest& subject);  // "sha256-<hex>.sig"
 
-// The exact bytes that are signed.
-std::string simple_signing_payload(std::string_view docker_reference, const image::Digest& digest);
-
 }  // namespace nixery::attestations

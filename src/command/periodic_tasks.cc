@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "command/open_store.h"
 #include "log.h"
 #include "maintenance/collect.h"
 #include "maintenance/last_run.h"
@@ -33,12 +32,12 @@ PeriodicTask refreshing(pipeline::Builder& builder, std::chrono::seconds every) 
   return {every, every, "cannot refresh", [&builder] { builder.refresh(); }};
 }
 
-PeriodicTask collecting(const Config& config) {
+PeriodicTask collecting(const Config& config, const tree::BlobStore& store) {
   const auto every = config.gc_interval;
-  const auto first = every.count() > 0 ? maintenance::until_next_run(*open_store(config), every) : every;
-  return {first, every, "cannot collect garbage", [&config] {
-            const auto done = maintenance::collect(*open_store(config), config.local(), config.gc, config.use_log,
-                                                   maintenance::Mode::real);
+  const auto first = every.count() > 0 ? maintenance::until_next_run(store, every) : every;
+  return {first, every, "cannot collect garbage", [&config, &store] {
+            const auto done =
+                maintenance::collect(store, config.local(), config.gc, config.use_log, maintenance::Mode::real);
             log::info("garbage collected", {{"images", std::to_string(done.images.size())},
                                             {"blobs", std::to_string(done.blobs)},
                                             {"freed_bytes", std::to_string(done.freed)},
@@ -55,13 +54,14 @@ constexpr std::chrono::hours between_records{1};
 
 }  // namespace
 
-PullRecorder::PullRecorder(const Config& config)
+PullRecorder::PullRecorder(const Config& config, const tree::BlobStore& store)
     : config_(config),
+      store_(store),
       task_(std::chrono::seconds(0), config.use_log.empty() ? std::chrono::seconds(0) : between_records,
             std::string(no_record), [this] { record(); }) {}
 
 void PullRecorder::record() const {
-  maintenance::record_uses(*open_store(config_), config_.use_log);
+  maintenance::record_uses(store_, config_.use_log);
 }
 
 PullRecorder::~PullRecorder() {

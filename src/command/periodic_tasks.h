@@ -38,19 +38,20 @@ PeriodicTask refreshing(pipeline::Builder& builder, std::chrono::seconds every);
 
 // Collects garbage; workers on other hosts may do so, too. The first run is due one interval after the last collection,
 // even if that was before this process started.
-PeriodicTask collecting(const Config& config);
+PeriodicTask collecting(const Config& config, const tree::BlobStore& store);
 
 // Reads the web server's log of pulls even if this worker does not collect garbage: at once, every hour, and in the
 // destructor. So collections know all pulls, even if the log is rotated or lost with a container.
 class PullRecorder {
  public:
-  explicit PullRecorder(const Config& config);
+  PullRecorder(const Config& config, const tree::BlobStore& store);
   ~PullRecorder();
 
  private:
   void record() const;
 
   const Config& config_;
+  const tree::BlobStore& store_;
   const PeriodicTask task_;
 };
 

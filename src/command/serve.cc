@@ -37,8 +37,8 @@ int run(const Arguments& arguments) {
   for (const std::string& problem : strange_settings_of_environment(loaded.settings))
     log::warning("setting ignored", {{"problem", problem}});
   const PeriodicTask refresher = refreshing(builder, config.refresh);
-  const PullRecorder recorder(config);
-  const PeriodicTask collector = collecting(config);
+  const PullRecorder recorder(config, parts.tree.store());
+  const PeriodicTask collector = collecting(config, parts.tree.store());
   const DeclarationWatcher watcher(builder, parts);
   ProgressMeter meter(parts, builder, listener.origin);
   health::Status status(parts.metrics, [&] { return meter.read(); }, parts.tree.store(), parts.probe,

@@ -27,6 +27,9 @@ std::string_view name_of(MediaType type);
 inline constexpr std::array manifest_types = {MediaType::oci_manifest, MediaType::oci_index, MediaType::docker_manifest,
                                               MediaType::docker_manifest_list};
 std::string_view extension_of(MediaType manifest_type);
+constexpr bool is_index(MediaType type) {
+  return type == MediaType::oci_index || type == MediaType::docker_manifest_list;
+}
 // nullopt for any other name.
 std::optional<MediaType> manifest_type_named(std::string_view name);
 

@@ -64,8 +64,7 @@ class Reader {
     if (!name) return is_index ? MediaType::oci_index : MediaType::oci_manifest;
     const auto type = manifest_type_named(*name);
     if (!type) refuse(fmt::format("has the media type '{}'", *name));
-    if (is_index != (*type == MediaType::oci_index || *type == MediaType::docker_manifest_list))
-      refuse("has the media type of something else");
+    if (is_index != image::is_index(*type)) refuse("has the media type of something else");
     return *type;
   }
 

@@ -41,7 +41,7 @@ struct ParsedManifest {
   Annotations annotations;
   std::string artifact_type;  // may be empty
 
-  bool is_index() const { return type == MediaType::oci_index || type == MediaType::docker_manifest_list; }
+  bool is_index() const { return image::is_index(type); }
 };
 
 // `type` is what "mediaType" says, or, if that is missing as OCI allows, what the contents are.

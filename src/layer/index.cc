@@ -148,6 +148,36 @@ bool is_proven_by_recipe(const tree::BlobStore& store, const KnownLayer& layer) 
   return true;
 }
 
+// `record` is set if the state is sound.
+template <typename Known>
+struct LookUp {
+  RecordState state;
+  std::optional<Known> record = {};
+};
+
+LookUp<KnownLayer> look_up_layer(const tree::BlobStore& store, std::string_view key) {
+  const auto line = tree::read_if_readable(store, ObjectName::group(key));
+  if (!line || !line->ends_with(tree::record_line_end)) return {RecordState::torn};
+  const auto record = tree::check_line(layer_kind, key, *line);
+  const auto known = record ? parse_layer(record->body) : std::nullopt;
+  if (!known) return {RecordState::damaged};
+  if (size_of(store, known->blob) != known->size) return {RecordState::stale};
+  if (record->unchecked && is_proven_by_recipe(store, *known)) return {RecordState::sound, known};
+  if (!has_recipe(store, known->blob)) return {RecordState::stale};
+  if (record->unchecked) return {RecordState::damaged};
+  return {RecordState::sound, known};
+}
+
+LookUp<KnownSegment> look_up_segment(const tree::BlobStore& store, std::string_view key) {
+  const auto line = tree::read_if_readable(store, ObjectName::segment(key));
+  if (!line || !line->ends_with(tree::record_line_end)) return {RecordState::torn};
+  const auto record = tree::check_line(segment_kind, key, *line);
+  const auto known = record ? parse_segment(record->body) : std::nullopt;
+  if (!known) return {RecordState::damaged};
+  if (!fits(store, *known)) return {RecordState::stale};
+  return {RecordState::sound, known};
+}
+
 void for_each_recipe(const tree::BlobStore& store, const std::function<void(const Recipe&)>& use) {
   store.list(tree::Kind::recipe, "", [&](const ObjectName& name, const tree::ObjectInfo&) {
     const auto blob = name.digest();
@@ -170,42 +200,24 @@ std::string segment_key(Encoding encoding, const store::PathInfo& path) {
 }
 
 std::optional<KnownLayer> find_layer(const tree::BlobStore& store, std::string_view key) {
-  const auto line = tree::read_if_readable(store, ObjectName::group(key));
-  const auto record = line ? tree::check_line(layer_kind, key, *line) : std::nullopt;
-  const auto known = record ? parse_layer(record->body) : std::nullopt;
-  if (!known || size_of(store, known->blob) != known->size) return std::nullopt;
-  const bool usable = record->unchecked ? is_proven_by_recipe(store, *known) : has_recipe(store, known->blob);
-  return usable ? known : std::nullopt;
+  const auto found = look_up_layer(store, key);
+  return found.state == RecordState::sound ? found.record : std::nullopt;
 }
 
 RecordState state_of_layer_record(const tree::BlobStore& store, std::string_view key) {
-  const auto line = tree::read_if_readable(store, ObjectName::group(key));
-  if (!line || !line->ends_with(tree::record_line_end)) return RecordState::torn;
-  const auto record = tree::check_line(layer_kind, key, *line);
-  const auto known = record ? parse_layer(record->body) : std::nullopt;
-  if (!known) return RecordState::damaged;
-  if (size_of(store, known->blob) != known->size || !has_recipe(store, known->blob)) return RecordState::stale;
-  return !record->unchecked || is_proven_by_recipe(store, *known) ? RecordState::sound : RecordState::damaged;
-}
-
-RecordState state_of_segment_record(const tree::BlobStore& store, std::string_view key) {
-  const auto line = tree::read_if_readable(store, ObjectName::segment(key));
-  if (!line || !line->ends_with(tree::record_line_end)) return RecordState::torn;
-  const auto record = tree::check_line(segment_kind, key, *line);
-  const auto known = record ? parse_segment(record->body) : std::nullopt;
-  if (!known) return RecordState::damaged;
-  return fits(store, *known) ? RecordState::sound : RecordState::stale;
+  return look_up_layer(store, key).state;
 }
 
 std::optional<KnownSegment> find_segment(const tree::BlobStore& store, Encoding encoding, const store::PathInfo& path) {
-  const std::string key = segment_key(encoding, path);
-  const auto line = tree::read_if_readable(store, ObjectName::segment(key));
-  const auto record = line ? tree::check_line(segment_kind, key, *line) : std::nullopt;
-  auto known = record ? parse_segment(record->body) : std::nullopt;
-  if (!known || !fits(store, *known)) return std::nullopt;
-  known->segment.path = path.path.str();
-  known->segment.nar_hash = path.nar_hash;
-  return known;
+  auto found = look_up_segment(store, segment_key(encoding, path));
+  if (found.state != RecordState::sound) return std::nullopt;
+  found.record->segment.path = path.path.str();
+  found.record->segment.nar_hash = path.nar_hash;
+  return std::move(found.record);
+}
+
+RecordState state_of_segment_record(const tree::BlobStore& store, std::string_view key) {
+  return look_up_segment(store, key).state;
 }
 
 void remember(const tree::BlobStore& store, const Recipe& recipe, bool replace) {
@@ -213,6 +225,9 @@ void remember(const tree::BlobStore& store, const Recipe& recipe, bool replace) 
   write_entries(store, recipe, replace);
 }
 
+namespace {
+
+// Drops the records of a layer with wrong contents, so that it is not reused. Its blob stays for existing images.
 void forget_layer(const tree::BlobStore& store, const image::Digest& blob) {
   const std::optional<Recipe> recipe = read_recipe(store, blob);
   if (!recipe) return;
@@ -221,6 +236,8 @@ void forget_layer(const tree::BlobStore& store, const image::Digest& blob) {
     remove_if_possible(store, ObjectName::group(key));
   remove_if_possible(store, ObjectName::recipe(blob));
 }
+
+}  // namespace
 
 void forget_segment(const tree::BlobStore& store, Encoding encoding, const store::PathInfo& path) {
   remove_if_possible(store, ObjectName::segment(segment_key(encoding, path)));

@@ -57,10 +57,7 @@ RecordState state_of_segment_record(const tree::BlobStore& store, std::string_vi
 // layer whose known segments are wrong.
 void remember(const tree::BlobStore& store, const Recipe& recipe, bool replace = false);
 
-// Drops the records of a layer with wrong contents, so that it is not reused. Its blob stays for existing images.
-void forget_layer(const tree::BlobStore& store, const image::Digest& blob);
-
-// The same for all layers with this segment, including its copies.
+// Drops the records of all layers with this segment, including its copies.
 void forget_layers_with(const tree::BlobStore& store, Encoding encoding, const Segment& wrong);
 
 // Drops an index entry that was found to be wrong.

@@ -67,7 +67,7 @@ class Removal {
   }
 
   bool leads_somewhere(const ObjectName& tag) const {
-    const auto digest = image::Digest::parse(store_.read(tag).value_or(""));
+    const auto digest = tree::read_tag(store_, tag);
     return digest && tree::has_manifest(store_, *digest);
   }
 
@@ -164,7 +164,7 @@ Collection collect(const tree::BlobStore& store, const tree::LocalState& local, 
   }
 
   { const tree::ExclusiveTreeLock alone(store); }  // step 2 of tree/tree_lock.h
-  list_manifests(store, inventory);  // including those published meanwhile, which use blobs of step 1
+  list_manifests(store, inventory);                // including those published meanwhile, which use blobs of step 1
   read_links(store, inventory);
   if (run.believed) reset_future_tags(store, inventory, start, mode);
   std::set<image::Digest> missing;

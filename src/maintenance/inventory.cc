@@ -5,7 +5,8 @@
 
 #include "error.h"
 #include "image/parse.h"
-#include "reference/reference.h"
+#include "tree/referrers.h"
+#include "tree/tree.h"
 
 namespace nixery::maintenance {
 
@@ -77,7 +78,7 @@ void read_links(const tree::BlobStore& store, const Inventory& inventory, Unread
 // Only the tag of a signature tag names its subject: "sha256-<hex>.sig".
 void attach_by_tags(Inventory& inventory) {
   for (const Tag& tag : inventory.tags) {
-    const auto digest = subject_of(tag.tag);
+    const auto digest = tree::subject_of_digest_tag(tag.tag);
     if (!tag.manifest || !digest) continue;
     Manifest& manifest = inventory.manifests[*tag.manifest];
     manifest.is_attached = true;
@@ -96,11 +97,6 @@ std::optional<Number> Inventory::manifest(const image::Digest& digest) const {
   return find(manifests, digest);
 }
 
-std::optional<image::Digest> subject_of(std::string_view tag) {
-  if (!reference::is_digest_tag(tag)) return std::nullopt;
-  return image::Digest::parse_hex(tag.substr(std::string_view("sha256-").size(), 64));
-}
-
 Inventory list_files(const tree::BlobStore& store) {
   Inventory inventory;
   list_blobs(store, inventory.blobs);
@@ -115,7 +111,7 @@ void list_manifests(const tree::BlobStore& store, Inventory& inventory) {
 
 void list_tags(const tree::BlobStore& store, Inventory& inventory) {
   store.list(tree::Kind::tag, "", [&](const tree::ObjectName& name, const tree::ObjectInfo& info) {
-    const auto digest = image::Digest::parse(store.read(name).value_or(""));
+    const auto digest = tree::read_tag(store, name);
     inventory.tags.push_back({std::string(name.repository()), std::string(name.tag()), info.modified,
                               digest ? inventory.manifest(*digest) : std::nullopt});
     return true;

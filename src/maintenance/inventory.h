@@ -53,9 +53,6 @@ struct Inventory {
   std::optional<Number> manifest(const image::Digest& digest) const;
 };
 
-// The subject of the tag "sha256-<hex>.sig" and similar ones; nullopt for any other tag.
-std::optional<image::Digest> subject_of(std::string_view tag);
-
 // Blobs and manifests without their links; no tags.
 Inventory list_files(const tree::BlobStore& store);
 // Lists the manifests again with their present times; blobs keep theirs.

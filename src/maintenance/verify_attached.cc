@@ -165,7 +165,7 @@ class Attached {
   }
 
   std::string lacking_signature(const std::string& repository, const image::Digest& manifest) const {
-    const auto tagged = tree_.digest_of_tag(repository, fmt::format("sha256-{}.sig", manifest.hex()));
+    const auto tagged = tree_.digest_of_tag(repository, attestations::signature_tag(manifest));
     if (!tagged || !tree_.manifest(*tagged)) return "there is no signature by tag";
     const auto referrers = tree::referrers_of(tree_.store(), manifest);
     const bool is_there = std::any_of(referrers.begin(), referrers.end(), [](const image::Descriptor& referrer) {
@@ -198,7 +198,7 @@ void let_attach_again(Findings& findings, const VerifiedTree& tree) {
       if (!tree.manifest(referrer.digest)) return add(subject);
   });
   for (const Tag& tag : inventory.tags)
-    if (!tag.manifest) add(subject_of(tag.tag));
+    if (!tag.manifest) add(tree::subject_of_digest_tag(tag.tag));
   if (!any) return;
   os::for_each_entry(layout.state / "images", [&](const auto& entry) {
     const auto digest = tree::read_image_record(tree.store(), entry.path().filename().string());

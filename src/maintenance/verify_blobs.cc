@@ -7,12 +7,9 @@
 #include <thread>
 #include <vector>
 
-#include "image/parse.h"
 #include "layer/recipe.h"
 #include "maintenance/blob_reader.h"
 #include "maintenance/inventory.h"
-#include "os/directory.h"
-#include "os/file.h"
 
 namespace nixery::maintenance {
 
@@ -21,16 +18,9 @@ namespace {
 // Layers whose diff id some config names, but for those that are not compressed.
 std::set<image::Digest> layers_to_prove(const VerifiedTree& tree) {
   std::set<image::Digest> layers;
-  os::for_each_entry(tree.layout().tree / "manifests/sha256", [&](const auto& dir) {
-    const auto digest = image::Digest::parse_hex(dir.path().filename().string());
-    const auto stored = digest ? tree.manifest(*digest) : std::nullopt;
-    if (!stored) return;
-    try {
-      for (const auto& layer : image::parse_manifest(stored->bytes, *digest).layers)
-        if (image::is_compressed_layer(layer.media_type)) layers.insert(layer.digest);
-    } catch (const Error& error) {
-      if (error.failure() != Failure::corrupt) throw;  // verify_manifests() reports it
-    }
+  for_each_manifest(tree, [&](const image::ParsedManifest& manifest) {
+    for (const auto& layer : manifest.layers)
+      if (image::is_compressed_layer(layer.media_type)) layers.insert(layer.digest);
   });
   return layers;
 }

@@ -27,10 +27,11 @@ class Manifests {
       const auto digest = image::Digest::parse_hex(dir.path().filename().string());
       if (!digest) return;
       findings_.count(&Verification::manifests, std::size_t{1});
-      check_files(*digest);
-      const auto stored = tree_.manifest(*digest);
+      auto stored = tree_.manifest(*digest);
+      check_files(*digest, stored);
+      if (!stored && findings_.repairs()) stored = tree_.manifest(*digest);  // of a misnamed file
       if (!stored) return;
-      if (stored->type == image::MediaType::oci_index || stored->type == image::MediaType::docker_manifest_list)
+      if (image::is_index(stored->type))
         indexes.push_back(*digest);
       else
         check_contents(*stored);
@@ -50,8 +51,7 @@ class Manifests {
 
   // One file with the right bytes under the name of its type, and no other: the web server goes by names alone. A
   // builder makes the directory just before it moves the manifest in.
-  void check_files(const image::Digest& digest) {
-    const auto stored = tree_.manifest(digest);
+  void check_files(const image::Digest& digest, const std::optional<tree::StoredManifest>& stored) {
     const auto files = files_of(digest);
     if (stored) {
       const fs::path right = tree_.layout().manifest(digest, stored->type);

@@ -85,18 +85,10 @@ class State {
 
   // Of configs and documents that versions before this one published.
   void keep_originals() {
-    os::for_each_entry(layout().tree / "manifests/sha256", [&](const auto& dir) {
-      const auto digest = image::Digest::parse_hex(dir.path().filename().string());
-      const auto stored = digest ? tree_.manifest(*digest) : std::nullopt;
-      if (!stored) return;
-      try {
-        const auto manifest = image::parse_manifest(stored->bytes, *digest);
-        if (manifest.config) keep_original(manifest.config->digest);
-        for (const auto& layer : manifest.layers)
-          if (!image::is_compressed_layer(layer.media_type)) keep_original(layer.digest);
-      } catch (const Error& error) {
-        if (error.failure() != Failure::corrupt) throw;  // verify_manifests() has reported it
-      }
+    for_each_manifest(tree_, [&](const image::ParsedManifest& manifest) {
+      if (manifest.config) keep_original(manifest.config->digest);
+      for (const auto& layer : manifest.layers)
+        if (!image::is_compressed_layer(layer.media_type)) keep_original(layer.digest);
     });
   }
 

@@ -23,7 +23,7 @@ class Tags {
   }
 
   void check() {
-    Inventory inventory = list_files(tree_.store());
+    Inventory inventory;
     list_tags(tree_.store(), inventory);
     findings_.count(&Verification::tags, inventory.tags.size());
     for (const Tag& tag : inventory.tags) check(tag);
@@ -48,12 +48,12 @@ class Tags {
         !gone && target != tree::Layout::tag_target(tag.repository, *digest))
       findings_.problem("tag", name, fmt::format("it leads to {}, where the web server finds nothing", target.string()),
                         [&] { tree_.publish_tag(tag.repository, tag.tag, *digest); });
-    if (!reference::is_digest_tag(tag.tag)) check_record(tag, name);
+    if (!reference::is_digest_tag(tag.tag)) check_record(tag, name, *digest);
   }
 
-  void check_record(const Tag& tag, const std::string& name) {
+  void check_record(const Tag& tag, const std::string& name, const image::Digest& digest) {
     const auto record = tree::read_record(tree_.store(), tag.repository, tag.tag);
-    if (record && tree::contradicts_record(tree_, tag.repository, tag.tag))
+    if (record && record->manifest != digest.str() && tree::contradicts_record(tree_, tag.repository, tag.tag))
       return findings_.problem(
           "tag", name, fmt::format("it leads to another image than {}, which was built for it", record->manifest),
           [&] { tree::drop_tag_with_record(tree_, *record); });

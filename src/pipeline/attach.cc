@@ -40,13 +40,13 @@ void attach_signatures(const tree::Tree& tree, const attestations::SigningKey& k
     attach_signatures(tree, key, identity, repository, member.digest);
 
   const std::string tag = attestations::signature_tag(manifest);
-  tree::update_referrers(tree, manifest, [&](const std::vector<image::Descriptor>& referrers) {
+  tree::update_referrers(tree, manifest, [&] {
     std::vector<std::string> published;
     const auto add = [&](const image::Digest& digest) {
       if (auto found = tree.manifest(digest)) published.push_back(std::move(found->bytes));
     };
     if (const auto tagged = tree.digest_of_tag(repository, tag)) add(*tagged);
-    for (const image::Descriptor& referrer : referrers)
+    for (const image::Descriptor& referrer : tree::referrers_of(tree.store(), manifest))
       if (referrer.artifact_type == attestations::signature_artifact_type) add(referrer.digest);
 
     const auto signature =

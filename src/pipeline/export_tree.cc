@@ -60,10 +60,9 @@ class Collector {
   // "sha256-<hex>", also with ".sig" and the like: how clients without the referrers API find what refers to an image.
   void take_fallback_tags(const std::string& repository) {
     for (const std::string& tag : tree::tags(tree_.store(), repository)) {
-      if (!reference::is_digest_tag(tag)) continue;
-      const auto subject = image::Digest::parse_hex(std::string_view(tag).substr(7, 64));
-      const auto digest = tree_.digest_of_tag(repository, tag);
-      if (subject && digest && taken_.contains(*subject)) take_tag({repository, tag, *digest});
+      const auto subject = tree::subject_of_digest_tag(tag);
+      if (!subject || !taken_.contains(*subject)) continue;
+      if (const auto digest = tree_.digest_of_tag(repository, tag)) take_tag({repository, tag, *digest});
     }
   }
 

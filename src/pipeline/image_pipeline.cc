@@ -65,8 +65,7 @@ BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& p
   const auto lock = tree_.store().lock(key, stop);
   if (existing == ExistingTag::is_good_enough)
     if (const auto record = tags_.current(reference))
-      if (const auto digest = tree_.digest_of_tag(reference.repository, reference.tag))
-        return {*digest, {record->revision, {}, record->moving}, {}, true};
+      return {*image::Digest::parse(record->manifest), {record->revision, {}, record->moving}, {}, true};
 
   const os::FreedMemoryRelease release;
   const BuildLog log(tree_.store(), settings_.local, key);

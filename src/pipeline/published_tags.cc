@@ -36,16 +36,20 @@ bool PublishedTags::is_of_these_settings(const tree::TagRecord& record) const {
 }
 
 bool PublishedTags::matches(const reference::Reference& reference) const {
-  const auto record = tree::read_record(tree_.store(), reference.repository, reference.tag);
+  return matches(reference, tree::read_record(tree_.store(), reference.repository, reference.tag));
+}
+
+bool PublishedTags::matches(const reference::Reference& reference, const std::optional<tree::TagRecord>& record) const {
   if (!record) return reference.declaration_hash().empty();
   return record->declaration == reference.declaration_hash() && is_of_these_settings(*record);
 }
 
 std::optional<tree::TagRecord> PublishedTags::current(const reference::Reference& reference) const {
   const auto digest = tree_.digest_of_tag(reference.repository, reference.tag);
-  if (!digest || !tree_.manifest(*digest) || !matches(reference)) return std::nullopt;
+  if (!digest || !tree_.manifest(*digest)) return std::nullopt;
   auto record = tree::read_record(tree_.store(), reference.repository, reference.tag);
-  return record && record->manifest == digest->str() ? std::move(record) : std::nullopt;
+  const bool is_current = record && record->manifest == digest->str() && matches(reference, record);
+  return is_current ? std::move(record) : std::nullopt;
 }
 
 // The reason to drop the tag; empty if it stays.

@@ -47,6 +47,7 @@ class PublishedTags {
   std::size_t drop_damaged() const;
 
  private:
+  bool matches(const reference::Reference& reference, const std::optional<tree::TagRecord>& record) const;
   bool is_of_these_settings(const tree::TagRecord& record) const;
   std::string_view reason_to_drop(const Declarations& declarations, const tree::TagRecord& record) const;
   bool drop(const tree::TagRecord& record, std::string_view reason) const;

@@ -108,11 +108,8 @@ http::Response referrers_list(const tree::Tree& tree, std::string_view digest_te
   if (!type.empty())
     std::erase_if(list, [&](const image::Descriptor& referrer) { return referrer.artifact_type != type; });
 
-  http::Response response;
-  response.header("Content-Type", std::string(image::name_of(image::MediaType::oci_index)))
-      .header("Docker-Distribution-API-Version", "registry/2.0")
-      .header("X-Content-Type-Options", "nosniff")
-      .header("Cache-Control", "no-cache");
+  auto response = http::response_of_type(200, image::name_of(image::MediaType::oci_index));
+  response.header("Cache-Control", "no-cache");
   if (!type.empty()) response.header("OCI-Filters-Applied", "artifactType");
   response.body = tree::referrers_index(std::move(list));
   return response;

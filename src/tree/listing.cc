@@ -11,8 +11,7 @@ namespace {
 
 bool can_be_pulled(const BlobStore& store, const ObjectName& name) {
   if (!reference::is_tag(name.tag())) return false;
-  const auto bytes = store.read(name);
-  const auto digest = bytes ? image::Digest::parse(*bytes) : std::nullopt;
+  const auto digest = read_tag(store, name);
   return digest && has_manifest(store, *digest);
 }
 

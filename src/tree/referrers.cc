@@ -5,10 +5,13 @@
 
 #include "error.h"
 #include "image/parse.h"
+#include "reference/reference.h"
 
 namespace nixery::tree {
 
 namespace {
+
+constexpr std::string_view digest_tag_prefix = "sha256-";
 
 std::string lock_of(const image::Digest& subject) {
   return image::KeyBuilder("referrers").add(subject.hex()).finish();
@@ -60,17 +63,14 @@ std::string referrers_index(std::vector<image::Descriptor> referrers) {
 }
 
 void publish_referrers(const Tree& tree, const image::Digest& subject, std::span<const image::Descriptor> referrers) {
-  update_referrers(tree, subject, [&](const std::vector<image::Descriptor>&) {
-    return std::vector(referrers.begin(), referrers.end());
-  });
+  update_referrers(tree, subject, [&] { return std::vector(referrers.begin(), referrers.end()); });
 }
 
-void update_referrers(
-    const Tree& tree, const image::Digest& subject,
-    const std::function<std::vector<image::Descriptor>(const std::vector<image::Descriptor>& present)>& make) {
+void update_referrers(const Tree& tree, const image::Digest& subject,
+                      const std::function<std::vector<image::Descriptor>()>& make) {
   const BlobStore& store = tree.store();
   const auto lock = store.lock(lock_of(subject));
-  for (const image::Descriptor& referrer : make(referrers_of(store, subject)))
+  for (const image::Descriptor& referrer : make())
     replace(store, ObjectName::referrer(subject, referrer.digest), image::to_json(referrer));
   replace(store, ObjectName::referrers_index(subject), referrers_index(referrers_of(store, subject)));
 }
@@ -84,10 +84,14 @@ void retire_referrers(const BlobStore& store, const image::Digest& subject) {
   for (const ObjectName& name : names) store.retire(name);
 }
 
+std::optional<image::Digest> subject_of_digest_tag(std::string_view tag) {
+  if (!reference::is_digest_tag(tag)) return std::nullopt;
+  return image::Digest::parse_hex(tag.substr(digest_tag_prefix.size(), 64));
+}
+
 std::optional<image::Digest> subject_of_fallback_tag(std::string_view tag) {
-  constexpr std::string_view prefix = "sha256-";
-  if (!tag.starts_with(prefix)) return std::nullopt;
-  return image::Digest::parse_hex(tag.substr(prefix.size()));
+  if (!tag.starts_with(digest_tag_prefix)) return std::nullopt;
+  return image::Digest::parse_hex(tag.substr(digest_tag_prefix.size()));
 }
 
 }  // namespace nixery::tree

@@ -32,13 +32,16 @@ std::string referrers_index(std::vector<image::Descriptor> referrers);
 // blobs and manifests first, because the list is visible at once.
 void publish_referrers(const Tree& tree, const image::Digest& subject, std::span<const image::Descriptor> referrers);
 
-// The same with the referrers that `make` returns for the present ones. The list is locked until it returns.
-void update_referrers(
-    const Tree& tree, const image::Digest& subject,
-    const std::function<std::vector<image::Descriptor>(const std::vector<image::Descriptor>& present)>& make);
+// The same with the referrers that `make` returns, which may read the present ones. The list is locked until it
+// returns.
+void update_referrers(const Tree& tree, const image::Digest& subject,
+                      const std::function<std::vector<image::Descriptor>()>& make);
 
 // Retires all of a subject's referrers and their list (BlobStore::retire()).
 void retire_referrers(const BlobStore& store, const image::Digest& subject);
+
+// The subject of a digest tag, "sha256-<hex>", also with ".sig" and similar endings; nullopt for any other tag.
+std::optional<image::Digest> subject_of_digest_tag(std::string_view tag);
 
 // The subject of "sha256-<hex>", the tag that clients without the referrers API use for the list; nullopt for any other
 // tag.

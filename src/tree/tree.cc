@@ -34,6 +34,11 @@ std::optional<StoredManifest> read_manifest(const BlobStore& store, const image:
   return std::nullopt;
 }
 
+std::optional<image::Digest> read_tag(const BlobStore& store, const ObjectName& tag) {
+  const auto bytes = store.read(tag);
+  return bytes ? image::Digest::parse(*bytes) : std::nullopt;
+}
+
 bool Tree::has_blob(const image::Digest& digest) const {
   return store_->has(ObjectName::blob(digest));
 }
@@ -41,10 +46,14 @@ bool Tree::has_blob(const image::Digest& digest) const {
 image::Digest Tree::publish_blob(std::string_view bytes) const {
   const auto digest = image::Digest::of(bytes);
   keep_original(*store_, digest, bytes);
-  const auto name = ObjectName::blob(digest);
-  // The bytes are small, and at hand: a damaged blob is replaced.
-  if (!store_->has(name) || read_if_readable(*store_, name) != bytes || !store_->touch(name)) store_->put(name, bytes);
+  put_small_blob(digest, bytes);
   return digest;
+}
+
+// The bytes are small, and at hand: a damaged blob is replaced.
+void Tree::put_small_blob(const image::Digest& digest, std::string_view bytes) const {
+  const auto name = ObjectName::blob(digest);
+  if (!store_->has(name) || read_if_readable(*store_, name) != bytes || !store_->touch(name)) store_->put(name, bytes);
 }
 
 bool Tree::can_restore_blob(const image::Digest& digest) const {
@@ -53,7 +62,7 @@ bool Tree::can_restore_blob(const image::Digest& digest) const {
 
 bool Tree::restore_blob(const image::Digest& digest) const {
   const auto bytes = read_original(*store_, digest);
-  if (bytes) publish_blob(*bytes);
+  if (bytes) put_small_blob(digest, *bytes);
   return bytes.has_value();
 }
 
@@ -79,8 +88,7 @@ void Tree::publish_tag(std::string_view repository, std::string_view tag, const 
 }
 
 std::optional<image::Digest> Tree::digest_of_tag(std::string_view repository, std::string_view tag) const {
-  const auto bytes = store_->read(ObjectName::tag(repository, tag));
-  return bytes ? image::Digest::parse(*bytes) : std::nullopt;
+  return read_tag(*store_, ObjectName::tag(repository, tag));
 }
 
 void Tree::drop_tag(std::string_view repository, std::string_view tag) const {

@@ -23,10 +23,12 @@ struct StoredManifest {
   std::string bytes;
 };
 
-// Whatever its type and its bytes are.
+// Of any type, and without looking at its bytes.
 bool has_manifest(const BlobStore& store, const image::Digest& digest);
 // nullopt if it does not exist, or if its bytes do not match the digest and the type of its name.
 std::optional<StoredManifest> read_manifest(const BlobStore& store, const image::Digest& digest);
+// The manifest of a tag; nullopt if it does not exist, or leads to no manifest's digest.
+std::optional<image::Digest> read_tag(const BlobStore& store, const ObjectName& tag);
 
 class Tree {
  public:
@@ -53,6 +55,8 @@ class Tree {
   void drop_tag(std::string_view repository, std::string_view tag) const;
 
  private:
+  void put_small_blob(const image::Digest& digest, std::string_view bytes) const;
+
   std::shared_ptr<const BlobStore> store_;
 };
 

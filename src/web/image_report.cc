@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "attestations/cyclonedx.h"
+#include "attestations/signature.h"
 #include "error.h"
 #include "image/parse.h"
 #include "json/json.h"
@@ -97,10 +98,7 @@ bool write_packages_of_sbom(json::Writer& writer, const json::Document& sbom) {
     json::member(writer, "description", json::string_or(component, "description", ""));
     json::member(writer, "homepage", homepage_in(component));
     json::member(writer, "purl", json::string_or(component, "purl", ""));
-    json::key(writer, "licenses");
-    writer.StartArray();
-    for (const std::string& license : licenses_in(component)) json::string(writer, license);
-    writer.EndArray();
+    json::member_strings(writer, "licenses", licenses_in(component));
     writer.EndObject();
   }
   return true;
@@ -230,7 +228,7 @@ std::string image_report(const tree::Tree& tree, std::string_view repository, st
   json::member(writer, "reference", fmt::format("{}:{}", repository, tag));
   json::member(writer, "digest", manifest.str());
   json::member(writer, "mediaType", image::name_of(stored.type));
-  const std::string signature = fmt::format("sha256-{}.sig", manifest.hex());
+  const std::string signature = attestations::signature_tag(manifest);
   if (tree.digest_of_tag(repository, signature))
     json::member(writer, "signature", fmt::format("/v2/{}/manifests/{}", repository, signature));
   json::key(writer, "images");
