@@ -119,11 +119,6 @@ void PendingRequests::take(Requests::iterator request, Requests& into) {
   waiting_.set(requests_.size());
 }
 
-std::size_t PendingRequests::size() const {
-  const std::lock_guard lock(mutex_);
-  return requests_.size();
-}
-
 // -1 for none, as epoll_wait() expects.
 int PendingRequests::milliseconds_to_next_deadline() const {
   const std::lock_guard lock(mutex_);

@@ -33,7 +33,6 @@ class PendingRequests {
   // Takes over the request. If all slots are taken, either the newest request of the client with the most or this one
   // gets 429 at once.
   void add(Exchange exchange, Waiting waiting);
-  std::size_t size() const;
 
  private:
   struct PendingRequest {

@@ -24,7 +24,6 @@ class Quota {
 
   // Whether it exceeds the quota. Images of the same second are ordered by name.
   bool is_over(const std::string& key) const;
-  unsigned most() const { return most_; }
 
  private:
   using Age = std::pair<std::string, std::string>;  // creation time and key

@@ -8,12 +8,6 @@ std::optional<Platform> platform_of_meta_package(std::string_view name) {
   return std::nullopt;
 }
 
-std::optional<Platform> platform_of_nix_system(std::string_view system) {
-  for (const Platform& platform : platforms)
-    if (platform.nix_system == system) return platform;
-  return std::nullopt;
-}
-
 Platform host_platform() {
 #if defined(__aarch64__)
   return platforms[1];

@@ -22,7 +22,6 @@ inline constexpr Platform platforms[] = {
 };
 
 std::optional<Platform> platform_of_meta_package(std::string_view name);
-std::optional<Platform> platform_of_nix_system(std::string_view system);
 // The platform that this program was compiled for; amd64 if it is not in the table.
 Platform host_platform();
 

@@ -21,7 +21,7 @@ from shared import made_once
 # The slowest files run first, in this order, so that none of them delays the end of the run.
 LONGEST = ["test_faults.py", "test_clients.py", "test_kubernetes_storm.py", "test_package_sandbox.py", "test_package.py"]
 
-ENGINES = {"docker", "podman", "containerd", "image_service"}
+ENGINES = ("docker", "podman", "containerd", "image_service")
 
 
 def pytest_configure(config):
@@ -36,7 +36,7 @@ def group_of(item) -> str | None:
     fixtures = item._fixtureinfo.name2fixturedefs
     if any(definitions[-1].scope in ("module", "package", "class") for definitions in fixtures.values()):
         return item.path.name
-    for name in ("own_image", "docker", "podman", "containerd", "image_service"):
+    for name in ("own_image", *ENGINES):
         if name in fixtures:
             return name
     return None
@@ -45,7 +45,7 @@ def group_of(item) -> str | None:
 @pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
 def pytest_collection_modifyitems(items):
     for item in items:
-        if ENGINES & set(item.fixturenames):
+        if set(ENGINES) & set(item.fixturenames):
             item.add_marker(pytest.mark.engine)
         if group := group_of(item):
             item.add_marker(pytest.mark.xdist_group(group))
