@@ -138,7 +138,12 @@ BuildResult Builder::build(const reference::Reference& reference, Progress& prog
 // For clients with another spelling than the one that started the job.
 void Builder::publish_tag(const reference::Reference& reference, const BuildResult& result) const {
   try {
-    pipeline_.tags().publish(reference, result.digest, result.revision, result.moving, jobs_.stop_token());
+    const BuiltImage image{result.digest, {result.revision, {}, result.moving}, {}, true};
+    {
+      const tree::SharedTreeLock lock(tree_.store(), jobs_.stop_token());
+      if (!pipeline_.tags().publish(reference, image, lock, jobs_.stop_token()))
+        throw Error(Failure::unavailable, "the image was removed before it had this tag");
+    }
     pipeline_.tags().drop_if_outdated(*declared_.current(), reference);
   } catch (const std::exception& error) {
     // The image is in the tree; the next pull of this name reaches a worker again.

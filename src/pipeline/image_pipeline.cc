@@ -13,13 +13,12 @@
 #include "pipeline/keys.h"
 #include "pipeline/layer_prefetch.h"
 #include "tree/records.h"
-#include "tree/tree_lock.h"
 
 namespace nixery::pipeline {
 
 namespace {
 
-constexpr int max_publish_attempts = 3;  // if collections remove layers before the manifest refers to them
+constexpr int max_attempts = 3;  // if collections remove layers before the manifest refers to them
 constexpr std::chrono::milliseconds slot_poll{100};
 
 class EvaluationSlot {
@@ -70,13 +69,16 @@ BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& p
   const os::FreedMemoryRelease release;
   const BuildLog log(tree_.store(), settings_.local, key);
   try {
-    nix::PinnedSource source = pin(reference, progress, stop);
+    const nix::PinnedSource source = pin(reference, progress, stop);
     const bool is_index = !reference.platform && settings_.platforms.size() > 1;
-    BuiltImage built = is_index ? build_index(reference, source, progress, log, stop)
-                                : build(reference, std::move(source), progress, log.observe(progress, stop));
-    for (const std::string& warning : built.warnings) log.line("warning: " + warning);
-    tags_.publish(reference, built.manifest, built.revision.id, built.revision.moving, stop);
-    return built;
+    for (int attempt = 0; attempt < max_attempts; ++attempt) {
+      const auto built = is_index ? build_index(reference, source, progress, log, stop)
+                                  : build(reference, source, progress, log.observe(progress, stop));
+      if (!built) continue;
+      for (const std::string& warning : built->warnings) log.line("warning: " + warning);
+      return *built;
+    }
+    throw Error(Failure::unavailable, "collections removed parts of the image before it had its tag: try again");
   } catch (const Error& error) {
     // Requests that were refused or failed before Nix printed a line leave no file, because their names are unlimited
     // in number.
@@ -86,41 +88,40 @@ BuiltImage ImagePipeline::run(const reference::Reference& reference, Progress& p
   }
 }
 
-// One platform: everything but the tag.
-BuiltImage ImagePipeline::build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
-                                const nix::ProcessObserver& observer) const {
-  const ResolvedImage image = [&] {
+std::optional<BuiltImage> ImagePipeline::build(const reference::Reference& reference, const nix::PinnedSource& source,
+                                               Progress& progress, const nix::ProcessObserver& observer) const {
+  const PreparedImage prepared = prepare(reference, source, progress, observer);
+  const tree::SharedTreeLock lock(tree_.store(), observer.stop);
+  progress.enter(Phase::publishing);
+  const auto built = publish(prepared);
+  return built && tags_.publish(reference, *built, lock, observer.stop) ? built : std::nullopt;
+}
+
+// One platform: everything but what is published under a SharedTreeLock.
+ImagePipeline::PreparedImage ImagePipeline::prepare(const reference::Reference& reference, nix::PinnedSource source,
+                                                    Progress& progress, const nix::ProcessObserver& observer) const {
+  PreparedImage prepared{[&] {
     const metrics::Timer timer(metrics_.resolve);
     return resolve(reference, std::move(source), progress, observer);
-  }();
+  }()};
+  const ResolvedImage& image = prepared.image;
 
   // The same packages of the same revision may have been built under another name or tag.
-  if (const auto known = tree::read_image_record(tree_.store(), image.key); known && tree_.touch_manifest(*known))
-    return {*known, image.source.revision, {}, true};
+  prepared.known = tree::read_image_record(tree_.store(), image.key);
+  if (prepared.known && tree_.touch_manifest(*prepared.known)) return prepared;
+  prepared.known.reset();
 
-  // Until the image refers to them, a collection must not remove Nix's roots (maintenance/orphans.h).
-  const auto roots = tree_.store().lock(image.key, observer.stop, tree::BlobStore::LockMode::shared);
+  prepared.roots = tree_.store().lock(image.key, observer.stop, tree::BlobStore::LockMode::shared);
   {
     const metrics::Timer timer(metrics_.realise);
     realise(image, progress, observer);
   }
 
-  std::optional<metrics::Timer> timer(metrics_.layer);
-  const LayeredClosure layered = plan(image, observer.stop);
-  const layer::Rootfs root = root_of(image, layered.closure, observer.stop);
-  for (int attempt = 0; attempt < max_publish_attempts; ++attempt) {
-    const auto layers = layer(image, layered, root, progress, observer.stop);
-    // A collection may have removed layers without a manifest; layers touched under the lock stay.
-    const tree::SharedTreeLock lock(tree_.store(), observer.stop);
-    if (!touch_all(layers)) continue;
-    progress.enter(Phase::publishing);
-    timer.emplace(metrics_.publish);
-    const Published published = publish(image, layered, root, layers);
-    attest(image, layered, published);
-    tree::write_image_record(tree_.store(), image.key, published.manifest);
-    return {published.manifest, image.source.revision, root.warnings, false};
-  }
-  throw Error(Failure::unavailable, "collections removed layers while the image was being published: try again");
+  const metrics::Timer timer(metrics_.layer);
+  prepared.layered = plan(image, observer.stop);
+  prepared.root = root_of(image, prepared.layered.closure, observer.stop);
+  prepared.layers = layer(prepared, progress, observer.stop);
+  return prepared;
 }
 
 nix::PinnedSource ImagePipeline::pin(const reference::Reference& reference, Progress& progress,
@@ -167,30 +168,39 @@ plan::Settings ImagePipeline::plan_settings() const {
   return settings;
 }
 
-std::vector<layer::LayerBlob> ImagePipeline::layer(const ResolvedImage& image, const LayeredClosure& layered,
-                                                   const layer::Rootfs& root, Progress& progress,
+std::vector<layer::LayerBlob> ImagePipeline::layer(const PreparedImage& prepared, Progress& progress,
                                                    const std::stop_token& stop) const {
   progress.enter(Phase::layering);
+  const LayeredClosure& layered = prepared.layered;
   std::vector<layer::Contents> contents;
   for (const plan::Layer& layer : layered.layers) contents.push_back({{}, paths_of(layer, layered.closure)});
   if (!layered.with_root) contents.emplace_back();
-  contents[layered.with_root.value_or(layered.layers.size())].entries = root.entries;
+  contents[layered.with_root.value_or(layered.layers.size())].entries = prepared.root.entries;
   progress.total(contents.size(), layered.closure.nar_size());
   const auto report = [&](const layer::WriteProgress& written) {
     progress.layering(written.layers_done, written.bytes_done);
   };
-  return writer_.write(contents, image.encoding, report, stop).layers;
+  return writer_.write(contents, prepared.image.encoding, report, stop).layers;
 }
 
-bool ImagePipeline::touch_all(const std::vector<layer::LayerBlob>& layers) const {
-  for (const layer::LayerBlob& layer : layers)
-    if (!tree_.store().touch(tree::ObjectName::blob(layer.digest))) return false;
-  return true;
+// The caller holds a SharedTreeLock until something refers to the image.
+std::optional<BuiltImage> ImagePipeline::publish(const PreparedImage& prepared) const {
+  const nix::Revision& revision = prepared.image.source.revision;
+  if (prepared.known) {
+    if (!tree_.touch_manifest(*prepared.known)) return std::nullopt;
+    return BuiltImage{*prepared.known, revision, {}, true};
+  }
+  for (const layer::LayerBlob& layer : prepared.layers)
+    if (!tree_.store().touch(tree::ObjectName::blob(layer.digest))) return std::nullopt;
+  const metrics::Timer timer(metrics_.publish);
+  const Published published = publish_manifest(prepared);
+  attest(prepared, published);
+  tree::write_image_record(tree_.store(), prepared.image.key, published.manifest);
+  return BuiltImage{published.manifest, revision, prepared.root.warnings, false};
 }
 
-ImagePipeline::Published ImagePipeline::publish(const ResolvedImage& image, const LayeredClosure& layered,
-                                                const layer::Rootfs& root,
-                                                const std::vector<layer::LayerBlob>& blobs) const {
+ImagePipeline::Published ImagePipeline::publish_manifest(const PreparedImage& prepared) const {
+  const auto& [image, known, roots, layered, root, blobs] = prepared;
   const Facts facts{image.reference,           image.platform, image.source.revision,
                     image.resolution.packages, root.programs,  root.has_certificates};
   std::vector<image::ConfigLayer> config_layers;
@@ -211,9 +221,9 @@ ImagePipeline::Published ImagePipeline::publish(const ResolvedImage& image, cons
   return {tree_.publish_manifest(bytes, image::manifest_type(settings_.format)), bytes.size()};
 }
 
-void ImagePipeline::attest(const ResolvedImage& image, const LayeredClosure& layered,
-                           const Published& published) const {
+void ImagePipeline::attest(const PreparedImage& prepared, const Published& published) const {
   if (!settings_.documents) return;
+  const ResolvedImage& image = prepared.image;
   attach_documents(tree_,
                    {image.reference.repository,
                     image.reference.tag,
@@ -221,16 +231,39 @@ void ImagePipeline::attest(const ResolvedImage& image, const LayeredClosure& lay
                     platform_name(image.platform),
                     image.resolution,
                     image.source.revision,
-                    layered.closure,
+                    prepared.layered.closure,
                     settings_.nix.nixpkgs},
                    settings_.builder_id);
 }
 
 // Several platforms: the same steps for each, in parallel and from one revision, and an index of the results.
-BuiltImage ImagePipeline::build_index(const reference::Reference& reference, const nix::PinnedSource& source,
-                                      Progress& progress, const BuildLog& log, const std::stop_token& stop) const {
+std::optional<BuiltImage> ImagePipeline::build_index(const reference::Reference& reference,
+                                                     const nix::PinnedSource& source, Progress& progress,
+                                                     const BuildLog& log, const std::stop_token& stop) const {
+  const auto prepared = prepare_members(reference, source, progress, log, stop);
+  std::vector<IndexMember> members;
+  const tree::SharedTreeLock lock(tree_.store(), stop);
+  progress.enter(Phase::publishing);
+  for (const PreparedMember& member : prepared) {
+    IndexMember& listed = members.emplace_back(IndexMember{member.platform, {}, member.error});
+    if (!member.image) continue;
+    if (!(listed.built = publish(*member.image))) return std::nullopt;
+    const auto stored = tree_.manifest(listed.built->manifest);
+    if (!stored) return std::nullopt;
+    listed.descriptor = {stored->type, stored->digest, stored->bytes.size(), {}, platform_name(member.platform)};
+  }
+  const image::Index index = compose_index(settings_.format, source.revision, members);
+  const BuiltImage whole{tree_.publish_manifest(image::to_json(index), image::index_type(index.format)),
+                         source.revision, index_warnings(members), false};
+  return tags_.publish(reference, whole, lock, stop) ? std::optional(whole) : std::nullopt;
+}
+
+std::vector<ImagePipeline::PreparedMember> ImagePipeline::prepare_members(const reference::Reference& reference,
+                                                                          const nix::PinnedSource& source,
+                                                                          Progress& progress, const BuildLog& log,
+                                                                          const std::stop_token& stop) const {
   MembersProgress members_progress(progress, settings_.platforms);
-  const auto build_member = [&, cause = current_cause()](std::size_t number) {
+  const auto prepare_member = [&, cause = current_cause()](std::size_t number) {
     const CauseScope scope(cause);
     reference::Reference wanted = reference;
     wanted.platform = settings_.platforms[number];
@@ -239,35 +272,23 @@ BuiltImage ImagePipeline::build_index(const reference::Reference& reference, con
       // A client may pull it by its own name.
       const auto lock = tree_.store().lock(build_key(wanted), stop);
       const auto observer = log.observe(member_progress, stop, fmt::format("{}: ", wanted.platform->meta_package));
-      return IndexMember{*wanted.platform, build(wanted, source, member_progress, observer), {}};
+      return PreparedMember{*wanted.platform, prepare(wanted, source, member_progress, observer), {}};
     } catch (const Error& error) {
       // A transient failure must not leave a platform out of the index, because nothing would add it later.
       if (error.transient() || error.failure() == Failure::timed_out) throw;
-      return IndexMember{*wanted.platform, {}, error};
+      return PreparedMember{*wanted.platform, {}, error};
     }
   };
 
-  std::vector<std::future<IndexMember>> building;
+  std::vector<std::future<PreparedMember>> preparing;
   for (std::size_t i = 0; i < settings_.platforms.size(); ++i)
-    building.push_back(std::async(std::launch::async, build_member, i));
-  for (auto& each : building) each.wait();  // all, before an exception is rethrown
-  std::vector<IndexMember> members;
-  for (auto& each : building) members.push_back(each.get());
-  if (std::all_of(members.begin(), members.end(), [](const IndexMember& member) { return !member.built; }))
+    preparing.push_back(std::async(std::launch::async, prepare_member, i));
+  for (auto& each : preparing) each.wait();  // all, before an exception is rethrown
+  std::vector<PreparedMember> members;
+  for (auto& each : preparing) members.push_back(each.get());
+  if (std::all_of(members.begin(), members.end(), [](const PreparedMember& member) { return !member.image; }))
     throw *members.front().error;
-
-  const tree::SharedTreeLock lock(tree_.store(), stop);  // until the index refers to its members
-  for (IndexMember& member : members) {
-    if (!member.built) continue;
-    const auto stored = tree_.manifest(member.built->manifest);
-    if (!stored || !tree_.touch_manifest(stored->digest))
-      throw Error(Failure::unavailable, "an image was removed while its index was being made: try again");
-    member.descriptor = {stored->type, stored->digest, stored->bytes.size(), {}, platform_name(member.platform)};
-  }
-  const image::Index index = compose_index(settings_.format, source.revision, members);
-  BuiltImage whole{tree_.publish_manifest(image::to_json(index), image::index_type(index.format)), source.revision,
-                   index_warnings(members), false};
-  return whole;
+  return members;
 }
 
 }  // namespace nixery::pipeline

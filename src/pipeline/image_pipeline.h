@@ -5,11 +5,13 @@
 // takes a stop_token throws Error{unavailable} once stop is requested.
 #pragma once
 
+#include <optional>
 #include <semaphore>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "error.h"
 #include "layer/writer.h"
 #include "metrics/metrics.h"
 #include "nix/nix.h"
@@ -52,21 +54,42 @@ class ImagePipeline {
   metrics::Metrics& metrics() const { return metrics_; }
 
  private:
+  // What is ready to be published.
+  struct PreparedImage {
+    ResolvedImage image;
+    std::optional<image::Digest> known = {};  // in the tree already, under any name: the rest is empty
+    // Until the image refers to them, a collection must not remove Nix's roots (maintenance/orphans.h).
+    tree::LockHandle roots = {};
+    LayeredClosure layered = {};
+    layer::Rootfs root = {};
+    std::vector<layer::LayerBlob> layers = {};
+  };
+  struct PreparedMember {
+    reference::Platform platform;
+    std::optional<PreparedImage> image;
+    std::optional<Error> error;  // set if `image` is not
+  };
   struct Published {
     image::Digest manifest;
     std::uint64_t size;  // bytes
   };
-  BuiltImage build(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
-                   const nix::ProcessObserver& observer) const;
+  // Everything that leads to the tag is published under one SharedTreeLock, as a collection without a grace period
+  // would remove it in between. nullopt: a collection has removed what was prepared.
+  std::optional<BuiltImage> build(const reference::Reference& reference, const nix::PinnedSource& source,
+                                  Progress& progress, const nix::ProcessObserver& observer) const;
+  std::optional<BuiltImage> build_index(const reference::Reference& reference, const nix::PinnedSource& source,
+                                        Progress& progress, const BuildLog& log, const std::stop_token& stop) const;
+  std::vector<PreparedMember> prepare_members(const reference::Reference& reference, const nix::PinnedSource& source,
+                                              Progress& progress, const BuildLog& log,
+                                              const std::stop_token& stop) const;
+  PreparedImage prepare(const reference::Reference& reference, nix::PinnedSource source, Progress& progress,
+                        const nix::ProcessObserver& observer) const;
   void realise(const ResolvedImage& image, Progress& progress, const nix::ProcessObserver& observer) const;
-  std::vector<layer::LayerBlob> layer(const ResolvedImage& image, const LayeredClosure& layered,
-                                      const layer::Rootfs& root, Progress& progress, const std::stop_token& stop) const;
-  bool touch_all(const std::vector<layer::LayerBlob>& layers) const;
-  Published publish(const ResolvedImage& image, const LayeredClosure& layered, const layer::Rootfs& root,
-                    const std::vector<layer::LayerBlob>& blobs) const;
-  void attest(const ResolvedImage& image, const LayeredClosure& layered, const Published& published) const;
-  BuiltImage build_index(const reference::Reference& reference, const nix::PinnedSource& source, Progress& progress,
-                         const BuildLog& log, const std::stop_token& stop) const;
+  std::vector<layer::LayerBlob> layer(const PreparedImage& prepared, Progress& progress,
+                                      const std::stop_token& stop) const;
+  std::optional<BuiltImage> publish(const PreparedImage& prepared) const;
+  Published publish_manifest(const PreparedImage& prepared) const;
+  void attest(const PreparedImage& prepared, const Published& published) const;
   plan::Settings plan_settings() const;
 
   const PipelineSettings settings_;

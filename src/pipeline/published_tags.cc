@@ -1,7 +1,5 @@
 #include "pipeline/published_tags.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <map>
 #include <vector>
@@ -10,25 +8,22 @@
 #include "log.h"
 #include "pipeline/attach.h"
 #include "tree/tag_change.h"
-#include "tree/tree_lock.h"
 
 namespace nixery::pipeline {
 
-void PublishedTags::publish(const reference::Reference& reference, const image::Digest& manifest,
-                            std::string_view revision, bool moving, const std::stop_token& stop) const {
-  const tree::TagRecord record{
-      reference.repository, reference.tag,          std::string(revision),        moving,
-      manifest.str(),       reference.source_tag(), reference.declaration_hash(), settings_key_};
-  if (tree_.digest_of_tag(reference.repository, reference.tag) == manifest &&
+bool PublishedTags::publish(const reference::Reference& reference, const BuiltImage& image, const tree::SharedTreeLock&,
+                            const std::stop_token& stop) const {
+  const tree::TagRecord record{reference.repository,         reference.tag,        image.revision.id,
+                               image.revision.moving,        image.manifest.str(), reference.source_tag(),
+                               reference.declaration_hash(), settings_key_};
+  if (!tree_.touch_manifest(image.manifest)) return false;
+  if (tree_.digest_of_tag(reference.repository, reference.tag) == image.manifest &&
       tree::read_record(tree_.store(), reference.repository, reference.tag) == record)
-    return;
-  const tree::SharedTreeLock lock(tree_.store(), stop);
-  if (!tree_.touch_manifest(manifest))
-    throw Error(Failure::unavailable,
-                fmt::format("the image {} was removed before it got its tag: try again", manifest.str()));
+    return true;
   if (settings_.signing_key)
-    attach_signatures(tree_, *settings_.signing_key, settings_.signing_identity, reference.repository, manifest);
-  tree::publish_tag_with_record(tree_, record, manifest, stop);
+    attach_signatures(tree_, *settings_.signing_key, settings_.signing_identity, reference.repository, image.manifest);
+  tree::publish_tag_with_record(tree_, record, image.manifest, stop);
+  return true;
 }
 
 bool PublishedTags::is_of_these_settings(const tree::TagRecord& record) const {

@@ -8,10 +8,12 @@
 
 #include "nix/source.h"
 #include "pipeline/declared_set.h"
+#include "pipeline/resolved_image.h"
 #include "pipeline/settings.h"
 #include "reference/reference.h"
 #include "tree/records.h"
 #include "tree/tree.h"
+#include "tree/tree_lock.h"
 
 namespace nixery::pipeline {
 
@@ -23,9 +25,9 @@ class PublishedTags {
       : settings_(settings), settings_key_(std::move(settings_key)), tree_(tree) {}
 
   // Publishes the tag of an image of the tree, after its signatures and its record, which a refresh uses. Idempotent.
-  // Throws Error{unavailable} if the image has been removed meanwhile.
-  void publish(const reference::Reference& reference, const image::Digest& manifest, std::string_view revision,
-               bool moving, const std::stop_token& stop) const;
+  // False if the image has been removed meanwhile.
+  bool publish(const reference::Reference& reference, const BuiltImage& image, const tree::SharedTreeLock& held,
+               const std::stop_token& stop) const;
 
   // The record of the reference's tag, if the tag is up to date.
   std::optional<tree::TagRecord> current(const reference::Reference& reference) const;
