@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "json/json.h"
+#include "text/plain_text.h"
 
 namespace nixery::image {
 
@@ -63,7 +64,7 @@ class Reader {
     const auto name = json::string_at(document, "mediaType");
     if (!name) return is_index ? MediaType::oci_index : MediaType::oci_manifest;
     const auto type = manifest_type_named(*name);
-    if (!type) refuse(fmt::format("has the media type '{}'", *name));
+    if (!type) refuse("has the media type " + text::in_quotes(*name));
     if (is_index != image::is_index(*type)) refuse("has the media type of something else");
     return *type;
   }
@@ -106,7 +107,7 @@ ParsedConfig parse_config(std::string_view bytes, const Digest& digest) {
   if (const json::Value* rootfs = json::find(document, "rootfs"))
     for (const std::string& text : json::strings_at(*rootfs, "diff_ids")) {
       const auto diff_id = Digest::parse(text);
-      if (!diff_id) reader.refuse(fmt::format("has the diff id '{}'", text));
+      if (!diff_id) reader.refuse("has the diff id " + text::in_quotes(text));
       parsed.diff_ids.push_back(*diff_id);
     }
   if (const json::Value* history = json::find(document, "history"); history && history->IsArray())

@@ -9,6 +9,7 @@
 #include "json/json.h"
 #include "reference/declared_fields.h"
 #include "reference/near_matches.h"
+#include "text/plain_text.h"
 
 namespace nixery::reference {
 
@@ -98,10 +99,10 @@ void Reader::check_fields(const Value& object, const std::string& where, const s
   for (const auto& member : object.GetObject()) {
     const std::string_view field = view(member.name);
     if (!seen.insert(field).second) {
-      refuse(where, fmt::format("the field {} is given twice", in_quotes(field)));
+      refuse(where, fmt::format("the field {} is given twice", text::in_quotes(field)));
     } else if (std::find(known.begin(), known.end(), field) == known.end()) {
       const auto near = near_matches(field, known, 1);
-      refuse(where, fmt::format("unknown field {}{}", in_quotes(field),
+      refuse(where, fmt::format("unknown field {}{}", text::in_quotes(field),
                                 near.empty() ? "" : fmt::format(": did you mean '{}'?", near.front())));
     }
   }
@@ -154,7 +155,7 @@ std::string Reader::name(const Value* value) {
     refuse("name",
            fmt::format("{} is not an image name: give 1 to {} characters; parts between '/' are lower-case letters "
                        "and digits, joined by single '.', '_', '__' or dashes",
-                       in_quotes(*given), max_repository_length));
+                       text::in_quotes(*given), max_repository_length));
   return given.value_or("");
 }
 
@@ -164,9 +165,9 @@ std::string Reader::tag(const Value* value, const std::string& where, std::strin
   if (given && !is_tag(*given))
     refuse(where,
            fmt::format("{} is not a tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
-                       in_quotes(*given)));
+                       text::in_quotes(*given)));
   if (given && is_digest_tag(*given))
-    refuse(where, fmt::format("{} is reserved for signatures: give another tag", in_quotes(*given)));
+    refuse(where, fmt::format("{} is reserved for signatures: give another tag", text::in_quotes(*given)));
   return given.value_or("");
 }
 
@@ -187,9 +188,9 @@ std::vector<AttributePath> Reader::contents(const Value* value) {
       refuse(item.where,
              fmt::format(
                  "{} is not an attribute path: names of letters, digits, '_', '-', '+' and \"'\", separated by dots",
-                 in_quotes(item.text)));
+                 text::in_quotes(item.text)));
     else if (std::find(paths.begin(), paths.end(), AttributePath{item.text}) != paths.end())
-      refuse(item.where, fmt::format("{} is listed twice", in_quotes(item.text)));
+      refuse(item.where, fmt::format("{} is listed twice", text::in_quotes(item.text)));
     else
       paths.push_back({std::move(item.text)});
   }
@@ -201,7 +202,7 @@ std::optional<Platform> Reader::platform(const Value* value) {
   const auto given = text(*value, "platform", "\"amd64\" or \"arm64\"");
   if (!given) return std::nullopt;
   const auto found = platform_of_meta_package(*given);
-  if (!found) refuse("platform", fmt::format("{} is not a platform: give amd64 or arm64", in_quotes(*given)));
+  if (!found) refuse("platform", fmt::format("{} is not a platform: give amd64 or arm64", text::in_quotes(*given)));
   return found;
 }
 
@@ -209,9 +210,9 @@ void Reader::variable(ImageConfig& config, const std::string& where, std::string
   if (!is_variable_name(name))
     refuse(where,
            fmt::format("{} is not a variable's name: letters, digits, '_', '.' and '-', not starting with a digit",
-                       in_quotes(name)));
+                       text::in_quotes(name)));
   else if (!config.env.emplace(name, std::move(value)).second)
-    refuse(where, fmt::format("the variable {} is given twice", in_quotes(name)));
+    refuse(where, fmt::format("the variable {} is given twice", text::in_quotes(name)));
 }
 
 void Reader::env(ImageConfig& config, const Value& value) {
@@ -220,7 +221,7 @@ void Reader::env(ImageConfig& config, const Value& value) {
     for (const Item& item : texts(value, "config.env", max_variables, wanted)) {
       const auto equals = item.text.find('=');
       if (equals == std::string::npos)
-        refuse(item.where, fmt::format("{} has no '=': give NAME=value", in_quotes(item.text)));
+        refuse(item.where, fmt::format("{} has no '=': give NAME=value", text::in_quotes(item.text)));
       else
         variable(config, item.where, item.text.substr(0, equals), item.text.substr(equals + 1));
     }
@@ -232,7 +233,7 @@ void Reader::env(ImageConfig& config, const Value& value) {
     return;
   }
   for (const auto& member : value.GetObject()) {
-    const std::string where = fmt::format("config.env[{}]", in_quotes(view(member.name)));
+    const std::string where = fmt::format("config.env[{}]", text::in_quotes(view(member.name)));
     if (auto given = text(member.value, where, "its value in quotes"))
       variable(config, where, view(member.name), *std::move(given));
   }
@@ -246,7 +247,7 @@ void Reader::labels(ImageConfig& config, const Value& value) {
   }
   for (const auto& member : value.GetObject()) {
     const std::string_view name = view(member.name);
-    const std::string where = fmt::format("config.labels[{}]", in_quotes(name));
+    const std::string where = fmt::format("config.labels[{}]", text::in_quotes(name));
     auto given = text(member.value, where, "its value in quotes");
     if (!is_label_name(name))
       refuse(where, "this is not a label's name: letters and digits, with '.', '_', '-' and '/' between them");
@@ -263,9 +264,9 @@ void Reader::exposed_ports(ImageConfig& config, const Value& value) {
     const auto port = port_of(item.text);
     if (!port)
       refuse(item.where, fmt::format("{} is not a port: give a number from 1 to 65535, with /tcp, /udp or /sctp",
-                                     in_quotes(item.text)));
+                                     text::in_quotes(item.text)));
     else if (std::find(ports.begin(), ports.end(), *port) != ports.end())
-      refuse(item.where, fmt::format("{} is listed twice", in_quotes(*port)));
+      refuse(item.where, fmt::format("{} is listed twice", text::in_quotes(*port)));
     else
       ports.push_back(*port);
   }
@@ -290,13 +291,13 @@ ImageConfig Reader::config(const Value& value) {
   if (const Value* given = json::find(value, "user")) {
     config.user = text(*given, "config.user", "a user, such as \"101\" or \"101:101\"").value_or("");
     if (!config.user.empty() && !is_user(config.user))
-      refuse("config.user", fmt::format("{} is not a user: give a name, a uid or uid:gid", in_quotes(config.user)));
+      refuse("config.user", fmt::format("{} is not a user: give a name, a uid or uid:gid", text::in_quotes(config.user)));
   }
   if (const Value* given = json::find(value, "workdir")) {
     config.workdir = text(*given, "config.workdir", "a directory, such as \"/srv\"").value_or("");
     if (!config.workdir.empty() && !is_workdir(config.workdir))
       refuse("config.workdir", fmt::format("{} is not a working directory: give an absolute path without '..'",
-                                           in_quotes(config.workdir)));
+                                           text::in_quotes(config.workdir)));
   }
   if (const Value* given = json::find(value, "labels")) labels(config, *given);
   if (const Value* given = json::find(value, "exposedPorts")) exposed_ports(config, *given);

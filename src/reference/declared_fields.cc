@@ -73,10 +73,4 @@ std::optional<std::string> port_of(std::string_view text) {
   return fmt::format("{}/{}", number, protocol);
 }
 
-std::string in_quotes(std::string_view text) {
-  std::string shown;
-  for (const char c : text.substr(0, 80)) shown += text::is_printable(c) ? c : '?';
-  return fmt::format("'{}'{}", shown, text.size() > 80 ? "…" : "");
-}
-
 }  // namespace nixery::reference

@@ -26,7 +26,4 @@ bool is_workdir(std::string_view text);
 // "80", "80/tcp", "53/udp", "9/sctp" -> with its protocol, which is tcp if none is given. No leading zeros.
 std::optional<std::string> port_of(std::string_view text);
 
-// `text` for messages: in quotes, printable and truncated.
-std::string in_quotes(std::string_view text);
-
 }  // namespace nixery::reference

@@ -8,6 +8,7 @@
 #include "reference/declared_fields.h"
 #include "text/encoding.h"
 #include "text/lines.h"
+#include "text/plain_text.h"
 
 namespace nixery::reference {
 
@@ -46,7 +47,7 @@ void check_tag(std::string_view tag) {
     throw Error(
         Failure::bad_tag,
         fmt::format("{} is not a valid tag: 1 to 128 letters, digits, '_', '.' and '-', not starting with '.' or '-'",
-                    in_quotes(tag)));
+                    text::in_quotes(tag)));
 }
 
 // Applies a meta-package to `reference`; false if `component` is an ordinary package.
@@ -86,7 +87,7 @@ void check_repository(std::string_view repository) {
           Failure::bad_name,
           fmt::format("{} is not a valid part of an image name: parts are lower-case letters and digits, joined by "
                       "single '.', '_', '__' or dashes",
-                      in_quotes(component)));
+                      text::in_quotes(component)));
 }
 
 bool is_tag(std::string_view text) {

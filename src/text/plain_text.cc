@@ -122,4 +122,11 @@ std::string plain_json(std::string_view json) {
   return plain;
 }
 
+std::string in_quotes(std::string_view text) {
+  constexpr std::size_t limit = 80;
+  std::string quoted = "'";
+  for (const char c : text.substr(0, limit)) quoted += is_printable(c) ? c : '?';
+  return quoted + (text.size() > limit ? "'…" : "'");
+}
+
 }  // namespace nixery::text

@@ -15,6 +15,9 @@ std::string plain_text(std::string_view text);
 // The same as one line: each run of newlines and tabs becomes a space.
 std::string plain_line(std::string_view text);
 
+// For messages: in quotes, other bytes than printable ASCII as '?', truncated to 80 bytes.
+std::string in_quotes(std::string_view text);
+
 // JSON that means the same and has \u escapes for the characters that act on a terminal. RapidJSON escapes only C0.
 std::string plain_json(std::string_view json);
 

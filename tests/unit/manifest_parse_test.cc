@@ -80,6 +80,17 @@ TEST_CASE("what is no manifest is refused by its digest") {
   CHECK(refusal_of(R"({"manifests":[{"size":1}]})").find("without a digest") != std::string::npos);
 }
 
+TEST_CASE("messages quote what a manifest and a config say without its control characters") {
+  CHECK(refusal_of(R"({"mediaType":"application/\u007f\u001b[2J"})").ends_with("has the media type 'application/??[2J'"));
+  const std::string config = R"({"rootfs":{"diff_ids":["sha256:\u007f"]}})";
+  try {
+    image::parse_config(config, Digest::of(config));
+    FAIL("was read");
+  } catch (const Error& error) {
+    CHECK(std::string(error.what()).ends_with("has the diff id 'sha256:?'"));
+  }
+}
+
 TEST_CASE("a referrer's descriptor follows from its manifest alone") {
   const std::string with_type =
       R"({"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"text/sbom",)"

@@ -4,6 +4,7 @@
 
 #include <string>
 
+using nixery::text::in_quotes;
 using nixery::text::plain_json;
 using nixery::text::plain_line;
 using nixery::text::plain_text;
@@ -67,6 +68,13 @@ TEST_CASE("plain text: conversion is idempotent") {
 TEST_CASE("plain line: newlines and tabs become one space") {
   CHECK(plain_line("error:\n\n\twhat\tis it\n") == "error: what is it");
   CHECK(plain_line("a \n b") == "a  b");
+}
+
+TEST_CASE("text in quotes is printable ASCII of a limited length") {
+  CHECK(in_quotes("a b") == "'a b'");
+  CHECK(in_quotes("\x7f\n\xc3\xa9") == "'" + std::string(4, '?') + "'");
+  CHECK(in_quotes(std::string(80, 'x')) == "'" + std::string(80, 'x') + "'");
+  CHECK(in_quotes(std::string(81, 'x')) == "'" + std::string(80, 'x') + "'…");
 }
 
 TEST_CASE("plain JSON escapes what acts on a terminal, and means the same") {
