@@ -25,7 +25,8 @@ bool is_refusal(Failure failure) {
     case Failure::insecure:
     case Failure::broken:
     case Failure::removed:
-    case Failure::forbidden: return true;
+    case Failure::forbidden:
+    case Failure::not_cached: return true;
     default: return false;
   }
 }
@@ -46,6 +47,7 @@ const char* name_of(Failure failure) {
     case Failure::removed: return "removed";
     case Failure::forbidden: return "forbidden";
     case Failure::evaluation_failed: return "evaluation_failed";
+    case Failure::not_cached: return "not_cached";
     case Failure::build_failed: return "build_failed";
     case Failure::package_too_large: return "package_too_large";
     case Failure::timed_out: return "timed_out";

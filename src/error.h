@@ -26,6 +26,7 @@ enum class Failure {
   removed,               // the package set says that it was removed or renamed
   forbidden,             // the operator refuses it: a commit off the allowed branches, a blocked attribute
   evaluation_failed,     // nix could not evaluate the package
+  not_cached,            // no binary cache has it, and the operator lets nothing be compiled
   build_failed,          // nix could not realise it
   package_too_large,     // built, but it exceeds the limits of files or sizes
   timed_out,             // evaluation or build exceeded its time limit

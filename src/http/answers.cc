@@ -32,6 +32,7 @@ Shape shape_of(Failure failure) {
     case Failure::not_a_package:
     case Failure::unsupported_platform:
     case Failure::removed:
+    case Failure::not_cached:
     case Failure::unknown_manifest: return {404, "MANIFEST_UNKNOWN"};
     case Failure::unknown_blob: return {404, "BLOB_UNKNOWN"};
     case Failure::bad_query: return {400, "UNSUPPORTED"};

@@ -73,7 +73,14 @@ std::optional<NixFault> evaluation_fault_in(std::string_view words) {
 bool is_failed_dependency(std::string_view words) {
   // "1 dependencies of derivation '…' failed to build", "Cannot build '…'. Reason: 1 dependency failed."
   return (has(words, "dependencies of derivation") && has(words, "failed to build")) ||
-         has_any(words, {"dependency failed", "dependencies failed"});
+         has_any(words, {"dependency failed", "dependencies failed"}) ||
+         // "build of '…', '…' failed": the last sentence if several derivations were asked for
+         (has(words, "build of '/") && words.ends_with("' failed"));
+}
+
+bool is_disabled_build(std::string_view words) {
+  return has_any(words, {"unable to start any build; either increase", "Unable to start any build; either increase",
+                         "local builds are disabled"});
 }
 
 bool is_build_failure(std::string_view words) {

@@ -24,7 +24,11 @@ std::optional<NixFault> evaluation_fault_in(std::string_view words);
 // that does not match, an output that is missing.
 bool is_build_failure(std::string_view words);
 
-// Whether it only says that another build failed, which has a sentence of its own.
+// Whether it only says that another build failed, which has a sentence of its own: a dependency, or one of several
+// builds.
 bool is_failed_dependency(std::string_view words);
+
+// Whether it says that a build was needed and that neither this machine nor another one may build.
+bool is_disabled_build(std::string_view words);
 
 }  // namespace nixery::nix

@@ -27,6 +27,7 @@ bool tells_of_failure(std::string_view text) {
 
 LogLine message(const json::Value& said) {
   std::string text = text::plain_text(json::string_or(said, "msg", ""));
+  if (text.empty()) return {};  // Nix 2.34 prints an empty error between others
   // What is an error to nix itself has its bare sentence beside it, which no other message has.
   if (json::find(said, "raw_msg") && json::integer_at(said, "level").value_or(error_level) == error_level)
     return {LogLine::Kind::error, std::move(text)};

@@ -74,8 +74,8 @@ Resolution resolve(const NixSettings& settings, const PinnedSource& source,
                    const ProcessObserver& observer);
 
 // Builds or substitutes the outputs of all packages and registers them as nix's roots in the directory `roots`. Throws
-// Error{build_failed, timed_out, unsupported_platform, unavailable}, by Nix's status and own messages, never by a
-// builder's output; detail() has the end of the log. If these do not show who is at fault, `probe` decides.
+// Error{build_failed, not_cached, timed_out, unsupported_platform, unavailable}, by Nix's status and own messages,
+// never by a builder's output; detail() has the end of the log. If these do not show who is at fault, `probe` decides.
 void realise(const NixSettings& settings, const std::vector<const Package*>& packages, const fs::path& roots,
              const ProcessObserver& observer);
 

@@ -56,6 +56,8 @@ class FailureClassifier {
     if (line.kind == LogLine::Kind::builder)
       if (const auto fetch = fetches_.find(line.activity); fetch != fetches_.end() && tells_of_network(line.text))
         fetch->second.complaint = text::truncated(line.text, longest_shown);
+    if (line.kind == LogLine::Kind::notice && build_fault_in(line.text) == NixFault::network)
+      failed_download_ = text::truncated(line.text, longest_shown);
     if (line.kind == LogLine::Kind::error) keep(own_, without_quotes(line.text), most_errors);
     if (line.kind == LogLine::Kind::relayed) keep(relayed_, without_quotes(line.text), most_errors);
     for (const std::string_view part : text::split(line.text, '\n')) show(part);
@@ -80,6 +82,9 @@ class FailureClassifier {
     }
     return {};
   }
+
+  // The last warning that a download failed, after which Nix does without that cache; empty if there was none.
+  const std::string& failed_download() const { return failed_download_; }
 
   std::string end() const {
     std::string text;
@@ -106,6 +111,7 @@ class FailureClassifier {
   const ProcessObserver& observer_;
   std::deque<std::string> own_, relayed_, shown_;
   std::map<std::uint64_t, Fetch> fetches_;  // builds that only fetch something, by activity
+  std::string failed_download_;
 };
 
 // "builder for '/nix/store/….drv' failed with exit code 1", on one line.
@@ -191,8 +197,21 @@ Error realise_error(const NixSettings& settings, const os::ProcessResult& result
   };
   constexpr const char* cannot_build = "nix cannot build now";
   if (const auto fault = diagnosis.fault()) return at_fault(fault->kind, cannot_build, fault->words);
+  constexpr const char* no_download = "a download failed for the network";
   if (const std::string fetch = classifier.failed_fetch(); !fetch.empty())
-    return at_fault(NixFault::network, "a download failed for the network", fetch);
+    return at_fault(NixFault::network, no_download, fetch);
+  const bool is_disabled = !diagnosis.words_that(is_disabled_build).empty();
+  // A path that had to come from a cache that does not respond.
+  if (!classifier.failed_download().empty() && (is_disabled || !is_build_failure(diagnosis.reason())))
+    return at_fault(NixFault::network, no_download, classifier.failed_download());
+  if (is_disabled)
+    return Error(Failure::not_cached,
+                 settings.substitute_only
+                     ? "no binary cache of this registry has the whole image, and it compiles nothing: the operator "
+                       "decides that, by NIXERY_SUBSTITUTE_ONLY"
+                     : "no binary cache of this registry has the whole image, and its Nix compiles nothing: the "
+                       "operator decides that, by max-jobs and builders in nix.conf",
+                 end);
   if (settings.probe)
     if (const std::string trouble = settings.probe->trouble(probe_age, stop); !trouble.empty())
       return at_fault(fault_in(trouble).value_or(NixFault::other), cannot_build, trouble);

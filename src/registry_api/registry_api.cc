@@ -24,6 +24,7 @@ image::Digest parse_digest(std::string_view text) {
 Error lasting_as_unknown(const Error& error) {
   switch (error.failure()) {
     case Failure::build_failed:
+    case Failure::not_cached:
     case Failure::unsupported_platform:
     case Failure::corrupt:
       return {Failure::unknown_blob, fmt::format("the blob cannot be rebuilt: {}", error.what()), error.detail()};

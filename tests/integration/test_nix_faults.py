@@ -11,7 +11,7 @@ import pytest
 
 from engines import check, program
 from package_sets import write_package_set
-from registry import wait_for
+from registry import free_port, wait_for
 from test_daemon import Daemon
 from test_observability import checks_of, readiness, scrape
 
@@ -223,7 +223,7 @@ def test_a_failure_while_nix_can_build_is_the_packages_fault(new_registry, packa
     readiness(registry, 200)
 
 
-@pytest.mark.parametrize("name", ["needs-failing", "needs-more"])
+@pytest.mark.parametrize("name", ["needs-failing", "needs-more", "good/failing", "failing/needs-failing", "needs-failing/needs-more"])
 def test_the_failed_build_is_named_not_its_dependents(new_registry, packages, name):
     answer = new_registry(NIXERY_PKGS_PATH=packages).manifest(name)
     assert answer.status == 424
@@ -241,3 +241,22 @@ def test_the_failed_build_is_named_through_a_daemon(new_registry, packages, dire
         assert "-failing-" in message and "exit code 1" in message and "dependenc" not in message, message
     finally:
         daemon.stop()
+
+
+def test_what_no_binary_cache_has_is_refused_where_nothing_is_compiled(new_registry, packages):
+    registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_SUBSTITUTE_ONLY="1")
+    for name in ("good", "good/other"):
+        answer = registry.manifest(name)
+        assert (answer.status, answer.error["detail"]["failure"]) == (404, "not_cached"), answer.body
+        assert answer.error["message"].endswith("NIXERY_SUBSTITUTE_ONLY"), answer.error
+    assert faults(registry) == {}
+
+
+def test_a_binary_cache_that_does_not_respond_is_the_registrys_fault(new_registry, packages):
+    cache = f"http://127.0.0.1:{free_port()}"
+    registry = new_registry(
+        NIXERY_PKGS_PATH=packages, NIXERY_SUBSTITUTE_ONLY="1", NIXERY_FAILURE_SECONDS="600",
+        NIX_CONFIG=PLAIN.replace("substituters =", f"substituters = {cache}\ndownload-attempts = 1"))
+    for name in ("good", "good/other"):
+        is_registrys_fault(registry, name, "unable to download")
+    assert faults(registry) == {"network": 2}

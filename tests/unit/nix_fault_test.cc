@@ -55,7 +55,8 @@ TEST_CASE("a build's failure is not a fault of Nix unless Nix's own message says
         "error: Cannot build '/nix/store/x-y.drv'.\n       Reason: builder failed with exit code 1.",
         "error: hash mismatch in fixed-output derivation '/nix/store/x.drv':\n  specified: a\n  got: b",
         "error: 1 dependencies of derivation '/nix/store/x.drv' failed to build",
-        "error: Cannot build '/nix/store/x.drv'.\n       Reason: 1 dependency failed."}) {
+        "error: Cannot build '/nix/store/x.drv'.\n       Reason: 1 dependency failed.",
+        "error: build of '/nix/store/x.drv', '/nix/store/y.drv' failed"}) {
     CHECK_MESSAGE(nix::is_build_failure(words), words);
     CHECK_FALSE_MESSAGE(nix::build_fault_in(words), words);
   }
@@ -66,7 +67,17 @@ TEST_CASE("a build's failure is not a fault of Nix unless Nix's own message says
         NixFault::killed);
   CHECK(nix::is_failed_dependency("error: 2 dependencies of derivation '/nix/store/x.drv' failed to build"));
   CHECK(nix::is_failed_dependency("error: Cannot build '/nix/store/x.drv'.\n       Reason: 2 dependencies failed."));
+  CHECK(nix::is_failed_dependency("error: build of '/nix/store/x.drv', '/nix/store/y.drv' failed"));
   CHECK_FALSE(nix::is_failed_dependency("error: builder for '/nix/store/x.drv' failed with exit code 1"));
+}
+
+TEST_CASE("builds that are not allowed are recognised by the messages of 2.8 and 2.34") {
+  CHECK(nix::is_disabled_build(
+      "error: unable to start any build; either increase '--max-jobs' or enable remote builds."));
+  CHECK(
+      nix::is_disabled_build("error: Cannot build '/nix/store/x.drv'.\n       Reason: local builds are disabled "
+                             "(max-jobs = 0)\n       Hint: set 'max-jobs' to a non-zero value"));
+  CHECK_FALSE(nix::is_disabled_build("error: builder for '/nix/store/x.drv' failed with exit code 1"));
 }
 
 TEST_CASE("a package's own message in an evaluation is not a fault") {

@@ -80,6 +80,11 @@ TEST_CASE("progress, torn lines and non-log lines are nobody's messages") {
   CHECK(is("", LogLine::Kind::notice, ""));
 }
 
+TEST_CASE("an empty error says nothing") {
+  const LogLine line = nix::read_log_line(R"(@nix {"action":"msg","column":null,"level":0,"msg":"","raw_msg":""})");
+  CHECK(line.kind == LogLine::Kind::nothing);
+}
+
 TEST_CASE("a log quoted by an error is not the error, in old and new formats") {
   CHECK(nix::without_quotes("error: builder for '/x.drv' failed with exit code 1;\n       last 2 log lines:\n"
                             "       > a\n       > error: timed out after\n       >\n"
