@@ -44,6 +44,22 @@ def test_a_hit_is_no_request_to_a_worker_and_a_miss_is_exactly_one(served, worke
     wait_for(lambda: served.worker_requests() == len(misses), "nginx's log to say the same")
 
 
+def test_a_directory_in_the_place_of_a_file_is_a_miss_and_no_redirect(served, worker):
+    """As a damaged tree has it. nginx's own answer would be a redirect that may be cached for a year."""
+    digest = served.files_of.add_busybox("hello")
+    blob = served.get(f"/v2/hello/manifests/{digest}").json["config"]["digest"]
+    (manifest,) = served.files_of.manifest_directory(digest).iterdir()
+    for file in (served.files_of.blob_path(blob), manifest):
+        file.unlink()
+        file.mkdir()
+    targets = ["/v2/hello/manifests/latest", f"/v2/hello/manifests/{digest}", f"/v2/hello/blobs/{blob}"]
+    assert [served.get(target).body for target in targets] == [b"{}"] * 3
+    assert len(worker.requests) == 3
+    (served.tree / "referrers/sha256" / digest.removeprefix("sha256:") / "index.oci-index").mkdir(parents=True)
+    answer = served.get(f"/v2/hello/referrers/{digest}")
+    assert (answer.status, answer.json["manifests"]) == (200, [])
+
+
 def test_a_worker_gets_all_parameters_of_the_request(served, worker):
     target = "/v2/hello%2Ejq/manifests/a%3Ab?ns=example.org&x=%2e%2e"
     lines = ["User-Agent: docker/1", "Accept: a/b", "X-Twice: 1", "Proxy: http://evil", "Authorization: Basic eDp5", "Cookie: c=1"]
