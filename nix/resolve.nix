@@ -44,7 +44,14 @@ let
   settings =
     let
       file = import <nixery-config>;
-      given = if !asked.config then { } else if isFunction file then file { inherit (asked) system; } else file;
+      value = if isFunction file then file { inherit (asked) system; } else file;
+      others = filter (name: name != "config" && name != "overlays") (attrNames value);
+      given =
+        if !asked.config then { }
+        else if !isAttrs value then throw "NIXERY_NIXPKGS_CONFIG is no set of config and overlays"
+        else if others != [ ] then
+          throw "NIXERY_NIXPKGS_CONFIG has '${head others}', but only 'config' and 'overlays' have an effect"
+        else value;
       theirs = given.config or { };
     in
     {

@@ -164,6 +164,19 @@ def test_a_configuration_that_cannot_have_an_effect_is_an_error(directory):
     assert "NIXERY_NIXPKGS_CONFIG cannot have an effect" in error["message"]
 
 
+@pytest.mark.parametrize("text, message", [
+    ("{ allowUnfree = true; }", "NIXERY_NIXPKGS_CONFIG has 'allowUnfree', but only 'config' and 'overlays' have an effect"),
+    ("{ system, ... }: [ ]", "NIXERY_NIXPKGS_CONFIG is no set of config and overlays"),
+])  # fmt: skip
+def test_a_configuration_without_config_and_overlays_is_an_error(directory, text, message):
+    """The first is what ~/.config/nixpkgs/config.nix holds."""
+    (directory / "set").mkdir()
+    (directory / "set/default.nix").write_text("{ config, overlays }: { }")
+    (directory / "nixpkgs.nix").write_text(text)
+    error = plan(directory, "tool", NIXERY_NIXPKGS_CONFIG=str(directory / "nixpkgs.nix"))["error"]
+    assert message in error["message"], error
+
+
 def test_a_configuration_file_reads_nothing_beside_itself(directory):
     (directory / "set").mkdir()
     (directory / "set/default.nix").write_text("{ config, overlays }: { }")
