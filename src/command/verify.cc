@@ -4,13 +4,13 @@
 #include <algorithm>
 
 #include "command/command.h"
+#include "command/open_store.h"
 #include "command/output.h"
 #include "command/settings.h"
 #include "command/terminal_style.h"
 #include "maintenance/verify.h"
 #include "quantity.h"
 #include "text/plain_text.h"
-#include "tree/directory_store.h"
 
 namespace nixery::command {
 
@@ -76,7 +76,7 @@ int run(const Arguments& arguments) {
   if (isatty(STDERR_FILENO)) options.on_progress = show_progress;
   const Config config = load_settings_as_worker(arguments).config;
   options.signatures = !config.signing_key.empty();
-  const auto found = maintenance::verify(std::make_shared<tree::DirectoryStore>(config.tree, config.state), options);
+  const auto found = maintenance::verify(open_store(config), options);
   arguments.json() ? print_found(found) : print_text(found, options.repair);
   return found.sound() ? 0 : 1;
 }

@@ -2,15 +2,12 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <memory>
 #include <system_error>
 #include <vector>
-
-#include "os/fd.h"
 
 namespace nixery::maintenance {
 
@@ -78,17 +75,13 @@ std::optional<image::Digest> digest_of_tar(Pass& pass) {
 
 }  // namespace
 
-std::optional<BlobContents> read_blob(const std::filesystem::path& file, bool decompress,
-                                      const std::function<void(std::size_t)>& advance) {
-  const auto unreadable = [](int error) { return BlobContents{{}, std::generic_category().message(error), {}}; };
-  const os::Fd fd(open(file.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
-  if (!fd) return errno == ENOENT || errno == ENOTDIR ? std::nullopt : std::optional(unreadable(errno));
-  Pass pass(fd.get(), advance);
+BlobContents read_blob(const os::Fd& blob, bool decompress, const std::function<void(std::size_t)>& advance) {
+  Pass pass(blob.get(), advance);
   BlobContents contents;
   if (decompress) contents.diff_id = digest_of_tar(pass);
   while (!pass.next().empty()) {  // reads to the end, also behind the archive
   }
-  if (pass.error() != 0) return unreadable(pass.error());
+  if (pass.error() != 0) return {{}, std::generic_category().message(pass.error()), {}};
   contents.digest = pass.finish();
   return contents;
 }

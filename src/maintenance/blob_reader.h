@@ -1,12 +1,12 @@
 // Reads a blob once: the digest of its bytes and, if wanted, of the decompressed tar.
 #pragma once
 
-#include <filesystem>
 #include <functional>
 #include <optional>
 #include <string>
 
 #include "image/digest.h"
+#include "os/fd.h"
 
 namespace nixery::maintenance {
 
@@ -16,8 +16,7 @@ struct BlobContents {
   std::optional<image::Digest> diff_id;  // nullopt: not wanted, or the bytes are not gzip or zstd
 };
 
-// `advance` is called with the number of bytes that were read. nullopt if the file is gone.
-std::optional<BlobContents> read_blob(const std::filesystem::path& file, bool decompress,
-                                      const std::function<void(std::size_t)>& advance);
+// Reads `blob` from its position. `advance` is called with the number of bytes that were read.
+BlobContents read_blob(const os::Fd& blob, bool decompress, const std::function<void(std::size_t)>& advance);
 
 }  // namespace nixery::maintenance

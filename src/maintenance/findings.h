@@ -69,8 +69,4 @@ class Findings {
   Verification result_;
 };
 
-// Both throw Error{storage} if it stays.
-void remove_file(const std::filesystem::path& file);
-void remove_entry(const std::filesystem::path& path);  // including its contents
-
 }  // namespace nixery::maintenance

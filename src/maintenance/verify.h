@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "tree/directory_store.h"
+#include "tree/blob_store.h"
 
 namespace nixery::maintenance {
 
@@ -33,14 +33,14 @@ struct Verification {
 
 struct VerifyOptions {
   bool repair = false;
-  bool signatures = false;  // every tagged image should have them
-  unsigned threads = 0;     // that hash; 0: one for each core
+  bool signatures = false;                                                 // every tagged image should have them
+  unsigned threads = 0;                                                    // that hash; 0: one for each core
   std::function<void(std::uint64_t done, std::uint64_t all)> on_progress;  // bytes; by several threads, one at a time
 };
 
 // With `repair`, these are removed: wrong bytes, images with parts that neither a recipe nor a copy can restore or with
 // a wrong config, tags that dangle or contradict their records, damaged records, and the tags of an image that lost an
 // attachment. Lists of referrers and missing entries of the index of layers and segments are written again.
-Verification verify(const std::shared_ptr<const tree::DirectoryStore>& store, const VerifyOptions& options);
+Verification verify(const std::shared_ptr<const tree::BlobStore>& store, const VerifyOptions& options);
 
 }  // namespace nixery::maintenance

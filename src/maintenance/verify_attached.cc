@@ -8,8 +8,6 @@
 #include "attestations/signature.h"
 #include "image/parse.h"
 #include "maintenance/inventory.h"
-#include "os/directory.h"
-#include "os/file.h"
 #include "reference/reference.h"
 #include "tree/records.h"
 #include "tree/referrers.h"
@@ -20,48 +18,47 @@ namespace nixery::maintenance {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 std::string name_of(const Tag& tag) {
   return fmt::format("{}:{}", tag.repository, tag.tag);
 }
 
 // Of the tag and its record, so that the next pull goes all the way. The record of another moment stays.
-void drop(const VerifiedTree& tree, const Tag& tag) {
+void drop(const tree::Tree& tree, const Tag& tag) {
   if (const auto record = tree::read_record(tree.store(), tag.repository, tag.tag))
     tree::drop_tag_with_record(tree, *record);
   else
     tree::drop_tag_without_record(tree, tag.repository, tag.tag);
 }
 
-template <typename Visit>
-void for_each_subject(const tree::Layout& layout, Visit&& visit) {
-  os::for_each_entry(layout.tree / "referrers/sha256", [&](const auto& dir) {
-    if (const auto subject = image::Digest::parse_hex(dir.path().filename().string())) visit(*subject, dir.path());
-  });
+std::set<image::Digest> subjects(const tree::BlobStore& store) {
+  std::set<image::Digest> found;
+  for (const tree::Kind kind : {tree::Kind::referrer, tree::Kind::referrers_index})
+    store.list(kind, "", [&](const tree::ObjectName& name, const tree::ObjectInfo&) {
+      if (const auto subject = name.digest()) found.insert(*subject);
+      return true;
+    });
+  return found;
 }
 
 class Attached {
  public:
-  Attached(Findings& findings, const VerifiedTree& tree)
+  Attached(Findings& findings, const tree::Tree& tree)
       : findings_(findings), tree_(tree), inventory_(list_files(tree.store())) {
     read_links(tree.store(), inventory_, Unreadable::skip);
     find_published();
   }
 
   void check() {
-    for_each_subject(layout(), [&](const image::Digest& subject, const fs::path& dir) {
-      if (tree_.manifest(subject)) return;
-      findings_.problem("referrers", subject.str(), "what they refer to is not there",
-                        [&] { remove_referrers(subject, dir); });
-    });
+    for (const image::Digest& subject : subjects(tree_.store()))
+      if (!tree_.manifest(subject))
+        findings_.problem("referrers", subject.str(), "what they refer to is not there",
+                          [&] { remove_referrers(subject); });
     for (Number subject = 0; subject < inventory_.manifests.size(); ++subject) check_list(subject);
     if (findings_.options().signatures)
       for (const Tag& tag : inventory_.tags) check_signatures(tag);
   }
 
  private:
-  const tree::Layout& layout() const { return tree_.layout(); }
   const image::Digest& digest_of(Number manifest) const { return inventory_.manifests[manifest].digest; }
 
   // Images that a tag leads to, by an index or by itself: all that is attached to them was published before that.
@@ -89,10 +86,14 @@ class Attached {
     }
   }
 
+  std::optional<std::string> read_list(const image::Digest& subject) const {
+    return tree::read_if_readable(tree_.store(), tree::ObjectName::referrers_index(subject));
+  }
+
   // What is wrong with the subject's list as it is now; empty if nothing is.
   std::string fault_of(Number subject) const {
     const image::Digest& digest = digest_of(subject);
-    const auto listed = os::read_if_readable(layout().referrers_index(digest));
+    const auto listed = read_list(digest);
     const auto descriptors = tree::referrers_of(tree_.store(), digest);
     const auto found = referrers_.find(subject);
     if (!listed && descriptors.empty() && found == referrers_.end()) return {};
@@ -111,7 +112,7 @@ class Attached {
     if (fault.empty()) return;
     const auto fix = [&] { make_list_again(subject); };
     const std::string name = digest_of(subject).str();
-    const auto listed = os::read_if_readable(layout().referrers_index(digest_of(subject)));
+    const auto listed = read_list(digest_of(subject));
     const bool is_wrong = listed && !all_there(*listed, digest_of(subject));
     if (!published_[subject] && !is_wrong) return findings_.harmless("referrers", name, fault, fix);
     if (!is_wrong) {
@@ -134,16 +135,16 @@ class Attached {
   }
 
   // Their manifests as well: if the subject is published again, it gets new ones, and no list would have these.
-  void remove_referrers(const image::Digest& subject, const fs::path& dir) const {
+  void remove_referrers(const image::Digest& subject) const {
     for (const image::Descriptor& referrer : tree::referrers_of(tree_.store(), subject))
-      remove_entry(layout().manifest_dir(referrer.digest));
-    remove_entry(dir);
+      tree_.drop_manifest(referrer.digest);
+    tree::retire_referrers(tree_.store(), subject);
   }
 
   void make_list_again(Number subject) {
     const image::Digest& digest = digest_of(subject);
     for (const image::Descriptor& referrer : tree::referrers_of(tree_.store(), digest))
-      if (!tree_.manifest(referrer.digest)) remove_file(layout().referrer(digest, referrer.digest));
+      if (!tree_.manifest(referrer.digest)) tree_.store().remove(tree::ObjectName::referrer(digest, referrer.digest));
     std::vector<image::Descriptor> referrers;
     if (const auto found = referrers_.find(subject); found != referrers_.end())
       for (const image::Digest& referrer : found->second)
@@ -175,7 +176,7 @@ class Attached {
   }
 
   Findings& findings_;
-  const VerifiedTree& tree_;
+  const tree::Tree& tree_;
   Inventory inventory_;
   std::vector<bool> published_;                             // by number of a manifest
   std::map<Number, std::vector<image::Digest>> referrers_;  // by subject
@@ -183,9 +184,8 @@ class Attached {
 
 }  // namespace
 
-void let_attach_again(Findings& findings, const VerifiedTree& tree) {
+void let_attach_again(Findings& findings, const tree::Tree& tree) {
   if (!findings.repairs()) return;
-  const tree::Layout& layout = tree.layout();
   Inventory inventory = list_files(tree.store());
   read_links(tree.store(), inventory, Unreadable::skip);
   std::vector<bool> lacking(inventory.manifests.size());
@@ -193,19 +193,22 @@ void let_attach_again(Findings& findings, const VerifiedTree& tree) {
   const auto add = [&](const std::optional<image::Digest>& subject) {
     if (const auto number = subject ? inventory.manifest(*subject) : std::nullopt) any = lacking[*number] = true;
   };
-  for_each_subject(layout, [&](const image::Digest& subject, const fs::path&) {
-    for (const image::Descriptor& referrer : tree::referrers_of(tree.store(), subject))
-      if (!tree.manifest(referrer.digest)) return add(subject);
-  });
+  for (const image::Digest& subject : subjects(tree.store())) {
+    const auto referrers = tree::referrers_of(tree.store(), subject);
+    if (std::any_of(referrers.begin(), referrers.end(),
+                    [&](const image::Descriptor& referrer) { return !tree.manifest(referrer.digest); }))
+      add(subject);
+  }
   for (const Tag& tag : inventory.tags)
     if (!tag.manifest) add(tree::subject_of_digest_tag(tag.tag));
   if (!any) return;
-  os::for_each_entry(layout.state / "images", [&](const auto& entry) {
-    const auto digest = tree::read_image_record(tree.store(), entry.path().filename().string());
+  tree.store().list(tree::Kind::image, "", [&](const tree::ObjectName& name, const tree::ObjectInfo&) {
+    const auto digest = tree::read_image_record(tree.store(), name.key());
     const auto number = digest ? inventory.manifest(*digest) : std::nullopt;
     if (number && lacking[*number])
-      findings.harmless("index", entry.path().string(), "what was attached to its image is gone",
-                        [&] { remove_file(entry.path()); });
+      findings.harmless("index", tree.store().location(name), "what was attached to its image is gone",
+                        [&] { tree.store().remove(name); });
+    return true;
   });
   const auto lacks = [&](Number number) {
     const auto& members = inventory.manifests[number].members;
@@ -218,7 +221,7 @@ void let_attach_again(Findings& findings, const VerifiedTree& tree) {
                        [&] { drop(tree, tag); });
 }
 
-void verify_attached(Findings& findings, const VerifiedTree& tree) {
+void verify_attached(Findings& findings, const tree::Tree& tree) {
   Attached(findings, tree).check();
 }
 

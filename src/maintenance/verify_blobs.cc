@@ -10,13 +10,14 @@
 #include "layer/recipe.h"
 #include "maintenance/blob_reader.h"
 #include "maintenance/inventory.h"
+#include "maintenance/verify_manifests.h"
 
 namespace nixery::maintenance {
 
 namespace {
 
 // Layers whose diff id some config names, but for those that are not compressed.
-std::set<image::Digest> layers_to_prove(const VerifiedTree& tree) {
+std::set<image::Digest> layers_to_prove(const tree::Tree& tree) {
   std::set<image::Digest> layers;
   for_each_manifest(tree, [&](const image::ParsedManifest& manifest) {
     for (const auto& layer : manifest.layers)
@@ -27,7 +28,7 @@ std::set<image::Digest> layers_to_prove(const VerifiedTree& tree) {
 
 class Blobs {
  public:
-  Blobs(Findings& findings, const VerifiedTree& tree) : findings_(findings), tree_(tree) {}
+  Blobs(Findings& findings, const tree::Tree& tree) : findings_(findings), tree_(tree) {}
 
   DiffIds check() {
     const Inventory inventory = list_files(tree_.store());
@@ -41,8 +42,6 @@ class Blobs {
   }
 
  private:
-  const tree::Layout& layout() const { return tree_.layout(); }
-
   template <typename Check>
   void for_each_on_all_cores(std::size_t count, const Check& check_one) {
     std::atomic<std::size_t> next{0};
@@ -67,8 +66,7 @@ class Blobs {
     const bool prove = to_prove_.contains(digest);
     auto recipe = prove ? layer::read_recipe(tree_.store(), digest) : std::nullopt;
     const bool decompress = prove && (!recipe || !recipe->is_checked);
-    const auto contents =
-        read_blob(layout().blob(digest), decompress, [this](std::size_t bytes) { findings_.hashed(bytes); });
+    const auto contents = read(digest, decompress);
     if (!contents) return;  // it is gone
     if (contents->digest != digest) return report(digest, *contents);
     if (!prove) return;
@@ -83,6 +81,17 @@ class Blobs {
     diff_ids_.emplace(digest, *diff_id);
   }
 
+  std::optional<BlobContents> read(const image::Digest& digest, bool decompress) {
+    os::Fd blob;
+    try {
+      blob = tree_.store().open(tree::ObjectName::blob(digest));
+    } catch (const Error& error) {
+      return BlobContents{{}, error.what(), {}};
+    }
+    if (!blob) return std::nullopt;
+    return read_blob(blob, decompress, [this](std::size_t bytes) { findings_.hashed(bytes); });
+  }
+
   void report(const image::Digest& digest, const BlobContents& contents) {
     const bool again = can_make_again(tree_, digest);
     const std::string wrong = contents.digest ? fmt::format("its bytes are those of {}", contents.digest->str())
@@ -92,12 +101,12 @@ class Blobs {
           // What cannot be read today may be there tomorrow.
           if (!contents.digest && !again)
             throw Error(Failure::storage, "it is left as it is, since nothing is here to make it from again");
-          if (!tree_.restore_blob(digest)) remove_file(layout().blob(digest));
+          if (!tree_.restore_blob(digest)) tree_.store().remove(tree::ObjectName::blob(digest));
         });
   }
 
   Findings& findings_;
-  const VerifiedTree& tree_;
+  const tree::Tree& tree_;
   std::set<image::Digest> to_prove_;
   std::mutex mutex_;  // guards what follows
   DiffIds diff_ids_;
@@ -105,11 +114,11 @@ class Blobs {
 
 }  // namespace
 
-DiffIds verify_blobs(Findings& findings, const VerifiedTree& tree) {
+DiffIds verify_blobs(Findings& findings, const tree::Tree& tree) {
   return Blobs(findings, tree).check();
 }
 
-bool can_make_again(const VerifiedTree& tree, const image::Digest& blob) {
+bool can_make_again(const tree::Tree& tree, const image::Digest& blob) {
   return layer::can_rebuild(tree.store(), blob) || tree.can_restore_blob(blob);
 }
 

@@ -5,7 +5,7 @@
 
 #include "image/digest.h"
 #include "maintenance/findings.h"
-#include "maintenance/verified_tree.h"
+#include "tree/tree.h"
 
 namespace nixery::maintenance {
 
@@ -13,9 +13,9 @@ using DiffIds = std::map<image::Digest, image::Digest>;  // of layer blobs: the 
 
 // Hashes every blob, on all cores. Returns the real diff ids of valid blobs that configs refer to: from the recipe if
 // that has a checksum, else by decompression. Throws Error{storage}.
-DiffIds verify_blobs(Findings& findings, const VerifiedTree& tree);
+DiffIds verify_blobs(Findings& findings, const tree::Tree& tree);
 
 // Whether the blob is rebuilt on demand.
-bool can_make_again(const VerifiedTree& tree, const image::Digest& blob);
+bool can_make_again(const tree::Tree& tree, const image::Digest& blob);
 
 }  // namespace nixery::maintenance

@@ -2,8 +2,7 @@
 
 #include "image/parse.h"
 #include "layer/index.h"
-#include "os/directory.h"
-#include "os/file.h"
+#include "maintenance/verify_manifests.h"
 #include "tree/originals.h"
 #include "tree/record_checksum.h"
 #include "tree/records.h"
@@ -12,75 +11,66 @@ namespace nixery::maintenance {
 
 namespace {
 
-namespace fs = std::filesystem;
 using layer::RecordState;
+using tree::Kind;
+using tree::ObjectName;
 
 class State {
  public:
-  State(Findings& findings, const VerifiedTree& tree) : findings_(findings), tree_(tree) {}
+  State(Findings& findings, const tree::Tree& tree) : findings_(findings), tree_(tree) {}
 
   void check() {
-    for_each_file(layout().state / "images", [&](const fs::path& file) { check_image(file); });
-    for_each_file(layout().state / "groups", [&](const fs::path& file) {
-      report(file, layer::state_of_layer_record(tree_.store(), file.filename().string()));
+    for_each(Kind::image, [&](const ObjectName& name) { check_image(name); });
+    for_each(Kind::group,
+             [&](const ObjectName& name) { report(name, layer::state_of_layer_record(tree_.store(), name.key())); });
+    for_each(Kind::segment,
+             [&](const ObjectName& name) { report(name, layer::state_of_segment_record(tree_.store(), name.key())); });
+    for_each(Kind::recipe, [&](const ObjectName& name) { check_recipe(name); });
+    for_each(Kind::original, [&](const ObjectName& name) {
+      const auto digest = name.digest();
+      if (digest && !tree::read_original(tree_.store(), *digest)) report(name, RecordState::damaged);
     });
-    for_each_shard("segments", [&](const fs::path& file) {
-      report(file, layer::state_of_segment_record(tree_.store(), file.filename().string()));
-    });
-    for_each_file(layout().state / "recipes", [&](const fs::path& file) { check_recipe(file); });
-    for_each_shard("originals", [&](const fs::path& file) { check_original(file); });
     if (!findings_.repairs()) return;
     if (const std::size_t added = layer::rebuild_index(tree_.store()); added > 0)
-      findings_.harmless("index", (layout().state / "groups").string(),
+      findings_.harmless("index", tree_.store().location({Kind::group, ""}),
                          fmt::format("it lacked {} of the layers that are there and have recipes", added), [] {});
     keep_originals();
   }
 
  private:
-  const tree::Layout& layout() const { return tree_.layout(); }
-
   template <typename Visit>
-  void for_each_file(const fs::path& dir, const Visit& visit) {
-    os::for_each_entry(dir, [&](const auto& entry) {
-      if (entry.path().filename().string().starts_with('.')) return;
+  void for_each(Kind kind, const Visit& visit) {
+    tree_.store().list(kind, "", [&](const ObjectName& name, const tree::ObjectInfo&) {
       findings_.count(&Verification::index_entries, std::size_t{1});
-      visit(entry.path());
+      visit(name);
+      return true;
     });
   }
 
-  template <typename Visit>
-  void for_each_shard(const char* top, const Visit& visit) {
-    os::for_each_entry(layout().state / top, [&](const auto& shard) { for_each_file(shard.path(), visit); });
-  }
-
   // A torn or stale record is what a power cut or a collection leaves. A damaged one is the disk's or somebody's doing.
-  void report(const fs::path& file, RecordState state) {
-    const auto fix = [&] { remove_file(file); };
+  void report(const ObjectName& name, RecordState state) {
+    const std::string file = tree_.store().location(name);
+    const auto fix = [&] { tree_.store().remove(name); };
     switch (state) {
       case RecordState::sound: return;
-      case RecordState::stale: return findings_.harmless("index", file.string(), "it leads to what is not there", fix);
-      case RecordState::torn: return findings_.harmless("index", file.string(), "it cannot be read", fix);
-      case RecordState::damaged: return findings_.problem("index", file.string(), "it is damaged", fix);
+      case RecordState::stale: return findings_.harmless("index", file, "it leads to what is not there", fix);
+      case RecordState::torn: return findings_.harmless("index", file, "it cannot be read", fix);
+      case RecordState::damaged: return findings_.problem("index", file, "it is damaged", fix);
     }
   }
 
-  void check_image(const fs::path& file) {
-    const auto manifest = tree::read_image_record(tree_.store(), file.filename().string());
-    if (manifest) return report(file, tree_.manifest(*manifest) ? RecordState::sound : RecordState::stale);
-    const auto text = os::read_if_readable(file);
-    report(file, text && text->ends_with(tree::record_line_end) ? RecordState::damaged : RecordState::torn);
+  void check_image(const ObjectName& name) {
+    const auto manifest = tree::read_image_record(tree_.store(), name.key());
+    if (manifest) return report(name, tree_.manifest(*manifest) ? RecordState::sound : RecordState::stale);
+    const auto text = tree::read_if_readable(tree_.store(), name);
+    report(name, text && text->ends_with(tree::record_line_end) ? RecordState::damaged : RecordState::torn);
   }
 
-  void check_recipe(const fs::path& file) {
-    const auto digest = image::Digest::parse_hex(file.stem().string());
+  void check_recipe(const ObjectName& name) {
+    const auto digest = name.digest();
     if (!digest || layer::read_recipe(tree_.store(), *digest)) return;
-    const auto text = os::read_if_readable(file);
-    if (text) report(file, text->ends_with("}\n") ? RecordState::damaged : RecordState::torn);
-  }
-
-  void check_original(const fs::path& file) {
-    const auto digest = image::Digest::parse_hex(file.filename().string());
-    if (digest && !tree::read_original(tree_.store(), *digest)) report(file, RecordState::damaged);
+    const auto text = tree::read_if_readable(tree_.store(), name);
+    if (text) report(name, text->ends_with("}\n") ? RecordState::damaged : RecordState::torn);
   }
 
   // Of configs and documents that versions before this one published.
@@ -94,17 +84,17 @@ class State {
 
   void keep_original(const image::Digest& blob) {
     if (tree::read_original(tree_.store(), blob)) return;
-    const auto bytes = os::read_if_readable(layout().blob(blob));
+    const auto bytes = tree::read_if_readable(tree_.store(), ObjectName::blob(blob));
     if (bytes && image::Digest::of(*bytes) == blob) tree::keep_original(tree_.store(), blob, *bytes);
   }
 
   Findings& findings_;
-  const VerifiedTree& tree_;
+  const tree::Tree& tree_;
 };
 
 }  // namespace
 
-void verify_state(Findings& findings, const VerifiedTree& tree) {
+void verify_state(Findings& findings, const tree::Tree& tree) {
   State(findings, tree).check();
 }
 

@@ -1,10 +1,8 @@
 #include "maintenance/verify_tags.h"
 
 #include <optional>
-#include <system_error>
 
 #include "maintenance/inventory.h"
-#include "os/file.h"
 #include "reference/reference.h"
 #include "tree/records.h"
 #include "tree/tag_change.h"
@@ -13,14 +11,21 @@ namespace nixery::maintenance {
 
 namespace {
 
-namespace fs = std::filesystem;
+bool has_any(const tree::BlobStore& store, tree::Kind kind) {
+  bool any = false;
+  store.list(kind, "", [&](const tree::ObjectName&, const tree::ObjectInfo&) {
+    any = true;
+    return false;
+  });
+  return any;
+}
 
 class Tags {
  public:
-  Tags(Findings& findings, const VerifiedTree& tree) : findings_(findings), tree_(tree) {
-    std::error_code absent;  // images that were copied here without their state
-    has_records_ = fs::is_directory(layout().records(), absent) && !fs::is_empty(layout().records(), absent);
-  }
+  Tags(Findings& findings, const tree::Tree& tree)
+      : findings_(findings),
+        tree_(tree),
+        has_records_(has_any(tree.store(), tree::Kind::record) || has_any(tree.store(), tree::Kind::image)) {}
 
   void check() {
     Inventory inventory;
@@ -31,23 +36,15 @@ class Tags {
   }
 
  private:
-  const tree::Layout& layout() const { return tree_.layout(); }
-
   void check(const Tag& tag) {
-    const fs::path link = layout().tag(tag.repository, tag.tag);
     const std::string name = fmt::format("{}:{}", tag.repository, tag.tag);
     const auto drop = [&] { tree_.drop_tag(tag.repository, tag.tag); };
     const auto digest = tree_.digest_of_tag(tag.repository, tag.tag);
-    if (!os::status_of(link)) return;  // it is gone
+    if (!tree_.store().has(tree::ObjectName::tag(tag.repository, tag.tag))) return;  // it is gone
     if (!digest) return findings_.problem("tag", name, "it leads to no manifest", drop);
     if (!tree_.manifest(*digest))
       return findings_.problem("tag", name,
                                fmt::format("it leads to the manifest {}, which is not there", digest->str()), drop);
-    std::error_code gone;
-    if (const fs::path target = fs::read_symlink(link, gone);
-        !gone && target != tree::Layout::tag_target(tag.repository, *digest))
-      findings_.problem("tag", name, fmt::format("it leads to {}, where the web server finds nothing", target.string()),
-                        [&] { tree_.publish_tag(tag.repository, tag.tag, *digest); });
     if (!reference::is_digest_tag(tag.tag)) check_record(tag, name, *digest);
   }
 
@@ -59,7 +56,7 @@ class Tags {
           [&] { tree::drop_tag_with_record(tree_, *record); });
     // Damaged ones are reported as such; the tag of a commit never moves.
     if (record || !has_records_ || reference::is_commit(tag.tag) ||
-        os::status_of(layout().record(tag.repository, tag.tag)))
+        tree_.store().has(tree::ObjectName::record(tag.repository, tag.tag)))
       return;
     findings_.problem("record", name, "the tag has no record: it would stay as it is when its source moves",
                       [&] { tree::drop_tag_without_record(tree_, tag.repository, tag.tag); });
@@ -75,18 +72,18 @@ class Tags {
       if (tree_.digest_of_tag(record.repository, record.tag) || tree_.manifest(*manifest)) return;
       findings_.harmless("record", fmt::format("{}:{}", record.repository, record.tag),
                          "neither its tag nor its manifest is there",
-                         [&] { remove_file(layout().record(record.repository, record.tag)); });
+                         [&] { tree_.store().remove(tree::ObjectName::record(record.repository, record.tag)); });
     });
   }
 
   Findings& findings_;
-  const VerifiedTree& tree_;
-  bool has_records_;
+  const tree::Tree& tree_;
+  const bool has_records_;  // false for images that were copied here without their state
 };
 
 }  // namespace
 
-void verify_tags(Findings& findings, const VerifiedTree& tree) {
+void verify_tags(Findings& findings, const tree::Tree& tree) {
   Tags(findings, tree).check();
 }
 

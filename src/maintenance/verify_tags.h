@@ -2,11 +2,11 @@
 #pragma once
 
 #include "maintenance/findings.h"
-#include "maintenance/verified_tree.h"
+#include "tree/tree.h"
 
 namespace nixery::maintenance {
 
 // Call it after verify_manifests(). Throws Error{storage}.
-void verify_tags(Findings& findings, const VerifiedTree& tree);
+void verify_tags(Findings& findings, const tree::Tree& tree);
 
 }  // namespace nixery::maintenance

@@ -115,6 +115,20 @@ class BlobStore {
   // False for a kind of which this store keeps nothing: an exported tree has only what is served.
   virtual bool keeps(Kind) const { return true; }
 
+  // Reports what is wrong with the places in which the store keeps objects, rather than with objects: a link in the
+  // place of a directory, a file that the web server may not read, a name that is none. Call it before objects are
+  // verified. `report` decides whether to call `repair`, and returns whether that succeeded.
+  struct Fault {
+    std::string_view what;  // as maintenance::Problem::what
+    std::string name, message;
+    bool is_harmless;
+  };
+  using ReportFault = std::function<bool(Fault, const std::function<void()>& repair)>;
+  virtual void check_shape(const ReportFault&) const {}
+
+  // Where a person finds the object, or with an empty key the objects of its kind: a path name or an address.
+  virtual std::string location(const ObjectName& name) const { return name.str(); }
+
   // The space of the disk on which objects of this kind lie; nullopt if that cannot be said.
   virtual std::optional<os::DiskSpace> room(Kind kind) const = 0;
 };

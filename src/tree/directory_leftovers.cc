@@ -7,6 +7,7 @@
 
 #include "os/directory.h"
 #include "tree/directory_store.h"
+#include "tree/layout.h"
 #include "tree/tree_lock.h"
 
 namespace nixery::tree {
@@ -23,8 +24,8 @@ bool begins(const fs::path& path, std::string_view prefix) {
 
 class Leftovers {
  public:
-  Leftovers(const DirectoryStore& store, const BlobStore::Judge& judge, bool dry_run)
-      : store_(store), layout_(store.layout()), judge_(judge), dry_run_(dry_run) {}
+  Leftovers(const DirectoryStore& store, const Layout& layout, const BlobStore::Judge& judge, bool dry_run)
+      : store_(store), layout_(layout), judge_(judge), dry_run_(dry_run) {}
 
   std::size_t remove_all() {
     for (const fs::path& dir : {layout_.incoming(), layout_.state}) remove_scratch(dir);
@@ -103,11 +104,11 @@ class Leftovers {
 }  // namespace
 
 bool DirectoryStore::retire(const ObjectName& name) const {
-  const fs::path path = layout_.path(name);
+  const fs::path path = layout_->path(name);
   switch (name.kind()) {
     case Kind::blob:
     case Kind::manifest: {
-      const fs::path target = layout_.incoming() / fmt::format("{}{}", retired_prefix, retired_++);
+      const fs::path target = layout_->incoming() / fmt::format("{}{}", retired_prefix, retired_++);
       // Without that directory, or room in it, the file is removed in its place: that needs none.
       const bool retired = rename(path.c_str(), target.c_str()) == 0 || remove(name);
       if (name.kind() == Kind::manifest) rmdir(path.parent_path().c_str());
@@ -116,25 +117,21 @@ bool DirectoryStore::retire(const ObjectName& name) const {
     case Kind::tag:
     case Kind::record: {
       const bool retired = remove(name);
-      os::remove_empty(path.parent_path(), layout_.directory(name.kind()));
+      os::remove_empty(path.parent_path(), layout_->directory(name.kind()));
       return retired;
     }
-    default: {
-      const bool retired = remove(name);
-      if (name.kind() == Kind::referrer || name.kind() == Kind::referrers_index) rmdir(path.parent_path().c_str());
-      return retired;
-    }
+    default: return remove(name);
   }
 }
 
 void DirectoryStore::reclaim() const {
-  os::for_each_entry(layout_.incoming(), [](const auto& entry) {
+  os::for_each_entry(layout_->incoming(), [](const auto& entry) {
     if (begins(entry.path(), retired_prefix)) unlink(entry.path().c_str());
   });
 }
 
 std::size_t DirectoryStore::remove_leftovers(const Judge& judge, bool dry_run) const {
-  return Leftovers(*this, judge, dry_run).remove_all();
+  return Leftovers(*this, *layout_, judge, dry_run).remove_all();
 }
 
 }  // namespace nixery::tree

@@ -6,18 +6,22 @@
 #pragma once
 
 #include <atomic>
+#include <filesystem>
+#include <memory>
 
 #include "tree/blob_store.h"
-#include "tree/layout.h"
 
 namespace nixery::tree {
+
+namespace fs = std::filesystem;
+
+struct Layout;  // private to tree/
 
 class DirectoryStore : public BlobStore {
  public:
   // Without a STATE, as an exported tree is, it keeps only what lies in TREE.
-  DirectoryStore(fs::path tree, fs::path state) : layout_{std::move(tree), std::move(state)} {}
-
-  const Layout& layout() const { return layout_; }
+  DirectoryStore(fs::path tree, fs::path state);
+  ~DirectoryStore() override;
 
   void prepare() const override;
   void require() const override;
@@ -41,6 +45,8 @@ class DirectoryStore : public BlobStore {
   bool retire(const ObjectName& name) const override;
   void reclaim() const override;
   std::size_t remove_leftovers(const Judge& judge, bool dry_run) const override;
+  void check_shape(const ReportFault& report) const override;
+  std::string location(const ObjectName& name) const override;
   std::optional<os::DiskSpace> room(Kind kind) const override;
 
   // Puts a blob as a hard link to an open file. False if the file systems do not allow it, or there is such a blob. It
@@ -50,7 +56,7 @@ class DirectoryStore : public BlobStore {
   void remove_scratch_directory() const;  // if nobody uses it
 
  private:
-  const Layout layout_;
+  const std::unique_ptr<const Layout> layout_;
   mutable std::atomic<std::size_t> retired_{0};
 };
 

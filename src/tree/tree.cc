@@ -34,6 +34,15 @@ std::optional<StoredManifest> read_manifest(const BlobStore& store, const image:
   return std::nullopt;
 }
 
+std::optional<image::MediaType> type_of_manifest(std::string_view bytes, const image::Digest& digest) {
+  if (image::Digest::of(bytes) != digest) return std::nullopt;
+  try {
+    return image::parse_manifest(bytes, digest).type;
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 std::optional<image::Digest> read_tag(const BlobStore& store, const ObjectName& tag) {
   const auto bytes = store.read(tag);
   return bytes ? image::Digest::parse(*bytes) : std::nullopt;
@@ -81,6 +90,10 @@ std::optional<StoredManifest> Tree::manifest(const image::Digest& digest) const 
 bool Tree::touch_manifest(const image::Digest& digest) const {
   const auto stored = manifest(digest);
   return stored && store_->touch(ObjectName::manifest(digest, stored->type));
+}
+
+void Tree::drop_manifest(const image::Digest& digest) const {
+  for (const image::MediaType type : image::manifest_types) store_->remove(ObjectName::manifest(digest, type));
 }
 
 void Tree::publish_tag(std::string_view repository, std::string_view tag, const image::Digest& manifest) const {

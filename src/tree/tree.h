@@ -27,6 +27,8 @@ struct StoredManifest {
 bool has_manifest(const BlobStore& store, const image::Digest& digest);
 // nullopt if it does not exist, or if its bytes do not match the digest and the type of its name.
 std::optional<StoredManifest> read_manifest(const BlobStore& store, const image::Digest& digest);
+// The type that the bytes of a manifest say; nullopt if they do not match the digest, or are no manifest's.
+std::optional<image::MediaType> type_of_manifest(std::string_view bytes, const image::Digest& digest);
 // The manifest of a tag; nullopt if it does not exist, or leads to no manifest's digest.
 std::optional<image::Digest> read_tag(const BlobStore& store, const ObjectName& tag);
 
@@ -48,6 +50,7 @@ class Tree {
   std::optional<StoredManifest> manifest(const image::Digest& digest) const;
   // Touches a manifest that something is about to lead to. False where there is none, or its bytes are wrong.
   bool touch_manifest(const image::Digest& digest) const;
+  void drop_manifest(const image::Digest& digest) const;  // of every type
 
   // Names must have passed the reference parser.
   void publish_tag(std::string_view repository, std::string_view tag, const image::Digest& manifest) const;

@@ -5,6 +5,7 @@
 
 #include "check.h"
 #include "tree/directory_store.h"
+#include "tree/layout.h"
 
 using namespace nixery;
 using fuzz::require;
@@ -12,7 +13,7 @@ using fuzz::require;
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   static const std::filesystem::path directory = fuzz::scratch_directory();
   static const tree::DirectoryStore store(directory / "tree", directory / "state");
-  const auto place = store.layout().record("shell/git", "latest");
+  const auto place = tree::Layout{directory / "tree", directory / "state"}.record("shell/git", "latest");
   std::filesystem::create_directories(place.parent_path());
   std::ofstream(place, std::ios::binary) << fuzz::text_of(data, size);
 

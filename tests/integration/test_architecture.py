@@ -58,5 +58,18 @@ def test_the_table_allows_no_include_that_does_not_exist():
 
 
 def test_path_names_of_the_store_are_private_to_tree():
-    private = re.compile(r'#include "tree/(layout|directory_walk)\.h"')
-    assert [str(file) for file in SOURCES.rglob("*.*") if file.parent.name != "tree" and private.search(file.read_text())] == []
+    """Neither a source nor a header that it includes, directly or not, brings them in."""
+    includes_of = {}
+    for component, file, _ in includes():
+        includes_of[file] = {name for name in re.findall(r'#include "([^"]+)"', (SOURCES / file).read_text())}
+
+    def reached_from(file: str) -> set[str]:
+        reached, pending = set(), {file}
+        while pending:
+            reached |= pending
+            pending = set().union(*(includes_of.get(each, set()) for each in pending)) - reached
+        return reached
+
+    private = {"tree/layout.h", "tree/directory_walk.h"}
+    assert all((SOURCES / header).exists() for header in private)
+    assert [file for file in includes_of if component_of(file) != "tree" and reached_from(file) & private] == []

@@ -9,11 +9,11 @@
 #include <functional>
 #include <vector>
 
+#include "each_store.h"
 #include "error.h"
 #include "layer/recipe.h"
 #include "layer/writer.h"
 #include "layer_test_store.h"
-#include "memory_store.h"
 #include "tree/directory_store.h"
 #include "tree/failures.h"
 #include "tree/listing.h"
@@ -24,6 +24,7 @@
 #include "tree/tree_lock.h"
 
 using namespace nixery;
+using test::on_each_store;
 using tree::Kind;
 using tree::ObjectName;
 using Names = std::vector<std::string>;
@@ -32,18 +33,6 @@ namespace {
 
 const std::string hex_a(64, 'a'), hex_b(64, 'b');
 const auto a = *image::Digest::parse_hex(hex_a), b = *image::Digest::parse_hex(hex_b);
-
-void on_each_store(const std::function<void(const std::shared_ptr<const tree::BlobStore>&)>& test) {
-  SUBCASE("on a directory") {
-    const test::TemporaryDirectory dir;
-    const auto store = std::make_shared<tree::DirectoryStore>(dir.path() / "tree", dir.path() / "state");
-    store->prepare();
-    test(store);
-  }
-  SUBCASE("in memory") {
-    test(std::make_shared<test::MemoryStore>());
-  }
-}
 
 Names keys(const tree::BlobStore& store, Kind kind, std::string_view prefix = "") {
   Names found;

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "tree/directory_store.h"
+#include "tree/layout.h"
 #include "tree/tree.h"
 
 namespace nixery::test {

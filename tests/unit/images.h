@@ -28,10 +28,10 @@ inline os::Time hours_ago(int hours) {
   return now - std::chrono::hours(hours);
 }
 
-// A tree of small images whose files' times can be set back.
-class Images {
+// Small images in any store.
+class PublishedImages {
  public:
-  Images() { tree.store().prepare(); }
+  explicit PublishedImages(tree::Tree in) : tree(std::move(in)) { tree.store().prepare(); }
 
   image::Digest add(const std::string& name, const std::vector<std::string>& layers) {
     const auto digest = manifest_of(layers, {});
@@ -60,7 +60,7 @@ class Images {
   // Of layers no copy is kept.
   image::Digest publish_layer(const std::string& layer) {
     const auto digest = tree.publish_blob(layer);
-    fs::remove(layout.original(digest));
+    tree.store().remove(tree::ObjectName::original(digest));
     return digest;
   }
 
@@ -89,6 +89,22 @@ class Images {
     return digest;
   }
 
+  bool has(const image::Digest& manifest) const { return tree.manifest(manifest).has_value(); }
+  bool has_layer(const std::string& bytes) const { return tree.has_blob(image::Digest::of(bytes)); }
+
+  const tree::Tree tree;
+};
+
+struct TemporaryTree {
+  const TemporaryDirectory dir;
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
+};
+
+// A tree of small images whose files' times can be set back.
+class Images : public TemporaryTree, public PublishedImages {
+ public:
+  Images() : PublishedImages(tree_at(layout)) {}
+
   // Sets all existing files' times back by that long.
   void age(int hours) {
     const auto time = hours_ago(hours).time_since_epoch();
@@ -102,12 +118,6 @@ class Images {
                                   maintenance::Mode mode = maintenance::Mode::real) const {
     return maintenance::collect(tree.store(), layout.local(), policy, {}, mode);
   }
-  bool has(const image::Digest& manifest) const { return tree.manifest(manifest).has_value(); }
-  bool has_layer(const std::string& bytes) const { return tree.has_blob(image::Digest::of(bytes)); }
-
-  const TemporaryDirectory dir;
-  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
-  const tree::Tree tree = test::tree_at(layout);
 };
 
 inline maintenance::Verification verify(const tree::Layout& layout, const maintenance::VerifyOptions& options) {

@@ -25,6 +25,7 @@
 #include "store/closure.h"
 #include "temporary_directory.h"
 #include "tree/directory_store.h"
+#include "tree/layout.h"
 
 namespace nixery::test {
 

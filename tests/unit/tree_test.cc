@@ -178,7 +178,7 @@ TEST_CASE("a dropped pending file leaves nothing, a published one only itself") 
 TEST_CASE("records contain what a tag was built from; a torn one counts as missing") {
   const test::TemporaryDirectory dir;
   const tree::DirectoryStore store(dir.path() / "tree", dir.path() / "state");
-  const tree::Layout& layout = store.layout();
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
   tree::write_record(store, {"shell/git", "latest", "abc", true, "sha256:" + hex});
   tree::write_record(store, {"git", std::string(40, 'a'), "abc", false, "sha256:" + hex});
   os::write_file(layout.record("torn", "latest"), "{\"repos");
@@ -196,7 +196,7 @@ TEST_CASE("records contain what a tag was built from; a torn one counts as missi
 TEST_CASE("a record of another tag counts as missing, even if the tags are similar") {
   const test::TemporaryDirectory dir;
   const tree::DirectoryStore store(dir.path() / "tree", dir.path() / "state/");
-  const tree::Layout& layout = store.layout();
+  const tree::Layout layout{dir.path() / "tree", dir.path() / "state"};
   const auto place = layout.record("shell/git", "latest");
   const auto check = [&](std::string_view repository, std::string_view tag) {
     CAPTURE(repository);
