@@ -65,6 +65,21 @@ void write_set(Writer& writer, std::string_view key, const std::vector<std::stri
   writer.EndObject();
 }
 
+void write_healthcheck(Writer& writer, const Healthcheck& check) {
+  const auto time = [&](std::string_view key, std::chrono::nanoseconds value) {
+    if (value.count() > 0) member(writer, key, static_cast<std::uint64_t>(value.count()));
+  };
+  json::key(writer, "Healthcheck");
+  writer.StartObject();
+  json::member_strings(writer, "Test", check.test);
+  time("Interval", check.interval);
+  time("Timeout", check.timeout);
+  time("StartPeriod", check.start_period);
+  time("StartInterval", check.start_interval);
+  if (check.retries > 0) member(writer, "Retries", std::uint64_t{check.retries});
+  writer.EndObject();
+}
+
 }  // namespace
 
 MediaType manifest_type(Format format) {
@@ -94,6 +109,10 @@ std::string to_json(const Config& config) {
   write_strings(writer, "Cmd", config.cmd);
   if (!config.workdir.empty()) member(writer, "WorkingDir", config.workdir);
   write_map(writer, "Labels", config.labels);
+  write_set(writer, "Volumes", config.volumes);
+  if (!config.stop_signal.empty()) member(writer, "StopSignal", config.stop_signal);
+  write_strings(writer, "Shell", config.shell);
+  if (config.healthcheck) write_healthcheck(writer, *config.healthcheck);
   writer.EndObject();
   json::key(writer, "rootfs");
   writer.StartObject();

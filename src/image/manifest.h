@@ -2,6 +2,7 @@
 // schema 2. Keys are in a fixed order and nothing depends on clock or host, so equal values give equal bytes.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -36,12 +37,23 @@ struct ConfigLayer {
   std::string created_by;  // what `docker history` shows
 };
 
+// Docker's extension of the config, as the field Shell below: OCI's clients ignore both.
+struct Healthcheck {
+  std::vector<std::string> test;
+  std::chrono::nanoseconds interval{0}, timeout{0}, start_period{0}, start_interval{0};  // 0: not written
+  std::uint32_t retries = 0;                                                             // 0: not written
+};
+
 struct Config {
   PlatformName platform;
   std::string created;  // RFC 3339
   std::vector<std::string> env, cmd, entrypoint;
   std::string user, workdir;
   std::vector<std::string> exposed_ports;  // "80/tcp"
+  std::vector<std::string> volumes;
+  std::string stop_signal;
+  std::vector<std::string> shell;
+  std::optional<Healthcheck> healthcheck;
   Annotations labels;
   std::vector<ConfigLayer> layers;
 };

@@ -48,6 +48,12 @@ void apply(const reference::ImageConfig& declared, image::Config& config) {
   config.workdir = declared.workdir;
   for (const auto& [name, value] : declared.labels) config.labels[name] = value;
   config.exposed_ports = declared.exposed_ports;
+  config.volumes = declared.volumes;
+  config.stop_signal = declared.stop_signal;
+  config.shell = declared.shell;
+  if (const auto& check = declared.healthcheck)
+    config.healthcheck = image::Healthcheck{check->test,         check->interval,       check->timeout,
+                                            check->start_period, check->start_interval, check->retries};
 }
 
 template <typename Items, typename Text>

@@ -11,7 +11,15 @@
 //                 "user": "101:101",                 name, uid or uid:gid
 //                 "workdir": "/srv",
 //                 "labels": {"team": "web"},
-//                 "exposedPorts": ["80/tcp"] } }
+//                 "exposedPorts": ["80/tcp"],
+//                 "volumes": ["/data"],
+//                 "stopSignal": "SIGQUIT",           or its number: "3"
+//                 "shell": ["/bin/bash", "-c"],      of RUN in a Dockerfile, and of CMD-SHELL
+//                 "healthcheck": {                   Docker's: clients of the OCI format ignore it
+//                   "test": ["CMD", "curl", "-f", "http://localhost/"],
+//                                                    or ["CMD-SHELL", "a command"], the same as "a command"; ["NONE"]
+//                   "interval": "30s", "timeout": "5s", "startPeriod": "1m", "startInterval": "500ms",
+//                   "retries": 3 } } }
 //
 // Unknown and duplicate fields are errors. By default a container runs the first package of the contents.
 #pragma once
@@ -28,10 +36,6 @@ namespace nixery::reference {
 
 inline constexpr std::size_t max_declared_bytes = 256 << 10;  // of a file
 inline constexpr std::size_t max_text = 32 << 10;             // of an argument, a variable's value or a label's
-inline constexpr std::size_t max_arguments = 256;             // of cmd, and of entrypoint
-inline constexpr std::size_t max_variables = 256;
-inline constexpr std::size_t max_labels = 256;
-inline constexpr std::size_t max_ports = 128;
 // Label in the config of every declared image: the hash of the declaration that it was made from.
 inline constexpr const char* declaration_label = "io.nixery.declaration";
 inline constexpr std::size_t max_reported = 20;  // problems that are reported of one file

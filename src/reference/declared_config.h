@@ -1,12 +1,31 @@
 // A declared image's container config. Every field is optional.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace nixery::reference {
+
+inline constexpr std::size_t max_arguments = 256;  // of cmd, and of entrypoint
+inline constexpr std::size_t max_variables = 256;
+inline constexpr std::size_t max_labels = 256;
+inline constexpr std::size_t max_ports = 128;
+inline constexpr std::size_t max_volumes = 128;
+inline constexpr std::uint32_t max_retries = 1000;  // of a health check
+
+// Docker's HEALTHCHECK. The OCI format has none: its clients ignore it.
+struct Healthcheck {
+  // ["CMD", program, argument, …], ["CMD-SHELL", command], or ["NONE"].
+  std::vector<std::string> test;
+  std::chrono::milliseconds interval{0}, timeout{0}, start_period{0}, start_interval{0};  // 0: the client's default
+  std::uint32_t retries = 0;                                                              // 0: the client's default
+
+  bool operator==(const Healthcheck&) const = default;
+};
 
 struct ImageConfig {
   // nullopt: the image's own default. Empty: none.
@@ -15,6 +34,10 @@ struct ImageConfig {
   std::string user, workdir;  // empty: not set
   std::map<std::string, std::string> labels;
   std::vector<std::string> exposed_ports;  // "80/tcp", ascending, each once
+  std::string stop_signal;                 // "SIGQUIT" or "3"; empty: not set
+  std::vector<std::string> volumes;        // absolute paths, ascending, each once
+  std::optional<Healthcheck> healthcheck;
+  std::vector<std::string> shell;  // of RUN and CMD-SHELL; empty: not set. Docker's, as the health check.
 
   bool operator==(const ImageConfig&) const = default;
 };

@@ -1,6 +1,7 @@
 // Validators for the fields of a declared image. Pure.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,5 +26,15 @@ bool is_workdir(std::string_view text);
 
 // "80", "80/tcp", "53/udp", "9/sctp" -> with its protocol, which is tcp if none is given. No leading zeros.
 std::optional<std::string> port_of(std::string_view text);
+
+// "SIGTERM", "SIGRTMIN", "SIGRTMIN+3", "SIGRTMAX-1", or a number from 1 to 64.
+bool is_signal(std::string_view text);
+
+// "30s", "1m30s", "500ms", as in a Dockerfile's HEALTHCHECK: 1 ms to 24 hours.
+std::optional<std::chrono::milliseconds> healthcheck_time(std::string_view text);
+
+// Why this cannot be the path of something in an image; nullopt if it can. It must be absolute and normalised, and not
+// lie in /nix, /proc, /sys or /dev, which belong to the packages and the container runtime. At most 4095 bytes.
+std::optional<std::string> problem_of_image_path(std::string_view path);
 
 }  // namespace nixery::reference

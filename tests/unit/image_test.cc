@@ -4,6 +4,7 @@
 #include "image/manifest.h"
 
 using namespace nixery;
+using namespace std::chrono_literals;
 using image::Digest;
 
 TEST_CASE("digests are sha256 and 64 lower-case hex, and nothing else") {
@@ -46,6 +47,18 @@ TEST_CASE("a config has its keys in a fixed order and omits empty ones") {
       R"("config":{"ExposedPorts":{"80/tcp":{}},"Env":["PATH=/bin"],"Cmd":["bash"],"Labels":{"a":"1","b":"2"}},)"
       R"("rootfs":{"type":"layers","diff_ids":["sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"]},)"
       R"("history":[{"created":"1970-01-01T00:00:01Z","created_by":"alone: 1 MB"}]})");
+}
+
+TEST_CASE("a config has Docker's extensions with times in nanoseconds") {
+  image::Config config;
+  config.volumes = {"/data", "/logs"};
+  config.stop_signal = "SIGQUIT";
+  config.shell = {"/bin/bash", "-c"};
+  config.healthcheck = image::Healthcheck{{"CMD", "curl"}, 90s, 5s, 0s, 500ms, 3};
+  CHECK(image::to_json(config).find(
+            R"("config":{"Volumes":{"/data":{},"/logs":{}},"StopSignal":"SIGQUIT","Shell":["/bin/bash","-c"],)"
+            R"("Healthcheck":{"Test":["CMD","curl"],"Interval":90000000000,"Timeout":5000000000,)"
+            R"("StartInterval":500000000,"Retries":3}})") != std::string::npos);
 }
 
 TEST_CASE("a manifest is OCI's or docker's, with matching media types") {
