@@ -21,6 +21,7 @@ void add_path(image::KeyBuilder& key, std::string_view path, std::string_view na
 
 void add_entry(image::KeyBuilder& key, const Entry& entry) {
   key.add("entry").add(name_of(entry.kind)).add(entry.name).add(fmt::format("{:o}", entry.mode)).add(entry.content);
+  if (entry.uid != 0 || entry.gid != 0) key.add("owner").add(fmt::format("{}:{}", entry.uid, entry.gid));
 }
 
 image::KeyBuilder start_key(std::string_view kind, Encoding encoding, int format) {

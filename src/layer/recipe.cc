@@ -44,8 +44,22 @@ std::optional<Entry> parse_entry(const json::Value& value) {
   const auto name = text::percent_decode(json::string_or(value, "name", ""));
   const auto content = text::percent_decode(json::string_or(value, "content", ""));
   const auto mode = unsigned_at(value, "mode");
-  if (!kind || !name || name->empty() || !content || !mode || *mode > 07777) return std::nullopt;
-  Entry entry{*kind, *name, static_cast<unsigned>(*mode), *content, 0};
+  const auto id_at = [&](const char* key) -> std::optional<std::uint64_t> {
+    if (!json::find(value, key)) return 0;
+    return unsigned_at(value, key);
+  };
+  const auto uid = id_at("uid"), gid = id_at("gid");
+  constexpr auto id_max = std::numeric_limits<std::uint32_t>::max();
+  if (!kind || !name || name->empty() || !content || !mode || *mode > 07777 || !uid || *uid > id_max || !gid ||
+      *gid > id_max)
+    return std::nullopt;
+  Entry entry{*kind,
+              *name,
+              static_cast<unsigned>(*mode),
+              *content,
+              0,
+              static_cast<std::uint32_t>(*uid),
+              static_cast<std::uint32_t>(*gid)};
   if (entry.kind == Entry::Kind::file) entry.size = entry.content.size();
   return entry;
 }
@@ -115,6 +129,8 @@ void write_json(const Recipe& recipe, const std::function<void(std::string_view)
       json::member(writer, "kind", name_of(entry.kind));
       json::member(writer, "name", escape(entry.name));
       json::member(writer, "mode", std::uint64_t{entry.mode});
+      if (entry.uid != 0) json::member(writer, "uid", std::uint64_t{entry.uid});
+      if (entry.gid != 0) json::member(writer, "gid", std::uint64_t{entry.gid});
       if (!entry.content.empty()) json::member(writer, "content", escape(entry.content));
       writer.EndObject();
       flush(piece_size);

@@ -37,6 +37,7 @@ class Header {
 constexpr std::size_t name_max = 100;
 constexpr std::size_t prefix_max = 155;
 constexpr std::uint64_t size_limit = std::uint64_t{1} << 33;  // 11 octal digits
+constexpr std::uint32_t id_limit = std::uint32_t{1} << 21;    // 7 octal digits
 
 struct SplitName {
   std::string_view prefix, name;
@@ -70,13 +71,17 @@ char type_flag(Entry::Kind kind) {
   return '0';
 }
 
-void append_block(std::string& out, char type, SplitName name, std::string_view link, unsigned mode,
+struct Owner {
+  std::uint32_t uid = 0, gid = 0;
+};
+
+void append_block(std::string& out, char type, SplitName name, std::string_view link, unsigned mode, Owner owner,
                   std::uint64_t size) {
   Header header;
   header.text(0, name.name);
   header.octal(100, 7, mode);
-  header.octal(108, 7, 0);
-  header.octal(116, 7, 0);
+  header.octal(108, 7, owner.uid < id_limit ? owner.uid : 0);
+  header.octal(116, 7, owner.gid < id_limit ? owner.gid : 0);
   header.octal(124, 11, size);
   header.octal(136, 11, 1);
   header.text(156, {&type, 1});
@@ -115,17 +120,19 @@ std::string tar_header(const Entry& entry) {
     add_pax_record(records, "hdrcharset", "BINARY");
   if (!fits) add_pax_record(records, "path", name);
   if (link.size() > name_max) add_pax_record(records, "linkpath", link);
+  if (entry.uid >= id_limit) add_pax_record(records, "uid", fmt::format("{}", entry.uid));
+  if (entry.gid >= id_limit) add_pax_record(records, "gid", fmt::format("{}", entry.gid));
   if (size >= size_limit) add_pax_record(records, "size", fmt::format("{}", size));
 
   std::string out;
   if (!records.empty()) {
-    append_block(out, 'x', {"", "././@PaxHeader"}, "", 0644, records.size());
+    append_block(out, 'x', {"", "././@PaxHeader"}, "", 0644, {}, records.size());
     out += records;
     out += tar_padding(records.size());
   }
-  // What does not fit is cut, or 0 for the size: readers take the pax values.
+  // What does not fit is cut, or 0 for numbers: readers take the pax values.
   append_block(out, type_flag(entry.kind), fits.value_or(SplitName{"", std::string_view(name).substr(0, name_max)}),
-               link.substr(0, name_max), entry.mode & 07777, size < size_limit ? size : 0);
+               link.substr(0, name_max), entry.mode & 07777, {entry.uid, entry.gid}, size < size_limit ? size : 0);
   return out;
 }
 

@@ -2,12 +2,12 @@
 // represent an entry.
 //
 // Digests depend on these bytes permanently, so no library writes them; a change here needs a new format_version
-// (encoding.h). Owner 0:0 without names, mtime 1, as in the store.
+// (encoding.h). Owners are numbers, 0:0 but for what a declared image says otherwise; mtime 1, as in the store.
 //
 // Long names are split at a '/' into ustar's prefix where that is possible, else they go into a pax `path`; link
-// targets over 100 bytes into `linkpath`; sizes of 8 GiB and more into `size`. Names are bytes: ustar takes them raw,
-// and a pax header with a name that is not UTF-8 says `hdrcharset=BINARY` first (libarchive requires it, Go and GNU tar
-// ignore it).
+// targets over 100 bytes into `linkpath`; sizes of 8 GiB and more into `size`; owners over 2097151 into `uid` and
+// `gid`. Names are bytes: ustar takes them raw, and a pax header with a name that is not UTF-8 says `hdrcharset=BINARY`
+// first (libarchive requires it, Go and GNU tar ignore it).
 #pragma once
 
 #include <cstdint>
@@ -26,6 +26,7 @@ struct Entry {
   unsigned mode = 0;       // permission bits, 07777 at most
   std::string content;     // of a file held in memory; the target of a link
   std::uint64_t size = 0;  // of a file whose data follows separately; append_entry() uses content's
+  std::uint32_t uid = 0, gid = 0;
 
   static Entry directory(std::string name, unsigned mode = 0755);
   static Entry file(std::string name, std::string content, unsigned mode = 0644);

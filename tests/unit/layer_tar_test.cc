@@ -342,3 +342,28 @@ TEST_CASE("encodings have names") {
   CHECK(!Encoding::parse("zstd-fast")->media_type(true));
   CHECK(Encoding::parse("gzip-small")->media_type(true) == image::MediaType::docker_layer_gzip);
 }
+
+TEST_CASE("owners are numbers in the header, and in pax records if they have more than seven octal digits") {
+  Entry entry = Entry::file("etc/a", "");
+  const std::string roots = tar_header(entry);
+  CHECK(field(roots, 108, 8) == "0000000");
+  entry.uid = 65534;
+  entry.gid = 2097151;
+  const std::string small = tar_header(entry);
+  CHECK(small.size() == tar_block);
+  CHECK(field(small, 108, 8) == "0177776");
+  CHECK(field(small, 116, 8) == "7777777");
+  entry.uid = 2097152;
+  entry.gid = 4294967294;
+  const std::string large = tar_header(entry);
+  CHECK(large.size() == 3 * tar_block);
+  CHECK(large.substr(tar_block).starts_with("15 uid=2097152\n18 gid=4294967294\n"));
+  const std::string tar = large + end_of_archive;
+  const std::unique_ptr<archive, int (*)(archive*)> reader(archive_read_new(), archive_read_free);
+  archive_read_support_format_tar(reader.get());
+  REQUIRE(archive_read_open_memory(reader.get(), tar.data(), tar.size()) == ARCHIVE_OK);
+  archive_entry* read = nullptr;
+  REQUIRE(archive_read_next_header(reader.get(), &read) == ARCHIVE_OK);
+  CHECK(archive_entry_uid(read) == 2097152);
+  CHECK(archive_entry_gid(read) == 4294967294);
+}

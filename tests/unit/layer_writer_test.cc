@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <map>
+#include <set>
 #include <system_error>
 #include <thread>
 
@@ -236,6 +237,27 @@ TEST_CASE("a layer of entries in memory is indexed and can be rebuilt") {
   changed[3].mode = 0755;
   layers[0].entries = std::move(changed);
   CHECK(writer.write(layers, gzip_fast).layers[0].digest != blob.digest);
+}
+
+TEST_CASE("a layer's owners are in its recipe and its key") {
+  const Fixture fixture;
+  const tree::BlobStore& store = fixture.blobs("t");
+  Writer writer(store, fixture.options());
+  const auto write = [&](std::uint32_t uid, std::uint32_t gid) {
+    Entry entry = Entry::directory("srv");
+    entry.uid = uid;
+    entry.gid = gid;
+    std::vector<Contents> layers(1);
+    layers[0].entries = {entry};
+    return writer.write(layers, gzip_fast).layers[0].digest;
+  };
+  const image::Digest root = write(0, 0), user = write(7, 0), group = write(0, 7), large = write(4294967294, 0);
+  CHECK(std::set{root, user, group, large}.size() == 4);
+  for (const image::Digest& digest : {user, group, large}) {
+    fs::remove(fixture.layout("t").blob(digest));
+    CHECK(writer.rebuild(digest).digest == digest);
+  }
+  CHECK(to_json(*read_recipe(store, root)).find("\"uid\"") == std::string::npos);
 }
 
 TEST_CASE("an empty image has layers too") {
