@@ -17,6 +17,7 @@ bool is_refusal(Failure failure) {
   switch (failure) {
     case Failure::bad_name:
     case Failure::bad_tag:
+    case Failure::bad_declaration:
     case Failure::unknown_tag:
     case Failure::unknown_package:
     case Failure::not_a_package:
@@ -35,6 +36,7 @@ const char* name_of(Failure failure) {
   switch (failure) {
     case Failure::bad_name: return "bad_name";
     case Failure::bad_tag: return "bad_tag";
+    case Failure::bad_declaration: return "bad_declaration";
     case Failure::bad_digest: return "bad_digest";
     case Failure::bad_query: return "bad_query";
     case Failure::unknown_tag: return "unknown_tag";

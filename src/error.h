@@ -14,6 +14,7 @@ namespace nixery {
 enum class Failure {
   bad_name,              // the image name does not match the grammar, or names no package
   bad_tag,               // the tag does not match the grammar
+  bad_declaration,       // a declared image's file or object has a mistake; the message names it
   bad_digest,            // malformed, or of an unsupported algorithm
   bad_query,             // a query parameter is malformed
   unknown_tag,           // well-formed, but not a revision of the configured source

@@ -42,6 +42,7 @@ Shape shape_of(Failure failure) {
     case Failure::insecure:
     case Failure::broken:
     case Failure::forbidden: return {403, "DENIED"};
+    case Failure::bad_declaration:
     case Failure::package_too_large:
     case Failure::evaluation_failed: return {422, "MANIFEST_INVALID"};
     case Failure::build_failed:

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,6 +68,14 @@ std::vector<std::string> Declarations::tags(std::string_view repository) const {
   if (const auto tags = repositories_.find(repository); tags != repositories_.end())
     for (const auto& [tag, declared] : tags->second) list.push_back(tag);
   return list;
+}
+
+std::vector<std::string> Declarations::problems_of(std::string_view repository, std::string_view tag) const {
+  const auto tags = invalid_.find(repository);
+  if (tags == invalid_.end() || find(repository, tag)) return {};
+  for (const std::string_view each : {tag, std::string_view()})
+    if (const auto found = tags->second.find(each); found != tags->second.end()) return found->second;
+  return {};
 }
 
 std::vector<std::shared_ptr<const Declared>> Declarations::images() const {
@@ -244,15 +253,18 @@ bool DeclaredSet::look_at(const std::string& name, File& file) const {
     std::string digest = image::Digest::of(*reading.text).hex();
     if (digest == file.digest) return false;
     file.digest = std::move(digest);
+    file.invalid.reset();
     try {
       auto image = reference::parse_declared(*reading.text, shown(name));
       std::string hash = declaration_hash(image);
       file.declared = std::make_shared<const Declared>(Declared{std::move(image), shown(name), std::move(hash)});
     } catch (const Error& error) {
       problems = text::lines(error.detail().empty() ? error.what() : error.detail());
+      file.invalid = reference::name_in_invalid(*reading.text);
     }
   } else {
     file.digest.clear();
+    file.invalid.reset();
     problems.push_back(fmt::format("{}: {}", shown(name), reading.problem));
   }
   if (!problems.empty() && file.declared) problems.back() += " (its previous declaration stays in force)";
@@ -269,6 +281,10 @@ std::shared_ptr<const Declarations> DeclaredSet::assemble() const {
   if (!directory_problem_.empty()) problems[""].push_back(fmt::format("{}: {}", shown(""), directory_problem_));
   for (const auto& [name, file] : files_) {
     problems[shown(name)] = file.problems;
+    if (const auto& named = file.invalid) {
+      auto& of_name = next->invalid_[named->name][named->tag];
+      of_name.insert(of_name.end(), file.problems.begin(), file.problems.end());
+    }
     if (!file.declared) {
       next->complete_ = false;
       continue;
@@ -290,6 +306,9 @@ reference::Reference find_reference(const Declarations& declarations, std::strin
                                     std::string_view tag) {
   if (const auto declared = declarations.find(repository, tag))
     return reference::reference_of(declared->image, declared->hash);
+  if (const auto problems = declarations.problems_of(repository, tag); !problems.empty())
+    throw Error(Failure::bad_declaration,
+                fmt::format("the declaration of '{}' is invalid: {}", repository, fmt::join(problems, "; ")));
   const auto tags = declarations.tags(repository);
   if (tags.empty() || !reference::is_tag(tag)) return reference::parse(repository, tag);
   std::string known;

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,6 +48,9 @@ class Declarations {
   // By name and tag, ascending.
   std::vector<std::shared_ptr<const Declared>> images() const;
 
+  // What is wrong with the file that declares this name and tag, if no earlier declaration is in force; empty if
+  // nothing is. Sentences that begin with the file's name.
+  std::vector<std::string> problems_of(std::string_view repository, std::string_view tag) const;
   // Sentences that begin with the file's name, ascending.
   const std::vector<std::string>& problems() const { return problems_; }
   // Whether every file's declaration is known, including earlier ones. Otherwise an image that is not found may still
@@ -62,6 +66,8 @@ class Declarations {
   friend class DeclaredSet;
   using Tags = std::map<std::string, std::shared_ptr<const Declared>, std::less<>>;
   std::map<std::string, Tags, std::less<>> repositories_;
+  // Of invalid files: problems by name and tag. The tag is empty if it cannot be read from the file.
+  std::map<std::string, std::map<std::string, std::vector<std::string>, std::less<>>, std::less<>> invalid_;
   std::vector<std::string> problems_;
   std::uint64_t generation_ = 0;
   bool complete_ = true;
@@ -88,6 +94,7 @@ class DeclaredSet {
     bool settled = false;  // false: equal stamps do not prove equal contents
     std::string digest;    // of the last read text
     std::shared_ptr<const Declared> declared;
+    std::optional<reference::DeclaredName> invalid;  // the name of the declaration, if it is invalid
     std::vector<std::string> problems;
   };
   struct Reading;
@@ -113,7 +120,8 @@ class DeclaredSet {
 };
 
 // The image of that name: a declared one, else one of packages. Throws like reference::parse(), and Error{unknown_tag}
-// for another tag of a declared name.
+// for another tag of a declared name, and Error{bad_declaration} with the problems if the declaration of that name is
+// invalid.
 reference::Reference find_reference(const Declarations& declarations, std::string_view repository,
                                     std::string_view tag);
 

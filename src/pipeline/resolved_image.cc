@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "layer/root_additions.h"
+
 namespace nixery::pipeline {
 
 std::vector<const nix::Package*> ResolvedImage::contents() const {
@@ -33,7 +35,12 @@ layer::Rootfs root_of(const ResolvedImage& image, const store::Closure& closure,
   std::optional<store::StorePath> certificates;
   if (const auto& cacert = image.resolution.cacert; cacert && !cacert->outputs.empty())
     certificates = cacert->outputs.front().path;
-  return layer::plan_rootfs(outputs, certificates, closure, "/", stop);
+  layer::Rootfs root = layer::plan_rootfs(outputs, certificates, closure, "/", stop);
+  if (const auto& declared = image.reference.declared; declared && !declared->config.additions.empty()) {
+    layer::ClosureReader reader("/", closure, stop);
+    layer::add_to(root, declared->config.additions, reader);
+  }
+  return root;
 }
 
 }  // namespace nixery::pipeline

@@ -93,14 +93,32 @@ std::optional<Platform> Reader::platform(const Value* value) {
 DeclaredImage Reader::image(const Value& root) {
   DeclaredImage image;
   if (!is_object(root, "", "an object with the fields 'name' and 'contents'")) return image;
-  check_fields(root, "", {"name", "tag", "contents", "config", "platform", "source"});
+  check_fields(root, "", {"name", "tag", "contents", "config", "platform", "source", "users", "directories", "files"});
   image.name = name(json::find(root, "name"));
   image.tag = tag(json::find(root, "tag"), "tag", "latest");
   image.contents = contents(json::find(root, "contents"));
   image.platform = platform(json::find(root, "platform"));
   image.source = tag(json::find(root, "source"), "source", "");
-  if (const Value* given = json::find(root, "config")) image.config = read_config(*this, *given);
+  Accounts accounts;
+  RootAdditions additions = read_additions(*this, root, accounts);
+  if (const Value* given = json::find(root, "config")) image.config = read_config(*this, *given, accounts);
+  image.config.additions = std::move(additions);
   return image;
+}
+
+// The first string that follows `"field":` in text that is no JSON; empty if there is none.
+std::string_view scan(std::string_view text, std::string_view field) {
+  constexpr std::string_view blanks = " \t\r\n";
+  const std::string quoted = fmt::format("\"{}\"", field);
+  for (auto at = text.find(quoted); at != text.npos; at = text.find(quoted, at + 1)) {
+    const auto colon = text.find_first_not_of(blanks, at + quoted.size());
+    if (colon == text.npos || text[colon] != ':') continue;
+    const auto quote = text.find_first_not_of(blanks, colon + 1);
+    if (quote == text.npos || text[quote] != '"') continue;
+    const auto end = text.find('"', quote + 1);
+    return end == text.npos ? std::string_view() : text.substr(quote + 1, end - quote - 1);
+  }
+  return {};
 }
 
 }  // namespace
@@ -117,6 +135,19 @@ DeclaredImage parse_declared(std::string_view text, std::string_view file) {
   DeclaredImage image = reader.image(document);
   reader.throw_problems();
   return image;
+}
+
+std::optional<DeclaredName> name_in_invalid(std::string_view text) {
+  DeclaredName found;
+  try {
+    const auto document = json::parse(text, "a declaration");
+    found = {json::string_or(document, "name", ""), json::string_or(document, "tag", "latest")};
+  } catch (const Error&) {
+    found = {std::string(scan(text, "name")), std::string(scan(text, "tag"))};
+  }
+  if (!is_repository(found.name)) return std::nullopt;
+  if (!is_tag(found.tag)) found.tag.clear();
+  return found;
 }
 
 Reference reference_of(const DeclaredImage& image, std::string hash) {
@@ -140,6 +171,7 @@ std::string canonical_json(const DeclaredImage& image) {
   json::member(writer, "source", image.source);
   json::key(writer, "config");
   write_config(writer, image.config);
+  write_additions(writer, image.config.additions);
   writer.EndObject();
   return buffer.GetString();
 }

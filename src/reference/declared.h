@@ -8,7 +8,7 @@
 //     "config": { "entrypoint": ["nginx"],           [] for none; default: the image's
 //                 "cmd": ["-g", "daemon off;"],
 //                 "env": {"LANG": "C.UTF-8"},        or a list: ["LANG=C.UTF-8"]
-//                 "user": "101:101",                 name, uid or uid:gid
+//                 "user": "nobody",                  of accounts.h, uid or uid:gid: written as numbers
 //                 "workdir": "/srv",
 //                 "labels": {"team": "web"},
 //                 "exposedPorts": ["80/tcp"],
@@ -19,7 +19,11 @@
 //                   "test": ["CMD", "curl", "-f", "http://localhost/"],
 //                                                    or ["CMD-SHELL", "a command"], the same as "a command"; ["NONE"]
 //                   "interval": "30s", "timeout": "5s", "startPeriod": "1m", "startInterval": "500ms",
-//                   "retries": 3 } } }
+//                   "retries": 3 } },
+//     "users": [{ "name": "web", "uid": 101,         gid: default the uid; home: /home/NAME; shell: the image's /bin/sh
+//                 "gid": 101, "home": "/srv", "shell": "/bin/bash" }],
+//     "directories": [{ "path": "/srv", "owner": "web", "mode": "0750" }],          owner: default root; mode: 0755
+//     "files": [{ "path": "/etc/web.conf", "content": "…", "owner": "0:web", "mode": "0640" }] }        mode: 0644
 //
 // Unknown and duplicate fields are errors. By default a container runs the first package of the contents.
 #pragma once
@@ -55,6 +59,13 @@ struct DeclaredImage {
 //   …
 // If there are several, detail() has one line for each.
 DeclaredImage parse_declared(std::string_view text, std::string_view file);
+
+// The name and tag of a declaration that parse_declared() refuses, as far as they can be read from it, also from text
+// that is no JSON. nullopt if there is no valid name. An empty tag: it cannot be read.
+struct DeclaredName {
+  std::string name, tag;
+};
+std::optional<DeclaredName> name_in_invalid(std::string_view text);
 
 // The Reference of a declared image. `hash` is that of its declaration.
 Reference reference_of(const DeclaredImage& image, std::string hash);

@@ -17,7 +17,7 @@ using json::Value;
 
 class ConfigReader {
  public:
-  explicit ConfigReader(FieldReader& reader) : reader_(reader) {}
+  ConfigReader(FieldReader& reader, const Accounts& accounts) : reader_(reader), accounts_(accounts) {}
 
   ImageConfig config(const Value& value);
 
@@ -37,6 +37,7 @@ class ConfigReader {
   std::chrono::milliseconds duration(const Value& object, const char* field);
 
   FieldReader& reader_;
+  const Accounts& accounts_;
   ImageConfig config_;
 };
 
@@ -124,10 +125,13 @@ void ConfigReader::exposed_ports(const Value& value) {
 }
 
 void ConfigReader::user(const Value& value) {
-  config_.user = reader_.text(value, "config.user", "a user, such as \"101\" or \"101:101\"").value_or("");
-  if (!config_.user.empty() && !is_user(config_.user))
-    reader_.refuse("config.user",
-                   fmt::format("{} is not a user: give a name, a uid or uid:gid", text::in_quotes(config_.user)));
+  const auto given = reader_.text(value, "config.user", "a user, such as \"nobody\", \"101\" or \"101:101\"");
+  if (!given || given->empty()) return;
+  std::string problem;
+  if (const auto found = accounts_.find(*given, problem))
+    config_.user = found->numbers;
+  else
+    reader_.refuse("config.user", problem);
 }
 
 void ConfigReader::workdir(const Value& value) {
@@ -217,7 +221,10 @@ ImageConfig ConfigReader::config(const Value& value) {
   if (!reader_.is_object(value, "config", "an object, such as {\"cmd\": [\"nginx\"]}")) return config_;
   reader_.check_fields(value, "config",
                        {"entrypoint", "cmd", "env", "user", "workdir", "labels", "exposedPorts", "stopSignal",
-                        "volumes", "healthcheck", "shell", "onBuild"});
+                        "volumes", "healthcheck", "shell", "onBuild", "users", "directories", "files"});
+  for (const char* field : {"users", "directories", "files"})
+    if (json::find(value, field))
+      reader_.refuse(fmt::format("config.{}", field), "this is no part of 'config': give it beside 'config'");
   commands(value);
   constexpr std::array<std::pair<const char*, void (ConfigReader::*)(const Value&)>, 9> fields{{
       {"env", &ConfigReader::env},
@@ -262,8 +269,8 @@ void write_healthcheck(json::Writer& writer, const Healthcheck& check) {
 
 }  // namespace
 
-ImageConfig read_config(FieldReader& reader, const Value& value) {
-  return ConfigReader(reader).config(value);
+ImageConfig read_config(FieldReader& reader, const Value& value, const Accounts& accounts) {
+  return ConfigReader(reader, accounts).config(value);
 }
 
 void write_config(json::Writer& writer, const ImageConfig& config) {

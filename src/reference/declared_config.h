@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "reference/root_additions.h"
+
 namespace nixery::reference {
 
 inline constexpr std::size_t max_arguments = 256;  // of cmd, and of entrypoint
@@ -31,13 +33,16 @@ struct ImageConfig {
   // nullopt: the image's own default. Empty: none.
   std::optional<std::vector<std::string>> entrypoint, cmd;
   std::map<std::string, std::string> env;
-  std::string user, workdir;  // empty: not set
+  std::string user;  // "65534:65534" or "1000": numbers, so that Kubernetes' runAsNonRoot can check it; empty: not set
+  std::string workdir;  // empty: not set
   std::map<std::string, std::string> labels;
   std::vector<std::string> exposed_ports;  // "80/tcp", ascending, each once
   std::string stop_signal;                 // "SIGQUIT" or "3"; empty: not set
   std::vector<std::string> volumes;        // absolute paths, ascending, each once
   std::optional<Healthcheck> healthcheck;
   std::vector<std::string> shell;  // of RUN and CMD-SHELL; empty: not set. Docker's, as the health check.
+
+  RootAdditions additions;  // beside `config` in the file
 
   bool operator==(const ImageConfig&) const = default;
 };

@@ -16,9 +16,7 @@ namespace {
 
 constexpr std::size_t max_name = 255;
 constexpr std::size_t max_components = 8;
-constexpr std::size_t max_user_name = 32;
 constexpr std::size_t max_path = 4095;  // PATH_MAX without its NUL
-constexpr std::uint64_t max_id = 4294967294;
 
 // The first character is a letter or in `first`; the others are letters, digits or in `rest`.
 bool is_word(std::string_view text, std::string_view first, std::string_view rest) {
@@ -51,13 +49,6 @@ bool is_variable_name(std::string_view text) {
 
 bool is_label_name(std::string_view text) {
   return text.size() <= max_name && is_word(text, "0123456789", "._/-") && text::is_alnum(text.back());
-}
-
-bool is_user(std::string_view text) {
-  const auto colon = text.find(':');
-  if (colon != text.npos)
-    return is_number(text.substr(0, colon), 0, max_id) && is_number(text.substr(colon + 1), 0, max_id);
-  return is_number(text, 0, max_id) || (text.size() <= max_user_name && is_word(text, "_", "_.-"));
 }
 
 bool is_workdir(std::string_view text) {

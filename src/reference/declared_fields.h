@@ -18,9 +18,6 @@ bool is_variable_name(std::string_view text);
 // Letters and digits, with '.', '_', '-' and '/' between them, at most 255 bytes.
 bool is_label_name(std::string_view text);
 
-// "www-data", "101" or "101:101"; numbers up to 4294967294, as the last one means "unchanged" to chown(2).
-bool is_user(std::string_view text);
-
 // Absolute, printable, without ".." and at most 4095 bytes.
 bool is_workdir(std::string_view text);
 

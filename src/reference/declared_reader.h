@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "json/json.h"
+#include "reference/accounts.h"
 #include "reference/declared_config.h"
 
 namespace nixery::reference {
@@ -50,10 +51,13 @@ class FieldReader {
   std::vector<std::string> problems_;
 };
 
-// Problems are recorded in `reader`.
-ImageConfig read_config(FieldReader& reader, const json::Value& value);
+// Problems are recorded in `reader`. read_additions() adds the users of the declaration `root` to `accounts`.
+ImageConfig read_config(FieldReader& reader, const json::Value& value, const Accounts& accounts);
+RootAdditions read_additions(FieldReader& reader, const json::Value& root, Accounts& accounts);
 
 // Canonical JSON. A field that was added later is left out if it is not set, so that hashes stay the same.
 void write_config(json::Writer& writer, const ImageConfig& config);
+// Members of the object that is open.
+void write_additions(json::Writer& writer, const RootAdditions& additions);
 
 }  // namespace nixery::reference

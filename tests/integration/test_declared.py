@@ -71,6 +71,40 @@ def test_the_config_matches_the_file(images, declaring):
     assert config["Labels"]["io.nixery.packages"].startswith("hello=")
 
 
+def test_users_are_numbers_in_the_config(images, declaring):
+    images.write("nobody.json", name="team/nobody", contents=["hello"], config={"user": "nobody"})
+    images.write("number.json", name="team/number", contents=["hello"], config={"user": "1000"})
+    images.write("own.json", name="team/own", contents=["hello"], users=[{"name": "app", "uid": 1000, "gid": 50}], config={"user": "app"})
+    images.write("unknown.json", name="team/unknown", contents=["hello"], config={"user": "postgres"})
+    registry = declaring()
+    users = {name: config_of(registry, f"team/{name}")["config"]["User"] for name in ("nobody", "number", "own")}
+    assert users == {"nobody": "65534:65534", "number": "1000", "own": "1000:50"}
+    answer = registry.manifest("team/unknown")
+    assert answer.status == 422
+    assert "config.user: 'postgres' is not a user of the image, which has root, daemon, bin, mail, nobody" in answer.error["message"]
+
+
+def test_declared_users_directories_and_files_are_in_the_image(images, declaring, docker):
+    images.write("app.json", name="team/app", contents=["bash", "coreutils"],
+                 users=[{"name": "app", "uid": 1000}], directories=[{"path": "/srv/data", "owner": "app", "mode": "0700"}],
+                 files=[{"path": "/etc/app/app.conf", "content": "port = 1\n", "owner": "0:app", "mode": "0640"}],
+                 config={"user": "app", "workdir": "/srv/data",
+                         "cmd": ["bash", "-c", "echo new > file; id -un; id -gn; pwd; cat file /etc/app/app.conf; stat -c '%n %u:%g %a' /srv/data "
+                                               "/etc/app/app.conf /home/app /srv"]})
+    said = docker.run_image(f"{declaring().host}/team/app:latest").splitlines()
+    assert said == ["app", "app", "/srv/data", "new", "port = 1", "/srv/data 1000:1000 700", "/etc/app/app.conf 0:1000 640",
+                    "/home/app 1000:1000 755", "/srv 0:0 755"]
+
+
+def test_the_config_has_dockers_fields(images, declaring):
+    images.write("web.json", name="team/web", contents=["hello"],
+                 config={"volumes": ["/data"], "stopSignal": "SIGQUIT", "shell": ["/bin/bash", "-c"],
+                         "healthcheck": {"test": ["CMD", "hello"], "interval": "30s", "retries": 2}})
+    config = config_of(declaring(), "team/web")["config"]
+    assert (config["Volumes"], config["StopSignal"], config["Shell"]) == ({"/data": {}}, "SIGQUIT", ["/bin/bash", "-c"])
+    assert config["Healthcheck"] == {"Test": ["CMD", "hello"], "Interval": 30_000_000_000, "Retries": 2}
+
+
 def test_variables_are_added_to_the_defaults_and_replace_them_by_name(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"], config={"env": ["A=1=1", "PATH=/opt/bin"]})
     images.write("b.json", name="team/b", contents=["hello"])
@@ -201,11 +235,20 @@ def test_an_invalid_file_is_reported_with_its_field_and_does_not_hide_valid_ones
     images.write("good.json", name="team/good", contents=["hello"])
     registry = declaring()
     assert registry.manifest("team/good").status == 200
-    assert registry.manifest("team/bad").status == 404
+    problem = "images/bad.json: config.exposedPorts[1]: '80/http' is not a port: give a number from 1 to 65535, with /tcp, /udp or /sctp"
+    answer = registry.manifest("team/bad")
+    assert (answer.status, answer.error["code"]) == (422, "MANIFEST_INVALID")
+    assert answer.error["message"] == f"the declaration of 'team/bad' is invalid: {problem}"
     wait_for(lambda: problems(registry), "the report")
-    assert problems(registry) == [
-        "images/bad.json: config.exposedPorts[1]: '80/http' is not a port: give a number from 1 to 65535, with /tcp, /udp or /sctp"
-    ]
+    assert problems(registry) == [problem]
+
+
+def test_a_pull_of_a_file_that_is_no_json_gets_the_position_of_the_mistake(images, declaring):
+    images.write_text("bad.json", '{"name": "team/bad", "contents": ["hello"],}')
+    answer = declaring().manifest("team/bad", "v1")
+    assert (answer.status, answer.error["code"]) == (422, "MANIFEST_INVALID")
+    assert answer.error["message"].startswith("the declaration of 'team/bad' is invalid: images/bad.json: byte ")
+    assert str(images.directory) not in answer.error["message"]
 
 
 def test_a_declared_name_takes_precedence_over_a_package_and_is_reported(images, declaring):

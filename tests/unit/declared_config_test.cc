@@ -1,10 +1,16 @@
 // The fields of a declared image that say how its containers run, and its own users and files.
 #include <doctest/doctest.h>
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
 
 #include "error.h"
 #include "pipeline/declared_set.h"
 #include "reference/declared.h"
 #include "reference/declared_fields.h"
+#include "temporary_directory.h"
 
 using namespace nixery;
 using namespace std::chrono_literals;
@@ -118,4 +124,149 @@ TEST_CASE("fields that are not set leave a declaration's hash as earlier version
     CHECK_MESSAGE(hash(R"("config": {"healthcheck": {"test": "a", )" + std::string(field) + "}}") !=
                       hash(R"("config": {"healthcheck": {"test": "a"}})"),
                   field);
+}
+
+TEST_CASE("names of users become numbers, and numbers stay as they are") {
+  const auto user = [](const std::string& text) { return config(R"("user": ")" + text + '"').user; };
+  CHECK(user("nobody") == "65534:65534");
+  CHECK(user("root") == "0:0");
+  CHECK(user("nobody:nobody") == "65534:65534");
+  CHECK(user("nobody:0") == "65534:0");
+  CHECK(user("nobody:tty") == "65534:5");
+  CHECK(user("1000") == "1000");
+  CHECK(user("0") == "0");
+  CHECK(user("1000:50") == "1000:50");
+  CHECK(user("1000:nobody") == "1000:65534");
+  CHECK(user("4294967294:4294967294") == "4294967294:4294967294");
+  CHECK(user("").empty());
+  CHECK(declared(R"("users": [{"name": "web", "uid": 101, "gid": 7}], "config": {"user": "web"})").config.user ==
+        "101:7");
+  check_config_problem(
+      R"("user": "postgres")",
+      "config.user: 'postgres' is not a user of the image, which has root, daemon, bin, mail, nobody: ");
+  check_config_problem(R"("user": "nobody:sudo")", "config.user: 'sudo' is not a group of the image, which has root, ");
+  check_problem(R"("users": [{"name": "web", "uid": 101}], "config": {"user": "wbe"})", "mail, nobody, web: give one");
+  for (const char* bad : {":", "1:", ":1", "a:b", "-1", "01", "4294967295", "1:1:1", "Root", "99999999999999999999999"})
+    CHECK_THROWS_AS(user(bad), Error);
+}
+
+TEST_CASE("users, directories and files of a declaration are read with their defaults") {
+  const auto read = declared(R"("users": [{"name": "web", "uid": 101}, {"name": "_a-1", "uid": 7, "gid": 0,
+                                           "home": "/srv", "shell": "/bin/bash"}],
+      "directories": [{"path": "/srv/data", "owner": "web", "mode": "0700"}, {"path": "/run/web"}],
+      "files": [{"path": "/etc/web.conf", "content": "a\nb", "owner": "0:web", "mode": "640"},
+                {"path": "/etc/a", "content": "", "owner": "9"}])")
+                        .config.additions;
+  CHECK(read.users ==
+        std::vector<reference::DeclaredUser>{{"_a-1", 7, 0, "/srv", "/bin/bash"}, {"web", 101, 101, "/home/web", ""}});
+  CHECK(read.directories ==
+        std::vector<reference::DeclaredDirectory>{{"/run/web", {0, 0}, 0755}, {"/srv/data", {101, 101}, 0700}});
+  CHECK(read.files ==
+        std::vector<reference::DeclaredFile>{{"/etc/a", "", {9, 9}, 0644}, {"/etc/web.conf", "a\nb", {0, 101}, 0640}});
+}
+
+TEST_CASE("a mistake in users, directories and files is reported with its field") {
+  check_problem(R"("users": {})", "users: this is an object: give a list of objects");
+  check_problem(R"("users": ["web"])", "users[0]: this is a string: give an object");
+  check_problem(R"("users": [{"uid": 1}])", "users[0]: the field 'name' is missing");
+  check_problem(R"("users": [{"name": "web"}])", "users[0]: the field 'uid' is missing");
+  check_problem(R"("users": [{"name": "Web", "uid": 7}])", "users[0].name: 'Web' is not a user's name");
+  check_problem(R"("users": [{"name": "web", "uid": "7"}])", "users[0].uid: this is a string: give a whole number");
+  check_problem(R"("users": [{"name": "web", "uid": 4294967295}])", "users[0].uid: give a whole number from 0 to");
+  check_problem(R"("users": [{"name": "root", "uid": 7}])", "users[0]: the user 'root' exists already");
+  check_problem(R"("users": [{"name": "web", "uid": 65534}])", "users[0]: the uid 65534 is that of 'nobody'");
+  check_problem(R"("users": [{"name": "sys", "uid": 7}])", "users[0]: the group 'sys' exists already, with another");
+  check_problem(R"("users": [{"name": "a", "uid": 7}, {"name": "a", "uid": 9}])", "users[1]: the user 'a' exists");
+  check_problem(R"("users": [{"name": "a", "uid": 7, "home": "/a:b"}])", "users[0].home: a ':' is not allowed");
+  check_problem(R"("users": [{"name": "a", "uid": 7, "home": "a"}])", "users[0].home: 'a' is not an absolute path");
+  check_problem(R"("directories": [{"mode": "0755"}])", "directories[0]: the field 'path' is missing");
+  check_problem(R"("directories": [{"path": "/a/../b"}])", "directories[0].path: '/a/../b' has an empty part");
+  check_problem(R"("directories": [{"path": "/nix/a"}])", "directories[0].path: '/nix/a' is in a directory of the");
+  check_problem(R"("directories": [{"path": "/a", "owner": "web"}])", "directories[0].owner: 'web' is not a user");
+  for (const char* mode : {"755", "0755", "1777"})
+    CHECK(problems(R"("directories": [{"path": "/a", "mode": ")" + std::string(mode) + "\"}]") == "");
+  for (const char* mode : {"", "75", "00755", "0758", "rwx", "-755"})
+    check_problem(R"("directories": [{"path": "/a", "mode": ")" + std::string(mode) + "\"}]", "is not a mode: give");
+  check_problem(R"("directories": [{"path": "/a", "mode": 755}])",
+                "directories[0].mode: this is a number: give an octal");
+  check_problem(R"("files": [{"path": "/a"}])", "files[0]: the field 'content' is missing");
+  check_problem(R"("files": [{"path": "/etc/passwd", "content": ""}])",
+                "files[0].path: the image writes this file: give");
+  check_problem(R"("files": [{"path": "/a", "content": ")" + std::string(65537, 'x') + "\"}]",
+                "files[0].content: this is 65537 bytes long; at most 65536");
+  CHECK(problems(R"("files": [{"path": "/a", "content": ")" + std::string(65536, 'x') + "\"}]") == "");
+  check_problem(R"("files": [{"path": "/a", "content": ""}, {"path": "/a", "content": ""}])", "'/a' is given twice");
+  check_problem(R"("files": [{"path": "/a", "content": ""}], "directories": [{"path": "/a"}])", "'/a' is given twice");
+  check_problem(R"("files": [{"path": "/a", "content": ""}, {"path": "/a/b/c", "content": ""}])",
+                "'/a' is a file and cannot hold '/a/b/c'");
+  std::string many;
+  for (int i = 0; i < 65; ++i) many += fmt::format("{}{{\"path\": \"/{}\", \"content\": \"\"}}", i ? "," : "", i);
+  check_problem("\"files\": [" + many + "]", "files: 65 entries; at most 64 are allowed");
+  check_config_problem(R"("users": [])", "config.users: this is no part of 'config': give it beside 'config'");
+}
+
+TEST_CASE("the hash covers users, directories and files, and not their order") {
+  const std::string a = R"({"path": "/a", "content": "1"})", b = R"({"path": "/b", "content": "1"})";
+  CHECK(hash("\"files\": [" + a + "," + b + "]") == hash("\"files\": [" + b + "," + a + "]"));
+  CHECK(hash(R"("users": [], "files": [])") == hash(""));
+  std::set<std::string> hashes{hash("")};
+  for (const char* fields :
+       {R"("users": [{"name": "a", "uid": 7}])", R"("users": [{"name": "a", "uid": 9}])",
+        R"("users": [{"name": "a", "uid": 7, "gid": 9}])", R"("users": [{"name": "a", "uid": 7, "home": "/b"}])",
+        R"("users": [{"name": "a", "uid": 7, "shell": "/b"}])", R"("directories": [{"path": "/a"}])",
+        R"("directories": [{"path": "/a", "owner": "7"}])", R"("directories": [{"path": "/a", "mode": "700"}])",
+        R"("files": [{"path": "/a", "content": ""}])", R"("files": [{"path": "/a", "content": "b"}])",
+        R"("files": [{"path": "/a", "content": "", "owner": "0:7"}])",
+        R"("files": [{"path": "/a", "content": "", "mode": "600"}])", R"("config": {"user": "nobody"})"})
+    CHECK_MESSAGE(hashes.insert(hash(fields)).second, fields);
+}
+
+TEST_CASE("the name of an invalid declaration is read as far as possible") {
+  const auto name = [](std::string_view text) {
+    const auto found = reference::name_in_invalid(text);
+    return found ? found->name + ":" + found->tag : "";
+  };
+  CHECK(name(R"({"name": "team/a", "tag": "v1"})") == "team/a:v1");
+  CHECK(name(R"({"users": [{"name": "b"}], "name": "a"})") == "a:latest");
+  CHECK(name(R"({"name": "a", "tag": 7})") == "a:latest");
+  CHECK(name(R"({"name": "a", "tag": "-"})") == "a:");
+  CHECK(name(R"({"name" : "a", "contents": ["x"],})") == "a:");
+  CHECK(name(R"({"tag": "v1", "name": "a", "contents")") == "a:v1");
+  for (const char* text : {"", "{", "[]", R"({"name": 7)", R"({"name": "a)", R"({"name")", R"({"name": "A", )"})
+    CHECK_MESSAGE(name(text) == "", text);
+}
+
+TEST_CASE("a pull of an invalid declaration gets its problems, and others are not affected") {
+  const test::TemporaryDirectory top;
+  const auto directory = top.path() / "images";
+  std::filesystem::create_directory(directory);
+  const auto write = [&](const char* file, const char* text) { std::ofstream(directory / file) << text; };
+  write("a.json", R"({"name": "web", "tag": "v1", "contents": ["nginx"]})");
+  write("b.json", R"({"name": "web", "tag": "v2", "contents": [], "config": {"user": "x"}})");
+  write("c.json", R"({"name": "api", "contents": ["x"],})");
+  pipeline::DeclaredSet set(directory, 0ms);
+  const auto failure = [&](const char* name, const char* tag) -> std::string {
+    try {
+      find_reference(*set.current(), name, tag);
+    } catch (const Error& error) {
+      return fmt::format("{}: {}", name_of(error.failure()), error.what());
+    }
+    return "";
+  };
+  CHECK(failure("web", "v1") == "");
+  CHECK(failure("web", "v2")
+            .starts_with("bad_declaration: the declaration of 'web' is invalid: images/b.json: contents: this is "
+                         "empty: name at least one "
+                         "package; images/b.json: config.user: 'x' is not a user"));
+  CHECK(failure("web", "v3").starts_with("unknown_tag: "));
+  CHECK(failure("api", "v9").starts_with("bad_declaration: the declaration of 'api' is invalid: images/c.json: byte "));
+  CHECK(failure("api", "v9") == failure("api", "v9"));  // the unchanged file is not parsed again
+  CHECK(failure("nginx", "latest") == "");
+
+  write("b.json", R"({"name": "web", "tag": "v2", "contents": ["nginx"]})");
+  CHECK(failure("web", "v2") == "");
+  write("b.json", "{");
+  CHECK(failure("web", "v2") == "");  // its previous declaration stays in force
+  std::filesystem::remove(directory / "c.json");
+  CHECK(failure("api", "latest") == "");
 }

@@ -154,8 +154,8 @@ TEST_CASE("a mistake in any field is reported with file, field and what is allow
       {R"({"env": {"1A": "x"}})", "config.env['1A']: '1A' is not a variable's name"},
       {R"({"env": {"PORT": 8080}})", "config.env['PORT']: this is a number: give its value in quotes"},
       {R"({"env": {"A": "1", "A": "2"}})", "config.env['A']: the variable 'A' is given twice"},
-      {R"({"user": "a b"})", "config.user: 'a b' is not a user: give a name, a uid or uid:gid"},
-      {R"({"user": 0})", "config.user: this is a number: give a user, such as \"101\""},
+      {R"({"user": "a b"})", "config.user: 'a b' is not a user of the image, which has root, daemon"},
+      {R"({"user": 0})", "config.user: this is a number: give a user, such as \"nobody\""},
       {R"({"workdir": "srv"})", "config.workdir: 'srv' is not a working directory: give an absolute path"},
       {R"({"workdir": "/a/.."})", "config.workdir: '/a/..' is not a working directory"},
       {R"({"labels": ["a"]})", "config.labels: this is a list: give an object"},
@@ -243,11 +243,6 @@ TEST_CASE("values must have the right type") {
     CHECK_MESSAGE(is_attribute_path(path), path);
   CHECK_FALSE(is_attribute_path("a.b.c.d.e.f.g.h.i"));
   CHECK_FALSE(is_attribute_path(std::string(256, 'a')));
-  for (const char* user : {"root", "www-data", "_x", "0", "101", "101:101", "4294967294"})
-    CHECK_MESSAGE(is_user(user), user);
-  for (const char* user :
-       {"", ":", "1:", ":1", "a:b", "1:a", "-1", "01", "4294967295", "1:1:1", "99999999999999999999999"})
-    CHECK_FALSE_MESSAGE(is_user(user), user);
   for (const char* port : {"", "0", "65536", "080", "80/", "80/TCP", "80-81", "-1", "80/tcp/", " 80", "80/icmp"})
     CHECK_FALSE_MESSAGE(port_of(port), port);
   CHECK(port_of("65535") == "65535/tcp");
