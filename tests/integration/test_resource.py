@@ -141,17 +141,27 @@ def test_rules_refuse_invalid_objects():
     assert list(broken_rules(schema, long)) == ["the name of a NixImage has at most 128 characters"]
     above = {**EXAMPLE, "data": {"contents": ["curl"], "config": {"workdir": "/srv/.."}}}
     assert list(broken_rules(schema, above)) == ["the working directory must not contain .."]
+    for path, message in (("/a/../b", "a path must not contain . or .."), ("/nix/store", "/nix, /proc, /sys and /dev belong to the packages and the container runtime")):
+        within = {**EXAMPLE, "data": {"contents": ["curl"], "files": [{"path": path, "content": ""}]}}
+        assert list(broken_rules(schema, within)) == [message]
+    unhealthy = {**EXAMPLE, "data": {"contents": ["curl"], "config": {"healthcheck": {"test": ["curl"]}}}}
+    assert list(broken_rules(schema, unhealthy)) == ["give [CMD, program, arguments], [CMD-SHELL, command] or [NONE]"]
 
 
 def test_objects_that_the_resource_accepts_are_valid_for_the_registry(directory):
     """An object with every field becomes a file, like the controller's, that the registry accepts."""
     data = {
         "tag": "v1", "contents": ["curl", "python3Packages.requests"], "platform": "amd64", "source": "latest",
-        "config": {"entrypoint": ["curl"], "cmd": [], "env": {"A": "b"}, "user": "1:2", "workdir": "/srv", "labels": {"a": "b"}, "exposedPorts": ["80/tcp"]},
+        "config": {"entrypoint": ["curl"], "cmd": [], "env": {"A": "b"}, "user": "1:2", "workdir": "/srv", "labels": {"a": "b"}, "exposedPorts": ["80/tcp"],
+                   "volumes": ["/data"], "stopSignal": "SIGRTMIN+3", "shell": ["/bin/bash", "-c"],
+                   "healthcheck": {"test": ["CMD", "true"], "interval": "1m30s", "timeout": "500ms", "startPeriod": "1h", "startInterval": "2s", "retries": 3}},
+        "users": [{"name": "web", "uid": 101, "gid": 102, "home": "/srv", "shell": "/bin/bash"}],
+        "directories": [{"path": "/data", "owner": "web", "mode": "0750"}],
+        "files": [{"path": "/etc/web.conf", "content": "a", "owner": "0:web", "mode": "640"}],
     }  # fmt: skip
     schema = SCHEMAS["v1alpha"]
     known = set(schema["properties"]["data"]["properties"])
-    assert set(data) <= known and set(data["config"]) <= set(schema["properties"]["data"]["properties"]["config"]["properties"])
+    assert set(data) == known and set(data["config"]) == set(schema["properties"]["data"]["properties"]["config"]["properties"])
     jsonschema.Draft202012Validator(schema).validate({**EXAMPLE, "data": data})
     (directory / "image.json").write_text(json.dumps({"name": "team/a", **data}))
     said = run(NIXERY, "images", env={"NIXERY_IMAGES": str(directory)})
