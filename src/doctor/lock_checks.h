@@ -1,5 +1,5 @@
-// Whether locks (os/lock.h) keep builds and collections apart on a file system: some ignore locks, and some network file
-// systems keep those of one kind, or of both, to one host.
+// Whether locks (os/lock.h) keep builds and collections apart on a file system: some ignore locks, and some network
+// file systems keep those of one kind, or of both, to one host.
 #pragma once
 
 #include <filesystem>
@@ -27,8 +27,8 @@ std::optional<Mount> mount_of(const fs::path& path, std::string_view mountinfo);
 // host alone.
 std::string host_local_locks(const Mount& mount);
 
-// Takes a lock of each kind twice in `directory`, by two descriptors and by two processes. Within act_as(worker); leaves
-// nothing. No finding where nothing can be written there, which other checks report.
+// Takes a lock of each kind twice in `directory`, by two descriptors and by two processes. Within act_as(worker);
+// leaves nothing. No finding where nothing can be written there, which other checks report.
 std::vector<Finding> check_locks(const std::string& name, const fs::path& directory);
 
 }  // namespace nixery::doctor

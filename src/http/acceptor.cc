@@ -28,7 +28,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t max_request_size = 128u << 10;  // longest request head; web servers allow half of that
-constexpr int max_accepts = 2048;  // connections accepted at a time; above any backlog of ours
+constexpr int max_accepts = 2048;                     // connections accepted at a time; above any backlog of ours
 constexpr std::chrono::milliseconds accept_backoff{50};
 constexpr std::chrono::seconds drain_timeout{1};  // time for incomplete requests to arrive after close()
 

@@ -31,7 +31,8 @@ EventStreams::~EventStreams() {
   changed_.notify_all();
   thread_.join();
   for (Stream& stream : new_streams_)
-    if (!stream.exchange.begin(stream.streaming.head)) stream.exchange.hang_up();  // an empty stream: the browser reconnects
+    if (!stream.exchange.begin(stream.streaming.head))
+      stream.exchange.hang_up();  // an empty stream: the browser reconnects
 }
 
 // Takes a slot for `client`; false if there is none. The caller holds the mutex.

@@ -27,7 +27,8 @@ std::string text_of(const json::Value& value) {
 void check_layout_version(std::string_view contents, std::string_view file) {
   const auto version = json::string_or(json::parse(contents, file), "imageLayoutVersion", "");
   if (version != "1.0.0")
-    throw Error(Failure::bad_config, fmt::format("{}: the layout has version {}, not 1.0.0", file, text::in_quotes(version)));
+    throw Error(Failure::bad_config,
+                fmt::format("{}: the layout has version {}, not 1.0.0", file, text::in_quotes(version)));
 }
 
 std::string with_image(const std::optional<std::string>& index, const Descriptor& image, const std::string& name,

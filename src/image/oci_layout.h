@@ -19,8 +19,8 @@ inline constexpr const char* layout_name_annotation = "org.opencontainers.image.
 void check_layout_version(std::string_view contents, std::string_view file);
 
 // The index.json `index` with `image` under `name`, in place of an entry of that name. All other entries and members
-// stay as they are, also those of other programs. nullopt: there is no index yet. Throws Error{bad_config} that names `file` if
-// it is no image index.
+// stay as they are, also those of other programs. nullopt: there is no index yet. Throws Error{bad_config} that names
+// `file` if it is no image index.
 std::string with_image(const std::optional<std::string>& index, const Descriptor& image, const std::string& name,
                        std::string_view file);
 

@@ -140,7 +140,8 @@ PullResult meaning_of(const http_client::Response& response, const std::string& 
     case 307:  // a long-poll redirect: the build is still running
       if (location.find("nixery-hop=") != std::string::npos)
         return make_result(State::building, "Building", "the image is being built");
-      return unavailable(fmt::format("the registry redirects to {}: set NIXERY_CONTROLLER_REGISTRY to that address", location));
+      return unavailable(
+          fmt::format("the registry redirects to {}: set NIXERY_CONTROLLER_REGISTRY to that address", location));
     case 429:
       if (error.reason == "StillBuilding") return with_retry(make_result(State::building, "Building", message));
       // The queue is full, or nginx limits this client: nothing is being built.

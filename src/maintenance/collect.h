@@ -31,10 +31,9 @@ struct Collection {
   };
   std::vector<Image> images;
   std::size_t tags = 0, manifests = 0, blobs = 0, state_files = 0;
-  std::uint64_t freed = 0;  // bytes of those manifests and blobs
-  std::uint64_t left = 0;   // bytes of those that stay
-  bool clock_jumped =
-      false;  // since the last collection (maintenance/last_run.h): nothing was removed by age
+  std::uint64_t freed = 0;    // bytes of those manifests and blobs
+  std::uint64_t left = 0;     // bytes of those that stay
+  bool clock_jumped = false;  // since the last collection (maintenance/last_run.h): nothing was removed by age
 };
 
 enum class Mode { real, dry_run };

@@ -17,7 +17,7 @@ namespace nixery::maintenance {
 namespace {
 
 constexpr std::chrono::hours believable{8 * 24};  // a week, and the delay of a weekly collection
-constexpr std::chrono::hours settled{24};  // after a jump, the clock is believed when it has run for this long
+constexpr std::chrono::hours settled{24};         // after a jump, the clock is believed when it has run for this long
 
 tree::ObjectName last_run_name() {
   return {tree::Kind::maintenance, "collected"};

@@ -24,8 +24,7 @@ struct Run {
   std::string boot;                   // the kernel's boot id; empty if unknown
   std::chrono::seconds since_boot{};  // sleep included
   bool believed = true;
-  std::chrono::seconds
-      since_jump{};  // while the clock is not believed: time since the last jump
+  std::chrono::seconds since_jump{};  // while the clock is not believed: time since the last jump
 };
 
 // Now, on this machine.

@@ -15,7 +15,8 @@ void requests(Exposition& page, const Metrics& metrics) {
   metrics.requests.for_each_count([&](std::string_view route, int status, std::uint64_t count) {
     page.sample({{"route", route}, {"status", std::to_string(status)}}, count);
   });
-  page.histogram("nixery_request_duration_seconds", "From accepting a request to its response, including waits for builds.");
+  page.histogram("nixery_request_duration_seconds",
+                 "From accepting a request to its response, including waits for builds.");
   metrics.requests.for_each_duration([&](std::string_view route, const Histogram& durations) {
     page.sample({{"route", route}}, durations);
   });

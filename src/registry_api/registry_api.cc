@@ -110,7 +110,8 @@ http::HandlerResult RegistryApi::blob(const http::Request& request, std::string_
   reference::check_repository(repository);
   const auto digest = parse_digest(text);
   if (tree_.has_blob(digest) || tree_.restore_blob(digest))
-    if (os::Fd file = tree_.store().open(tree::ObjectName::blob(digest))) {  // a collection may have removed it meanwhile
+    if (os::Fd file =
+            tree_.store().open(tree::ObjectName::blob(digest))) {  // a collection may have removed it meanwhile
       builder_.metrics().blobs.there.add();
       const std::uint64_t size = os::size_of(file, digest.str());
       return answer_blob(digest, {std::move(file), size});

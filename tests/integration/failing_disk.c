@@ -1,6 +1,6 @@
 // A disk that fails now and then, for LD_PRELOAD: one in FAIL_ONE_IN of the calls that change a file below one of
-// FAIL_DIRS (a:b) fails with ENOSPC or EIO, and no file below one of FAIL_READS can be read. Only in programs called nixery, as the one that is tested; what they start
-// has a sound disk.
+// FAIL_DIRS (a:b) fails with ENOSPC or EIO, and no file below one of FAIL_READS can be read. Only in programs called
+// nixery, as the one that is tested; what they start has a sound disk.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -42,7 +42,9 @@ static int is_below(const char* path, const char* dirs) {
   return 0;
 }
 
-static int fails_at(const char* path) { return is_below(path, getenv("FAIL_DIRS")) && unlucky(); }
+static int fails_at(const char* path) {
+  return is_below(path, getenv("FAIL_DIRS")) && unlucky();
+}
 
 static int find_path(int fd, char path[PATH_MAX]) {
   char link[64];
@@ -76,7 +78,9 @@ ssize_t write(int fd, const void* bytes, size_t count) {
   if (count < 2 || errno == EIO) return -1;
   return REAL(write)(fd, bytes, count / 2);  // the disk is full in the middle
 }
-ssize_t read(int fd, void* bytes, size_t count) { return is_unreadable(fd) ? -1 : REAL(read)(fd, bytes, count); }
+ssize_t read(int fd, void* bytes, size_t count) {
+  return is_unreadable(fd) ? -1 : REAL(read)(fd, bytes, count);
+}
 ssize_t pread64(int fd, void* bytes, size_t count, off64_t at) {
   return is_unreadable(fd) ? -1 : REAL(pread64)(fd, bytes, count, at);
 }
@@ -86,16 +90,28 @@ ssize_t pwrite64(int fd, const void* bytes, size_t count, off64_t at) {
 ssize_t copy_file_range(int in, off64_t* from, int out, off64_t* to, size_t count, unsigned flags) {
   return fails_on(out) ? -1 : REAL(copy_file_range)(in, from, out, to, count, flags);
 }
-int fsync(int fd) { return fails_on(fd) ? -1 : REAL(fsync)(fd); }
-int rename(const char* from, const char* to) { return fails_at(to) ? -1 : REAL(rename)(from, to); }
-int symlink(const char* target, const char* link) { return fails_at(link) ? -1 : REAL(symlink)(target, link); }
-int mkdir(const char* path, mode_t mode) { return fails_at(path) ? -1 : REAL(mkdir)(path, mode); }
-int unlink(const char* path) { return fails_at(path) ? -1 : REAL(unlink)(path); }
+int fsync(int fd) {
+  return fails_on(fd) ? -1 : REAL(fsync)(fd);
+}
+int rename(const char* from, const char* to) {
+  return fails_at(to) ? -1 : REAL(rename)(from, to);
+}
+int symlink(const char* target, const char* link) {
+  return fails_at(link) ? -1 : REAL(symlink)(target, link);
+}
+int mkdir(const char* path, mode_t mode) {
+  return fails_at(path) ? -1 : REAL(mkdir)(path, mode);
+}
+int unlink(const char* path) {
+  return fails_at(path) ? -1 : REAL(unlink)(path);
+}
 int utimensat(int dir, const char* path, const struct timespec times[2], int flags) {
   return fails_at(path) ? -1 : REAL(utimensat)(dir, path, times, flags);
 }
 
-static int open_mode(int flags, va_list words) { return flags & (O_CREAT | O_TMPFILE) ? va_arg(words, int) : 0; }
+static int open_mode(int flags, va_list words) {
+  return flags & (O_CREAT | O_TMPFILE) ? va_arg(words, int) : 0;
+}
 int open(const char* path, int flags, ...) {
   va_list words;
   va_start(words, flags);

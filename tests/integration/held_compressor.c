@@ -1,5 +1,5 @@
-// A libdeflate that compresses nothing while the file of HELD_COMPRESSOR exists, for LD_PRELOAD: an image whose layers take
-// as long as a test wants. Inputs that do not hold the text "held-layer" pass.
+// A libdeflate that compresses nothing while the file of HELD_COMPRESSOR exists, for LD_PRELOAD: an image whose layers
+// take as long as a test wants. Inputs that do not hold the text "held-layer" pass.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -195,8 +195,10 @@ TEST_CASE("incomplete and empty connections are closed after the header timeout"
 
 TEST_CASE("with too many connections the oldest incomplete one is closed; a malformed one is closed at once") {
   TestAcceptor server({2, 1h});
-  CHECK(is_closed(server.connect_and_send("GET / HTTP/1.1\r\n\r\n")));  // below the limit, so that no other is closed for it
-  const os::Fd first = server.connect_and_send("\1"), second = server.connect_and_send("\1"), third = server.connect_and_send("\1");
+  CHECK(is_closed(
+      server.connect_and_send("GET / HTTP/1.1\r\n\r\n")));  // below the limit, so that no other is closed for it
+  const os::Fd first = server.connect_and_send("\1"), second = server.connect_and_send("\1"),
+               third = server.connect_and_send("\1");
   CHECK(is_closed(first));
   TestAcceptor::send(second, whole.substr(1));
   CHECK(server.acceptor.next());

@@ -81,7 +81,8 @@ TEST_CASE("what is no manifest is refused by its digest") {
 }
 
 TEST_CASE("messages quote what a manifest and a config say without its control characters") {
-  CHECK(refusal_of(R"({"mediaType":"application/\u007f\u001b[2J"})").ends_with("has the media type 'application/??[2J'"));
+  CHECK(
+      refusal_of(R"({"mediaType":"application/\u007f\u001b[2J"})").ends_with("has the media type 'application/??[2J'"));
   const std::string config = R"({"rootfs":{"diff_ids":["sha256:\u007f"]}})";
   try {
     image::parse_config(config, Digest::of(config));

@@ -79,6 +79,6 @@ TEST_CASE("text in quotes is printable ASCII of a limited length") {
 
 TEST_CASE("plain JSON escapes what acts on a terminal, and means the same") {
   CHECK(plain_json("{\"a\":\"\xc2\x9b"
-                         "1m\x7f\xe2\x80\xae\u00e9\"}") == "{\"a\":\"\\u009b1m\\u007f\\u202e\u00e9\"}");
+                   "1m\x7f\xe2\x80\xae\u00e9\"}") == "{\"a\":\"\\u009b1m\\u007f\\u202e\u00e9\"}");
   CHECK(plain_json("\xff{}\n") == "\xff{}\n");
 }
