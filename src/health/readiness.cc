@@ -150,7 +150,7 @@ std::vector<ReadinessCheck> Readiness::latest() {
   const std::lock_guard lock(mutex_);
   if (draining_) return {{"draining", "the worker is about to end"}};
   if (!probe_.last() || found_.empty()) return {{"answer", "the checks have not ended yet"}};
-  if (checking_since_ && now - *checking_since_ > settings_.patience)
+  if (checking_since_ && now - *checking_since_ > settings_.check_timeout)
     return {{"answer", fmt::format("the checks have not ended after {} s",
                                    std::chrono::floor<std::chrono::seconds>(now - *checking_since_).count())}};
   if (!checking_since_ && now - found_at_ > settings_.fresh) {

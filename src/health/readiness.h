@@ -32,7 +32,7 @@ struct ReadinessSettings {
   std::uint64_t min_free = 0;             // bytes, on each of the two file systems
   std::chrono::seconds every{20};         // interval of the checks
   std::chrono::seconds fresh{5};          // a request for an older result starts new checks for the next request
-  std::chrono::seconds patience{5};       // checks that have run for longer count as failed
+  std::chrono::seconds check_timeout{5};  // checks that have run for longer count as failed
   std::chrono::seconds probe_every{300};  // interval of probe builds after a success
   std::chrono::seconds probe_again{10};   // and after a failure
 };

@@ -9,9 +9,9 @@
 #include "maintenance/future_times.h"
 #include "maintenance/last_run.h"
 #include "maintenance/last_use.h"
+#include "maintenance/maintenance_lock.h"
 #include "maintenance/make_room.h"
 #include "maintenance/orphans.h"
-#include "maintenance/upkeep_lock.h"
 #include "tree/referrers.h"
 #include "tree/tree.h"
 #include "tree/tree_lock.h"
@@ -121,7 +121,7 @@ Collection collect(const tree::BlobStore& store, const tree::LocalState& local, 
                    const std::filesystem::path& use_log, Mode mode) {
   store.require();
   if (mode == Mode::real) prepare_locks(store, local);
-  const auto only_one = upkeep_lock(store);
+  const auto only_one = maintenance_lock(store);
   Collection collection;
   Run run = this_run();
   const os::Time start = run.time;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "maintenance/findings.h"
-#include "maintenance/upkeep_lock.h"
+#include "maintenance/maintenance_lock.h"
 #include "maintenance/verify_attached.h"
 #include "maintenance/verify_blobs.h"
 #include "maintenance/verify_manifests.h"
@@ -17,7 +17,7 @@ bool Verification::sound() const {
 }
 
 Verification verify(const std::shared_ptr<const tree::BlobStore>& store, const VerifyOptions& options) {
-  const auto only_one = upkeep_lock(*store);
+  const auto only_one = maintenance_lock(*store);
   const tree::Tree tree(store);
   Findings findings(options);
   store->check_shape([&](tree::BlobStore::Fault fault, const std::function<void()>& repair) {

@@ -70,9 +70,9 @@ class Container:
     def exec(self, *words):
         return self.docker.check("exec", self.id, *words)
 
-    def stop(self, patience=60):
+    def stop(self, limit=60):
         """Like a runtime: SIGTERM, then SIGKILL after the timeout. Returns the exit status."""
-        self.docker.check("stop", "--time", str(patience), self.id)
+        self.docker.check("stop", "--time", str(limit), self.id)
         return json.loads(self.docker.check("inspect", "--format", "{{json .State.ExitCode}}", self.id))
 
 

@@ -54,7 +54,7 @@ TEST_CASE("checks that have run for too long count as failed until they end") {
   std::atomic<bool> hang{false};
   nix::BuildProbe probe([](const std::stop_token&) -> Result { return ""; });
   auto settings = eager;
-  settings.patience = std::chrono::seconds(0);
+  settings.check_timeout = std::chrono::seconds(0);
   settings.every = std::chrono::hours(1);
   const auto release = [&] {
     hang = false;

@@ -7,7 +7,7 @@
 namespace nixery::maintenance {
 
 // Throws Error{too_busy} while another process holds it, and as BlobStore::require().
-inline tree::LockHandle upkeep_lock(const tree::BlobStore& store) {
+inline tree::LockHandle maintenance_lock(const tree::BlobStore& store) {
   store.require();
   if (auto lock = store.try_lock("upkeep")) return lock;
   throw Error(Failure::too_busy, "another `nixery gc` or `nixery verify` is running on this registry");
