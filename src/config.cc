@@ -66,7 +66,7 @@ std::vector<std::string> words(std::string_view text) {
   return list;
 }
 
-// Names and globs of packages that nixpkgs is told to allow.
+// Names and globs of packages for nixpkgs' lists of allowed packages.
 nix::NameList package_names(std::string_view name, std::string_view text) {
   nix::NameList list(words(text));
   for (const std::string& glob : list.globs())
@@ -168,8 +168,8 @@ std::vector<Rule> rules() {
          c.max_layers = static_cast<unsigned>(number("NIXERY_MAX_LAYERS", v, 1, 125));
        }},
       {"NIX_POPULARITY_URL", "",
-       "file or URL of a JSON object, package -> how many images hold it (nixery popularity makes one): tells "
-       "which paths come together, where NIXERY_MAX_LAYERS is below 30, and which keep a layer, where there are too "
+       "file or URL of a JSON object, package -> how many images hold it (nixery popularity makes one): "
+       "decides which paths share a layer if NIXERY_MAX_LAYERS is below 30, and which keep their own if there are too "
        "many",
        [](Config& c, std::string_view v) { c.popularity = v; }},
       {"NIX_TIMEOUT", "3600", "time limit of the build of one derivation, in seconds",

@@ -42,13 +42,13 @@ export function since(seconds) {
   return past < 10 ? "just now" : `${plural(Math.floor(past / size), unit)} ago`;
 }
 
-/** Likewise, with the exact time for whoever asks. */
+/** The same as an element whose tooltip is the exact time. */
 export function ago(seconds) {
   const date = new Date(seconds * 1000);
   return element("time", { datetime: date.toISOString(), title: date.toLocaleString() }, since(seconds));
 }
 
-/** An error that the registry tells, or why there is no answer. */
+/** An error response of the registry, or the reason for a missing response. */
 export class Refusal extends Error {
   constructor(status, message) {
     super(message);

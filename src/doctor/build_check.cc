@@ -64,8 +64,8 @@ Finding judge_build(const std::string& trouble) {
     case nix::NixFault::disk:
       return failure(
           name, seen,
-          "make room on the file system of /nix: nix-collect-garbage removes what nothing holds; where it cannot "
-          "even begin, delete or enlarge something else there first; of a failing disk, dmesg tells");
+          "make room on the file system of /nix: nix-collect-garbage removes unused store paths; if it cannot "
+          "start, delete something else there first or enlarge the disk; dmesg reports a failing disk");
     case nix::NixFault::build_users: {
       std::string group = quoted_after(trouble, "the group '");
       if (group.empty()) group = quoted_after(trouble, "the build users group '");

@@ -13,7 +13,7 @@ namespace nixery::doctor {
 // Makes build-users-group and users in it; empty where its name is none that a shell could be given.
 std::string build_users_command(std::string_view group);
 
-// `trouble` as probe_build() tells it; empty: Nix can build.
+// `trouble` is the result of probe_build(); empty: Nix can build.
 Finding judge_build(const std::string& trouble);
 
 // Within act_as(worker). One store path is built, which stays until Nix's next collection of garbage; nothing where

@@ -17,7 +17,7 @@ namespace nixery::doctor {
 
 namespace {
 
-// What a check waits for has the same deadline, and tells more when it gives up.
+// The operations of a check have the same deadline, and their error messages say more.
 constexpr std::chrono::seconds last_words{1};
 
 struct Board {

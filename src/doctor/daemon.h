@@ -1,4 +1,4 @@
-// nix-daemon's greeting: the one part of its protocol that tells, to anybody who may connect, which version answers.
+// nix-daemon's greeting: the part of its protocol that gives any client the daemon's version.
 #pragma once
 
 #include <chrono>

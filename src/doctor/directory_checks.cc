@@ -52,8 +52,8 @@ std::vector<fs::path> directories_in(const fs::path& directory) {
   return found;
 }
 
-// The first thing below TREE or STATE that whoever asks may not write, though a worker does: of each directory that is
-// cut into many, one is tried. Sources are left out: what is in a checkout, its author knows.
+// The first path below TREE or STATE that this user may not write, although a worker does. One directory of each
+// sharded set is tried. Sources are skipped: the author of a checkout decides about its modes.
 std::optional<fs::path> barred_below(const fs::path& top) {
   for (const fs::path& part : directories_in(top)) {
     if (!may_work_in(part)) return part;
@@ -184,13 +184,15 @@ Finding judge_room(const std::string& name, const std::string& where, const Room
                                : fmt::format("{}: {} and {} inodes free", where, format_size(room.bytes), room.inodes);
   const bool few_inodes = room.inodes_in_all > 0 && room.inodes < std::max(inodes_needed, room.inodes_in_all / 20);
   if (room.bytes < room.least)
-    return failure(name, fmt::format("{}, which is less than NIXERY_MIN_FREE, {}", seen, format_size(room.least)),
-                   "make room (nixery gc --dry-run --max-size 50G tells what would go), or set NIXERY_MIN_FREE lower: "
-                   "/readyz says that the worker is not ready");
+    return failure(
+        name, fmt::format("{}, which is less than NIXERY_MIN_FREE, {}", seen, format_size(room.least)),
+        "make room (nixery gc --dry-run --max-size 50G lists what would be removed), or set NIXERY_MIN_FREE lower: "
+        "/readyz says that the worker is not ready");
   if (room.bytes < bytes_needed || (room.inodes_in_all > 0 && room.inodes < inodes_needed))
-    return failure(name, seen,
-                   "make room: nixery gc --dry-run --max-size 50G tells what would go; nix-collect-garbage frees the "
-                   "store");
+    return failure(
+        name, seen,
+        "make room: nixery gc --dry-run --max-size 50G lists what would be removed; nix-collect-garbage frees the "
+        "store");
   if (room.bytes < bytes_wanted || few_inodes)
     return warning(
         name, seen,
@@ -201,7 +203,7 @@ Finding judge_room(const std::string& name, const std::string& where, const Room
 
 std::vector<Finding> check_room(const Setup& setup) {
   std::vector<Finding> findings;
-  std::set<dev_t> told;
+  std::set<dev_t> reported;
   for (const auto& [name, place] : {std::pair<std::string, fs::path>{"tree.room", setup.config().tree},
                                     {"state.room", setup.config().state},
                                     {"nix.room", "/nix/store"}}) {
@@ -211,7 +213,7 @@ std::vector<Finding> check_room(const Setup& setup) {
     if (stat(there.c_str(), &status) != 0 || statvfs(there.c_str(), &numbers) != 0) {
       findings.push_back(failure(name, fmt::format("{}: {}", there.string(), std::strerror(errno)),
                                  "see that its file system is mounted"));
-    } else if (told.insert(status.st_dev).second) {
+    } else if (reported.insert(status.st_dev).second) {
       findings.push_back(judge_room(name, place.string(),
                                     {std::uint64_t{numbers.f_bavail} * numbers.f_frsize, numbers.f_favail,
                                      numbers.f_files, name == "nix.room" ? 0 : setup.config().min_free}));

@@ -1,4 +1,4 @@
-// All checks of a set-up, in the order in which they are told.
+// All checks of a set-up, in the order in which they are reported.
 #pragma once
 
 #include <vector>

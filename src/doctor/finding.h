@@ -31,7 +31,7 @@ inline Finding failure(std::string name, std::string seen, std::string fix, std:
   return {std::move(name), Verdict::failure, std::move(seen), std::move(fix), std::move(command)};
 }
 
-// As one word of a command, whatever is in it.
+// Quotes any text as one word of a shell command.
 inline std::string shell_word(const std::filesystem::path& path) {
   const std::string text = path.string();
   constexpr const char* plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:@%=,";

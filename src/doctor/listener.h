@@ -18,7 +18,7 @@ struct ListeningProcess {
   std::string str() const;  // "apache2 (process 812)"
 };
 
-// Inodes of the sockets that listen at a TCP port, in the text of /proc/net/tcp or tcp6, whatever their address.
+// Inodes of the sockets that listen at a TCP port, in the text of /proc/net/tcp or tcp6, at any address.
 std::vector<std::uint64_t> listening_inodes(std::string_view table, std::uint16_t port);
 
 // Likewise of a Unix socket's path, in /proc/net/unix.

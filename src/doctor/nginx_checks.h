@@ -1,4 +1,4 @@
-// Checks of nginx: that it is one that can serve the tree, and that it has been told of this tree and these workers.
+// Checks of nginx: its version can serve the tree, and its configuration names this tree and these workers.
 #pragma once
 
 #include <vector>
@@ -9,7 +9,7 @@
 namespace nixery::doctor {
 
 Finding check_nginx_version(const Nginx& nginx);
-// `as_root`: whether whoever asked nginx may read all of its files.
+// `as_root`: whether the caller may read all of nginx's files.
 Finding check_nginx_configuration(const Nginx& nginx, bool as_root);
 // What must be in the configuration, once nginx takes it.
 Finding check_nginx_includes(const NginxConfiguration& configuration);

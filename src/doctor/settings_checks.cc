@@ -145,7 +145,7 @@ std::vector<Finding> check_files(const Setup& setup) {
   if (!config.use_log.empty()) {
     std::error_code absent;
     if (os::may(os::current_user(), config.use_log, {.read = true}))
-      findings.push_back(ok("use-log", fmt::format("nginx tells of pulls in {}", config.use_log.string())));
+      findings.push_back(ok("use-log", fmt::format("nginx logs pulls in {}", config.use_log.string())));
     else if (fs::exists(config.use_log, absent))
       findings.push_back(warning(
           "use-log",
@@ -175,19 +175,19 @@ std::vector<Finding> check_files(const Setup& setup) {
 
 Finding check_clock(const Setup& setup) {
   const auto now = std::chrono::system_clock::now();
-  const auto told = fmt::format("it is {:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
+  const auto seen = fmt::format("it is {:%FT%TZ}", fmt::gmtime(std::chrono::system_clock::to_time_t(now)));
   const char* const fix =
       "set it (timedatectl set-ntp true): certificates and the age of images depend on it; after a long jump see "
       "`nixery "
       "gc --dry-run`";
-  if (now < first_day) return failure("clock", told + ", which cannot be", fix);
+  if (now < first_day) return failure("clock", seen + ", which cannot be", fix);
   const fs::path &tree = setup.config().tree, &state = setup.config().state;
   for (const fs::path& written : {tree, tree / "incoming", tree / "tags", state, state / "uses"}) {
     const auto status = os::status_of(written);
     if (status && status->modified > now + tolerated)
-      return warning("clock", fmt::format("{}, but {} was changed later than that", told, written.string()), fix);
+      return warning("clock", fmt::format("{}, but {} was changed later than that", seen, written.string()), fix);
   }
-  return ok("clock", told);
+  return ok("clock", seen);
 }
 
 }  // namespace nixery::doctor

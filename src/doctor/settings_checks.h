@@ -15,7 +15,7 @@ struct ReadSettings {
 };
 
 // The settings of the environment, all that is wrong with them being findings rather than the end: what is not valid is
-// taken as not set, so that everything else can be checked. `strange` is what strange_settings() tells.
+// taken as not set, so that everything else can be checked. `strange` is strange_settings().
 ReadSettings read_settings(const Environment& environment,
                            const std::function<std::vector<std::string>(const std::vector<Setting>&)>& strange);
 

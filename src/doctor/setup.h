@@ -27,7 +27,7 @@ struct Setup {
   const Config& config() const { return settings.config; }
 };
 
-// Checks may outlive whoever asks for them, so they share it.
+// Checks may outlive their caller, so they share the setup.
 using SharedSetup = std::shared_ptr<const Setup>;
 
 // A program to be run within os::act_as(worker): with a home of the worker's, and no longer than the deadline.

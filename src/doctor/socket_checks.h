@@ -13,7 +13,7 @@ std::vector<Finding> check_socket(const Setup& setup);
 // Whether the web server's user may connect. Not for a port, where everybody may.
 std::vector<Finding> check_socket_rights(const Setup& setup);
 
-// What /readyz answers: the worker's own view, from within whatever sandbox it is in.
+// What /readyz answers: the worker's own view, from inside its sandbox.
 Finding judge_readiness(std::string_view cgi_answer);
 
 // The soft limit of "Max open files" in /proc/PID/limits; 0 where it does not say, or has none.

@@ -33,8 +33,8 @@ std::optional<ServiceUnit> find_unit(const std::string& name, const fs::path& ro
 // A command that starts those of the units that this machine has, or starts them again; empty if it has none.
 std::string restart_command(std::initializer_list<const char*> units, const fs::path& root = "/");
 
-// Why the unit lets its process write nothing below `path`, whatever the files' modes: "ProtectSystem=strict"; empty if
-// it does.
+// Why the unit lets its process write nothing below `path`, regardless of the files' modes: "ProtectSystem=strict";
+// empty if it does.
 std::string write_barrier(const ServiceUnit& unit, const fs::path& path);
 
 }  // namespace nixery::doctor

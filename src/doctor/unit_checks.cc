@@ -11,8 +11,8 @@ namespace {
 
 Finding barred(const std::string& name, const char* setting, const fs::path& directory, const std::string& barrier,
                const Setup& setup) {
-  const std::string seen = fmt::format("{} {} lies where {} lets its worker write nothing, whoever owns it ({})",
-                                       setting, directory.string(), unit_name, barrier);
+  const std::string seen = fmt::format("{} {} is read-only for the worker of {}, regardless of its owner ({})", setting,
+                                       directory.string(), unit_name, barrier);
   if (barrier != "ProtectSystem=strict" && barrier != "ProtectSystem=full" && barrier != "ProtectSystem=yes")
     return failure(name, seen,
                    fmt::format("put it elsewhere, such as below /srv, or take {} out of the unit", barrier));

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::array ca_bundles = {"etc/ssl/certs/ca-bundle.crt", "etc/ssl/certs/ca-certificates.crt"};
 
-// Directories that must be real whoever gives them, since base files go into them.
+// Directories that must be real regardless of their package, because base files go into them.
 const std::set<std::string> base_parents = {"bin", "etc", "etc/ssl", "etc/ssl/certs", "root",   "run",
                                             "tmp", "usr", "usr/bin", "var",           "var/tmp"};
 
@@ -30,7 +30,7 @@ class Builder {
     if (!add_parents(entry.name)) return;  // a package has a file where we want a directory
     entries_.insert(std::move(entry));
   }
-  // A real directory of these permissions, whatever a package says.
+  // A real directory with these permissions, regardless of the package's.
   void directory(const std::string& name, unsigned mode) {
     if (!add_parents(name)) return;
     if (const auto found = entries_.find(name); found != entries_.end()) entries_.erase(found);

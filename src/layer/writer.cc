@@ -46,7 +46,7 @@ Error other_contents(const Recipe& recipe, const Recipe& made) {
       Failure::corrupt,
       fmt::format("{} cannot be made again: store paths have other contents here than when it was made{}{}; "
                   "`nix-store --repair-path` may bring those back, else remove its recipe from NIXERY_STATE/recipes, "
-                  "and `nixery verify --repair` has the images that need it built anew",
+                  "and `nixery verify --repair` has the images that need it rebuilt",
                   recipe.blob.str(), differ.empty() ? "" : ": ", fmt::join(differ, ", "))};
 }
 
@@ -213,7 +213,7 @@ class Writer::Call {
         HashSink sink(sinks_, diff, scratch);
         append_path(sink, *path);
         tar_size += sink.total();
-        // One that is expected is proven by its digest, whatever the store holds by now.
+        // One that is expected is proven by its digest, regardless of the store's present contents.
         if (!expected_ && !sink.is_of(known->segment)) refuse(layer, *path, *known);
       } else {
         MemberSink sink(sinks_, diff, queue);
@@ -241,8 +241,8 @@ class Writer::Call {
     throw damaged(path, fmt::format("its NAR has {} bytes, and Nix registered {}", size, path.nar_size));
   }
 
-  // A known segment was made from other contents than the store has. Which of them are the right ones, the hash of the
-  // NAR tells: a damaged store is an Error; a wrong segment is not used again, and the layer is made without it.
+  // A known segment was made from other contents than the store has. The NAR's hash decides which are
+  // right: a damaged store is an Error; a wrong segment is not used again, and the layer is made without it.
   [[noreturn]] void refuse(std::size_t layer, const store::PathInfo& path, const KnownSegment& known) {
     if (nar_of(shared_.options.root, path.path).hash != path.nar_hash)
       throw damaged(path, "its contents are not those that Nix registered");
@@ -278,7 +278,7 @@ class Writer::Call {
       done(layer, {recipe.blob, recipe.size, recipe.diff_id, recipe.tar_size, encoding_, false});
     } catch (const Cancelled&) {
     } catch (const StaleSegment& segment) {
-      if (segment.blob)  // or the index is wrong, which verify tells apart
+      if (segment.blob)  // or the index is wrong, which verify distinguishes
         log::warning("a layer's bytes are not those of its index",
                      {{"digest", segment.blob->str()}, {"path", segment.path->path.str()}});
       stale(layer, segment.path);
@@ -374,7 +374,7 @@ LayerBlob Writer::rebuild(const image::Digest& blob, const std::stop_token& stop
     return unknown(fmt::format(
         "it was compressed by {}, and the library here gives other bytes (this program was "
         "compiled with {}); `nixery verify --repair` removes the images that need it, so that "
-        "they are built anew",
+        "they are rebuilt",
         recipe->segments.empty() ? "another library" : recipe->segments.front().library, recipe->encoding.library()));
   };
   if (!can_rebuild(*recipe)) throw other_library();

@@ -1,7 +1,7 @@
 // The attribute names of a revision, read once: other names are refused without an evaluation.
 //
-// They come with the first unknown name: resolve.nix then lists the names of the set. CachedValue in STATE/attributes,
-// a file of one name a line for each set of a revision; whatever cannot be read is evaluated.
+// resolve.nix lists the names of a set when the first unknown name is looked up. They are cached in STATE/attributes,
+// one file per set and revision with one name per line; a file that cannot be read is replaced by an evaluation.
 #pragma once
 
 #include <filesystem>

@@ -54,7 +54,7 @@ class NixProcess {
     result = os::run(command);
   }
 
-  // Empty: it ended well; nullopt: it tells nothing of Nix.
+  // Empty: it ended well; nullopt: it says nothing about Nix.
   std::optional<std::string> trouble() const {
     if (result.ok()) return "";
     if (result.end == os::ProcessResult::End::stopped) return std::nullopt;

@@ -4,7 +4,7 @@
 // The derivation is made by builtin:buildenv, which is part of Nix, as a directory with one link: it takes no shell and
 // no binary cache, and Nix sets it up and confines it like any other (seen with 2.8 and 2.34, with the sandbox and
 // without). It is one store path, the same on every host, which is built again (`--check`) where it is there: a store
-// holds it once, whoever asks how often.
+// holds it once, however often it runs.
 #pragma once
 
 #include <chrono>

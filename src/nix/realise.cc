@@ -121,7 +121,7 @@ std::string sentence_of(const std::string& words, const os::ProcessResult& outco
   return words.empty() ? "nix-store " + outcome.describe() : words;
 }
 
-// Of all that Nix said, by status and words, what made it fail. Through a daemon the status is 1 whatever happened, and
+// Of all that Nix said, by status and words, what made it fail. Through a daemon every failure has status 1, and
 // the errors of all but the last derivation are relayed.
 class Diagnosis {
  public:

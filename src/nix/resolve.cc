@@ -208,7 +208,7 @@ Evaluation evaluate(const NixSettings& settings, const PinnedSource& source,
                   "nixery-resolve=" + expression};
   for (std::string& word : request.arguments()) command.argv.push_back(std::move(word));
   command.argv.push_back(expression);
-  // Only what was pinned may be looked up, whoever started us.
+  // Only what was pinned may be looked up, regardless of the environment.
   command.env = {{"NIX_PATH", ""}, {"LC_ALL", "C"}};
   command.limit = settings.evaluation_limit;
   command.memory_limit = settings.evaluation_memory;

@@ -63,7 +63,7 @@ void Revisions::remove_oldest() const {
 bool remove_revision(const fs::path& directory, std::string_view revision) {
   const auto alone = os::Lock::try_lock(lock_of(directory, revision));
   if (!alone) return false;
-  // At once, as whoever sees a part of it would take it for the whole.
+  // Atomically: a reader would take a part of it for the whole.
   const fs::path gone = directory / fmt::format("{}.partial", revision);
   std::error_code code;
   fs::remove_all(gone, code);

@@ -18,7 +18,7 @@ namespace nixery::os {
 
 namespace {
 
-// Unique among threads, processes and hosts that share the directory: the clock tells hosts apart, O_EXCL the rest.
+// Unique among threads, processes and hosts that share the directory: the clock distinguishes hosts, O_EXCL the rest.
 std::string temporary_name() {
   static std::atomic<unsigned> counter{0};
   const auto now = std::chrono::steady_clock::now().time_since_epoch().count();

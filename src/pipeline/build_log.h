@@ -25,7 +25,7 @@ inline constexpr std::size_t log_beginning = 4u << 20, log_end = 1u << 20;  // b
 // builds, which may add 5 MiB each.
 inline constexpr os::DirectoryLimit logs_limit{1000, 256u << 20};
 
-// The log of a key's last build, LocalState::log(key); whoever makes one holds the key's lock. The file is made for the
+// The log of a key's last build, LocalState::log(key); its writer holds the key's lock. The file is made for the
 // first line: a build of which there is nothing to say leaves none. A log that cannot be written does not fail a build.
 // Thread-safe.
 class BuildLog {

@@ -1,6 +1,6 @@
 // Queries the package set without building anything: plans of images, and package names.
 //
-// Evaluations are jobs of a separate queue, one at a time: they neither wait for builds nor delay them up.
+// Evaluations are jobs of a separate queue, one at a time: they neither wait for builds nor delay them.
 #pragma once
 
 #include <chrono>

@@ -180,7 +180,7 @@ def test_moved_directories_outside_the_units_writable_paths(own, directory):
     (unit / "nixery.service").write_text(UNIT.format(directory=directory))
     (directory / "nixery.env").write_text(f"NIXERY_TREE={tree}\nNIXERY_STATE={state}\nNIXERY_LISTEN=unix:{own.socket}\n")
     systemctl = directory / "bin/systemctl"
-    systemctl.write_text(f'#!/bin/sh\necho "$@" >>{directory}/told\n')
+    systemctl.write_text(f'#!/bin/sh\necho "$@" >>{directory}/calls\n')
     systemctl.chmod(0o755)
     with_unit = ("unshare", "--mount", "sh", "-c", f'mkdir -p /etc/systemd/system && mount --bind "{unit}" /etc/systemd/system && exec "$@"', "sh")
     env = {"PATH": f"{directory}/bin:{own.env['PATH']}"}
@@ -194,7 +194,7 @@ def test_moved_directories_outside_the_units_writable_paths(own, directory):
         assert str(place) in finding["seen"] and "ProtectSystem=strict" in finding["seen"] and "ReadWritePaths=" in finding["fix"]
         check(*with_unit, "sh", "-c", finding["command"], env={**own.env, **env})
     assert "root can write" not in report.text
-    assert (directory / "told").read_text().splitlines()[:2] == ["daemon-reload", "restart nixery.service"]
+    assert (directory / "calls").read_text().splitlines()[:2] == ["daemon-reload", "restart nixery.service"]
     healed = look()
     assert {"unit", "tree", "state"} <= set(healed.of("ok")), healed.text
     assert {file.name for file in (unit / "nixery.service.d").iterdir()} == {"tree.conf", "state.conf"}

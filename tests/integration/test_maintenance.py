@@ -208,8 +208,8 @@ def test_the_worker_collects_periodically(new_registry, packages):
     registry = new_registry(NIXERY_PKGS_PATH=packages, NIXERY_GC_SECONDS="1", NIXERY_GC_MAX_AGE="3s", NIXERY_GC_GRACE="1s")
     assert manifest_beside_collections(registry, "p4").status == 200
     wait_for(lambda: registry.get("/v2/p4/tags/list").status == 404, "the image to be collected")
-    told = lambda: [event for event in registry.events("garbage collected") if event["images"] == "1"]
-    event = wait_for(told, "the worker's log line")[0]
+    events = lambda: [event for event in registry.events("garbage collected") if event["images"] == "1"]
+    event = wait_for(events, "the worker's log line")[0]
     assert int(event["freed_bytes"]) > 0
 
 

@@ -407,8 +407,8 @@ def test_a_directory_that_cannot_be_written_is_not_ready_until_it_can(new_regist
     place.unlink()
     (registry.dir / "aside").rename(place)
     readiness(registry, 200)
-    (told,) = registry.events("not ready")
-    assert told["level"] == "error" and f"{what}: " in told["error"]
+    (event,) = registry.events("not ready")
+    assert event["level"] == "error" and f"{what}: " in event["error"]
     assert len(registry.events("ready again")) == 1
 
 

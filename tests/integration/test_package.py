@@ -125,7 +125,7 @@ def test_doctor_accepts_the_packages_set_up_and_finds_damage(debian):
 
 
 def test_doctor_says_what_the_unit_needs_for_directories_that_were_moved(debian):
-    """Root makes them for it; the sandbox of the unit would refuse them whoever owned them."""
+    """Root makes them for it; the sandbox of the unit would refuse them regardless of their owner."""
     settings = debian.root / "etc/nixery/nixery.env"
     before = settings.read_text()
     words = ("nixery", "doctor", "--json", "--settings", "/etc/nixery/nixery.env", "--deadline", "120s")

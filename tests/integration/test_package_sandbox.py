@@ -237,11 +237,11 @@ def test_the_operators_changes_are_not_overwritten(package, directory):
 def test_systemd_accepts_the_units_and_their_sandbox_stays_strict(files):
     units = [str(files / f"lib/systemd/system/nixery.{kind}") for kind in ("service", "socket")]
     # The only complaint is about the program's path, which the package will install.
-    told = run(program("systemd-analyze", "systemd"), "verify", "--man=no", *units)
-    problems = [line for line in told.stderr.splitlines() if "nixery" in line and "is not executable" not in line]
+    result = run(program("systemd-analyze", "systemd"), "verify", "--man=no", *units)
+    problems = [line for line in result.stderr.splitlines() if "nixery" in line and "is not executable" not in line]
     assert problems == []
-    told = run(program("systemd-analyze", "systemd"), "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE}", units[0])
-    assert told.returncode == 0, told.stdout
+    result = run(program("systemd-analyze", "systemd"), "security", "--offline=true", "--no-pager", f"--threshold={EXPOSURE}", units[0])
+    assert result.returncode == 0, result.stdout
 
 
 def test_the_manual_has_every_command_option_and_setting(files):
@@ -278,8 +278,8 @@ def test_shells_complete_every_command_and_option(files):
         return set(check("bash", "-c", script, str(bash), *words).split())
 
     def by_fish(line: str) -> set[str]:
-        told = check(program("fish", "fish"), "--no-config", "-c", f"source {fish}; complete -C '{line}'")
-        return {line.split("\t")[0] for line in told.splitlines()}
+        result = check(program("fish", "fish"), "--no-config", "-c", f"source {fish}; complete -C '{line}'")
+        return {line.split("\t")[0] for line in result.splitlines()}
 
     assert options(nixery, "build") == {"--json", "--settings", "--oci", "--docker-archive"}
     zsh = files / "usr/share/zsh/vendor-completions/_nixery"

@@ -48,9 +48,9 @@ def stop(home):
 def test_it_ends_its_own_worker_even_after_recompilation(home):
     with running(Process(home / "build/src/nixery", "nixery", "600")) as worker:
         (home / "run/worker.pid").write_text(f"{worker.process.pid}\n")
-        anew = home / "build/src/anew"
-        shutil.copy(home / "build/src/nixery", anew)
-        anew.replace(home / "build/src/nixery")
+        replacement = home / "build/src/replacement"
+        shutil.copy(home / "build/src/nixery", replacement)
+        replacement.replace(home / "build/src/nixery")
         stop(home)
         assert worker.process.wait(timeout=30) == -15
 

@@ -187,8 +187,8 @@ def test_a_client_redirected_by_a_draining_worker_does_not_reach_it_again(gated)
     client.join()
     assert answers[0].status == 307
     assert not gated.socket.exists()
-    told = gated.get(answers[0].headers["Location"])
-    assert (told.status, told.error["code"]) == (503, "UNAVAILABLE") and int(told.headers["Retry-After"]) > 0
+    response = gated.get(answers[0].headers["Location"])
+    assert (response.status, response.error["code"]) == (503, "UNAVAILABLE") and int(response.headers["Retry-After"]) > 0
 
 
 def test_draining_also_stops_listening_on_a_passed_socket(gated):

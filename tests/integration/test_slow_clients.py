@@ -179,11 +179,11 @@ def test_messages_of_a_pull_that_waits_too_long_and_of_the_next_one(new_module_r
     assert registry.get("/v2/slow.s60/manifests/latest").status == 307
     wait_for(lambda: b"building slow-" in fastcgi.ask(registry.socket, "/api/build/slow.s60"), "nix to build", 60)
     image = f"{registry.host}/slow.s60"
-    told = docker("pull", image)
-    assert told.returncode == 1
+    result = docker("pull", image)
+    assert result.returncode == 1
     assert re.fullmatch(
         r"Error response from daemon: toomanyrequests: the image is still being built \(building with nix: building "
-        r"slow-[0-9a-f]{32}-s60-1\.0, \d+ s\): pull it again in a while, the build continues\n", told.stderr), told.stderr
+        r"slow-[0-9a-f]{32}-s60-1\.0, \d+ s\): pull it again in a while, the build continues\n", result.stderr), result.stderr
     # podman retries by itself after Retry-After until it is built.
     wait_for(lambda: podman.pull(image).returncode == 0, "podman to have it", 180)
     assert f"Status: Downloaded newer image for {image}:latest" in docker.check("pull", image)

@@ -64,17 +64,17 @@ def test_a_worker_gets_all_parameters_of_the_request(served, worker):
     target = "/v2/hello%2Ejq/manifests/a%3Ab?ns=example.org&x=%2e%2e"
     lines = ["User-Agent: docker/1", "Accept: a/b", "X-Twice: 1", "Proxy: http://evil", "Authorization: Basic eDp5", "Cookie: c=1"]
     assert raw.get(served.port, target, *lines).status == 200
-    told = dict(worker.requests[0])
-    assert len(told) == len(worker.requests[0]), "a parameter twice"
+    parameters = dict(worker.requests[0])
+    assert len(parameters) == len(worker.requests[0]), "a parameter twice"
     expected = {
         "REQUEST_METHOD": "GET", "REQUEST_URI": target, "PATH_INFO": "/v2/hello.jq/manifests/a:b", "QUERY_STRING": "ns=example.org&x=%2e%2e",
         "SCRIPT_NAME": "", "SERVER_PROTOCOL": "HTTP/1.1", "GATEWAY_INTERFACE": "CGI/1.1", "REMOTE_ADDR": "127.0.0.1", "SERVER_NAME": "",
         "SERVER_PORT": str(served.port), "REQUEST_SCHEME": "http", "CONTENT_LENGTH": "", "CONTENT_TYPE": "", "HTTP_HOST": "registry.test",
         "HTTP_USER_AGENT": "docker/1", "HTTP_ACCEPT": "a/b", "HTTP_X_TWICE": "1", "HTTP_PROXY": None, "HTTP_AUTHORIZATION": None, "HTTP_COOKIE": None,
     }  # fmt: skip
-    assert {name: told.get(name) for name in expected} == expected
-    assert told["REMOTE_PORT"].isdigit() and len(told["NIXERY_REQUEST_ID"]) == 32
-    assert "HTTPS" not in told
+    assert {name: parameters.get(name) for name in expected} == expected
+    assert parameters["REMOTE_PORT"].isdigit() and len(parameters["NIXERY_REQUEST_ID"]) == 32
+    assert "HTTPS" not in parameters
 
 
 # All kinds of requests to a worker, including those of the page and the status.
@@ -88,8 +88,8 @@ def test_no_request_to_a_worker_has_credentials(served, worker):
     for target in ASKED_OF_WORKERS:
         assert raw.get(served.port, target, "Proxy: http://evil", "Authorization: Basic eDp5", "Cookie: c=1").status == 200, target
     assert len(worker.requests) == len(ASKED_OF_WORKERS)
-    for told in worker.requests:
-        assert {dict(told).get(name, "") for name in ("HTTP_PROXY", "HTTP_AUTHORIZATION", "HTTP_COOKIE")} == {""}, told
+    for parameters in worker.requests:
+        assert {dict(parameters).get(name, "") for name in ("HTTP_PROXY", "HTTP_AUTHORIZATION", "HTTP_COOKIE")} == {""}, parameters
 
 
 def test_connections_to_workers_are_never_kept_open(served, worker):
@@ -167,9 +167,9 @@ def test_redirects_of_a_waiting_worker_reach_the_client(served):
 @pytest.mark.parametrize("answer", [None, b"", b"not cgi at all", b"Status: 200 OK\r\nno colon\r\n\r\n", b"Status: abc\r\n\r\n"])
 def test_a_worker_that_dies_or_sends_garbage_is_503(served, answer):
     with Responder(served.socket, lambda parameters: answer):
-        told = served.get("/v2/absent/manifests/latest")
-    assert (told.status, told.error["code"]) == (503, "UNAVAILABLE")
-    assert int(told.headers["Retry-After"]) > 0
+        response = served.get("/v2/absent/manifests/latest")
+    assert (response.status, response.error["code"]) == (503, "UNAVAILABLE")
+    assert int(response.headers["Retry-After"]) > 0
 
 
 def test_without_retries_a_failed_worker_is_tried_once_and_again_for_the_next_request(served):

@@ -198,10 +198,10 @@ def test_a_misspelt_command_or_option_is_reported_with_the_nearest_one(registry)
 
 
 def test_the_version_is_printed_by_command_and_option(registry):
-    told = registry.nixery("--version").stdout
-    assert re.fullmatch(r"nixery \d+\.\d+\.\d+\n", told)
-    assert registry.nixery("version").stdout == told
-    assert json.loads(registry.nixery("version", "--json").stdout) == {"version": told.split()[1]}
+    version = registry.nixery("--version").stdout
+    assert re.fullmatch(r"nixery \d+\.\d+\.\d+\n", version)
+    assert registry.nixery("version").stdout == version
+    assert json.loads(registry.nixery("version", "--json").stdout) == {"version": version.split()[1]}
 
 
 @pytest.mark.parametrize("words", [["help"], ["--help"], ["-h"], []])

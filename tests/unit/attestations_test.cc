@@ -227,8 +227,8 @@ TEST_CASE("provenance lists the settings for nixpkgs") {
   image.nixpkgs.unfree = nix::NameList({"Steam", "nvidia-*"});
   image.nixpkgs.insecure = nix::NameList({"openssl-1.1.1w"});
   image.nixpkgs.config = "{ }";
-  const auto told = parsed(provenance_statement(image.subject(), ""));
-  const auto& definition = told["predicate"]["buildDefinition"];
+  const auto statement = parsed(provenance_statement(image.subject(), ""));
+  const auto& definition = statement["predicate"]["buildDefinition"];
   CHECK(json::strings_at(definition["internalParameters"], "allowUnfree") ==
         std::vector<std::string>{"steam", "nvidia-*"});
   CHECK(json::strings_at(definition["internalParameters"], "allowInsecure") ==
