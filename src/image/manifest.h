@@ -37,7 +37,7 @@ struct ConfigLayer {
   std::string created_by;  // what `docker history` shows
 };
 
-// Docker's extension of the config, as the field Shell below: OCI's clients ignore both.
+// Docker's extension of the config, as the field Shell below: of OCI's clients, only Docker reads them.
 struct Healthcheck {
   std::vector<std::string> test;
   std::chrono::nanoseconds interval{0}, timeout{0}, start_period{0}, start_interval{0};  // 0: not written

@@ -15,7 +15,7 @@
 //                 "volumes": ["/data"],
 //                 "stopSignal": "SIGQUIT",           or its number: "3"
 //                 "shell": ["/bin/bash", "-c"],      of RUN in a Dockerfile, and of CMD-SHELL
-//                 "healthcheck": {                   Docker's: clients of the OCI format ignore it
+//                 "healthcheck": {                   Docker's: only Docker reads it from the OCI format
 //                   "test": ["CMD", "curl", "-f", "http://localhost/"],
 //                                                    or ["CMD-SHELL", "a command"], the same as "a command"; ["NONE"]
 //                   "interval": "30s", "timeout": "5s", "startPeriod": "1m", "startInterval": "500ms",

@@ -19,7 +19,7 @@ inline constexpr std::size_t max_ports = 128;
 inline constexpr std::size_t max_volumes = 128;
 inline constexpr std::uint32_t max_retries = 1000;  // of a health check
 
-// Docker's HEALTHCHECK. The OCI format has none: its clients ignore it.
+// Docker's HEALTHCHECK. The OCI format has none: of its clients, only Docker reads it.
 struct Healthcheck {
   // ["CMD", program, argument, …], ["CMD-SHELL", command], or ["NONE"].
   std::vector<std::string> test;

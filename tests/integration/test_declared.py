@@ -105,6 +105,19 @@ def test_the_config_has_dockers_fields(images, declaring):
     assert config["Healthcheck"] == {"Test": ["CMD", "hello"], "Interval": 30_000_000_000, "Retries": 2}
 
 
+@pytest.mark.parametrize("form", ["oci", "docker"])
+def test_docker_knows_the_health_check_in_both_formats(images, declaring, docker, form):
+    images.write("web.json", name="team/web", contents=["bash", "coreutils"],
+                 config={"user": "nobody", "cmd": ["sleep", "60"], "stopSignal": "SIGKILL",
+                         "healthcheck": {"test": ["CMD", "true"], "interval": "1s", "timeout": "30s"}})
+    image = f"{declaring(NIXERY_FORMAT=form).host}/team/web:latest"
+    pulled = docker("pull", image)
+    assert pulled.returncode == 0, pulled.stderr
+    config = json.loads(docker("image", "inspect", image).stdout)[0]["Config"]
+    assert config["Healthcheck"] == {"Test": ["CMD", "true"], "Interval": 10**9, "Timeout": 30 * 10**9}
+    assert (config["User"], config["StopSignal"]) == ("65534:65534", "SIGKILL")
+
+
 def test_variables_are_added_to_the_defaults_and_replace_them_by_name(images, declaring):
     images.write("a.json", name="team/a", contents=["hello"], config={"env": ["A=1=1", "PATH=/opt/bin"]})
     images.write("b.json", name="team/b", contents=["hello"])
