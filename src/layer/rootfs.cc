@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "layer/union.h"
+#include "reference/base_users.h"
 
 namespace nixery::layer {
 
@@ -112,10 +113,17 @@ std::vector<std::string> describe(const std::vector<Conflict>& conflicts) {
 }
 
 void add_base_files(Builder& builder, bool has_sh) {
-  const std::string shell = has_sh ? "/bin/sh" : "/sbin/nologin";
-  builder.add(Entry::file(
-      "etc/passwd", "root:x:0:0:root:/root:" + shell + "\nnobody:x:65534:65534:nobody:/var/empty:/sbin/nologin\n"));
-  builder.add(Entry::file("etc/group", "root:x:0:\nnobody:x:65534:\n"));
+  const std::string_view shell = has_sh ? "/bin/sh" : "/sbin/nologin";
+  std::string users, groups;
+  for (const reference::BaseUser& user : reference::base_users) {
+    users += fmt::format("{0}:x:{1}:{1}:{0}:{2}:{3}\n", user.name, user.id, user.home,
+                         user.has_shell ? shell : "/sbin/nologin");
+    if (user.home != "/root") builder.add(Entry::directory(std::string(user.home.substr(1))));
+  }
+  for (const reference::BaseGroup& group : reference::base_groups)
+    groups += fmt::format("{}:x:{}:\n", group.name, group.id);
+  builder.add(Entry::file("etc/passwd", std::move(users)));
+  builder.add(Entry::file("etc/group", std::move(groups)));
   builder.add(Entry::file("etc/nsswitch.conf",
                           "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
                           "networks: files\nservices: files\nprotocols: files\n"));

@@ -37,12 +37,16 @@ struct Rootfs {
   bool has_certificates = false;      // /etc/ssl/certs/ca-bundle.crt
 };
 
+// Part of an image's key: raise it when the same packages give another root file system.
+inline constexpr int rootfs_version = 2;
+
 // Rules:
 // * Each output's top-level directories are united, but for nix-support and what a system owns (nix, dev, proc, sys).
 //   A directory that one output alone gives is a symlink to it; one that several give, each top-level one, and those
 //   that base files go into are real directories. A symlink to a directory counts as a directory.
 // * nix-support/propagated-user-env-packages are followed, with lower precedence than all that were asked for.
-// * Base files where no package gives them: /etc/passwd, group and nsswitch.conf (root, nobody), /tmp and /var/tmp
+// * Base files where no package gives them: /etc/passwd and group (reference/base_users.h), nsswitch.conf, /tmp and
+// /var/tmp
 //   1777, /root 0700, /var, /run; /bin/sh and /usr/bin/env as links to what the union or else the closure has;
 //   /etc/ssl/certs/ca-bundle.crt and ca-certificates.crt from `cacert`.
 // Symlinks are followed within `closure` only (closure_reader.h); one that leads elsewhere is a link like a file.

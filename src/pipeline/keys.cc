@@ -25,7 +25,7 @@ std::string popularity_key(const plan::Popularity& popularity) {
 
 std::string image_key(const ResolvedImage& image, const PipelineSettings& settings, const std::string& popularity) {
   image::KeyBuilder key("image");
-  key.add(fmt::format("{} {}", layer::format_version, plan::planner_version))
+  key.add(fmt::format("{} {} {}", layer::format_version, plan::planner_version, layer::rootfs_version))
       .add(image.platform.nix_system)
       .add(image.encoding.name())
       .add(image::name_of(image::manifest_type(settings.format)))

@@ -48,6 +48,13 @@ TEST_CASE("an empty image has the files that programs expect of any system") {
   CHECK(entry(rootfs, "etc/passwd") == "f644");
   CHECK(entry(rootfs, "etc/group") == "f644");
   CHECK(entry(rootfs, "etc/nsswitch.conf") == "f644");
+  for (const Entry& each : rootfs.entries) {
+    if (each.name != "etc/passwd" && each.name != "etc/group") continue;
+    for (const char* name : {"root:x:0:", "daemon:x:1:", "mail:x:8:", "nobody:x:65534:"})
+      CHECK_MESSAGE(("\n" + each.content).find(std::string("\n") + name) != std::string::npos, each.name, " ", name);
+  }
+  CHECK(entry(rootfs, "var/empty") == "d755");
+  CHECK(entry(rootfs, "var/mail") == "d755");
   CHECK(entry(rootfs, "tmp") == "d1777");
   CHECK(entry(rootfs, "var/tmp") == "d1777");
   CHECK(entry(rootfs, "root") == "d700");
