@@ -151,6 +151,34 @@ def test_doctor_says_what_the_unit_needs_for_directories_that_were_moved(debian)
         debian.check("systemctl", "restart", "nixery.socket", "nixery.service")
 
 
+@pytest.mark.parametrize("stop, started, command", [
+    ("systemctl stop nginx", "nginx.service", "systemctl restart nginx.service"),
+    ("systemctl stop nixery.socket nixery.service", "nixery.socket", "systemctl restart nixery.socket nixery.service"),
+    ("systemctl stop nix-daemon.socket nix-daemon.service", "nix-daemon.socket", "systemctl restart nix-daemon.socket"),
+    ("gpasswd -d nixery nix-users && systemctl restart nixery.service", "nixery.service",
+     "usermod -aG nix-users nixery && systemctl restart nixery.service"),
+], ids=["nginx", "worker", "nix-daemon", "group"])  # fmt: skip
+def test_doctors_commands_start_what_does_not_run(debian, stop, started, command):
+    """Each command is run as it is printed, and afterwards the whole set-up is in order."""
+    words = ("nixery", "doctor", "--json", "--settings", "/etc/nixery/nixery.env", "--deadline", "120s")
+    look = lambda: json.loads(debian(*words).stdout)
+    debian.check("systemctl", "start", "nixery.service")
+    assert look()["healthy"]
+    debian.check("sh", "-c", stop)
+    try:
+        report = look()
+        assert not report["healthy"]
+        printed = {finding["command"] for finding in report["findings"] if finding["verdict"] != "ok" and finding.get("command")}
+        assert command in printed, report
+        debian.check("sh", "-c", command)
+        assert debian.check("systemctl", "is-active", started) == "active\n"
+        debian.check("systemctl", "start", "nixery.service")
+        wait_for(lambda: look()["healthy"], "the set-up to be in order", 120)
+    finally:
+        debian("usermod", "-aG", "nix-users", "nixery")
+        debian.check("systemctl", "start", "nginx", "nix-daemon.socket", "nixery.socket", "nixery.service")
+
+
 def test_an_evaluation_reads_no_files_of_the_machine(debian):
     answer = debian.check("curl", "-sSL", "-w", "%{http_code}", f"http://127.0.0.1:{debian.port}/v2/spy/manifests/latest")
     assert answer.endswith("422") and "access to absolute path" in answer, answer
