@@ -149,34 +149,41 @@ bool is_proven_by_recipe(const tree::BlobStore& store, const KnownLayer& layer) 
   return true;
 }
 
-// `record` is set if the state is sound.
+// `record` is set if the state is sound; `unchecked`: it has no checksum (record_checksum.h).
 template <typename Known>
 struct LookUp {
   RecordState state;
   std::optional<Known> record = {};
+  bool unchecked = false;
 };
 
-LookUp<KnownLayer> look_up_layer(const tree::BlobStore& store, std::string_view key) {
-  const auto line = tree::read_if_readable(store, ObjectName::group(key));
+// Reads a record of one line, and not yet what it leads to.
+template <typename Known>
+LookUp<Known> read_line(const tree::BlobStore& store, const ObjectName& name, std::string_view kind,
+                        std::string_view key, std::optional<Known> (*parse)(std::string_view)) {
+  const auto line = tree::read_if_readable(store, name);
   if (!line || !line->ends_with(tree::record_line_end)) return {RecordState::torn};
-  const auto record = tree::check_line(layer_kind, key, *line);
-  const auto known = record ? parse_layer(record->body) : std::nullopt;
+  const auto record = tree::check_line(kind, key, *line);
+  auto known = record ? parse(record->body) : std::nullopt;
   if (!known) return {RecordState::damaged};
-  if (size_of(store, known->blob) != known->size) return {RecordState::stale};
-  if (record->unchecked && is_proven_by_recipe(store, *known)) return {RecordState::sound, known};
-  if (!has_recipe(store, known->blob)) return {RecordState::stale};
-  if (record->unchecked) return {RecordState::damaged};
-  return {RecordState::sound, known};
+  return {RecordState::sound, std::move(known), record->unchecked};
+}
+
+LookUp<KnownLayer> look_up_layer(const tree::BlobStore& store, std::string_view key) {
+  auto found = read_line(store, ObjectName::group(key), layer_kind, key, &parse_layer);
+  if (!found.record) return found;
+  const KnownLayer& known = *found.record;
+  if (size_of(store, known.blob) != known.size) return {RecordState::stale};
+  if (found.unchecked && is_proven_by_recipe(store, known)) return found;
+  if (!has_recipe(store, known.blob)) return {RecordState::stale};
+  if (found.unchecked) return {RecordState::damaged};
+  return found;
 }
 
 LookUp<KnownSegment> look_up_segment(const tree::BlobStore& store, std::string_view key) {
-  const auto line = tree::read_if_readable(store, ObjectName::segment(key));
-  if (!line || !line->ends_with(tree::record_line_end)) return {RecordState::torn};
-  const auto record = tree::check_line(segment_kind, key, *line);
-  const auto known = record ? parse_segment(record->body) : std::nullopt;
-  if (!known) return {RecordState::damaged};
-  if (!fits(store, *known)) return {RecordState::stale};
-  return {RecordState::sound, known};
+  auto found = read_line(store, ObjectName::segment(key), segment_kind, key, &parse_segment);
+  if (found.record && !fits(store, *found.record)) return {RecordState::stale};
+  return found;
 }
 
 void for_each_recipe(const tree::BlobStore& store, const std::function<void(const Recipe&)>& use) {

@@ -153,16 +153,6 @@ Entry owned(Entry entry, const reference::Owner& owner) {
   return entry;
 }
 
-AccountLines base_lines(const std::string& shell) {
-  AccountLines lines;
-  for (const reference::BaseUser& user : reference::base_users)
-    lines.passwd += fmt::format("{0}:x:{1}:{1}:{0}:{2}:{3}\n", user.name, user.id, user.home,
-                                user.has_shell ? shell : "/sbin/nologin");
-  for (const reference::BaseGroup& group : reference::base_groups)
-    lines.group += fmt::format("{}:x:{}:\n", group.name, group.id);
-  return lines;
-}
-
 }  // namespace
 
 std::vector<Entry> entries_of(const reference::RootAdditions& additions) {
@@ -203,7 +193,7 @@ void add_to(Rootfs& root, const reference::RootAdditions& additions, ClosureRead
   Editor editor(root, reader);
   if (!additions.users.empty()) {
     const std::string shell = editor.has("bin/sh") ? "/bin/sh" : "/sbin/nologin";
-    const AccountLines base = base_lines(shell), lines = account_lines(additions, shell);
+    const AccountLines base = base_accounts(shell), lines = account_lines(additions, shell);
     editor.append("etc/passwd", lines.passwd, base.passwd, 0644);
     editor.append("etc/group", lines.group, base.group, 0644);
     editor.append("etc/shadow", lines.shadow, "", 0600);

@@ -16,10 +16,7 @@ std::vector<Entry> entries_of(const reference::RootAdditions& additions);
 // The homes of the users, but for those that are declared as directories.
 std::vector<Entry> homes_of(const reference::RootAdditions& additions);
 
-// Lines for /etc/passwd, group, shadow and gshadow. `shell`: of users without one; may be empty.
-struct AccountLines {
-  std::string passwd, group, shadow, gshadow;
-};
+// Of the declared users. `shell`: of those without one; may be empty.
 AccountLines account_lines(const reference::RootAdditions& additions, const std::string& shell);
 
 // Rules:

@@ -113,17 +113,11 @@ std::vector<std::string> describe(const std::vector<Conflict>& conflicts) {
 }
 
 void add_base_files(Builder& builder, bool has_sh) {
-  const std::string_view shell = has_sh ? "/bin/sh" : "/sbin/nologin";
-  std::string users, groups;
-  for (const reference::BaseUser& user : reference::base_users) {
-    users += fmt::format("{0}:x:{1}:{1}:{0}:{2}:{3}\n", user.name, user.id, user.home,
-                         user.has_shell ? shell : "/sbin/nologin");
+  AccountLines accounts = base_accounts(has_sh ? "/bin/sh" : "/sbin/nologin");
+  builder.add(Entry::file("etc/passwd", std::move(accounts.passwd)));
+  builder.add(Entry::file("etc/group", std::move(accounts.group)));
+  for (const reference::BaseUser& user : reference::base_users)
     if (user.home != "/root") builder.add(Entry::directory(std::string(user.home.substr(1))));
-  }
-  for (const reference::BaseGroup& group : reference::base_groups)
-    groups += fmt::format("{}:x:{}:\n", group.name, group.id);
-  builder.add(Entry::file("etc/passwd", std::move(users)));
-  builder.add(Entry::file("etc/group", std::move(groups)));
   builder.add(Entry::file("etc/nsswitch.conf",
                           "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
                           "networks: files\nservices: files\nprotocols: files\n"));
@@ -134,6 +128,16 @@ void add_base_files(Builder& builder, bool has_sh) {
 }
 
 }  // namespace
+
+AccountLines base_accounts(std::string_view shell) {
+  AccountLines lines;
+  for (const reference::BaseUser& user : reference::base_users)
+    lines.passwd += fmt::format("{0}:x:{1}:{1}:{0}:{2}:{3}\n", user.name, user.id, user.home,
+                                user.has_shell ? shell : "/sbin/nologin");
+  for (const reference::BaseGroup& group : reference::base_groups)
+    lines.group += fmt::format("{}:x:{}:\n", group.name, group.id);
+  return lines;
+}
 
 Rootfs plan_rootfs(const std::vector<PackageOutput>& packages, const std::optional<store::StorePath>& cacert,
                    const store::Closure& closure, const std::filesystem::path& root, const std::stop_token& stop) {

@@ -8,6 +8,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "layer/entry_list.h"
@@ -39,6 +40,13 @@ struct Rootfs {
 
 // Part of an image's key: raise it when the same packages give another root file system.
 inline constexpr int rootfs_version = 2;
+
+// Lines of /etc/passwd, group, shadow and gshadow.
+struct AccountLines {
+  std::string passwd, group, shadow, gshadow;
+};
+// Of the base users (reference/base_users.h), for passwd and group. `shell`: of those who have one.
+AccountLines base_accounts(std::string_view shell);
 
 // Rules:
 // * Each output's top-level directories are united, but for nix-support and what a system owns (nix, dev, proc, sys).

@@ -14,7 +14,6 @@ namespace nixery::reference {
 namespace {
 
 constexpr std::size_t max_account_name = 32;
-constexpr std::uint32_t max_id = 4294967294;
 
 template <typename Items>
 std::string names_of(const Items& items) {
@@ -33,7 +32,7 @@ bool is_account_name(std::string_view text) {
 std::optional<std::uint32_t> account_id(std::string_view text) {
   if (text.size() > 1 && text[0] == '0') return std::nullopt;
   const auto id = text::number<std::uint32_t>(text);
-  return id && *id <= max_id ? id : std::nullopt;
+  return id && *id <= max_account_id ? id : std::nullopt;
 }
 
 Accounts::Accounts() {

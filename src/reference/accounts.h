@@ -16,7 +16,8 @@ namespace nixery::reference {
 // [a-z_][a-z0-9_-]*, at most 32 bytes, as useradd allows.
 bool is_account_name(std::string_view text);
 
-// A uid or gid: decimal, up to 4294967294, as the last number means "unchanged" to chown(2).
+inline constexpr std::uint32_t max_account_id = 4294967294;  // the last number means "unchanged" to chown(2)
+// A uid or gid: decimal, up to max_account_id.
 std::optional<std::uint32_t> account_id(std::string_view text);
 
 class Accounts {

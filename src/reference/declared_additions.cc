@@ -14,8 +14,6 @@ namespace {
 
 using json::Value;
 
-constexpr std::uint32_t max_id = 4294967294;  // the last number means "unchanged" to chown(2)
-
 class AdditionsReader {
  public:
   AdditionsReader(FieldReader& reader, Accounts& accounts) : reader_(reader), accounts_(accounts) {}
@@ -105,7 +103,7 @@ void AdditionsReader::user(const std::string& where, const Value& value) {
   if (!name) return reader_.refuse(where, "the field 'name' is missing: the user's name");
   if (!uid) return reader_.refuse(where, "the field 'uid' is missing: the user's number");
   const auto given_name = reader_.text(*name, where + ".name", "the user's name");
-  const auto given_uid = reader_.number(*uid, where + ".uid", 0, max_id);
+  const auto given_uid = reader_.number(*uid, where + ".uid", 0, max_account_id);
   if (!given_name || !given_uid) return;
   if (!is_account_name(*given_name))
     return reader_.refuse(
@@ -115,7 +113,7 @@ void AdditionsReader::user(const std::string& where, const Value& value) {
   user.name = *given_name;
   user.uid = user.gid = *given_uid;
   if (const Value* gid = json::find(value, "gid"))
-    user.gid = reader_.number(*gid, where + ".gid", 0, max_id).value_or(user.gid);
+    user.gid = reader_.number(*gid, where + ".gid", 0, max_account_id).value_or(user.gid);
   user.home = json::find(value, "home") ? path(where, value, "home") : "/home/" + user.name;
   if (json::find(value, "shell")) user.shell = path(where, value, "shell");
   // These are the separators of /etc/passwd; control characters are refused in every path.
