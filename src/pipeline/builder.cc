@@ -141,8 +141,9 @@ void Builder::publish_tag(const reference::Reference& reference, const BuildResu
     const BuiltImage image{result.digest, {result.revision, {}, result.moving}, {}, true};
     {
       const tree::SharedTreeLock lock(tree_.store(), jobs_.stop_token());
-      if (!pipeline_.tags().publish(reference, image, lock, jobs_.stop_token()))
+      if (!tree_.touch_manifest(image.manifest))
         throw Error(Failure::unavailable, "the image was removed before it had this tag");
+      pipeline_.tags().publish(reference, image, lock, jobs_.stop_token());
     }
     pipeline_.tags().drop_if_outdated(*declared_.current(), reference);
   } catch (const std::exception& error) {

@@ -94,7 +94,8 @@ std::optional<BuiltImage> ImagePipeline::build(const reference::Reference& refer
   const tree::SharedTreeLock lock(tree_.store(), observer.stop);
   progress.enter(Phase::publishing);
   const auto built = publish(prepared);
-  return built && tags_.publish(reference, *built, lock, observer.stop) ? built : std::nullopt;
+  if (built) tags_.publish(reference, *built, lock, observer.stop);
+  return built;
 }
 
 // One platform: everything but what is published under a SharedTreeLock.
@@ -255,7 +256,8 @@ std::optional<BuiltImage> ImagePipeline::build_index(const reference::Reference&
   const image::Index index = compose_index(settings_.format, source.revision, members);
   const BuiltImage whole{tree_.publish_manifest(image::to_json(index), image::index_type(index.format)),
                          source.revision, index_warnings(members), false};
-  return tags_.publish(reference, whole, lock, stop) ? std::optional(whole) : std::nullopt;
+  tags_.publish(reference, whole, lock, stop);
+  return whole;
 }
 
 std::vector<ImagePipeline::PreparedMember> ImagePipeline::prepare_members(const reference::Reference& reference,

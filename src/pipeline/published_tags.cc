@@ -11,19 +11,17 @@
 
 namespace nixery::pipeline {
 
-bool PublishedTags::publish(const reference::Reference& reference, const BuiltImage& image, const tree::SharedTreeLock&,
+void PublishedTags::publish(const reference::Reference& reference, const BuiltImage& image, const tree::SharedTreeLock&,
                             const std::stop_token& stop) const {
   const tree::TagRecord record{reference.repository,         reference.tag,        image.revision.id,
                                image.revision.moving,        image.manifest.str(), reference.source_tag(),
                                reference.declaration_hash(), settings_key_};
-  if (!tree_.touch_manifest(image.manifest)) return false;
   if (tree_.digest_of_tag(reference.repository, reference.tag) == image.manifest &&
       tree::read_record(tree_.store(), reference.repository, reference.tag) == record)
-    return true;
+    return;
   if (settings_.signing_key)
     attach_signatures(tree_, *settings_.signing_key, settings_.signing_identity, reference.repository, image.manifest);
   tree::publish_tag_with_record(tree_, record, image.manifest, stop);
-  return true;
 }
 
 bool PublishedTags::is_of_these_settings(const tree::TagRecord& record) const {

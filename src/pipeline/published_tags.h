@@ -25,8 +25,8 @@ class PublishedTags {
       : settings_(settings), settings_key_(std::move(settings_key)), tree_(tree) {}
 
   // Publishes the tag of an image of the tree, after its signatures and its record, which a refresh uses. Idempotent.
-  // False if the image has been removed meanwhile.
-  bool publish(const reference::Reference& reference, const BuiltImage& image, const tree::SharedTreeLock& held,
+  // The image was published or touched under the lock that is held.
+  void publish(const reference::Reference& reference, const BuiltImage& image, const tree::SharedTreeLock& held,
                const std::stop_token& stop) const;
 
   // The record of the reference's tag, if the tag is up to date.
