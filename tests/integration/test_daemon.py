@@ -57,7 +57,7 @@ class Daemon:
 
 # Builds in a sandbox, like a multi-user installation, or without one on machines that do not support it.
 SANDBOXED = "build-users-group =\nsandbox = true\nsandbox-fallback = false\nsubstituters =\n"
-PLAIN = "build-users-group =\nsandbox = false\nsubstituters =\nfilter-syscalls = false\n"
+PLAIN = "build-users-group =\nsandbox = false\nsubstituters =\n"
 
 
 @pytest.fixture(params=[SANDBOXED, PLAIN], ids=["sandboxed", "plain"])

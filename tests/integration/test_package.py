@@ -39,7 +39,7 @@ def debian(package):
             settings.write("NIXERY_PKGS_PATH=/srv/packages\n")
         # Builders' sandboxes need mounts that the tests' sandbox may not allow.
         with open(debian.root / "etc/nix/nix.conf", "a") as settings:
-            settings.write("\nsandbox = false\nfilter-syscalls = false\nsubstituters =\n")
+            settings.write("\nsandbox = false\nsubstituters =\n")
         site = debian.root / "etc/nginx/sites-available/nixery"
         text = site.read_text()
         assert "listen 127.0.0.1:8080;" in text

@@ -146,7 +146,7 @@ class Installed(Registry):
     def start_nix_daemon(self):
         self.debian.check("systemd-tmpfiles", "--create", "--prefix=/nix")
         # A nested machine may not support namespaces for builds.
-        settings = {"NIX_CONFIG": "build-users-group =\nsandbox = false\nsubstituters =\nfilter-syscalls = false"}
+        settings = {"NIX_CONFIG": "build-users-group =\nsandbox = false\nsubstituters ="}
         daemon = self.debian.start(self.debian.words("nix-daemon"), settings)
         place = self.debian.root / "nix/var/nix/daemon-socket/socket"
 
